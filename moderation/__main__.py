@@ -1,0 +1,5 @@
+"""`python -m moderation`."""
+
+from moderation.cli.main import main
+
+main()

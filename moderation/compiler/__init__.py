@@ -1,0 +1,1 @@
+"""Policy text into a classifier with certified thresholds."""

@@ -1,0 +1,139 @@
+"""What is decided: scores, verdicts and decisions. Values only; the rules stand in policy/decide.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Outcome(StrEnum):
+    """What one policy found on one item."""
+
+    MATCH = "match"
+    REVIEW = "review"
+    NO_MATCH = "no_match"
+    ERROR = "error"
+
+
+class Severity(StrEnum):
+    """How grave a policy's breach is; set by the policy, ordered by `rank`."""
+
+    INFO = "info"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+    @property
+    def rank(self) -> int:
+        """0 for info up to 4 for critical."""
+        return list(Severity).index(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How risky one label is on one part: `value` in [0, 1], higher is riskier.
+
+    `concept` names what carried the score, for people. Raises ValueError outside [0, 1] and for NaN.
+    """
+
+    label: str
+    value: float
+    calibrated: bool = False
+    concept: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.value <= 1.0:
+            raise ValueError(f"score of label {self.label!r} is {self.value}; expected a number in [0, 1]")
+
+
+@dataclass(frozen=True, slots=True)
+class Abstention:
+    """A detector could not judge a part: never a score of 0. `reason` is a stable word, `detail` is for people."""
+
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One policy's finding on one item, with everything needed to replay it.
+
+    `threshold` is the cut that decided (for `no_match`, the lowest cut), `margin` is score minus threshold;
+    `error` is the stable reason of an `error` outcome.
+    """
+
+    policy: str
+    version: str
+    revision: str
+    status: str
+    outcome: Outcome
+    severity: Severity
+    action: str | None = None
+    score: float | None = None
+    threshold: float | None = None
+    margin: float | None = None
+    concept: str | None = None
+    part: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds that the item's batch spent in each step."""
+
+    decode: float = 0.0
+    encode: float = 0.0
+    detect: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The one answer for an item: the strongest verdict's action, and every verdict behind it.
+
+    `encoders` maps a modality to the fingerprint that embedded it; `cache_hit` is true when nothing was encoded.
+    """
+
+    item_id: str
+    decision_id: str
+    action: str
+    severity: Severity
+    verdicts: tuple[Verdict, ...]
+    encoders: Mapping[str, str]
+    timing: Timing = Timing()
+    cache_hit: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """The decision as plain values, ready for JSON; the inverse of `from_dict`."""
+        plain: dict[str, Any] = _plain(self)
+        return plain
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Decision:
+        """A decision from what `to_dict` made."""
+        verdicts = tuple(
+            Verdict(**{**v, "outcome": Outcome(v["outcome"]), "severity": Severity(v["severity"])})
+            for v in data["verdicts"]
+        )
+        return cls(
+            **{
+                **data,
+                "severity": Severity(data["severity"]),
+                "verdicts": verdicts,
+                "encoders": dict(data["encoders"]),
+                "timing": Timing(**data["timing"]),
+            }
+        )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, StrEnum):
+        return value.value
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    fields = getattr(type(value), "__dataclass_fields__", None)
+    return {name: _plain(getattr(value, name)) for name in fields} if fields else value

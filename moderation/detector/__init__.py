@@ -1,0 +1,1 @@
+"""Vectors and content into scores."""

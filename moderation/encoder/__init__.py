@@ -1,0 +1,1 @@
+"""Content into vectors. torch and transformers are imported only here and in training."""

@@ -1,0 +1,165 @@
+"""Every error that moderation raises on purpose, and the exit code each one maps to on the command line.
+
+ModerationError
+├── SettingsError          the settings file or a MODERATION_ variable is wrong
+├── PolicyError            policy files have problems; all of them, each with file, line and column
+├── DataError              a data manifest or a test file has problems, each located
+├── ItemError              one part of one item cannot be judged; the batch goes on
+├── EncoderError           an encoder cannot be used
+│   └── CheckpointError    a checkpoint folder is incomplete, unsafe, or does not fit its card
+├── LockError              a lock cannot be read, is damaged, or has nothing to decide with
+│   └── FingerprintMismatchError   a lock was built for another encoder
+├── CompileError           a policy cannot be turned into a classifier
+├── DetectorError          a detector raised, hung, or answered badly
+├── PluginError            a plugin cannot be loaded, or a policy needs one that is not there
+└── TrainingError          a training run cannot start or go on
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+
+class ExitCode(IntEnum):
+    """What the process tells its caller; 2 is left to the command-line parser."""
+
+    OK = 0
+    INTERNAL = 1
+    USAGE = 2
+    POLICY = 3
+    COMPILE = 4
+    NOT_CERTIFIED = 5
+    TESTS_FAILED = 6
+    ENCODER = 12
+    DATA = 13
+    PLUGIN = 14
+    TRAINING = 15
+
+
+class ModerationError(Exception):
+    """The base of all: `code` is stable for machines, the message is for people."""
+
+    code = "error"
+    exit_code = ExitCode.INTERNAL
+
+
+class SettingsError(ModerationError):
+    """The settings are wrong: names the key, where it came from, what was found and what was expected."""
+
+    code = "settings"
+    exit_code = ExitCode.USAGE
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One mistake in one file; line and column count from 1, 0 where the file as a whole is meant."""
+
+    path: Path
+    line: int
+    column: int
+    code: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}:{self.column}: {self.code}: {self.message}"
+
+
+class _LocatedError(ModerationError):
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(sorted(problems))
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class PolicyError(_LocatedError):
+    """Policy files have problems; `problems` holds all of them, in file order."""
+
+    code = "policy"
+    exit_code = ExitCode.POLICY
+
+
+class DataError(_LocatedError):
+    """A data manifest or a test file has problems; `problems` holds all of them, in file order."""
+
+    code = "data"
+    exit_code = ExitCode.DATA
+
+
+class ItemError(ModerationError):
+    """One part cannot be judged; `reason` is a stable word such as `unsupported_input`."""
+
+    code = "item"
+
+    def __init__(self, reason: str, message: str) -> None:
+        self.reason = reason
+        super().__init__(f"{reason}: {message}")
+
+
+class EncoderError(ModerationError):
+    """An encoder cannot be used."""
+
+    code = "encoder"
+    exit_code = ExitCode.ENCODER
+
+
+class CheckpointError(EncoderError):
+    """A checkpoint folder is incomplete, unsafe, or does not fit its card."""
+
+    code = "checkpoint"
+
+
+class LockError(ModerationError):
+    """A lock cannot be read, is damaged, or has nothing to decide with."""
+
+    code = "lock"
+    exit_code = ExitCode.ENCODER
+
+
+class FingerprintMismatchError(LockError):
+    """A lock was built for another encoder; `expected` is the lock's identity, `found` the encoder's."""
+
+    code = "fingerprint_mismatch"
+
+    def __init__(self, *, policy: str, expected: str, found: str) -> None:
+        self.policy, self.expected, self.found = policy, expected, found
+        super().__init__(
+            f"policy {policy!r}: the lock was built for encoder {expected}, but the encoder in use is {found}; "
+            f"compile and certify the policy again on this encoder"
+        )
+
+
+class CompileError(ModerationError):
+    """A policy cannot be turned into a classifier."""
+
+    code = "compile"
+    exit_code = ExitCode.COMPILE
+
+
+class DetectorError(ModerationError):
+    """A detector raised, hung, or answered badly; `detector` is its id."""
+
+    code = "detector"
+
+    def __init__(self, detector: str, message: str) -> None:
+        self.detector = detector
+        super().__init__(f"detector {detector!r}: {message}")
+
+
+class PluginError(ModerationError):
+    """A plugin cannot be loaded, or a policy needs one that is not there; `plugin` is its id."""
+
+    code = "plugin"
+    exit_code = ExitCode.PLUGIN
+
+    def __init__(self, plugin: str, message: str) -> None:
+        self.plugin = plugin
+        super().__init__(f"plugin {plugin!r}: {message}")
+
+
+class TrainingError(ModerationError):
+    """A training run cannot start or go on."""
+
+    code = "training"
+    exit_code = ExitCode.TRAINING

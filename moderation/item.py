@@ -1,0 +1,69 @@
+"""What is judged: an item, made of parts that are images or text."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
+
+
+class Modality(StrEnum):
+    """What a part is made of."""
+
+    IMAGE = "image"
+    TEXT = "text"
+
+
+def content_digest(content: bytes) -> str:
+    """SHA-256 of the content, in hex: the content's identity in caches, manifests and erasure."""
+    return hashlib.sha256(content).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One image (the bytes of its file) or one text (UTF-8) of an item.
+
+    `name` tells parts of one item apart; `source` names the part a reader derived this one from.
+    """
+
+    modality: Modality
+    content: bytes = field(repr=False)
+    name: str = ""
+    source: str = ""
+
+    @classmethod
+    def image(cls, content: bytes, *, name: str = "") -> Part:
+        """A picture, as the bytes of a JPEG, PNG, WebP or GIF file."""
+        return cls(Modality.IMAGE, content, name)
+
+    @classmethod
+    def text(cls, text: str, *, name: str = "") -> Part:
+        """A text."""
+        return cls(Modality.TEXT, text.encode("utf-8"), name)
+
+    @property
+    def digest(self) -> str:
+        """The content's digest; equal content in another modality has the same one."""
+        return content_digest(self.content)
+
+
+@dataclass(frozen=True, slots=True)
+class ContentItem:
+    """One thing to judge: an id, at least one part, and attributes such as surface or language.
+
+    Raises ValueError when the id is empty or there is no part.
+    """
+
+    id: str
+    parts: tuple[Part, ...]
+    attributes: Mapping[str, str] = NO_ATTRIBUTES
+
+    def __post_init__(self) -> None:
+        if not self.id:
+            raise ValueError("an item needs a non-empty id")
+        if not self.parts:
+            raise ValueError(f"item {self.id!r} has no parts; expected at least one image or text")

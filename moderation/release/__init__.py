@@ -1,0 +1,1 @@
+"""What lets a policy go live."""

@@ -1,0 +1,143 @@
+"""Settings: one TOML file and MODERATION_ variables into one frozen value. Nothing is read at import time."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from moderation.errors import SettingsError
+
+FILE_VARIABLE = "MODERATION_SETTINGS"
+_PREFIX = "MODERATION_"
+_OTHER_VARIABLES = {FILE_VARIABLE, "MODERATION_DATA"}
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class EncoderSettings(_Section):
+    """One encoder by name: where its checkpoint is, and how it runs."""
+
+    checkpoint: str = "bundled"
+    device: str = "auto"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+
+class ImageLimits(_Section):
+    """What a picture may be before it is decoded: bytes of its file, pixels of all its frames that are read."""
+
+    max_bytes: Annotated[int, Field(gt=0)] = 10_000_000
+    max_pixels: Annotated[int, Field(gt=0)] = 40_000_000
+
+
+class CacheSettings(_Section):
+    """The embedding cache: its size in bytes, and who shares it."""
+
+    max_bytes: Annotated[int, Field(ge=0)] = 256_000_000
+    tenant: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")] = "default"
+
+
+class DetectorSettings(_Section):
+    """How detectors run: the deadline of one batch, the faults in a row that quarantine one, and for how long."""
+
+    timeout_seconds: Annotated[float, Field(gt=0)] = 10.0
+    faults_before_quarantine: Annotated[int, Field(gt=0)] = 5
+    quarantine_seconds: Annotated[float, Field(gt=0)] = 30.0
+
+
+class PluginSettings(_Section):
+    """Which installed plugins are used: all of them where `only` is absent."""
+
+    only: tuple[str, ...] | None = None
+
+
+class Settings(_Section):
+    """Everything that can be set. `actions` orders the names of actions by force, weakest first."""
+
+    actions: tuple[str, ...] = ("allow", "label", "limit", "review", "remove")
+    encoders: Mapping[str, EncoderSettings] = {"default": EncoderSettings()}
+    images: ImageLimits = ImageLimits()
+    cache: CacheSettings = CacheSettings()
+    detectors: DetectorSettings = DetectorSettings()
+    plugins: PluginSettings = PluginSettings()
+
+    @model_validator(mode="after")
+    def _actions_make_sense(self) -> Settings:
+        if len(self.actions) < 2 or len(set(self.actions)) != len(self.actions):
+            raise ValueError("actions: expected at least two different names, weakest first")
+        if "default" not in self.encoders:
+            raise ValueError("encoders: expected one named 'default'")
+        return self
+
+
+def load_settings(path: Path | None = None, *, environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings of this process: defaults, then the TOML file, then the environment.
+
+    The file is `path`, or what MODERATION_SETTINGS names. A variable such as MODERATION_CACHE__MAX_BYTES=0 sets one
+    key, its value read as TOML where it parses and as a string where it does not.
+    Raises SettingsError that lists every wrong key.
+    """
+    environ = os.environ if environ is None else environ
+    if path is None and environ.get(FILE_VARIABLE):
+        path = Path(environ[FILE_VARIABLE])
+    values = _read_toml(path) if path else {}
+    for name in sorted(environ):
+        if name.startswith(_PREFIX) and name not in _OTHER_VARIABLES:
+            _set(values, name.removeprefix(_PREFIX).lower().split("__"), _toml_value(environ[name]), name)
+    try:
+        return Settings.model_validate(_tuples(values))
+    except ValidationError as error:
+        where = str(path) if path else "environment"
+        lines = [_explain(detail) for detail in error.errors(include_url=False)]
+        raise SettingsError("\n".join(f"settings ({where}): {line}" for line in lines)) from None
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"settings: cannot read {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"settings: {path} is not valid TOML: {error}") from None
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _set(values: dict[str, Any], keys: list[str], value: Any, variable: str) -> None:
+    for key in keys[:-1]:
+        values = values.setdefault(key, {})
+        if not isinstance(values, dict):
+            raise SettingsError(f"settings: {variable} sets a key below {key!r}, which is a value, not a table")
+    values[keys[-1]] = value
+
+
+def _tuples(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_tuples(one) for one in value)
+    return {key: _tuples(one) for key, one in value.items()} if isinstance(value, dict) else value
+
+
+def _explain(detail: Any) -> str:
+    keys = [str(key) for key in detail["loc"]]
+    where = ".".join(keys) or "settings"
+    if detail["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(keys[-1], _names(), n=1)
+        return f"{where}: unknown key" + (f"; did you mean {close[0]!r}?" if close else "")
+    return f"{where}: found {detail['input']!r}; {detail['msg']}"
+
+
+def _names() -> list[str]:
+    sections = (Settings, EncoderSettings, ImageLimits, CacheSettings, DetectorSettings, PluginSettings)
+    return sorted({name for section in sections for name in section.model_fields})

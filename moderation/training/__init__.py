@@ -1,0 +1,1 @@
+"""Training encoders: a straight loop of our own."""
