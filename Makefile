@@ -1,0 +1,40 @@
+# Two commands matter: `make demo` and `make test`. Both set up everything they need; a second run reuses it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint soak bench oldest clean help
+
+help:  ## What can be made.
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+demo: $(READY)  ## From nothing to a certified policy and decisions on pictures, with a report to open.
+	@$(BIN)/moderation demo --out build/demo
+
+test: $(READY) lint  ## From nothing to a passed test suite.
+	@$(BIN)/pytest -n 2
+
+lint: $(READY)  ## Format, lint, types, import contract.
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-logo > build/imports.log || { cat build/imports.log; exit 1; }
+
+soak: $(READY)  ## The long forms of the tests: larger simulations, more fuzzing.
+	@$(BIN)/pytest -n 2 -m soak
+
+bench: $(READY)  ## Every figure in the README, measured side by side on this machine.
+	@$(BIN)/pip install --quiet --constraint constraints.txt --group bench
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+
+oldest:  ## The suite on the oldest versions that pyproject.toml allows.
+	@PYTHON=$(PYTHON) .ci/setup build/oldest constraints-oldest.txt
+	@build/oldest/bin/pytest -n 2
+
+clean:  ## Forget everything that was set up or built.
+	rm -rf $(VENV) build
+
+$(READY): pyproject.toml constraints.txt .ci/setup $(wildcard plugins/*/pyproject.toml)
+	@PYTHON=$(PYTHON) .ci/setup $(VENV) constraints.txt
+	@touch $@

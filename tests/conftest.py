@@ -1,0 +1,56 @@
+"""What all tests share: where the shared data is, what cannot run here, and a last line that counts it."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = Path(os.environ.get("MODERATION_DATA") or ROOT.parent / "shared" / "data")
+
+settings.register_profile("house", derandomize=True, deadline=None, max_examples=50)
+settings.register_profile("soak", deadline=None, max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "house"))
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+_not_run: Counter[str] = Counter()
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The shared data folder; only tests marked `needs_data` may ask for it."""
+    return DATA
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    lacking = {"needs_data": "the shared data (MODERATION_DATA)"} if not (DATA / "SOURCES.md").exists() else {}
+    if not _has_gpu():
+        lacking["needs_gpu"] = "a CUDA GPU"
+    for item in items:
+        for marker, what in lacking.items():
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=f"needs {what}"))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.skipped and isinstance(report.longrepr, tuple):
+        _not_run[report.longrepr[2].removeprefix("Skipped: ")] += 1
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        what = ", ".join(f"{count} ({reason})" for reason, count in sorted(_not_run.items()))
+        print(f"did not run: {what or 'nothing, every test ran'}")
+
+
+def _has_gpu() -> bool:
+    if not Path("/dev/nvidiactl").exists():
+        return False
+    import torch
+
+    return torch.cuda.is_available()

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from moderation.errors import SettingsError
+from moderation.settings import load_settings
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "moderation.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_defaults_need_nothing() -> None:
+    settings = load_settings(environ={})
+    assert settings.actions[0] == "allow"
+    assert settings.encoders["default"].checkpoint == "bundled"
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path, 'actions = ["pass", "hold"]\n[cache]\nmax_bytes = 5\n[encoders.default]\ndevice = "cpu"\n')
+    environ = {
+        "MODERATION_SETTINGS": str(path),
+        "MODERATION_CACHE__MAX_BYTES": "7",
+        "MODERATION_ENCODERS__TEXT__DTYPE": "bfloat16",
+    }
+    settings = load_settings(environ=environ)
+    assert settings.actions == ("pass", "hold")
+    assert settings.cache.max_bytes == 7
+    assert settings.encoders["default"].device == "cpu"
+    assert settings.encoders["text"].dtype == "bfloat16"
+
+
+def test_every_wrong_key_is_named_with_a_suggestion(tmp_path: Path) -> None:
+    path = write(tmp_path, '[cache]\nmax_byte = 5\n[detectors]\ntimeout_seconds = "soon"\n[images]\nmax_pixels = -1\n')
+    with pytest.raises(SettingsError) as caught:
+        load_settings(path, environ={})
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 3
+    assert any("did you mean 'max_bytes'" in line for line in lines)
+    assert all(str(path) in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("actions = [", "not valid TOML"),
+        ('actions = ["allow"]', "at least two"),
+        ('actions = ["a", "a"]', "different names"),
+        ('[encoders.text]\ndevice = "cpu"\n', "named 'default'"),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(SettingsError, match=says):
+        load_settings(write(tmp_path, text), environ={})
+
+
+def test_a_missing_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot read"):
+        load_settings(tmp_path / "none.toml", environ={})
+
+
+def test_a_variable_below_a_value_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, 'actions = ["a", "b"]')
+    with pytest.raises(SettingsError, match="is a value, not a table"):
+        load_settings(path, environ={"MODERATION_ACTIONS__X": "1"})
