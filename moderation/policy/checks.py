@@ -1,0 +1,102 @@
+"""What one field of a policy says about another: ids are unique, references lead somewhere, actions have names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from moderation.errors import Problem
+from moderation.policy.explain import suggestion
+from moderation.policy.yaml_source import Node
+
+# List sections and the key that tells their entries apart.
+_UNIQUE = (
+    (("definition", "violates"), "id"),
+    (("definition", "allowed"), "id"),
+    (("actions",), "action"),
+    (("audit", "attributes"), "name"),
+    (("audit", "harms"), "name"),
+    (("detectors",), None),
+    (("scope", "modalities"), None),
+    (("scope", "surfaces"), None),
+    (("scope", "languages"), None),
+)
+_SIDES = (("violating", "violates"), ("contrast", "allowed"))
+
+
+def check_references(node: Node, action_names: Sequence[str]) -> Iterator[Problem]:
+    """Every problem between fields; looks only at what has the right shape, the schema reports the rest."""
+    for keys, name in _UNIQUE:
+        yield from _unique(_named(_items(node, *keys), name))
+    concepts = [one for side, _ in _SIDES for one in _items(node, "concepts", side)]
+    yield from _unique(_named(concepts, "id"))
+    yield from _unique([phrase for one in concepts for phrase in _items(one, "phrases")])
+    for side, clauses in _SIDES:
+        yield from _covers(node, side, clauses)
+    yield from _actions(node, action_names)
+    yield from _intersections(node)
+    yield from _prevalence(node)
+
+
+def _items(node: Node, *keys: str) -> tuple[Node, ...]:
+    below = node.get(*keys)
+    return below.items() if below else ()
+
+
+def _named(nodes: Sequence[Node], name: str | None) -> list[Node]:
+    return [one for node in nodes if (one := node.child(name) if name else node) is not None]
+
+
+def _unique(nodes: Sequence[Node]) -> Iterator[Problem]:
+    first: dict[str, Node] = {}
+    for node in nodes:
+        text = node.text()
+        if text is None:
+            continue
+        before = first.setdefault(text.casefold(), node)
+        if before is not node:
+            yield node.problem("P104", f"{text!r} is written twice; the first is at line {before.line}")
+
+
+def _covers(node: Node, side: str, clauses: str) -> Iterator[Problem]:
+    known = _texts(_named(_items(node, "definition", clauses), "id"))
+    for concept in _items(node, "concepts", side):
+        for cover in _items(concept, "covers"):
+            text = cover.text()
+            if text is not None and text not in known:
+                message = f"covers {text!r}, which is no clause of definition.{clauses}{suggestion(text, known)}"
+                yield cover.problem("P105", message)
+
+
+def _actions(node: Node, action_names: Sequence[str]) -> Iterator[Problem]:
+    promised = _named(_items(node, "actions"), "action")
+    others = [one for keys in (("on_error",), ("quota", "then")) if (one := node.get(*keys)) is not None]
+    for one in (*promised, *others):
+        text = one.text()
+        if text is not None and text not in action_names:
+            message = f"{text!r} is no action of the settings{suggestion(text, action_names)}"
+            yield one.problem("P105", message)
+    for one in promised:
+        if action_names and one.text() == action_names[0]:
+            message = f"{action_names[0]!r} is what happens where no policy matches; promise a stronger action"
+            yield one.problem("P105", message)
+
+
+def _intersections(node: Node) -> Iterator[Problem]:
+    known = _texts(_named(_items(node, "audit", "attributes"), "name"))
+    for group in _items(node, "audit", "intersections"):
+        for one in group.items():
+            text = one.text()
+            if text is not None and text not in known:
+                yield one.problem("P105", f"{text!r} is no attribute of this audit{suggestion(text, known)}")
+
+
+def _prevalence(node: Node) -> Iterator[Problem]:
+    low, high = node.get("prevalence", "low"), node.get("prevalence", "high")
+    if low is None or high is None:
+        return
+    if isinstance(low.value, (int, float)) and isinstance(high.value, (int, float)) and low.value > high.value:
+        yield low.problem("P105", f"prevalence: found low {low.value} above high {high.value}; expected low <= high")
+
+
+def _texts(nodes: Sequence[Node]) -> list[str]:
+    return [text for node in nodes if (text := node.text()) is not None]

@@ -1,0 +1,37 @@
+"""The kinds of values that policy files hold, and the base of every section: strict, frozen, no unknown keys."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from moderation.item import Modality
+
+
+def _day(value: Any) -> Any:
+    """A quoted day is as good as an unquoted one."""
+    try:
+        return dt.date.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+Text = Annotated[str, Field(min_length=1, max_length=4000, pattern=r"\S")]
+Slug = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*([-_][a-z0-9]+)*$", max_length=64)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$", max_length=64)]
+Version = Annotated[str, Field(pattern=r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$")]
+Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|\d{3}))?$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+Day = Annotated[dt.date, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date"})]
+# A Path already, joined to the folder of the file that names it; relative text in the YAML.
+FilePath = Annotated[Path, WithJsonSchema({"type": "string", "minLength": 1, "pattern": r"^[^/~\\][^\\]*$"})]
+OneModality = Annotated[Modality, Field(strict=False)]
+
+
+class Section(BaseModel):
+    """One mapping of a policy file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
