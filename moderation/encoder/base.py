@@ -34,11 +34,12 @@ class Fingerprint:
 class Encoded:
     """A batch's vectors, float16 [n, d], L2-normalised; `errors` says which rows could not be encoded and why.
 
-    A row with an error is zero and must not be read.
+    A row with an error is zero and must not be read. `decode_seconds` is the time the tower stood still for pictures.
     """
 
     vectors: Vectors
     errors: Mapping[int, ItemError]
+    decode_seconds: float = 0.0
 
 
 class Encoder(Protocol):

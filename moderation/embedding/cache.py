@@ -1,0 +1,129 @@
+"""How vectors are remembered: the key, the value's format, and a cache in memory.
+
+A key names everything that could change a vector; a value proves that it is whole. Nothing but vectors is kept.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+from urllib.parse import quote
+
+import crc32c
+import numpy as np
+from numpy.typing import NDArray
+
+from moderation.encoder.base import Fingerprint
+from moderation.item import Modality
+
+Vector = NDArray[np.float16]
+
+_FORMAT = "mv1 f16"
+_BYTES_PER_VALUE = 2
+_NORM_TOLERANCE = 0.01
+# What Python keeps for an entry beside its key and value: two objects' headers and a place in the table.
+_ENTRY_OVERHEAD = 250
+
+
+def cache_key(*, prefix: str, tenant: str, fingerprint: Fingerprint, modality: Modality, digest: str) -> str:
+    """prefix/tenant/identity/numeric/modality/digest; separators inside a part are escaped, so no two keys collide."""
+    parts = (prefix, tenant, fingerprint.identity, fingerprint.numeric, modality.value, digest)
+    return "/".join(quote(part.encode("utf-8", "surrogatepass"), safe="") for part in parts)
+
+
+def pack(vector: Vector) -> bytes:
+    """A vector as one header line (format, dtype, width, CRC-32C of both) and little-endian float16 values."""
+    return _with_header(vector.astype("<f2").tobytes())
+
+
+def unpack(data: bytes, width: int) -> Vector | None:
+    """The vector [width] in a value, or None where length, checksum, finiteness or norm is not right."""
+    values = data[-_BYTES_PER_VALUE * width :]
+    if len(values) != _BYTES_PER_VALUE * width or data != _with_header(values):
+        return None
+    vector = np.frombuffer(values, dtype="<f2").astype(np.float16)
+    norm = np.linalg.norm(vector.astype(np.float32))
+    return vector if abs(norm - 1) < _NORM_TOLERANCE else None  # False for NaN and infinity
+
+
+def _with_header(values: bytes) -> bytes:
+    """The header is a function of the values, so that comparing whole values checks all of it."""
+    head = f"{_FORMAT} {len(values) // _BYTES_PER_VALUE} "
+    return f"{head}{crc32c.crc32c(values, crc32c.crc32c(head.encode())):08x}\n".encode() + values
+
+
+class EmbeddingCache(Protocol):
+    """Where packed vectors are kept. A cache that is away answers None and keeps nothing: slower, never wrong."""
+
+    def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """The value of each key, None where there is none."""
+        ...
+
+    def put_many(self, values: Mapping[str, bytes]) -> Mapping[str, bytes]:
+        """Keep values whose keys are new. Returns what now stands for each key: the first writer's value wins."""
+        ...
+
+    def drop_many(self, keys: Iterable[str]) -> None:
+        """Forget keys: damaged values, and content that must be erased."""
+        ...
+
+
+class MemoryCache:
+    """A cache in this process's memory, at most `max_bytes`, the least recently used value leaving first."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self._bytes = 0
+        self._values: OrderedDict[str, bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    @property
+    def size(self) -> int:
+        """Bytes in use, keys and overhead included."""
+        return self._bytes
+
+    def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """The value of each key, None where there is none."""
+        with self._lock:
+            return [self._get(key) for key in keys]
+
+    def put_many(self, values: Mapping[str, bytes]) -> Mapping[str, bytes]:
+        """Keep values whose keys are new; returns what stands for each key now, even if it was too large to keep."""
+        with self._lock:
+            return {key: self._put(key, value) for key, value in values.items()}
+
+    def drop_many(self, keys: Iterable[str]) -> None:
+        """Forget keys; those not there are no error."""
+        with self._lock:
+            for key in keys:
+                self._drop(key)
+
+    def _get(self, key: str) -> bytes | None:
+        value = self._values.get(key)
+        if value is not None:
+            self._values.move_to_end(key)
+        return value
+
+    def _put(self, key: str, value: bytes) -> bytes:
+        first = self._get(key)
+        if first is not None:
+            return first
+        self._values[key] = value
+        self._bytes += _cost(key, value)
+        while self._bytes > self.max_bytes:
+            self._drop(next(iter(self._values)))
+        return value
+
+    def _drop(self, key: str) -> None:
+        value = self._values.pop(key, None)
+        if value is not None:
+            self._bytes -= _cost(key, value)
+
+
+def _cost(key: str, value: bytes) -> int:
+    return len(key) + len(value) + _ENTRY_OVERHEAD

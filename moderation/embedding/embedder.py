@@ -1,0 +1,187 @@
+"""An encoder and a cache behind one call: parts in, vectors out, each content encoded once.
+
+What comes out are the bytes that were stored, unpacked, whether they were found or have just been made: a hit and a
+miss give the same vector to the last bit.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moderation.embedding.cache import EmbeddingCache, cache_key, pack, unpack
+from moderation.encoder.base import Encoded, Encoder, Vectors
+from moderation.errors import ItemError
+from moderation.item import Modality, Part
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A batch's vectors, float16 [n, d]; `errors` says which rows have none and why (they are zero).
+
+    `hits` [n] says which rows came from the cache. `decode_seconds` is the time the encoder stood still for pictures
+    to be decoded, `encode_seconds` the rest of the time it took.
+    """
+
+    vectors: Vectors
+    errors: Mapping[int, ItemError]
+    hits: NDArray[np.bool_]
+    decode_seconds: float
+    encode_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedderStats:
+    """Counts since the start: parts found in the cache and not, and values that were there but damaged."""
+
+    hits: int = 0
+    misses: int = 0
+    damaged: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoding:
+    """What encoding the missing keys gave."""
+
+    vectors: Mapping[str, Vectors]
+    errors: Mapping[str, ItemError]
+    decode_seconds: float
+    encode_seconds: float
+
+
+class Embedder:
+    """Vectors of parts by one encoder, remembered in a cache. Safe to call from several threads."""
+
+    def __init__(
+        self, encoder: Encoder, cache: EmbeddingCache, *, tenant: str = "default", prefix: str = "emb"
+    ) -> None:
+        self.encoder = encoder
+        self.cache = cache
+        self._tenant, self._prefix = tenant, prefix
+        self._stats = EmbedderStats()
+        self._lock = threading.Lock()
+
+    @property
+    def stats(self) -> EmbedderStats:
+        """The counters as they stand."""
+        return self._stats
+
+    def embed(self, parts: Sequence[Part]) -> Embedded:
+        """The vectors of parts, in order; content that stands in the batch twice is encoded once.
+
+        A part of a modality the encoder does not have is an error of its row.
+        """
+        keys = [self.key(part) for part in parts]
+        part_of = dict(zip(keys, parts, strict=True))
+        found = self._look_up(list(part_of))
+        made = self._encode({key: part for key, part in part_of.items() if key not in found})
+        vectors = np.zeros((len(parts), self.encoder.card.width), dtype=np.float16)
+        errors: dict[int, ItemError] = {}
+        for row, key in enumerate(keys):
+            if key in made.errors:
+                errors[row] = made.errors[key]
+            else:
+                vectors[row] = found[key] if key in found else made.vectors[key]
+        hits = np.array([key in found for key in keys], dtype=np.bool_)
+        self._count(hits=int(hits.sum()), misses=int((~hits).sum()))
+        return Embedded(vectors, errors, hits, made.decode_seconds, made.encode_seconds)
+
+    def key(self, part: Part) -> str:
+        """The cache key of a part's vector, for erasure too."""
+        return cache_key(
+            prefix=self._prefix,
+            tenant=self._tenant,
+            fingerprint=self.encoder.fingerprint,
+            modality=part.modality,
+            digest=part.digest,
+        )
+
+    def _look_up(self, keys: Sequence[str]) -> dict[str, Vectors]:
+        found: dict[str, Vectors] = {}
+        damaged = []
+        for key, data in zip(keys, self.cache.get_many(keys), strict=True):
+            if data is None:
+                continue
+            vector = unpack(data, self.encoder.card.width)
+            if vector is None:
+                damaged.append(key)
+            else:
+                found[key] = vector
+        if damaged:
+            self._count(damaged=len(damaged))
+            self.cache.drop_many(damaged)  # or the first writer's broken value would stand for ever
+        return found
+
+    def _encode(self, missing: Mapping[str, Part]) -> _Encoding:
+        began = time.perf_counter()
+        fresh: dict[str, bytes] = {}
+        errors: dict[str, ItemError] = {}
+        decode_seconds = 0.0
+        for modality in Modality:
+            chosen = {key: part for key, part in missing.items() if part.modality is modality}
+            if chosen:
+                encoded = self._encode_modality(modality, list(chosen.values()))
+                decode_seconds += encoded.decode_seconds
+                for row, key in enumerate(chosen):
+                    if row in encoded.errors:
+                        errors[key] = encoded.errors[row]
+                    else:
+                        fresh[key] = pack(encoded.vectors[row])
+        vectors = self._remember(fresh)
+        return _Encoding(vectors, errors, decode_seconds, time.perf_counter() - began - decode_seconds)
+
+    def _encode_modality(self, modality: Modality, parts: Sequence[Part]) -> Encoded:
+        if modality.value not in self.encoder.card.modalities:
+            message = f"encoder {self.encoder.card.name!r} has no {modality} tower"
+            return _refused(len(parts), self.encoder.card.width, ItemError("unsupported_modality", message))
+        if modality is Modality.IMAGE:
+            return self.encoder.encode_images([part.content for part in parts])
+        return _encode_decodable(self.encoder.encode_text, parts, self.encoder.card.width)
+
+    def _remember(self, fresh: Mapping[str, bytes]) -> dict[str, Vectors]:
+        """The vectors that stand in the cache now: another worker's, where it was first."""
+        kept = self.cache.put_many(fresh) if fresh else {}
+        vectors = {}
+        for key, own in fresh.items():
+            vector = unpack(kept.get(key, own), self.encoder.card.width)
+            vectors[key] = _own(own, self.encoder.card.width) if vector is None else vector
+        return vectors
+
+    def _count(self, *, hits: int = 0, misses: int = 0, damaged: int = 0) -> None:
+        with self._lock:
+            now = self._stats
+            self._stats = replace(now, hits=now.hits + hits, misses=now.misses + misses, damaged=now.damaged + damaged)
+
+
+def _own(data: bytes, width: int) -> Vectors:
+    vector = unpack(data, width)
+    if vector is None:
+        raise ValueError(f"the encoder's vector is not {width} finite values of norm 1")
+    return vector
+
+
+def _encode_decodable(encode: Callable[[Sequence[str]], Encoded], parts: Sequence[Part], width: int) -> Encoded:
+    """Texts that are valid UTF-8 go to the encoder; the others are errors of their rows."""
+    texts: dict[int, str] = {}
+    errors: dict[int, ItemError] = {}
+    for row, part in enumerate(parts):
+        try:
+            texts[row] = part.content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            errors[row] = ItemError("unsupported_input", f"the text is not UTF-8: {error.reason} at byte {error.start}")
+    encoded = encode(list(texts.values()))
+    vectors = np.zeros((len(parts), width), dtype=np.float16)
+    for at, row in enumerate(texts):
+        vectors[row] = encoded.vectors[at]
+        if at in encoded.errors:
+            errors[row] = encoded.errors[at]
+    return Encoded(vectors, errors, encoded.decode_seconds)
+
+
+def _refused(count: int, width: int, error: ItemError) -> Encoded:
+    return Encoded(np.zeros((count, width), dtype=np.float16), dict.fromkeys(range(count), error))

@@ -1,0 +1,200 @@
+"""A checkpoint into an encoder: found, checked against its card, loaded from safetensors only, and fingerprinted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import transformers
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from transformers.utils import logging
+
+from moderation.encoder import lean
+from moderation.encoder.base import Encoder, Fingerprint
+from moderation.encoder.card import CARD_FILE, EncoderCard
+from moderation.encoder.clip import ImageSide, TextSide, TorchEncoder
+from moderation.encoder.derive import Family, activation, derive_card, family_of, positions, projection_width, read_json
+from moderation.encoder.identity import identity
+from moderation.encoder.locate import locate, weight_files
+from moderation.encoder.tokens import TextTokenizer
+from moderation.encoder.towers import (
+    DualImageTower,
+    FeatureImageTower,
+    FeatureTextTower,
+    ImageTower,
+    LeanImageTower,
+    LeanTextTower,
+    PooledTextTower,
+    TextTower,
+)
+from moderation.errors import CheckpointError, EncoderError
+from moderation.settings import ImageLimits
+
+Dtype = Literal["float32", "bfloat16"]
+
+_DTYPES: Mapping[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_MODELS: Mapping[Family, str] = {
+    "clip": "CLIPModel",
+    "siglip": "SiglipModel",
+    "dual": "VisionTextDualEncoderModel",
+    "sentence": "AutoModel",
+}
+# Towers without position embeddings take pictures of any size, so their config's size binds nobody.
+_ANY_SIZE = frozenset({"convnext", "convnextv2", "resnet", "regnet", "mobilenet_v2", "efficientnet"})
+
+
+def load(
+    reference: str, *, device: str = "auto", dtype: Dtype = "float32", limits: ImageLimits | None = None
+) -> Encoder:
+    """The encoder that a reference means: "bundled", a local folder, "package:NAME", or a hub id with @REVISION.
+
+    `device` is "auto" (CUDA where present), "cpu", "cuda" or "cuda:N". Weights come from safetensors only and no code
+    of the checkpoint runs. Raises CheckpointError where the folder is incomplete, unsafe, or does not fit its card.
+    """
+    folder = locate(reference)
+    weights = weight_files(folder)
+    config = read_json(folder / "config.json")
+    if "auto_map" in config:
+        raise CheckpointError(f"{folder}: the checkpoint wants to run its own code (auto_map); that is never done")
+    family = family_of(config, folder)
+    card = _card(folder, config, family, name=_name(reference, folder))
+    place, kind = _device(device), _DTYPES.get(dtype)
+    if kind is None:
+        raise EncoderError(f"dtype {dtype!r}; expected one of {', '.join(_DTYPES)}")
+    model = _model(folder, family, card)
+    mark = Fingerprint(identity(folder, weights, config, card), f"torch-{place.type}-{dtype}")
+    image, text = _towers(model, family, card, place, kind)
+    return TorchEncoder(
+        card=card,
+        fingerprint=mark,
+        device=place,
+        image=ImageSide(card.image, image) if card.image and image else None,
+        text=TextSide(_tokenizer(folder, card), text) if card.text and text else None,
+        limits=limits or ImageLimits(),
+    )
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise EncoderError(f"device {name!r}; expected auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise EncoderError(f"device {name!r}: torch finds no CUDA GPU here; expected auto or cpu")
+    return device
+
+
+def _name(reference: str, folder: Path) -> str:
+    """What a checkpoint without a card is called: its folder's name, or the reference where that is no path."""
+    return folder.resolve().name if Path(reference).expanduser().is_dir() else reference.removeprefix("package:")
+
+
+def _card(folder: Path, config: dict[str, Any], family: Family, *, name: str) -> EncoderCard:
+    path = folder / CARD_FILE
+    full = _with_defaults(folder, config)
+    if not path.is_file():
+        card = derive_card(folder, full, family, name=name)
+    else:
+        try:
+            card = EncoderCard.model_validate(read_json(path))
+        except ValidationError as error:
+            details = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+            raise CheckpointError(f"{path}: {details}") from None
+    _check(card, full, family, folder)
+    return card
+
+
+def _with_defaults(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """The config with what its file leaves out, since files hold only what differs from transformers' defaults."""
+    try:
+        return transformers.AutoConfig.for_model(**config).to_dict()  # type: ignore[no-any-return]
+    except Exception as error:  # noqa: BLE001  transformers validates by many types
+        raise CheckpointError(f"{folder / 'config.json'}: {error}") from None
+
+
+def _check(card: EncoderCard, config: dict[str, Any], family: Family, folder: Path) -> None:
+    """Refuses a card that says otherwise than the config, naming both values."""
+    pairs: list[tuple[str, Any, Any]] = [
+        ("modalities", ("text",) if family == "sentence" else ("image", "text"), card.modalities),
+        ("width", projection_width(config, family), card.width),
+        ("activation", activation(config), card.activation),
+    ]
+    vision = config.get("vision_config", {})
+    if card.image and "image_size" in vision and vision.get("model_type") not in _ANY_SIZE:
+        pairs.append(("image.size", vision["image_size"], card.image.size))
+    if card.text:
+        longest, context = positions(config), card.text.context_length
+        bound = family in ("clip", "siglip")
+        pairs.append(("text.context_length", longest if bound else min(longest, context), context))
+    wrong = [
+        f"{name} is {said!r} on the card but {found!r} in the config" for name, found, said in pairs if said != found
+    ]
+    missing = [name for name in card.modalities if getattr(card, name) is None]
+    wrong += [f"modality {name!r} is on the card without its section" for name in missing]
+    if wrong:
+        raise CheckpointError(f"{folder}: the card does not fit the checkpoint: {'; '.join(wrong)}")
+
+
+def _model(folder: Path, family: Family, card: EncoderCard) -> Any:
+    try:
+        with _no_progress_bar():
+            model, report = getattr(transformers, _MODELS[family]).from_pretrained(
+                folder, use_safetensors=True, local_files_only=True, dtype=torch.float32, output_loading_info=True
+            )
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        raise CheckpointError(f"{folder}: the weights do not load: {error}") from None
+    # transformers fills what is missing with random numbers and goes on.
+    unread = card.text is not None and card.text.pooling != "pooler"
+    missing = sorted(key for key in report["missing_keys"] if not (unread and "pooler." in key))
+    wrong = [*missing, *sorted(map(str, report["mismatched_keys"]))]
+    if wrong:
+        raise CheckpointError(f"{folder}: {len(wrong)} weights are missing or of the wrong shape, first {wrong[0]}")
+    return model.eval().requires_grad_(False)
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _towers(
+    model: Any, family: Family, card: EncoderCard, device: torch.device, dtype: torch.dtype
+) -> tuple[ImageTower | None, TextTower | None]:
+    pooling = card.text.pooling if card.text else "pooler"
+    if family == "clip" and _lean_fits(model.config):
+        model = model.to(device)
+        return LeanImageTower.of(model, dtype), LeanTextTower.of(model, dtype)
+    model = model.to(device, dtype)
+    if family == "sentence":
+        return None, PooledTextTower(model, pooling)
+    if family == "dual":
+        return DualImageTower(model), PooledTextTower(model.text_model, pooling, model.text_projection)
+    return FeatureImageTower(model), FeatureTextTower(model, masked=family != "siglip")
+
+
+def _lean_fits(config: Any) -> bool:
+    return {config.vision_config.hidden_act, config.text_config.hidden_act} <= lean.ACTIVATIONS
+
+
+def _tokenizer(folder: Path, card: EncoderCard) -> TextTokenizer:
+    if card.text is None:
+        raise CheckpointError(f"{folder}: a tokenizer was asked for, but the card has no text section")
+    try:
+        backend = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # noqa: BLE001  tokenizers raise bare Exception
+        raise CheckpointError(f"{folder}: the tokenizer does not load: {error}") from None
+    if not hasattr(backend, "backend_tokenizer"):
+        raise CheckpointError(f"{folder}: {type(backend).__name__} has no fast form; expected a tokenizer.json")
+    return TextTokenizer(backend, card.text)

@@ -1,0 +1,115 @@
+"""Untrusted picture bytes into an upright RGB picture, within limits of bytes and pixels that hold before decoding.
+
+Of an animated picture the first frame is read. Transparent pixels are laid on white, so that what nobody sees is not
+judged; 16-bit grey keeps its tones; CMYK, palettes and EXIF orientation are resolved.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import numpy as np
+from PIL import GifImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+
+from moderation.encoder.header import Format, Header, read_header, unsupported
+from moderation.errors import ItemError
+from moderation.settings import ImageLimits
+
+BACKGROUND = (255, 255, 255)
+
+# Each plugin is called directly: Image.open would try 43 formats, warn about sizes, and open what the bytes ask for.
+_OPENERS: Mapping[Format, Callable[[io.BytesIO], ImageFile.ImageFile]] = MappingProxyType(
+    {
+        "JPEG": JpegImagePlugin.JpegImageFile,
+        "PNG": PngImagePlugin.PngImageFile,
+        "WEBP": WebPImagePlugin.WebPImageFile,
+        "GIF": GifImagePlugin.GifImageFile,
+    }
+)
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT: Mapping[int, Image.Transpose] = MappingProxyType(
+    {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_270,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_90,
+    }
+)
+
+
+def decode(content: bytes, limits: ImageLimits) -> Image.Image:
+    """The picture in a JPEG, PNG, WebP or GIF file, upright, mode RGB.
+
+    Raises ItemError(reason="unsupported_input") for everything that is not such a file, is damaged or truncated, or is
+    over the limits; those are checked on the header, before any pixel is allocated.
+    """
+    header = check(content, limits)
+    try:
+        image = _OPENERS[header.format](io.BytesIO(content))
+        _check_pixels(image.width, image.height, limits)
+        image.load()
+        return _upright(_to_rgb(image), _orientation(image))
+    except ItemError:
+        raise
+    except Exception as error:  # noqa: BLE001  the decoders raise a dozen types on hostile bytes; each is that item's fault
+        raise unsupported(f"cannot decode this {header.format} file: {error}") from None
+
+
+def check(content: bytes, limits: ImageLimits) -> Header:
+    """The header of a picture that is within the limits; raises ItemError otherwise."""
+    if len(content) > limits.max_bytes:
+        raise unsupported(f"the file has {len(content)} bytes; expected at most {limits.max_bytes}")
+    header = read_header(content)
+    _check_pixels(header.width, header.height, limits)
+    return header
+
+
+def _check_pixels(width: int, height: int, limits: ImageLimits) -> None:
+    if width * height > limits.max_pixels:
+        raise unsupported(f"the picture has {width}x{height} pixels; expected at most {limits.max_pixels}")
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        return _from_deep_grey(image)
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        return _on_background(image.convert("RGBA"))
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _from_deep_grey(image: Image.Image) -> Image.Image:
+    """16-bit grey to 8 bits by scaling; Pillow's own conversion clips at 255 and washes the picture out."""
+    deep = np.asarray(image).astype(np.uint32).clip(max=65535)
+    grey = Image.fromarray(((deep + 128) // 257).astype(np.uint8))
+    transparent = image.info.get("transparency")
+    if not isinstance(transparent, int):
+        return grey.convert("RGB")
+    seen = Image.fromarray(np.where(deep == transparent, 0, 255).astype(np.uint8))
+    return _paste(grey.convert("RGB"), seen)
+
+
+def _on_background(image: Image.Image) -> Image.Image:
+    return _paste(image.convert("RGB"), image.getchannel("A"))
+
+
+def _paste(image: Image.Image, mask: Image.Image) -> Image.Image:
+    background = Image.new("RGB", image.size, BACKGROUND)
+    background.paste(image, mask=mask)
+    return background
+
+
+def _orientation(image: ImageFile.ImageFile) -> int:
+    try:
+        value = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # noqa: BLE001  a picture with unreadable EXIF is shown as it stands, by browsers too
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image

@@ -1,0 +1,118 @@
+"""The transformer of CLIP's two towers, written for speed: the same mathematics as transformers' modules, fewer passes.
+
+Against transformers' forward it differs by rounding only (at most 1e-5 in float32, tested). What is saved: queries,
+keys and values come from one product; the key's bias is left out (it shifts all logits of a query alike, which softmax
+forgets) and the value's is folded into the output's (attention weights sum to one); a residual is added by the product
+that makes it; QuickGELU, x·sigmoid(1.702·x), becomes one SiLU with 1.702 folded into the weights on both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+ACTIVATIONS = frozenset({"quick_gelu", "gelu"})
+_QUICK = 1.702
+
+
+@dataclass(frozen=True, slots=True)
+class Norm:
+    """A layer norm's weights."""
+
+    weight: Tensor
+    bias: Tensor
+    eps: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return functional.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One block's weights, transposed for x @ w: [in, out]."""
+
+    attention_norm: Norm
+    qkv: Tensor
+    query_bias: Tensor
+    out: Tensor
+    out_bias: Tensor
+    mlp_norm: Norm
+    up: Tensor
+    up_bias: Tensor
+    down: Tensor
+    down_bias: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Transformer:
+    """A stack of pre-norm blocks; `causal` for text."""
+
+    layers: tuple[Layer, ...]
+    heads: int
+    quick: bool
+    causal: bool
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[n, tokens, width] into the same shape. The input is overwritten."""
+        n, tokens, width = x.shape
+        rows = x.view(n * tokens, width)
+        for layer in self.layers:
+            self._attend(rows, layer, n)
+            rows.add_(layer.down_bias).addmm_(self._hidden(rows, layer), layer.down)
+        return x
+
+    def _attend(self, rows: Tensor, layer: Layer, n: int) -> None:
+        width = rows.shape[1]
+        qkv = layer.attention_norm(rows) @ layer.qkv
+        qkv[:, :width].add_(layer.query_bias)
+        query, key, value = qkv.view(n, -1, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        seen = functional.scaled_dot_product_attention(query, key, value, is_causal=self.causal)
+        rows.add_(layer.out_bias).addmm_(seen.transpose(1, 2).reshape(rows.shape), layer.out)
+
+    def _hidden(self, rows: Tensor, layer: Layer) -> Tensor:
+        hidden = torch.addmm(layer.up_bias, layer.mlp_norm(rows), layer.up)
+        return functional.silu(hidden, inplace=True) if self.quick else functional.gelu(hidden)
+
+
+def build(module: Any, *, dtype: torch.dtype, causal: bool) -> Transformer:
+    """The lean form of transformers' `CLIPEncoder` on the module's own device."""
+    config = module.config
+    quick = config.hidden_act == "quick_gelu"
+    layers = tuple(_layer(layer, config.layer_norm_eps, dtype, quick=quick) for layer in module.layers)
+    return Transformer(layers, config.num_attention_heads, quick, causal)
+
+
+def norm(module: Any, dtype: torch.dtype) -> Norm:
+    """A layer norm's weights in another dtype."""
+    return Norm(cast(module.weight, dtype), cast(module.bias, dtype), module.eps)
+
+
+def cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """A detached, contiguous copy in a dtype."""
+    return tensor.detach().to(dtype).contiguous()
+
+
+def _layer(module: Any, eps: float, dtype: torch.dtype, *, quick: bool) -> Layer:
+    attention, mlp, scale = module.self_attn, module.mlp, _QUICK if quick else 1.0
+    value_bias = attention.v_proj.bias.detach()
+    return Layer(
+        attention_norm=Norm(cast(module.layer_norm1.weight, dtype), cast(module.layer_norm1.bias, dtype), eps),
+        qkv=_joined((attention.q_proj, attention.k_proj, attention.v_proj), dtype),
+        query_bias=cast(attention.q_proj.bias, dtype),
+        out=cast(attention.out_proj.weight.t(), dtype),
+        out_bias=cast(attention.out_proj.bias + attention.out_proj.weight @ value_bias, dtype),
+        mlp_norm=Norm(cast(module.layer_norm2.weight, dtype), cast(module.layer_norm2.bias, dtype), eps),
+        up=cast(mlp.fc1.weight.t() * scale, dtype),
+        up_bias=cast(mlp.fc1.bias * scale, dtype),
+        down=cast(mlp.fc2.weight.t() / scale, dtype),
+        down_bias=cast(mlp.fc2.bias, dtype),
+    )
+
+
+def _joined(linears: Iterable[Any], dtype: torch.dtype) -> Tensor:
+    return cast(torch.cat([linear.weight.t() for linear in linears], dim=1), dtype)

@@ -1,0 +1,156 @@
+"""Towers: prepared pixels or tokens into unnormalised vectors, one small adapter for each family of checkpoints.
+
+CLIP runs the lean transformer; SigLIP, dual encoders and sentence encoders run transformers' own modules.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from moderation.encoder import lean
+
+
+class ImageTower(Protocol):
+    """Normalised pixels, float32 [n, 3, size, size], into vectors [n, d]."""
+
+    def __call__(self, pixels: Tensor, /) -> Tensor:
+        """The vectors, in the tower's dtype."""
+        ...
+
+
+class TextTower(Protocol):
+    """Padded token ids and their mask, int64 [n, tokens], into vectors [n, d]."""
+
+    def __call__(self, ids: Tensor, mask: Tensor, /) -> Tensor:
+        """The vectors, in the tower's dtype."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LeanImageTower:
+    """CLIP's ViT; the patch embedding is one matrix product."""
+
+    patch: int
+    patch_weight: Tensor
+    class_token: Tensor
+    positions: Tensor
+    before: lean.Norm
+    transformer: lean.Transformer
+    after: lean.Norm
+    projection: Tensor
+
+    @classmethod
+    def of(cls, model: Any, dtype: torch.dtype) -> LeanImageTower:
+        """From transformers' CLIPModel."""
+        vision, embeddings = model.vision_model, model.vision_model.embeddings
+        positions = embeddings.position_embedding.weight
+        return cls(
+            patch=vision.config.patch_size,
+            patch_weight=lean.cast(embeddings.patch_embedding.weight.flatten(1).t(), dtype),
+            class_token=lean.cast(embeddings.class_embedding + positions[0], dtype),
+            positions=lean.cast(positions[1:], dtype),
+            before=lean.norm(vision.pre_layrnorm, dtype),
+            transformer=lean.build(vision.encoder, dtype=dtype, causal=False),
+            after=lean.norm(vision.post_layernorm, dtype),
+            projection=lean.cast(model.visual_projection.weight.t(), dtype),
+        )
+
+    def __call__(self, pixels: Tensor, /) -> Tensor:
+        n, channels, size, _ = pixels.shape
+        grid = size // self.patch
+        patches = pixels.to(self.patch_weight.dtype).view(n, channels, grid, self.patch, grid, self.patch)
+        patches = patches.permute(0, 2, 4, 1, 3, 5).reshape(n, grid * grid, -1) @ self.patch_weight
+        x = torch.cat([self.class_token.expand(n, 1, -1), patches.add_(self.positions)], dim=1)
+        return self.after(self.transformer(self.before(x))[:, 0]) @ self.projection
+
+
+@dataclass(frozen=True, slots=True)
+class LeanTextTower:
+    """CLIP's causal text transformer, pooled at the first end token; it never sees padding, so it needs no mask."""
+
+    end_id: int
+    tokens: Tensor
+    positions: Tensor
+    transformer: lean.Transformer
+    after: lean.Norm
+    projection: Tensor
+
+    @classmethod
+    def of(cls, model: Any, dtype: torch.dtype) -> LeanTextTower:
+        """From transformers' CLIPModel."""
+        text, embeddings = model.text_model, model.text_model.embeddings
+        return cls(
+            end_id=text.eos_token_id,
+            tokens=lean.cast(embeddings.token_embedding.weight, dtype),
+            positions=lean.cast(embeddings.position_embedding.weight, dtype),
+            transformer=lean.build(text.encoder, dtype=dtype, causal=True),
+            after=lean.norm(text.final_layer_norm, dtype),
+            projection=lean.cast(model.text_projection.weight.t(), dtype),
+        )
+
+    def __call__(self, ids: Tensor, mask: Tensor, /) -> Tensor:  # noqa: ARG002  causal: nothing looks at padding
+        x = self.transformer(self.tokens[ids] + self.positions[: ids.shape[1]])
+        # Configurations from before transformers 4.31 say 2, and then the largest id of a row is its end token.
+        ends = ids.argmax(1) if self.end_id == 2 else (ids == self.end_id).int().argmax(1)
+        return self.after(x[torch.arange(len(x), device=x.device), ends]) @ self.projection
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureImageTower:
+    """Any model with `get_image_features`: SigLIP, and CLIP with an activation the lean form does not know."""
+
+    model: Any
+
+    def __call__(self, pixels: Tensor, /) -> Tensor:
+        return _pooled(self.model.get_image_features(pixel_values=pixels.to(self.model.dtype)))
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureTextTower:
+    """Any model with `get_text_features`; `masked` is False for SigLIP, which was trained to read its padding."""
+
+    model: Any
+    masked: bool
+
+    def __call__(self, ids: Tensor, mask: Tensor, /) -> Tensor:
+        return _pooled(self.model.get_text_features(input_ids=ids, attention_mask=mask if self.masked else None))
+
+
+@dataclass(frozen=True, slots=True)
+class DualImageTower:
+    """The image tower of a vision-text dual encoder; ResNet and ConvNext pool to [n, d, 1, 1] or [n, d]."""
+
+    model: Any
+
+    def __call__(self, pixels: Tensor, /) -> Tensor:
+        pooled = self.model.vision_model(pixel_values=pixels.to(self.model.dtype)).pooler_output
+        return self.model.visual_projection(pooled.flatten(1))  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, slots=True)
+class PooledTextTower:
+    """Any text transformer, pooled as the card says, then projected where the checkpoint has a projection."""
+
+    model: Any
+    pooling: str
+    projection: Any = None
+
+    def __call__(self, ids: Tensor, mask: Tensor, /) -> Tensor:
+        output = self.model(input_ids=ids, attention_mask=mask)
+        if self.pooling == "pooler":
+            pooled = output.pooler_output
+        elif self.pooling == "cls":
+            pooled = output.last_hidden_state[:, 0]
+        else:
+            weight = mask.unsqueeze(-1).to(output.last_hidden_state.dtype)
+            pooled = (output.last_hidden_state * weight).sum(1) / weight.sum(1)
+        return pooled if self.projection is None else self.projection(pooled)  # type: ignore[no-any-return]
+
+
+def _pooled(output: Any) -> Tensor:
+    """The tensor itself: transformers 5 wraps it in an object."""
+    return output if isinstance(output, Tensor) else output.pooler_output
