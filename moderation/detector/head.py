@@ -22,6 +22,7 @@ LEVELS = ("L0", "L1", "L3")
 DECIMALS = 6
 
 _TILE_COLUMNS = 8
+_LIMIT = 80.0
 _TILES_PER_BLOCK = 16
 _ROWS_PER_BLOCK = TILE_ROWS * _TILES_PER_BLOCK
 _ROWS_WORTH_A_THREAD = 16 * _ROWS_PER_BLOCK
@@ -49,8 +50,8 @@ class Head:
     `violating` [v, d] and `contrast` [c, d] are unit vectors, float32. A phrase's similarity s becomes
     gain · (s - offset) (`gain`, `offset` float64 [v + c], violating first; 1 and 0 at L0). At L0 and L1 the raw margin is
     the soft maximum of the violating phrases minus that of the contrast, at the given `sharpness`; at L3 it is
-    probe · x + bias. The score is sigmoid((raw - centre) / scale). `strips` and `shift` are the same as the product
-    wants it. Raises LockError when shapes or numbers do not fit.
+    probe · x + bias. The score is sigmoid((raw - centre) / scale). `strips`, `shift` and `pool` are the
+    same as the products want it. Raises LockError when shapes or numbers do not fit.
     """
 
     level: str
@@ -65,12 +66,12 @@ class Head:
     bias: float = 0.0
     strips: Floats = field(init=False, repr=False)
     shift: Floats = field(init=False, repr=False)
+    pool: Floats = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         _check(self)
-        strips, shift = _columns(self)
-        object.__setattr__(self, "strips", strips)
-        object.__setattr__(self, "shift", shift)
+        for name, array in zip(("strips", "shift", "pool"), _columns(self), strict=True):
+            object.__setattr__(self, name, array)
 
     @property
     def width(self) -> int:
@@ -177,32 +178,24 @@ def _project(head: Head, tiles: Floats) -> Floats:
 
     One large product would be no faster and its bits would depend on how many rows and columns came together.
     """
-    out = np.empty((len(tiles), TILE_ROWS, len(head.strips) * _TILE_COLUMNS), np.float32)
+    width = len(head.strips) * _TILE_COLUMNS
+    out = np.empty((len(tiles), TILE_ROWS, width), np.float32)
     for index, strip in enumerate(head.strips):
         np.matmul(tiles, strip, out=out[:, :, index * _TILE_COLUMNS : (index + 1) * _TILE_COLUMNS])
-    flat = out.reshape(-1, out.shape[2])[:, : len(head.shift)]
-    np.subtract(flat, head.shift, out=flat)
-    return flat
+    np.subtract(out, head.shift, out=out)
+    return out.reshape(-1, width)
 
 
 def _margins(head: Head, columns: Floats) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     split = len(head.violating)
-    violating = columns[:, :split]
-    nearest = violating.argmax(axis=1)
+    nearest = columns[:, :split].argmax(axis=1)
     if head.probe is not None:
         return columns[:, split].astype(np.float64), nearest
-    top = np.take_along_axis(violating, nearest[:, None], axis=1)
-    margin = _soft_maximum(violating, top)
-    contrast = columns[:, split:]
-    margin -= _soft_maximum(contrast, contrast.max(axis=1, keepdims=True))
-    return margin.astype(np.float64) / head.sharpness, nearest
-
-
-def _soft_maximum(values: Floats, top: Floats) -> Floats:
-    """Log mean exp along each row, float32 [rows]: of n phrases, n equal ones count as one."""
-    powers = np.exp(values - top)
-    mean: Floats = powers.sum(axis=1) / np.float32(values.shape[1])
-    return np.log(mean) + top[:, 0]
+    # log mean exp of each side, so that n equal phrases count as one; both sums come from one product per tile. The
+    # limit only keeps exp finite: unit vectors reach it under no head the compiler makes.
+    powers = np.exp(np.clip(columns, -_LIMIT, _LIMIT, out=columns), out=columns)
+    means = np.matmul(powers.reshape(-1, TILE_ROWS, columns.shape[1]), head.pool).reshape(-1, 2).astype(np.float64)
+    return np.log(means[:, 0] / means[:, 1]) / head.sharpness, nearest
 
 
 def _squash(head: Head, margins: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -210,8 +203,11 @@ def _squash(head: Head, margins: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.round(1.0 / (1.0 + np.exp(-np.clip(standard, -40.0, 40.0))), DECIMALS)
 
 
-def _columns(head: Head) -> tuple[Floats, Floats]:
-    """The head as strips [strips, d, 8] and shifts [columns]; at L3 the probe's column stands for the contrast."""
+def _columns(head: Head) -> tuple[Floats, Floats, Floats]:
+    """The head as strips [strips, d, 8], shifts [columns] and pooling weights [columns, 2].
+
+    At L3 the probe's column stands for the contrast; columns that only fill a strip have weight 0.
+    """
     weigh = head.gain if head.probe is not None else head.sharpness * head.gain
     split = len(head.violating)
     weights = np.concatenate([head.violating, head.contrast]) * weigh[:, None]
@@ -219,11 +215,14 @@ def _columns(head: Head) -> tuple[Floats, Floats]:
     if head.probe is not None:
         weights = np.concatenate([weights[:split], head.probe[None]])
         shift = np.append(shift[:split], -head.bias)
-    strips = -(-len(weights) // _TILE_COLUMNS)
+    count, strips = len(weights), -(-len(weights) // _TILE_COLUMNS)
     padded = np.zeros((strips * _TILE_COLUMNS, head.width), np.float32)
-    padded[: len(weights)] = weights
+    padded[:count] = weights
+    pool = np.zeros((len(padded), 2), np.float32)
+    pool[:split, 0], pool[split:count, 1] = 1 / split, 1 / (count - split)
     matrix = padded.reshape(strips, _TILE_COLUMNS, head.width).transpose(0, 2, 1)
-    return np.ascontiguousarray(matrix), shift.astype(np.float32)
+    shifts = np.append(shift, np.zeros(len(padded) - count)).astype(np.float32)
+    return np.ascontiguousarray(matrix), shifts, pool
 
 
 def _check(head: Head) -> None:
