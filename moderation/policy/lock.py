@@ -46,7 +46,9 @@ class LockedAction:
 class Lock:
     """Everything needed to decide with one policy; two locks are the same build when their `revision` is.
 
-    `arrays` are the head's (detector/head.py reads them); `phrases` names the violating phrases in the head's order;
+    `arrays` are the head's (detector/head.py reads them) and `golden`, float16: what the encoder made of each of
+    `phrases` as it stands, so that another machine can measure how far it differs. `phrases` names the violating phrases
+    in the head's order; `surfaces` and `languages` narrow the scope where they are not empty;
     `labels` are other detectors' labels that also count; `detectors` are those that must be present for that;
     `max_parts` is the largest number of parts of an item it was certified on, 0 before certification.
     """
@@ -67,6 +69,8 @@ class Lock:
     actions: tuple[LockedAction, ...]
     labels: tuple[str, ...] = ()
     detectors: tuple[str, ...] = ()
+    surfaces: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
     max_parts: int = 0
     evidence: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
@@ -150,6 +154,8 @@ class _LockFile(_File):
     actions: tuple[_ActionFile, ...]
     labels: tuple[str, ...]
     detectors: tuple[str, ...]
+    surfaces: tuple[str, ...]
+    languages: tuple[str, ...]
     max_parts: Annotated[int, Field(ge=0)]
     evidence: dict[str, Any]
 

@@ -42,6 +42,8 @@ def make_lock(**changes: object) -> Lock:
         "actions": (certified, short),
         "labels": ("nsfw",),
         "detectors": ("nsfw-plugin",),
+        "surfaces": ("listing_photo",),
+        "languages": ("en", "de"),
         "max_parts": 4,
         "evidence": {"level": {"chosen": "L1", "numbers": [1, 2.5, None, True]}},
     }
