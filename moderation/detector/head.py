@@ -1,0 +1,266 @@
+"""A compiled policy's head: unit vectors of phrases (and a probe where it has one), and the score they give a vector.
+
+Scores are computed in tiles of 64 rows and 8 columns, always that shape, so that a vector's score is the same to the
+last bit whatever stands beside it in a batch and whichever other policies are loaded.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moderation.errors import LockError
+
+TILE_ROWS = 64
+LEVELS = ("L0", "L1", "L3")
+DECIMALS = 6
+
+_TILE_COLUMNS = 8
+_LIMIT = 80.0
+_TILES_PER_BLOCK = 16
+_ROWS_PER_BLOCK = TILE_ROWS * _TILES_PER_BLOCK
+_ROWS_WORTH_A_THREAD = 16 * _ROWS_PER_BLOCK
+_NUMBERS = ("sharpness", "centre", "scale", "bias")
+
+Vectors = NDArray[np.float16]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Scores of n vectors: `values` float64 [n] in [0, 1] rounded to 1e-6, `nearest` int64 [n].
+
+    `nearest` is the index of the violating phrase that lies closest, as the head weighs phrases.
+    """
+
+    values: NDArray[np.float64]
+    nearest: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Head:
+    """How one policy scores a vector; made by the compiler, kept in a lock.
+
+    `violating` [v, d] and `contrast` [c, d] are unit vectors, float32. A phrase's similarity s becomes
+    gain · (s - offset) (`gain`, `offset` float64 [v + c], violating first; 1 and 0 at L0). At L0 and L1 the raw margin is
+    the soft maximum of the violating phrases minus that of the contrast, at the given `sharpness`; at L3 it is
+    probe · x + bias. The score is sigmoid((raw - centre) / scale). `strips`, `shift` and `pool` are the
+    same as the products want it. Raises LockError when shapes or numbers do not fit.
+    """
+
+    level: str
+    violating: Floats
+    contrast: Floats
+    gain: NDArray[np.float64]
+    offset: NDArray[np.float64]
+    sharpness: float
+    centre: float = 0.0
+    scale: float = 1.0
+    probe: NDArray[np.float64] | None = None
+    bias: float = 0.0
+    strips: Floats = field(init=False, repr=False)
+    shift: Floats = field(init=False, repr=False)
+    pool: Floats = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        _check(self)
+        for name, array in zip(("strips", "shift", "pool"), _columns(self), strict=True):
+            object.__setattr__(self, name, array)
+
+    @property
+    def width(self) -> int:
+        """The width d of the vectors it scores."""
+        return int(self.violating.shape[1])
+
+    def score(self, embeddings: Vectors) -> Scored:
+        """Scores of float16 [n, d] unit vectors. Raises ValueError on another dtype or width."""
+        return score_many([self], embeddings)[0]
+
+    def raw(self, embeddings: Vectors) -> NDArray[np.float64]:
+        """Raw margins, float64 [n], before centre and scale: what the compiler fits on."""
+        _check_vectors(embeddings, self.width)
+        margins = np.empty(len(embeddings), np.float64)
+        for rows, tiles in _blocks(embeddings, 0, len(embeddings)):
+            margins[rows] = _margins(self, _project(self, tiles))[0][: rows.stop - rows.start]
+        return margins
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything but the level, as arrays for a lock; the inverse of `from_arrays`."""
+        numbers = np.array([getattr(self, name) for name in _NUMBERS], np.float64)
+        arrays: dict[str, NDArray[Any]] = {
+            "violating": self.violating,
+            "contrast": self.contrast,
+            "gain": self.gain,
+            "offset": self.offset,
+            "numbers": numbers,
+        }
+        return arrays if self.probe is None else {**arrays, "probe": self.probe}
+
+    @classmethod
+    def from_arrays(cls, level: str, arrays: Mapping[str, NDArray[Any]]) -> Head:
+        """The head that `to_arrays` wrote; a lock's `golden` vectors are none of its business.
+
+        Raises LockError that says which array is missing or does not fit.
+        """
+        arrays = {name: array for name, array in arrays.items() if name != "golden"}
+        expected = {"violating", "contrast", "gain", "offset", "numbers"} | ({"probe"} if level == "L3" else set())
+        if set(arrays) != expected:
+            raise LockError(f"head {level}: found arrays {sorted(arrays)}, expected {sorted(expected)}")
+        if arrays["numbers"].shape != (len(_NUMBERS),):
+            raise LockError(f"head {level}: 'numbers' has shape {arrays['numbers'].shape}, expected ({len(_NUMBERS)},)")
+        numbers: dict[str, Any] = dict(zip(_NUMBERS, (float(number) for number in arrays["numbers"]), strict=True))
+        named: dict[str, Any] = {name: array for name, array in arrays.items() if name != "numbers"}
+        return cls(level=level, **named, **numbers)
+
+
+def score_many(heads: Sequence[Head], embeddings: Vectors, *, threads: int | None = None) -> list[Scored]:
+    """Scores of float16 [n, d] under each head, the conversion to float32 shared among them; one Scored per head.
+
+    `threads` defaults to the cores this process may use; it changes the time, never a bit of the result.
+    Raises ValueError when the vectors are not float16 or of another width than a head's.
+    """
+    count = len(embeddings)
+    results = [Scored(np.empty(count, np.float64), np.empty(count, np.int64)) for _ in heads]
+    for head in heads:
+        _check_vectors(embeddings, head.width)
+    workers = min(threads or _cores(), count // _ROWS_WORTH_A_THREAD)
+    if workers <= 1:
+        _score_span(heads, embeddings, (0, count), results)
+        return results
+    # Spans begin on a block's edge, so each thread sees whole blocks.
+    step = -(-count // (8 * workers * _ROWS_PER_BLOCK)) * _ROWS_PER_BLOCK
+    with ThreadPoolExecutor(workers) as pool:
+        spans = [(start, min(start + step, count)) for start in range(0, count, step)]
+        list(pool.map(lambda span: _score_span(heads, embeddings, span, results), spans))
+    return results
+
+
+def to_float32(embeddings: Vectors, out: Floats) -> None:
+    """The float32 values of finite float16 vectors, exactly, into `out` of the same shape.
+
+    About five times as fast as numpy's own cast: sign and magnitude are moved into place as integers, and one multiplication by a
+    power of two, which is exact for subnormals too, sets the exponent. Infinities and NaN come out as large numbers,
+    so callers must have refused them before.
+    """
+    bits = out.view(np.int32)
+    np.copyto(bits, embeddings.view(np.int16))
+    np.left_shift(bits, 13, out=bits)
+    np.bitwise_and(bits, np.int32(-0x70002000), out=bits)
+    np.multiply(out, np.float32(2.0**112), out=out)
+
+
+def _score_span(heads: Sequence[Head], embeddings: Vectors, span: tuple[int, int], results: Sequence[Scored]) -> None:
+    for rows, tiles in _blocks(embeddings, *span):
+        count = rows.stop - rows.start
+        for head, result in zip(heads, results, strict=True):
+            margins, nearest = _margins(head, _project(head, tiles))
+            result.values[rows] = _squash(head, margins[:count])
+            result.nearest[rows] = nearest[:count]
+
+
+def _blocks(embeddings: Vectors, start: int, stop: int) -> Iterator[tuple[slice, Floats]]:
+    """Blocks of whole tiles, float32 [tiles, 64, d], with the rows they hold; the last tile is padded with zeros."""
+    width = embeddings.shape[1]
+    buffer = np.zeros((_ROWS_PER_BLOCK, width), np.float32)
+    for first in range(start, stop, _ROWS_PER_BLOCK):
+        rows = slice(first, min(first + _ROWS_PER_BLOCK, stop))
+        count = rows.stop - rows.start
+        padded = -(-count // TILE_ROWS) * TILE_ROWS
+        to_float32(embeddings[rows], buffer[:count])
+        buffer[count:padded] = 0.0
+        yield rows, buffer[:padded].reshape(-1, TILE_ROWS, width)
+
+
+def _project(head: Head, tiles: Floats) -> Floats:
+    """Every column of the head for every row, float32 [rows, columns]: one product of fixed shape per tile and strip.
+
+    One large product would be no faster and its bits would depend on how many rows and columns came together.
+    """
+    width = len(head.strips) * _TILE_COLUMNS
+    out = np.empty((len(tiles), TILE_ROWS, width), np.float32)
+    for index, strip in enumerate(head.strips):
+        np.matmul(tiles, strip, out=out[:, :, index * _TILE_COLUMNS : (index + 1) * _TILE_COLUMNS])
+    np.subtract(out, head.shift, out=out)
+    return out.reshape(-1, width)
+
+
+def _margins(head: Head, columns: Floats) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    split = len(head.violating)
+    nearest = columns[:, :split].argmax(axis=1)
+    if head.probe is not None:
+        return columns[:, split].astype(np.float64), nearest
+    # log mean exp of each side, so that n equal phrases count as one; both sums come from one product per tile. The
+    # limit only keeps exp finite: unit vectors reach it under no head the compiler makes.
+    powers = np.exp(np.clip(columns, -_LIMIT, _LIMIT, out=columns), out=columns)
+    means = np.matmul(powers.reshape(-1, TILE_ROWS, columns.shape[1]), head.pool).reshape(-1, 2).astype(np.float64)
+    return np.log(means[:, 0] / means[:, 1]) / head.sharpness, nearest
+
+
+def _squash(head: Head, margins: NDArray[np.float64]) -> NDArray[np.float64]:
+    standard = (margins - head.centre) / head.scale
+    return np.round(1.0 / (1.0 + np.exp(-np.clip(standard, -40.0, 40.0))), DECIMALS)
+
+
+def _columns(head: Head) -> tuple[Floats, Floats, Floats]:
+    """The head as strips [strips, d, 8], shifts [columns] and pooling weights [columns, 2].
+
+    At L3 the probe's column stands for the contrast; columns that only fill a strip have weight 0.
+    """
+    weigh = head.gain if head.probe is not None else head.sharpness * head.gain
+    split = len(head.violating)
+    weights = np.concatenate([head.violating, head.contrast]) * weigh[:, None]
+    shift = weigh * head.offset
+    if head.probe is not None:
+        weights = np.concatenate([weights[:split], head.probe[None]])
+        shift = np.append(shift[:split], -head.bias)
+    count, strips = len(weights), -(-len(weights) // _TILE_COLUMNS)
+    padded = np.zeros((strips * _TILE_COLUMNS, head.width), np.float32)
+    padded[:count] = weights
+    pool = np.zeros((len(padded), 2), np.float32)
+    pool[:split, 0], pool[split:count, 1] = 1 / split, 1 / (count - split)
+    matrix = padded.reshape(strips, _TILE_COLUMNS, head.width).transpose(0, 2, 1)
+    shifts = np.append(shift, np.zeros(len(padded) - count)).astype(np.float32)
+    return np.ascontiguousarray(matrix), shifts, pool
+
+
+def _check(head: Head) -> None:
+    if head.level not in LEVELS:
+        raise LockError(f"head: found level {head.level!r}, expected one of {', '.join(LEVELS)}")
+    if (head.probe is not None) != (head.level == "L3"):
+        raise LockError(f"head {head.level}: a probe belongs to L3 and to no other level")
+    phrases, width = len(head.violating) + len(head.contrast), head.violating.shape[-1]
+    expected: dict[str, tuple[str, tuple[int, ...]]] = {
+        "violating": ("float32", (len(head.violating), width)),
+        "contrast": ("float32", (len(head.contrast), width)),
+        "gain": ("float64", (phrases,)),
+        "offset": ("float64", (phrases,)),
+        "probe": ("float64", (width,)),
+    }
+    for name, (dtype, shape) in expected.items():
+        array = getattr(head, name)
+        if array is None:
+            continue
+        if array.dtype != dtype or array.shape != shape:
+            raise LockError(f"head {head.level}: {name!r} is {array.dtype} {array.shape}, expected {dtype} {shape}")
+        if not np.isfinite(array).all():
+            raise LockError(f"head {head.level}: {name!r} holds numbers that are not finite")
+    if not len(head.violating) or not len(head.contrast):
+        raise LockError(f"head {head.level}: expected at least one violating and one contrast phrase")
+    if not all(np.isfinite(getattr(head, name)) for name in _NUMBERS) or head.scale <= 0 or head.sharpness <= 0:
+        raise LockError(f"head {head.level}: expected finite numbers, and scale and sharpness above 0")
+
+
+def _check_vectors(embeddings: Vectors, width: int) -> None:
+    if embeddings.dtype != np.float16 or embeddings.ndim != 2 or embeddings.shape[1] != width:
+        raise ValueError(f"embeddings are {embeddings.dtype} {embeddings.shape}, expected float16 [n, {width}]")
+
+
+def _cores() -> int:
+    # sched_getaffinity sees a container's or taskset's limit, but not every system has it.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

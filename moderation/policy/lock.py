@@ -1,0 +1,205 @@
+"""The lock: a policy's frozen build, as <id>.lock.json beside <id>.lock.safetensors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors import numpy as safetensors
+
+from moderation.decision import Severity
+from moderation.errors import LockError
+from moderation.item import Modality
+
+SCHEMA = "lock/v1"
+SUFFIX = ".lock.json"
+ARRAYS_SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class LockedAction:
+    """One action's promise and what became of it: a threshold with its certificate, or a shortfall.
+
+    `threshold` cuts the policy's score, `score >= threshold`; None where nothing could be certified (or was not tried yet).
+    """
+
+    action: str
+    metric: Literal["precision", "recall"]
+    at_least: float
+    confidence: float
+    threshold: float | None = None
+    certificate: Mapping[str, Any] | None = None
+    shortfall: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lock:
+    """Everything needed to decide with one policy; two locks are the same build when their `revision` is.
+
+    `arrays` are the head's (detector/head.py reads them) and `golden`, float16: what the encoder made of each of
+    `phrases` as it stands, so that another machine can measure how far it differs. `phrases` names the violating phrases
+    in the head's order; `surfaces` and `languages` narrow the scope where they are not empty;
+    `labels` are other detectors' labels that also count; `detectors` are those that must be present for that;
+    `max_parts` is the largest number of parts of an item it was certified on, 0 before certification.
+    """
+
+    policy: str
+    version: str
+    policy_hash: str
+    severity: Severity
+    on_error: str
+    modalities: tuple[Modality, ...]
+    encoder: str
+    encoder_identity: str
+    encoder_numeric: str
+    width: int
+    level: Literal["L0", "L1", "L3"]
+    arrays: Mapping[str, NDArray[Any]] = field(repr=False)
+    phrases: tuple[str, ...]
+    actions: tuple[LockedAction, ...]
+    labels: tuple[str, ...] = ()
+    detectors: tuple[str, ...] = ()
+    surfaces: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
+    max_parts: int = 0
+    evidence: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def revision(self) -> str:
+        """First 16 hex digits of the SHA-256 of the lock's JSON, which names the arrays' own SHA-256."""
+        return hashlib.sha256(_encode(self)[0]).hexdigest()[:16]
+
+
+def lock_path(folder: Path, policy: str) -> Path:
+    """Where the lock of a policy lies in a folder."""
+    return folder / f"{policy}{SUFFIX}"
+
+
+def write_lock(lock: Lock, path: Path) -> None:
+    """Writes the JSON at `path` (ending in .lock.json) and the arrays beside it, each by a rename.
+
+    The arrays come first: a crash between the two leaves a lock that is refused, never one that decides otherwise.
+    The same lock gives the same bytes. Raises LockError when the name or the place does not do.
+    """
+    document, arrays = _encode(lock)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(_arrays_path(path), arrays)
+        _replace(path, document)
+    except OSError as error:
+        raise LockError(f"lock {path}: cannot be written: {error.strerror}") from None
+
+
+def read_lock(path: Path) -> Lock:
+    """The lock whose JSON is at `path`. Raises LockError that names the file and what was expected of it."""
+    document, beside = _read(path), _arrays_path(path)
+    try:
+        parsed = _LockFile.model_validate_json(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(key) for key in first["loc"]) or "the file"
+        raise LockError(f"lock {path}: {where}: {first['msg']}; expected a lock written as {SCHEMA}") from None
+    arrays = _read(beside)
+    found = hashlib.sha256(arrays).hexdigest()
+    if found != parsed.arrays_sha256:
+        raise LockError(f"lock {beside}: SHA-256 is {found}, but {path.name} expects {parsed.arrays_sha256}")
+    try:
+        loaded = safetensors.load(arrays)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise LockError(f"lock {beside}: not a safetensors file: {error}") from None
+    values = {name: getattr(parsed, name) for name in type(parsed).model_fields}
+    values.pop("schema_"), values.pop("arrays_sha256")
+    return Lock(**{**values, "actions": tuple(LockedAction(**dict(one)) for one in parsed.actions), "arrays": loaded})
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class _ActionFile(_File):
+    action: str
+    metric: Literal["precision", "recall"]
+    at_least: float
+    confidence: float
+    threshold: float | None
+    certificate: dict[str, Any] | None
+    shortfall: dict[str, Any] | None
+
+
+class _LockFile(_File):
+    schema_: Literal["lock/v1"] = Field(alias="schema")
+    arrays_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    policy: str
+    version: str
+    policy_hash: str
+    severity: Severity
+    on_error: str
+    modalities: tuple[Modality, ...]
+    encoder: str
+    encoder_identity: str
+    encoder_numeric: str
+    width: Annotated[int, Field(gt=0)]
+    level: Literal["L0", "L1", "L3"]
+    phrases: tuple[str, ...]
+    actions: tuple[_ActionFile, ...]
+    labels: tuple[str, ...]
+    detectors: tuple[str, ...]
+    surfaces: tuple[str, ...]
+    languages: tuple[str, ...]
+    max_parts: Annotated[int, Field(ge=0)]
+    evidence: dict[str, Any]
+
+
+def _encode(lock: Lock) -> tuple[bytes, bytes]:
+    contiguous = {name: np.ascontiguousarray(array) for name, array in lock.arrays.items()}
+    arrays = safetensors.save(contiguous)
+    body = {one.name: _plain(getattr(lock, one.name)) for one in fields(lock) if one.name != "arrays"}
+    body |= {"schema": SCHEMA, "arrays_sha256": hashlib.sha256(arrays).hexdigest()}
+    text = json.dumps(body, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
+    return f"{text}\n".encode(), arrays
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, LockedAction):
+        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _arrays_path(path: Path) -> Path:
+    if not path.name.endswith(SUFFIX):
+        raise LockError(f"lock {path}: expected a file name ending in {SUFFIX}")
+    return path.with_suffix(ARRAYS_SUFFIX)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise LockError(f"lock {path}: cannot be read: {error.strerror}") from None
+
+
+def _replace(path: Path, content: bytes) -> None:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            Path(file.name).chmod(0o644)
+            Path(file.name).replace(path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise

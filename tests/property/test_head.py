@@ -1,0 +1,144 @@
+"""Laws of a head: a vector's score is its own, whatever stands beside it; it rises with the raw margin."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from moderation.detector.head import TILE_ROWS, Head, score_many, to_float32
+
+
+def unit(rng: np.random.Generator, rows: int, width: int) -> np.ndarray:
+    vectors = rng.standard_normal((rows, width)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def make_head(rng: np.random.Generator, level: str, violating: int, contrast: int, width: int) -> Head:
+    count = violating + contrast
+    higher = level != "L0"
+    return Head(
+        level=level,
+        violating=unit(rng, violating, width),
+        contrast=unit(rng, contrast, width),
+        gain=rng.uniform(5, 20, count) if higher else np.ones(count),
+        offset=rng.normal(0, 0.05, count) if higher else np.zeros(count),
+        sharpness=1.5 if higher else 40.0,
+        centre=0.1 if higher else 0.0,
+        scale=0.7 if higher else 0.05,
+        probe=unit(rng, 1, width)[0].astype(np.float64) * 9 if level == "L3" else None,
+        bias=-0.3 if level == "L3" else 0.0,
+    )
+
+
+levels = st.sampled_from(["L0", "L1", "L3"])
+
+
+@settings(max_examples=60)
+@given(
+    seed=st.integers(0, 10_000),
+    level=levels,
+    rows=st.integers(1, 3 * TILE_ROWS + 5),
+    width=st.sampled_from([3, 64, 256, 384, 512, 768]),
+    violating=st.integers(1, 20),
+    contrast=st.integers(1, 20),
+)
+def test_a_score_does_not_depend_on_order_company_batch_size_or_other_policies(  # noqa: PLR0917
+    seed: int, level: str, rows: int, width: int, violating: int, contrast: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    head = make_head(rng, level, violating, contrast, width)
+    others = [make_head(rng, other, 1 + seed % 11, 3, width) for other in ("L0", "L1", "L3")]
+    vectors = unit(rng, rows, width).astype(np.float16)
+    alone = head.score(vectors)
+
+    order = rng.permutation(rows)
+    moved = head.score(vectors[order])
+    np.testing.assert_array_equal(moved.values, alone.values[order])
+    np.testing.assert_array_equal(moved.nearest, alone.nearest[order])
+
+    before, after = rng.integers(0, 130, 2)
+    crowd = np.concatenate([unit(rng, before, width), vectors.astype(np.float32), unit(rng, after, width)])
+    for threads in (1, 2):
+        *_, within = score_many([*others, head], crowd.astype(np.float16), threads=threads)
+        np.testing.assert_array_equal(within.values[before : before + rows], alone.values)
+        np.testing.assert_array_equal(within.nearest[before : before + rows], alone.nearest)
+
+    row = int(rng.integers(rows))
+    assert head.score(vectors[row : row + 1]).values[0] == alone.values[row]
+
+
+def test_threads_over_many_blocks_change_no_bit() -> None:
+    rng = np.random.default_rng(5)
+    heads = [make_head(rng, level, 9, 12, 32) for level in ("L0", "L1", "L3")]
+    vectors = unit(rng, 70_001, 32).astype(np.float16)
+    single = score_many(heads, vectors, threads=1)
+    for threads in (2, 3, 7):
+        for one, other in zip(single, score_many(heads, vectors, threads=threads), strict=True):
+            np.testing.assert_array_equal(one.values, other.values)
+            np.testing.assert_array_equal(one.nearest, other.nearest)
+    np.testing.assert_array_equal(heads[1].score(vectors[69_990:]).values, single[1].values[69_990:])
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 10_000), level=levels)
+def test_scores_lie_in_the_unit_interval_on_the_grid_and_rise_with_the_raw_margin(seed: int, level: str) -> None:
+    rng = np.random.default_rng(seed)
+    head = make_head(rng, level, 5, 7, 64)
+    vectors = unit(rng, 200, 64).astype(np.float16)
+    values, raw = head.score(vectors).values, head.raw(vectors)
+    assert values.dtype == np.float64
+    assert ((values >= 0) & (values <= 1)).all()
+    np.testing.assert_array_equal(values, np.round(values, 6))
+    ascending = values[np.argsort(raw, kind="stable")]
+    assert (np.diff(ascending) >= 0).all()
+    standard = (raw - head.centre) / head.scale
+    np.testing.assert_allclose(values, 1 / (1 + np.exp(-standard)), atol=6e-7)
+
+
+def test_the_score_is_what_the_words_say_it_is() -> None:
+    rng = np.random.default_rng(1)
+    head = make_head(rng, "L1", 4, 3, 96)
+    vectors = unit(rng, 50, 96).astype(np.float16)
+    x = vectors.astype(np.float64)
+    phrases = np.concatenate([head.violating, head.contrast]).astype(np.float64)
+    weighed = head.gain * (x @ phrases.T - head.offset)
+    pool = [
+        np.log(np.exp(head.sharpness * part).mean(axis=1)) / head.sharpness for part in np.split(weighed, [4], axis=1)
+    ]
+    np.testing.assert_allclose(head.raw(vectors), pool[0] - pool[1], atol=2e-5)
+    np.testing.assert_array_equal(head.score(vectors).nearest, weighed[:, :4].argmax(axis=1))
+
+
+def test_a_probe_scores_by_its_weights_and_names_phrases_by_similarity() -> None:
+    rng = np.random.default_rng(2)
+    head = make_head(rng, "L3", 6, 3, 96)
+    vectors = unit(rng, 50, 96).astype(np.float16)
+    x = vectors.astype(np.float64)
+    np.testing.assert_allclose(head.raw(vectors), x @ head.probe + head.bias, atol=2e-5)
+    weighed = head.gain[:6] * (x @ head.violating.astype(np.float64).T - head.offset[:6])
+    np.testing.assert_array_equal(head.score(vectors).nearest, weighed.argmax(axis=1))
+
+
+def test_the_fast_cast_is_exact_for_every_finite_half() -> None:
+    every = np.arange(65536, dtype=np.uint16).view(np.float16)
+    finite = every[np.isfinite(every)][None]
+    out = np.empty(finite.shape, np.float32)
+    to_float32(finite, out)
+    np.testing.assert_array_equal(out.view(np.uint32), finite.astype(np.float32).view(np.uint32))
+
+
+def test_no_rows_are_no_scores() -> None:
+    head = make_head(np.random.default_rng(0), "L1", 2, 2, 16)
+    scored = head.score(np.empty((0, 16), np.float16))
+    assert scored.values.shape == scored.nearest.shape == (0,)
+
+
+@pytest.mark.parametrize(
+    "vectors", [np.zeros((3, 16), np.float32), np.zeros((3, 15), np.float16), np.zeros(16, np.float16)]
+)
+def test_vectors_of_another_type_or_width_are_refused(vectors: np.ndarray) -> None:
+    head = make_head(np.random.default_rng(0), "L0", 2, 2, 16)
+    with pytest.raises(ValueError, match=r"expected float16 \[n, 16\]"):
+        head.score(vectors)
