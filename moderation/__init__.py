@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from moderation.detector.base import DetectionBatch, Detector
     from moderation.errors import ModerationError
     from moderation.item import ContentItem, Modality, Part
+    from moderation.plugin.hookspecs import hookimpl
 
 __version__ = "0.1.0"
 
@@ -27,6 +28,7 @@ _HOMES = {
     "Score": "decision",
     "Severity": "decision",
     "Verdict": "decision",
+    "hookimpl": "plugin.hookspecs",
 }
 
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
     "Severity",
     "Verdict",
     "__version__",
+    "hookimpl",
 ]
 
 

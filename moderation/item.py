@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+UNSUPPORTED_INPUT = "unsupported_input"
+
 
 class Modality(StrEnum):
     """What a part is made of."""
@@ -41,6 +43,16 @@ class Part:
     def text(cls, text: str, *, name: str = "") -> Part:
         """A text."""
         return cls(Modality.TEXT, text.encode("utf-8"), name)
+
+    @property
+    def fault(self) -> str | None:
+        """Why nothing can read this part, as a stable word, where that can be told without decoding a picture."""
+        if self.modality is Modality.TEXT:
+            try:
+                self.content.decode("utf-8")
+            except UnicodeDecodeError:
+                return UNSUPPORTED_INPUT
+        return None
 
     @property
     def digest(self) -> str:

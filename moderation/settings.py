@@ -23,8 +23,9 @@ class _Section(BaseModel):
 
 
 class EncoderSettings(_Section):
-    """One encoder by name: where its checkpoint is, and how it runs."""
+    """One encoder by name: who loads it (a plugin's name for it), where its checkpoint is, and how it runs."""
 
+    loader: str = "torch"
     checkpoint: str = "bundled"
     device: str = "auto"
     dtype: Literal["float32", "bfloat16"] = "float32"

@@ -1,0 +1,68 @@
+"""The one place that builds objects from Settings; everybody else is given what they need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from moderation.detector.runner import Runner
+from moderation.embedding.cache import EmbeddingCache, MemoryCache
+from moderation.embedding.embedder import Embedder
+from moderation.encoder.base import Encoder
+from moderation.errors import SettingsError
+from moderation.pipeline import Pipeline
+from moderation.plugin.manager import Plugins, load
+from moderation.plugin.registry import EncoderRequest
+from moderation.policy.lock import Lock, read_lock
+from moderation.rollout.locks import RunningSet, put_in_force
+from moderation.settings import Settings
+
+
+def plugins(settings: Settings) -> Plugins:
+    """Every plugin that the settings allow; what is wrong with one is in its record. Call it once for a process."""
+    return load(settings.plugins.only)
+
+
+def encoder(settings: Settings, name: str = "default", *, known: Plugins | None = None) -> Encoder:
+    """The encoder with this name in the settings. Raises SettingsError for an unknown name, else what loading raises."""
+    if name not in settings.encoders:
+        raise SettingsError(f"settings: no encoder is named {name!r}; expected one of {', '.join(settings.encoders)}")
+    wanted = settings.encoders[name]
+    loader = (known or plugins(settings)).loader(wanted.loader, needed_by=f"encoder {name!r} of the settings")
+    return loader(EncoderRequest(wanted, settings.images))
+
+
+def embedder(
+    settings: Settings, name: str = "default", *, known: Plugins | None = None, cache: EmbeddingCache | None = None
+) -> Embedder:
+    """An encoder with the embedding cache in front of it; several encoders may share one `cache`."""
+    cache = cache or MemoryCache(settings.cache.max_bytes)
+    return Embedder(encoder(settings, name, known=known), cache, tenant=settings.cache.tenant)
+
+
+def pipeline(
+    settings: Settings,
+    locks: Iterable[Path | Lock],
+    *,
+    embedders: dict[str, Embedder] | None = None,
+    known: Plugins | None = None,
+) -> Pipeline:
+    """A pipeline that decides under these locks, given as paths or as read.
+
+    Encoders that the locks name and `embedders` lacks are loaded and added to it, so that a caller who passes the same
+    one again keeps its caches warm. Raises what `rollout.locks.put_in_force` raises.
+    """
+    read = [lock if isinstance(lock, Lock) else read_lock(lock) for lock in locks]
+    known = known or plugins(settings)
+    embedders = {} if embedders is None else embedders
+    cache = MemoryCache(settings.cache.max_bytes)
+    for name in sorted({lock.encoder for lock in read} & set(settings.encoders) - set(embedders)):
+        embedders[name] = embedder(settings, name, known=known, cache=cache)
+    running = put_in_force(read, embedders=embedders, plugins=known, actions=settings.actions)
+    return Pipeline(running, embedders=embedders, runner=runner(settings, running), actions=settings.actions)
+
+
+def runner(settings: Settings, running: RunningSet) -> Runner:
+    """What runs the detectors of a set; those that are ours go without a thread."""
+    trusted = {id_ for id_, one in running.detectors.items() if one.trusted}
+    return Runner((one.detector for one in running.detectors.values()), trusted=trusted, settings=settings.detectors)

@@ -1,0 +1,25 @@
+"""What ids, labels and reasons may look like: short lower-case words, stable for ever, safe in logs and metrics."""
+
+from __future__ import annotations
+
+import re
+
+_SLUG = re.compile(r"[a-z0-9]+(?:[-_][a-z0-9]+)*")
+_LABEL = re.compile(r"[a-z0-9]+(?:[-_/][a-z0-9]+)*")
+_WORD = re.compile(r"[a-z][a-z0-9_]*")
+LONGEST = 64
+
+
+def is_slug(text: str) -> bool:
+    """Whether this may be an id: lower-case letters and digits, single hyphens or underscores between them."""
+    return len(text) <= LONGEST and bool(_SLUG.fullmatch(text))
+
+
+def is_label(text: str) -> bool:
+    """Whether this may be a label: like an id, with slashes for sub-categories (`self-harm/intent`)."""
+    return len(text) <= LONGEST and bool(_LABEL.fullmatch(text))
+
+
+def is_word(text: str) -> bool:
+    """Whether this may be a reason: lower-case words joined by underscores."""
+    return len(text) <= LONGEST and bool(_WORD.fullmatch(text))

@@ -1,0 +1,244 @@
+"""Runs detectors: each alone, against a deadline, its answer checked, its faults counted and in the end quarantined.
+
+One rule for all: a fault of a detector becomes an abstention of that detector, never a score and never an exception. A
+deadline costs a thread, so it is for detectors that came from outside; trusted ones (ours, bounded arithmetic) run on
+the calling thread while the others work, and are isolated, checked and counted in the same way.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from numbers import Real
+
+from moderation.decision import Abstention, Score
+from moderation.detector.base import Detection, DetectionBatch, Detector
+from moderation.detector.names import is_word
+from moderation.item import Modality
+from moderation.settings import DetectorSettings
+
+ERROR, TIMEOUT, BAD_ANSWER, QUARANTINED = "detector_error", "detector_timeout", "bad_answer", "quarantined"
+
+# An overrun call cannot be stopped, only left behind. So many of one detector may be left at once before it gets no more.
+MOST_OVERRUNS = 4
+LONGEST_CONCEPT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorCounts:
+    """What one detector did so far: calls, parts judged, faulty calls by reason, parts refused while in quarantine."""
+
+    calls: int
+    parts: int
+    faults: Mapping[str, int]
+    refused: int
+    quarantined: bool
+
+
+class Runner:
+    """Runs detectors on batches. One thread at a time may use a runner.
+
+    `trusted` names the detectors that run on the calling thread, without a deadline. A detector's `detect` may be called
+    while an earlier call of it that overran is still at work. Raises ValueError when two detectors share an id.
+    """
+
+    def __init__(
+        self,
+        detectors: Iterable[Detector],
+        *,
+        trusted: Collection[str] = (),
+        settings: DetectorSettings | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wait: Callable[[_Call, float], bool] | None = None,
+    ) -> None:
+        self._settings = settings or DetectorSettings()
+        self._clock = clock
+        self._wait = wait or _Call.wait
+        self._guards: dict[str, _Guard] = {}
+        for detector in detectors:
+            guard = _Guard(detector, detector.id, frozenset(detector.labels), trusted=detector.id in trusted)
+            if guard.id in self._guards:
+                raise ValueError(f"two detectors have the id {guard.id!r}; expected every id once")
+            self._guards[guard.id] = guard
+
+    @property
+    def detectors(self) -> Mapping[str, Detector]:
+        """Every detector by its id."""
+        return {id_: guard.detector for id_, guard in self._guards.items()}
+
+    def modalities(self, detector: str) -> frozenset[Modality]:
+        """The modalities that a detector judges."""
+        return self._guards[detector].detector.modalities
+
+    def run(self, batches: Mapping[str, DetectionBatch]) -> dict[str, tuple[Detection, ...]]:
+        """Answers by detector id, one for each part of its batch, in order.
+
+        All share one deadline, counted from now; a detector with an empty batch is not called.
+        """
+        deadline = self._clock() + self._settings.timeout_seconds
+        waiting = {id_: batch for id_, batch in batches.items() if len(batch)}
+        calls = {id_: self._start(self._guards[id_], batch) for id_, batch in self._outsiders_first(waiting)}
+        done = {id_: self._finish(self._guards[id_], call, deadline) for id_, call in calls.items()}
+        return {id_: done.get(id_, ()) for id_ in batches}
+
+    def counts(self) -> dict[str, DetectorCounts]:
+        """What every detector did so far."""
+        return {id_: guard.counts() for id_, guard in self._guards.items()}
+
+    def _outsiders_first(self, batches: Mapping[str, DetectionBatch]) -> list[tuple[str, DetectionBatch]]:
+        return sorted(batches.items(), key=lambda pair: self._guards[pair[0]].trusted)
+
+    def _start(self, guard: _Guard, batch: DetectionBatch) -> _Call:
+        call = _Call(guard.detector, guard.labels, batch)
+        guard.overruns = [one for one in guard.overruns if not one.finished]
+        if guard.retry_at is not None and self._clock() < guard.retry_at:
+            call.settle(_Result(QUARANTINED))
+        elif len(guard.overruns) >= MOST_OVERRUNS:
+            call.settle(_Result(TIMEOUT))
+        elif guard.trusted:
+            call.run_here()
+        else:
+            call.run_on_a_thread()
+        return call
+
+    def _finish(self, guard: _Guard, call: _Call, deadline: float) -> tuple[Detection, ...]:
+        in_time = self._wait(call, max(0.0, deadline - self._clock()))
+        # Read once: an overrun call may still answer later, and what it leaves then is nobody's.
+        result = call.result if in_time else None
+        if result is None:
+            result = _Result(TIMEOUT)
+            guard.overruns.append(call)
+        parts = len(call.batch)
+        if result.fault == QUARANTINED:
+            guard.refused += parts
+        else:
+            self._record(guard, result.fault)
+        if result.answers is None:
+            return (Abstention(result.fault or ERROR, result.detail),) * parts
+        guard.parts += parts
+        return result.answers
+
+    def _record(self, guard: _Guard, fault: str | None) -> None:
+        guard.calls += 1
+        if fault is None:
+            guard.in_a_row, guard.retry_at = 0, None
+            return
+        guard.faults[fault] += 1
+        guard.in_a_row += 1
+        # Half-open: after the rest one call is tried; `in_a_row` still stands, so one more fault ends the trial.
+        if guard.in_a_row >= self._settings.faults_before_quarantine:
+            guard.retry_at = self._clock() + self._settings.quarantine_seconds
+
+
+@dataclass(slots=True)
+class _Guard:
+    """One detector and its record. Its id and labels are read once, so that they cannot change under way."""
+
+    detector: Detector
+    id: str
+    labels: frozenset[str]
+    trusted: bool
+    calls: int = 0
+    parts: int = 0
+    refused: int = 0
+    in_a_row: int = 0
+    retry_at: float | None = None
+    faults: Counter[str] = field(default_factory=Counter)
+    overruns: list[_Call] = field(default_factory=list)
+
+    def counts(self) -> DetectorCounts:
+        return DetectorCounts(self.calls, self.parts, dict(self.faults), self.refused, self.retry_at is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """How a call ended: with checked answers, with a fault, or (for `bad_answer`) with both."""
+
+    fault: str | None = None
+    answers: tuple[Detection, ...] | None = None
+    detail: str = ""
+
+
+class _Call:
+    """One call of one detector, and where its result arrives."""
+
+    def __init__(self, detector: Detector, labels: frozenset[str], batch: DetectionBatch) -> None:
+        self.detector, self.labels, self.batch = detector, labels, batch
+        self.result: _Result | None = None
+        self._done = threading.Event()
+
+    @property
+    def finished(self) -> bool:
+        return self._done.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        return self._done.wait(seconds)
+
+    def settle(self, result: _Result) -> None:
+        self.result = result
+        self._done.set()
+
+    def run_here(self) -> None:
+        try:
+            result = self._work()
+        except Exception as error:  # noqa: BLE001 - whatever it raises is its own fault; Ctrl-C is ours and goes on
+            result = _failure(error)
+        self.settle(result)
+
+    def run_on_a_thread(self) -> None:
+        try:
+            threading.Thread(target=self._run_guarded, daemon=True, name="detector").start()
+        except RuntimeError as error:  # no thread to be had
+            self.settle(_failure(error))
+
+    def _run_guarded(self) -> None:
+        try:
+            result = self._work()
+        except BaseException as error:  # noqa: BLE001 - Ctrl-C never arrives on this thread: even SystemExit is its own
+            result = _failure(error)
+        self.settle(result)
+
+    def _work(self) -> _Result:
+        # Checked here, inside the guard: a hostile answer may hang or raise when it is looked at.
+        answers = check_answers(self.detector.detect(self.batch), len(self.batch), self.labels)
+        return _Result(BAD_ANSWER if any(one is WRONG for one in answers) else None, answers)
+
+
+def _failure(error: BaseException) -> _Result:
+    # The type's name and no more, read past any metaclass: a message may hold content, and asking for it may raise again.
+    return _Result(ERROR, detail=type.__dict__["__name__"].__get__(type(error)))
+
+
+WRONG = Abstention(BAD_ANSWER)
+
+
+def check_answers(answers: object, length: int, labels: frozenset[str]) -> tuple[Detection, ...]:
+    """A detector's answer, with an abstention `bad_answer` wherever it is not what a detector may say.
+
+    A wrong length spoils the whole batch, for then nobody knows which answer belongs to which part. A part's scores must
+    cover exactly the labels that the detector declared: a label left out is not a score of 0.
+    """
+    if not isinstance(answers, Sequence) or isinstance(answers, str | bytes) or len(answers) != length:
+        return (WRONG,) * length
+    return tuple(_check(one, labels) for one in answers)
+
+
+def _check(answer: object, labels: frozenset[str]) -> Detection:
+    if isinstance(answer, Abstention):
+        return answer if isinstance(answer.reason, str) and is_word(answer.reason) else WRONG
+    if not isinstance(answer, tuple) or not all(_is_score(one) for one in answer):
+        return WRONG
+    if {score.label for score in answer} != labels:
+        return WRONG
+    return tuple(s if type(s.value) is float else replace(s, value=float(s.value)) for s in answer)
+
+
+def _is_score(score: object) -> bool:
+    if not isinstance(score, Score) or not isinstance(score.label, str) or not isinstance(score.value, Real):
+        return False
+    named = score.concept is None or (isinstance(score.concept, str) and len(score.concept) <= LONGEST_CONCEPT)
+    return named and not isinstance(score.value, bool) and math.isfinite(score.value) and 0.0 <= score.value <= 1.0

@@ -1,0 +1,55 @@
+"""One encoder's vectors of some parts, found again by the key that the caller knows each part by."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from moderation.embedding.embedder import Embedder
+from moderation.encoder.base import Vectors
+from moderation.item import Part
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+class KeyedVectors(Generic[Key]):
+    """What an embedder made of parts: their vectors, and why a part has none."""
+
+    def __init__(self, embedder: Embedder, parts: Mapping[Key, Part]) -> None:
+        self.fingerprint = str(embedder.encoder.fingerprint)
+        # A part that is no text at all is not shown to the embedder either.
+        self._faults = {key: part.fault for key, part in parts.items() if part.fault}
+        fit = {key: part for key, part in parts.items() if key not in self._faults}
+        self._rows = {key: row for row, key in enumerate(fit)}
+        self._embedded = embedder.embed(tuple(fit.values()))
+
+    @property
+    def decode_seconds(self) -> float:
+        """Seconds spent on decoding pictures."""
+        return self._embedded.decode_seconds
+
+    @property
+    def encode_seconds(self) -> float:
+        """Seconds spent in the towers."""
+        return self._embedded.encode_seconds
+
+    def among(self, keys: Iterable[Key]) -> list[Key]:
+        """Those of the keys that were embedded, or should have been."""
+        return [key for key in keys if key in self._rows or key in self._faults]
+
+    def fault(self, key: Key) -> str | None:
+        """The stable reason why a part has no vector; None when it has one."""
+        if key in self._faults:
+            return self._faults[key]
+        error = self._embedded.errors.get(self._rows[key])
+        return None if error is None else error.reason
+
+    def hit(self, key: Key) -> bool:
+        """Whether the vector came from the cache."""
+        return key in self._rows and bool(self._embedded.hits[self._rows[key]])
+
+    def take(self, keys: Sequence[Key]) -> Vectors:
+        """The vectors of parts without a fault, float16 [n, d], in the order of the keys."""
+        return self._embedded.vectors[np.array([self._rows[key] for key in keys], np.intp)]

@@ -1,0 +1,143 @@
+"""The spine: items in, decisions out. Who must judge what, embed, detect, decide: all that judges comes this way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from moderation.decision import Abstention, Decision, Score, Timing
+from moderation.detector.base import Detection, DetectionBatch
+from moderation.detector.runner import Runner
+from moderation.embedding.embedder import Embedder
+from moderation.embedding.keyed import KeyedVectors
+from moderation.item import ContentItem, Part
+from moderation.policy.decide import Finding, decision_id, final_score, judge, strongest
+from moderation.rollout.locks import RunningPolicy, RunningSet
+
+Place = tuple[int, int]  # which item of the batch, which part of that item
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What was found out about a batch: vectors by encoder, answers by detector and place, seconds by step."""
+
+    vectors: Mapping[str, KeyedVectors[Place]]
+    answers: Mapping[str, Mapping[Place, Detection]]
+    timing: Timing
+
+
+class Pipeline:
+    """Decides batches of items under the policies in force. One thread at a time may use a pipeline.
+
+    `embedders` by the encoder's name; `actions` are all names of actions, weakest first; `clock` counts seconds.
+    """
+
+    def __init__(
+        self,
+        running: RunningSet,
+        *,
+        embedders: Mapping[str, Embedder],
+        runner: Runner,
+        actions: Sequence[str],
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.running, self.runner = running, runner
+        self._embedders, self._actions, self._clock = embedders, tuple(actions), clock
+
+    def decide(self, items: Sequence[ContentItem]) -> list[Decision]:
+        """One decision for each item, in order. A batch may be empty; ids need not be unique.
+
+        A policy that has none of an item's parts in its scope gives no verdict on that item.
+        """
+        seen = self._see(items)
+        return [self._decision(index, item, seen) for index, item in enumerate(items)]
+
+    def score(self, items: Sequence[ContentItem]) -> list[dict[str, Score | Abstention]]:
+        """Each policy's final score on each item, by policy id, by the very way of `decide`: what certify measures.
+
+        An abstention on one part is the item's: the score of such an item is not known.
+        """
+        seen = self._see(items)
+        return [
+            {policy.lock.policy: final_score(findings) for policy, findings in self._findings(index, item, seen)}
+            for index, item in enumerate(items)
+        ]
+
+    def _see(self, items: Sequence[ContentItem]) -> _Seen:
+        asked = self._asked(items)
+        vectors = self._embed(asked)
+        start = self._clock()
+        answers = self._detect(asked, vectors)
+        detect = self._clock() - start
+        decode = sum(one.decode_seconds for one in vectors.values())
+        encode = sum(one.encode_seconds for one in vectors.values())
+        return _Seen(vectors, answers, Timing(decode, encode, detect))
+
+    def _asked(self, items: Sequence[ContentItem]) -> dict[str, dict[Place, Part]]:
+        """The parts that each detector must judge: those on which some policy needs its word."""
+        asked: dict[str, dict[Place, Part]] = {detector: {} for detector in self.running.detectors}
+        for index, item in enumerate(items):
+            for policy in self.running.policies:
+                for watch, part in policy.needs(item):
+                    asked[watch.detector][index, part] = item.parts[part]
+        return asked
+
+    def _embed(self, asked: Mapping[str, Mapping[Place, Part]]) -> dict[str, KeyedVectors[Place]]:
+        """Each encoder's vectors of the parts that its detectors must judge, every part once."""
+        wanted: dict[str, dict[Place, Part]] = {}
+        for detector, parts in asked.items():
+            encoder = self.running.detectors[detector].encoder
+            if encoder and parts:
+                wanted.setdefault(encoder, {}).update(parts)
+        return {name: KeyedVectors(self._embedders[name], parts) for name, parts in wanted.items()}
+
+    def _detect(
+        self, asked: Mapping[str, Mapping[Place, Part]], vectors: Mapping[str, KeyedVectors[Place]]
+    ) -> dict[str, dict[Place, Detection]]:
+        """Each detector's answer on each part. A part that cannot be read is an abstention, and no detector sees it."""
+        answers: dict[str, dict[Place, Detection]] = {}
+        batches: dict[str, DetectionBatch] = {}
+        for detector, parts in asked.items():
+            own = vectors.get(self.running.detectors[detector].encoder or "")
+            faults = {place: own.fault(place) if own else part.fault for place, part in parts.items()}
+            answers[detector] = {place: Abstention(fault) for place, fault in faults.items() if fault}
+            fit = [place for place, fault in faults.items() if not fault]
+            batches[detector] = DetectionBatch(tuple(parts[place] for place in fit), own.take(fit) if own else None)
+        for detector, said in self.runner.run(batches).items():
+            fit = [place for place in asked[detector] if place not in answers[detector]]
+            answers[detector].update(zip(fit, said, strict=True))
+        return answers
+
+    def _findings(self, index: int, item: ContentItem, seen: _Seen) -> Iterator[tuple[RunningPolicy, list[Finding]]]:
+        """Every policy that judges this item, with all that was found for it."""
+        for policy in self.running.policies:
+            needs = policy.needs(item)
+            found = (
+                watch.findings(item.parts[part].name or str(part), seen.answers[watch.detector][index, part])
+                for watch, part in needs
+            )
+            if needs:
+                yield policy, [finding for findings in found for finding in findings]
+
+    def _decision(self, index: int, item: ContentItem, seen: _Seen) -> Decision:
+        verdicts = tuple(
+            judge(policy.terms, findings, parts=len(policy.scope(item)), order=self._actions)
+            for policy, findings in self._findings(index, item, seen)
+        )
+        action, severity = strongest(verdicts, self._actions)
+        places = [(index, part) for part in range(len(item.parts))]
+        embedded = [(own, place) for own in seen.vectors.values() for place in own.among(places)]
+        encoders: dict[str, set[str]] = {}
+        for own, (_, part) in embedded:
+            encoders.setdefault(item.parts[part].modality.value, set()).add(own.fingerprint)
+        return Decision(
+            item_id=item.id,
+            decision_id=decision_id(item.id, verdicts),
+            action=action,
+            severity=severity,
+            verdicts=verdicts,
+            encoders={modality: " ".join(sorted(names)) for modality, names in sorted(encoders.items())},
+            timing=seen.timing,
+            cache_hit=bool(embedded) and all(own.hit(place) for own, place in embedded),
+        )

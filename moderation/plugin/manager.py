@@ -1,0 +1,245 @@
+"""Finds, loads and checks plugins, one by one: what is wrong with one is written down and never touches another."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from importlib.metadata import EntryPoint, entry_points
+
+import pluggy
+
+from moderation import __version__
+from moderation.detector.base import Detector
+from moderation.detector.names import is_slug
+from moderation.errors import ModerationError, PluginError
+from moderation.plugin import builtin, hookspecs
+from moderation.plugin.registry import DetectorMaker, DetectorRegistry, EncoderLoader, EncoderRegistry
+
+BUILTIN = "builtin"
+LONGEST_CAUSE = 300
+
+
+class PluginState(StrEnum):
+    """What became of a plugin: `off` means that the settings leave it out, so it was not even imported."""
+
+    LOADED = "loaded"
+    BROKEN = "broken"
+    OFF = "off"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class PluginRecord:
+    """One plugin as found: where it came from, what it brought, and why it is not in force where it is not."""
+
+    id: str
+    distribution: str
+    version: str
+    state: PluginState
+    detectors: tuple[str, ...] = ()
+    encoders: tuple[str, ...] = ()
+    cause: str = ""
+
+    @property
+    def kind(self) -> str:
+        """What it brings, for people: `detector`, `encoder`, `detector, encoder` or nothing."""
+        return ", ".join(w for w, names in (("detector", self.detectors), ("encoder", self.encoders)) if names)
+
+
+@dataclass(frozen=True, slots=True)
+class Plugins:
+    """Everything that plugins brought and that is in force, and a record of every plugin found."""
+
+    records: tuple[PluginRecord, ...]
+    detectors: Mapping[str, Detector] = field(default_factory=dict)
+    makers: Mapping[str, DetectorMaker] = field(default_factory=dict)
+    loaders: Mapping[str, EncoderLoader] = field(default_factory=dict)
+
+    def detector(self, id_: str, *, needed_by: str) -> Detector:
+        """The detector with this id. Raises PluginError that says why it is not there and what has a similar name."""
+        if id_ not in self.detectors:
+            raise PluginError(id_, self._absent("detector", id_, needed_by, self.detectors))
+        return self.detectors[id_]
+
+    def maker(self, kind: str, *, needed_by: str) -> DetectorMaker:
+        """What makes a detector of this kind out of a lock. Raises PluginError when there is none."""
+        if kind not in self.makers:
+            raise PluginError(kind, self._absent("kind of detector", kind, needed_by, self.makers))
+        return self.makers[kind]
+
+    def loader(self, name: str, *, needed_by: str) -> EncoderLoader:
+        """The encoder loader with this name. Raises PluginError when there is none."""
+        if name not in self.loaders:
+            raise PluginError(name, self._absent("encoder loader", name, needed_by, self.loaders))
+        return self.loaders[name]
+
+    def _absent(self, what: str, name: str, needed_by: str, known: Iterable[str]) -> str:
+        absent = [r for r in self.records if r.state is not PluginState.LOADED]
+        named = [r for r in absent if name in _names(r)]
+        if named:
+            return f"{needed_by} needs the {what} {name!r}, but {_causes(named)}"
+        others = f"; besides, {_causes(absent)}" if absent else ""
+        return f"{needed_by} needs the {what} {name!r}, which no plugin provides{_nearest(name, known)}{others}"
+
+
+def load(only: Sequence[str] | None = None, *, found: Iterable[EntryPoint] | None = None) -> Plugins:
+    """Load the built-in plugin and every installed one, or those that `only` names; call it once, on purpose.
+
+    `found` stands for the entry points of group `moderation`. Never raises for a plugin's sake: read `records`.
+    """
+    entries = sorted(entry_points(group=hookspecs.GROUP) if found is None else found, key=_order)
+    claims = Counter(entry.name for entry in entries)
+    staged = [_load_module(BUILTIN, "moderation", __version__, builtin)]
+    for entry in entries:
+        if only is not None and entry.name not in only:
+            staged.append(_Staged(_record(entry, PluginState.OFF, "left out by settings.plugins.only")))
+        elif entry.name == BUILTIN or claims[entry.name] > 1:
+            staged.append(_Staged(_record(entry, PluginState.BROKEN, _duplicate_cause(entry, entries))))
+        else:
+            staged.append(_load_entry(entry))
+    names = [entry.name for entry in entries]
+    staged += [_missing(name, names) for name in only or () if name not in names and name != BUILTIN]
+    return _in_force(_without_rivals(staged))
+
+
+@dataclass(slots=True)
+class _Staged:
+    """One plugin's record and what it registered; nothing of it is in force until all plugins were looked at."""
+
+    record: PluginRecord
+    detectors: DetectorRegistry = field(default_factory=lambda: DetectorRegistry(""))
+    encoders: EncoderRegistry = field(default_factory=lambda: EncoderRegistry(""))
+
+    def broken(self, cause: str) -> _Staged:
+        """The same plugin, everything it registered taken back; what it would have brought stays in the record."""
+        return _Staged(replace(self.record, state=PluginState.BROKEN, cause=cause))
+
+
+def _load_entry(entry: EntryPoint) -> _Staged:
+    if not is_slug(entry.name):
+        cause = f"its entry point is named {entry.name!r}; expected lower-case letters, digits and single hyphens"
+        return _Staged(_record(entry, PluginState.BROKEN, cause))
+    try:
+        module = entry.load()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a module may do anything when imported, even call sys.exit()
+        return _Staged(_record(entry, PluginState.BROKEN, f"cannot be imported: {describe(error)}"))
+    record = _record(entry, PluginState.LOADED, "")
+    return _load_module(entry.name, record.distribution, record.version, module)
+
+
+def _load_module(id_: str, distribution: str, version: str, module: object) -> _Staged:
+    record = PluginRecord(id_, distribution, version, PluginState.LOADED)
+    staged = _Staged(record, DetectorRegistry(id_), EncoderRegistry(id_))
+    try:
+        _call_hooks(module, staged)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - as above: its hooks are its own code
+        failed: str | None = describe(error)
+    else:
+        failed = None
+    detectors = (*staged.detectors.detectors, *staged.detectors.makers)
+    staged.record = replace(record, detectors=detectors, encoders=tuple(staged.encoders.loaders))
+    return staged if failed is None else staged.broken(f"cannot be registered: {failed}")
+
+
+def _call_hooks(module: object, staged: _Staged) -> None:
+    """Each plugin gets a pluggy manager of its own, so that one that raises cannot discard what others returned."""
+    manager = pluggy.PluginManager(hookspecs.GROUP)
+    manager.add_hookspecs(hookspecs)
+    manager.register(module, name=staged.record.id)
+    manager.check_pending()
+    if not manager.get_hookcallers(module):
+        raise PluginError(staged.record.id, f"implements no hook; expected one of {', '.join(hook_names())}")
+    manager.hook.register_detectors(registry=staged.detectors)
+    manager.hook.register_encoders(registry=staged.encoders)
+
+
+def hook_names() -> tuple[str, ...]:
+    """The name of every hook there is."""
+    return tuple(sorted(name for name in vars(hookspecs) if name.startswith("register_")))
+
+
+def _without_rivals(staged: Sequence[_Staged]) -> list[_Staged]:
+    """Who registers a name that another plugin registers too is broken, all of them; the built-in one always stands."""
+    owners: dict[tuple[str, str], list[PluginRecord]] = {}
+    for one in staged:
+        for claim in _claims(one):
+            owners.setdefault(claim, []).append(one.record)
+    kept = []
+    for one in staged:
+        rivalled = [claim for claim in _claims(one) if len(owners[claim]) > 1]
+        if rivalled and one.record.id != BUILTIN:
+            what, name = rivalled[0]
+            who = " and ".join(f"{owner.id!r} of {owner.distribution}" for owner in owners[rivalled[0]])
+            kept.append(one.broken(f"{what} {name!r} is registered by {who}; expected one plugin to have it"))
+        else:
+            kept.append(one)
+    return kept
+
+
+def _claims(one: _Staged) -> list[tuple[str, str]]:
+    claims = [("detector", name) for name in one.detectors.detectors]
+    claims += [("kind of detector", name) for name in one.detectors.makers]
+    return claims + [("loader", name) for name in one.encoders.loaders]
+
+
+def _in_force(staged: Sequence[_Staged]) -> Plugins:
+    return Plugins(
+        records=tuple(one.record for one in staged),
+        detectors={name: it for one in staged for name, it in one.detectors.detectors.items()},
+        makers={name: it for one in staged for name, it in one.detectors.makers.items()},
+        loaders={name: it for one in staged for name, it in one.encoders.loaders.items()},
+    )
+
+
+def describe(error: BaseException) -> str:
+    """An error's type and the first line of its message; a message that cannot be had is left out."""
+    kind = type.__dict__["__name__"].__get__(type(error))
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception:  # noqa: BLE001 - the handler that isolates a plugin must not fail at its error's own __str__
+        lines = []
+    if isinstance(error, ModerationError):
+        return lines[0][:LONGEST_CAUSE] if lines else kind
+    return f"{kind}: {lines[0]}"[:LONGEST_CAUSE] if lines else kind
+
+
+def _missing(name: str, names: Sequence[str]) -> _Staged:
+    cause = f"settings.plugins.only names it, but it is not installed{_nearest(name, names)}"
+    return _Staged(PluginRecord(name, "", "", PluginState.MISSING, cause=cause))
+
+
+def _duplicate_cause(entry: EntryPoint, entries: Sequence[EntryPoint]) -> str:
+    rivals = [f"{one.dist.name} ({one.value})" if one.dist else one.value for one in entries if one.name == entry.name]
+    also = ["moderation itself"] if entry.name == BUILTIN else []
+    return f"the id {entry.name!r} is claimed by {' and '.join(also + rivals)}; expected one"
+
+
+def _record(entry: EntryPoint, state: PluginState, cause: str) -> PluginRecord:
+    dist = entry.dist
+    return PluginRecord(entry.name, dist.name if dist else "unknown", dist.version if dist else "", state, cause=cause)
+
+
+def _order(entry: EntryPoint) -> tuple[str, str, str]:
+    return entry.name, entry.dist.name if entry.dist else "", entry.value
+
+
+def _names(record: PluginRecord) -> set[str]:
+    return {record.id, *record.detectors, *record.encoders}
+
+
+def _causes(records: Iterable[PluginRecord]) -> str:
+    return "; ".join(f"plugin {r.id!r} of {r.distribution or 'no package'} is {r.state}: {r.cause}" for r in records)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return (
+        f"; nearest known: {', '.join(map(repr, close))}" if close else f"; known: {', '.join(sorted(known)) or 'none'}"
+    )

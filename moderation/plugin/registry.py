@@ -1,0 +1,106 @@
+"""Where a plugin's hooks put what they bring: everything is checked as it arrives, nothing is in force yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from moderation.detector.base import Detector
+from moderation.detector.names import is_label, is_slug
+from moderation.encoder.base import Encoder
+from moderation.errors import PluginError
+from moderation.item import Modality
+from moderation.policy.lock import Lock
+from moderation.settings import EncoderSettings, ImageLimits
+
+DetectorMaker = Callable[[Lock], Detector]
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderRequest:
+    """Which encoder is wanted: its settings (checkpoint, device, dtype), and what a picture may be before decoding."""
+
+    settings: EncoderSettings
+    images: ImageLimits
+
+
+EncoderLoader = Callable[[EncoderRequest], Encoder]
+
+
+@dataclass(slots=True)
+class DetectorRegistry:
+    """Takes one plugin's detectors."""
+
+    plugin: str
+    detectors: dict[str, Detector] = field(default_factory=dict)
+    makers: dict[str, DetectorMaker] = field(default_factory=dict)
+
+    def add(self, detector: Detector) -> None:
+        """Register one detector, ready to run. Raises PluginError when it is not what a detector must be."""
+        _check_detector(self.plugin, detector)
+        if detector.id in self.detectors:
+            raise PluginError(self.plugin, f"registers detector {detector.id!r} twice; expected every id once")
+        self.detectors[detector.id] = detector
+
+    def add_maker(self, kind: str, make: DetectorMaker) -> None:
+        """Register what makes a detector out of a policy's lock; the built-in kind is `concept`."""
+        _check_name(self.plugin, "kind of detector", kind)
+        _check_new(self.plugin, "kind of detector", kind, self.makers, make)
+        self.makers[kind] = make
+
+
+@dataclass(slots=True)
+class EncoderRegistry:
+    """Takes one plugin's loaders of encoders."""
+
+    plugin: str
+    loaders: dict[str, EncoderLoader] = field(default_factory=dict)
+
+    def add(self, name: str, load: EncoderLoader) -> None:
+        """Register a loader under the name that `loader = "…"` in the settings asks for; the built-in one is `torch`."""
+        _check_name(self.plugin, "loader", name)
+        _check_new(self.plugin, "loader", name, self.loaders, load)
+        self.loaders[name] = load
+
+
+def _check_detector(plugin: str, detector: Any) -> None:
+    lacking = [n for n in ("id", "labels", "modalities", "needs_embeddings", "detect") if not hasattr(detector, n)]
+    if lacking:
+        raise PluginError(plugin, f"registers a {_kind(detector)} that lacks {', '.join(lacking)}; expected a Detector")
+    _check_name(plugin, "detector id", detector.id)
+    wrong = {
+        "labels (a tuple of different words such as 'gambling' or 'self-harm/intent')": _labels_fit(detector.labels),
+        "modalities (a frozenset of Modality)": _modalities_fit(detector.modalities),
+        "needs_embeddings (True or False)": isinstance(detector.needs_embeddings, bool),
+        "detect (a method)": callable(detector.detect),
+    }
+    problems = [name for name, fits in wrong.items() if not fits]
+    if problems:
+        raise PluginError(plugin, f"detector {detector.id!r} has a wrong {'; a wrong '.join(problems)}")
+
+
+def _labels_fit(labels: Any) -> bool:
+    if not isinstance(labels, tuple) or not all(isinstance(one, str) and is_label(one) for one in labels):
+        return False
+    return len(labels) == len(set(labels)) > 0
+
+
+def _modalities_fit(modalities: Any) -> bool:
+    return isinstance(modalities, frozenset) and bool(modalities) and all(isinstance(m, Modality) for m in modalities)
+
+
+def _check_name(plugin: str, what: str, name: Any) -> None:
+    if not isinstance(name, str) or not is_slug(name):
+        raise PluginError(plugin, f"found {what} {name!r}; expected lower-case letters, digits and single hyphens")
+
+
+def _check_new(plugin: str, what: str, name: str, known: dict[str, Any], thing: Any) -> None:
+    if name in known:
+        raise PluginError(plugin, f"registers {what} {name!r} twice; expected every name once")
+    if not callable(thing):
+        raise PluginError(plugin, f"{what} {name!r} is a {_kind(thing)}; expected something to call")
+
+
+def _kind(thing: Any) -> str:
+    return type(thing).__name__

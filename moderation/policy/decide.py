@@ -1,0 +1,166 @@
+"""Scores into verdicts, verdicts into the action of one item. Pure: no clock, no file, no detector, no encoder.
+
+The whole rule: a cut fires when the policy's score, rounded to 1e-6, is at or above it; of all that fires, the
+strongest action counts; what could not be judged is never taken for harmless.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from moderation.decision import Abstention, Outcome, Score, Severity, Verdict
+
+REVIEW = "review"
+DIGITS = 6
+UNCERTIFIED, NO_SCORE = "uncertified", "no_score"
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """One certified threshold: the action fires at `score >= threshold`."""
+
+    action: str
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What decides under one policy.
+
+    `epsilon` is how far this machine's scores may lie from those the cuts were certified on; `max_parts` is the largest
+    number of parts of one item that was certified.
+    """
+
+    policy: str
+    version: str
+    revision: str
+    status: str
+    severity: Severity
+    on_error: str
+    cuts: tuple[Cut, ...]
+    max_parts: int
+    epsilon: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one detector said of one part, under one label: a score or an abstention."""
+
+    part: str
+    answer: Score | Abstention
+
+
+def judge(terms: Terms, findings: Sequence[Finding], *, parts: int, order: Sequence[str]) -> Verdict:
+    """One policy's verdict on one item. `parts` counts the item's parts in the policy's scope; `order` is by force.
+
+    The score is the highest over parts and labels. A match stands beside an abstention when it is at least as strong as
+    `on_error`; otherwise an abstention makes the verdict an error, whose action is `on_error`. A policy without a cut
+    cannot decide: error `uncertified`, its score still shown.
+    """
+    top = highest(findings)
+    silent = sorted(one.answer.reason for one in findings if isinstance(one.answer, Abstention))
+    if not terms.cuts or top is None:
+        reason = UNCERTIFIED if not terms.cuts else (silent or [NO_SCORE])[0]
+        return _verdict(terms, top, outcome=Outcome.ERROR, action=terms.on_error, error=reason)
+    cut, action, outcome = _fire(terms, _value(top), too_many=parts > terms.max_parts, order=order)
+    if silent and _force(action, order) < _force(terms.on_error, order):
+        return _verdict(terms, top, outcome=Outcome.ERROR, action=terms.on_error, cut=cut, error=silent[0])
+    return _verdict(terms, top, outcome=outcome, action=action, cut=cut)
+
+
+def strongest(verdicts: Iterable[Verdict], order: Sequence[str]) -> tuple[str, Severity]:
+    """An item's action and severity: the strongest action by `order`, its weakest name where no verdict asks for one.
+
+    The severity is the gravest of the verdicts that ask for more than the weakest action, `info` where none does.
+    """
+    asked = [one for one in verdicts if _force(one.action, order) > 0]
+    action = max((one.action or "" for one in asked), key=order.index, default=order[0])
+    return action, max((one.severity for one in asked), key=lambda severity: severity.rank, default=Severity.INFO)
+
+
+def decision_id(item: str, verdicts: Iterable[Verdict]) -> str:
+    """32 hex digits that are the same whenever the same item is decided under the same revisions."""
+    named = json.dumps([item, *([one.policy, one.revision] for one in verdicts)])
+    return hashlib.sha256(named.encode()).hexdigest()[:32]
+
+
+def final_score(findings: Sequence[Finding]) -> Score | Abstention:
+    """A policy's score on one item, rounded to 1e-6; an abstention where any finding is one, or there is none at all."""
+    silent = [one.answer for one in findings if isinstance(one.answer, Abstention)]
+    top = highest(findings)
+    if silent or top is None or isinstance(top.answer, Abstention):
+        return min(silent, key=lambda one: one.reason, default=Abstention(NO_SCORE))
+    return replace(top.answer, value=_value(top))
+
+
+def highest(findings: Iterable[Finding]) -> Finding | None:
+    """The finding that carries the policy's score; ties go by label, then part, never by the order they came in."""
+    scored = [one for one in findings if isinstance(one.answer, Score)]
+    return max(scored, key=_standing, default=None)
+
+
+def _standing(finding: Finding) -> tuple[float, str, str, str]:
+    score = finding.answer
+    if isinstance(score, Abstention):
+        return -1.0, "", "", ""
+    return _value(finding), score.label, finding.part, score.concept or ""
+
+
+def _value(finding: Finding) -> float:
+    return round(finding.answer.value, DIGITS) if isinstance(finding.answer, Score) else 0.0
+
+
+def _fire(terms: Terms, value: float, *, too_many: bool, order: Sequence[str]) -> tuple[Cut, str | None, Outcome]:
+    """What surely fires stands; what only might fire (within ε, or on more parts than certified) counts up to review.
+
+    Where the platform has no action named `review`, the policy's `on_error` takes its place.
+    """
+    sure = None if too_many else _strongest_cut(terms.cuts, round(value - terms.epsilon, DIGITS), order)
+    might = _strongest_cut(terms.cuts, round(value + terms.epsilon, DIGITS), order)
+    if might is None:
+        return min(terms.cuts, key=lambda cut: cut.threshold), None, Outcome.NO_MATCH
+    cap = REVIEW if REVIEW in order else terms.on_error
+    capped = min(might.action, cap, key=order.index)
+    if sure is not None and _force(sure.action, order) >= _force(capped, order):
+        return sure, sure.action, Outcome.REVIEW if sure.action == REVIEW else Outcome.MATCH
+    return might, capped, Outcome.REVIEW
+
+
+def _strongest_cut(cuts: Sequence[Cut], value: float, order: Sequence[str]) -> Cut | None:
+    fired = [cut for cut in cuts if value >= cut.threshold]
+    return max(fired, key=lambda cut: (order.index(cut.action), -cut.threshold), default=None)
+
+
+def _force(action: str | None, order: Sequence[str]) -> int:
+    return -1 if action is None else order.index(action)
+
+
+def _verdict(
+    terms: Terms,
+    top: Finding | None,
+    *,
+    outcome: Outcome,
+    action: str | None,
+    cut: Cut | None = None,
+    error: str | None = None,
+) -> Verdict:
+    score = top.answer if top is not None and isinstance(top.answer, Score) else None
+    value = None if top is None else _value(top)
+    return Verdict(
+        policy=terms.policy,
+        version=terms.version,
+        revision=terms.revision,
+        status=terms.status,
+        outcome=outcome,
+        severity=terms.severity,
+        action=action,
+        score=value,
+        threshold=None if cut is None else cut.threshold,
+        margin=None if cut is None or value is None else round(value - cut.threshold, DIGITS),
+        concept=None if score is None else score.concept,
+        part=None if top is None else top.part,
+        error=error,
+    )

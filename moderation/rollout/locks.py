@@ -1,0 +1,200 @@
+"""The policies in force: locks, verified against the encoders, detectors and action names that are really there."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from moderation.decision import Abstention
+from moderation.detector.base import Detection, Detector
+from moderation.embedding.embedder import Embedder
+from moderation.errors import FingerprintMismatchError, LockError
+from moderation.item import ContentItem, Modality
+from moderation.plugin.manager import Plugins
+from moderation.policy.decide import Cut, Finding, Terms
+from moderation.policy.lock import Lock
+from moderation.rollout.selftest import measure_epsilon
+
+CONCEPT = "concept"
+DRAFT = "draft"
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """One detector that counts for a policy, with those of its labels that do."""
+
+    detector: str
+    labels: frozenset[str]
+    modalities: frozenset[Modality]
+
+    def findings(self, part: str, answer: Detection) -> list[Finding]:
+        """What the detector's answer on one part means to the policy."""
+        if isinstance(answer, Abstention):
+            return [Finding(part, answer)]
+        return [Finding(part, score) for score in answer if score.label in self.labels]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunningPolicy:
+    """A verified lock, ready to decide."""
+
+    lock: Lock
+    terms: Terms
+    watches: tuple[Watch, ...]
+
+    def scope(self, item: ContentItem) -> tuple[int, ...]:
+        """Which parts of an item this policy judges, by position; none at all means no verdict on this item.
+
+        An item's attributes narrow the scope only where they are stated: an item of an unknown surface is judged. The
+        attribute `language` is about text; a picture is judged whatever language stands beside it.
+        """
+        lock = self.lock
+        if _stated_outside(item, "surface", lock.surfaces):
+            return ()
+        foreign = _stated_outside(item, "language", lock.languages)
+        seen = [one for one in lock.modalities if not (foreign and one is Modality.TEXT)]
+        return tuple(place for place, part in enumerate(item.parts) if part.modality in seen)
+
+    def needs(self, item: ContentItem) -> list[tuple[Watch, int]]:
+        """Every detector that must judge a part of this item, with the part's position."""
+        return [
+            (watch, place)
+            for place in self.scope(item)
+            for watch in self.watches
+            if item.parts[place].modality in watch.modalities
+        ]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunningDetector:
+    """A detector in use, the name of the encoder whose vectors it sees (None: it sees none), and whether it is ours."""
+
+    detector: Detector
+    encoder: str | None
+    trusted: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunningSet:
+    """Everything in force at one moment: policies in the order of their ids, and every detector they need, by id."""
+
+    policies: tuple[RunningPolicy, ...]
+    detectors: Mapping[str, RunningDetector]
+
+
+def _stated_outside(item: ContentItem, attribute: str, allowed: tuple[str, ...]) -> bool:
+    stated = item.attributes.get(attribute)
+    return bool(allowed) and stated is not None and stated not in allowed
+
+
+def put_in_force(
+    locks: Iterable[Lock], *, embedders: Mapping[str, Embedder], plugins: Plugins, actions: Sequence[str]
+) -> RunningSet:
+    """The set that these locks make.
+
+    `embedders` by the encoder's name in the settings; `actions` in order of force. Raises LockError when a lock does not
+    fit them, FingerprintMismatchError (with both identities) when it was built on another encoder, PluginError when it
+    needs a detector that is not there.
+    """
+    policies: dict[str, RunningPolicy] = {}
+    detectors: dict[str, RunningDetector] = {}
+    for lock in sorted(locks, key=lambda one: one.policy):
+        if lock.policy in policies:
+            raise LockError(f"policy {lock.policy!r}: found two locks; expected one lock for each policy")
+        own, others = _detectors(lock, plugins)
+        for running in (own, *others):
+            _admit(running, detectors, lock)
+        policies[lock.policy] = RunningPolicy(
+            lock,
+            _terms(lock, actions=actions, epsilon=_check_encoder(lock, embedders)),
+            _watches(lock, own.detector, [one.detector for one in others]),
+        )
+    return RunningSet(tuple(policies.values()), detectors)
+
+
+def _detectors(lock: Lock, plugins: Plugins) -> tuple[RunningDetector, list[RunningDetector]]:
+    needed_by = f"policy {lock.policy!r}"
+    own = plugins.maker(CONCEPT, needed_by=needed_by)(lock)
+    ids = sorted({_detector_id(name) for name in (*lock.labels, *lock.detectors)})
+    others = [plugins.detector(id_, needed_by=needed_by) for id_ in ids]
+    return RunningDetector(own, lock.encoder, trusted=True), [
+        RunningDetector(one, lock.encoder if one.needs_embeddings else None, trusted=False) for one in others
+    ]
+
+
+def _admit(running: RunningDetector, detectors: dict[str, RunningDetector], lock: Lock) -> None:
+    id_ = running.detector.id
+    known = detectors.setdefault(id_, running)
+    if known.detector is not running.detector:
+        raise LockError(
+            f"policy {lock.policy!r}: {id_!r} is a policy's id and a plugin detector's; expected different names"
+        )
+    if known.encoder != running.encoder:
+        raise LockError(
+            f"policy {lock.policy!r}: detector {id_!r} would see vectors of encoder {running.encoder!r}, but another "
+            f"policy gives it those of {known.encoder!r}; expected one encoder for each detector"
+        )
+
+
+def _watches(lock: Lock, own: Detector, others: Sequence[Detector]) -> tuple[Watch, ...]:
+    """`keywords` stands for all labels of that detector, `keywords/gambling` for one."""
+    watches = [Watch(own.id, frozenset(own.labels), own.modalities)]
+    for detector in others:
+        named = [name.partition("/")[2] for name in lock.labels if _detector_id(name) == detector.id]
+        unknown = sorted(set(named) - set(detector.labels) - {""})
+        if unknown:
+            raise LockError(
+                f"policy {lock.policy!r}: detector {detector.id!r} has no label {unknown[0]!r}"
+                f"{_known(unknown[0], detector.labels)}"
+            )
+        labels = frozenset(detector.labels if "" in named or not named else named)
+        watches.append(Watch(detector.id, labels, detector.modalities))
+    return tuple(watches)
+
+
+def _detector_id(name: str) -> str:
+    return name.partition("/")[0]
+
+
+def _terms(lock: Lock, *, actions: Sequence[str], epsilon: float) -> Terms:
+    for name in (*(action.action for action in lock.actions), lock.on_error):
+        if name not in actions:
+            raise LockError(f"policy {lock.policy!r}: unknown action {name!r}{_known(name, actions)}")
+    return Terms(
+        policy=lock.policy,
+        version=lock.version,
+        revision=lock.revision,
+        status=DRAFT,
+        severity=lock.severity,
+        on_error=lock.on_error,
+        cuts=tuple(Cut(one.action, one.threshold) for one in lock.actions if one.threshold is not None),
+        max_parts=lock.max_parts,
+        epsilon=epsilon,
+    )
+
+
+def _check_encoder(lock: Lock, embedders: Mapping[str, Embedder]) -> float:
+    """Refuses a lock of another encoder; ε where it is the same encoder on another kind of machine, else 0."""
+    if lock.encoder not in embedders:
+        raise LockError(
+            f"policy {lock.policy!r}: no encoder is named {lock.encoder!r} in the settings"
+            f"{_known(lock.encoder, list(embedders))}"
+        )
+    embedder = embedders[lock.encoder]
+    card, fingerprint = embedder.encoder.card, embedder.encoder.fingerprint
+    if fingerprint.identity != lock.encoder_identity:
+        raise FingerprintMismatchError(policy=lock.policy, expected=lock.encoder_identity, found=fingerprint.identity)
+    if card.width != lock.width:
+        raise LockError(f"policy {lock.policy!r}: the lock is {lock.width} wide, its encoder {card.width}")
+    blind = sorted(set(lock.modalities) - set(card.modalities))
+    if blind:
+        raise LockError(
+            f"policy {lock.policy!r}: judges {blind[0]}, but encoder {lock.encoder!r} reads {', '.join(card.modalities)}"
+        )
+    return 0.0 if fingerprint.numeric == lock.encoder_numeric else measure_epsilon(lock, embedder.encoder)
+
+
+def _known(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; expected one of {', '.join(known)}"

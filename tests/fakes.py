@@ -1,0 +1,158 @@
+"""Stand-ins that tests share: an encoder whose vectors are dialled in by the content, locks over it, detectors."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from moderation.decision import Abstention, Score, Severity
+from moderation.detector.base import Detection, DetectionBatch, Detector
+from moderation.encoder.base import Encoded, Fingerprint
+from moderation.encoder.card import EncoderCard
+from moderation.errors import ItemError
+from moderation.item import ContentItem, Modality, Part
+from moderation.plugin import manager
+from moderation.plugin.manager import Plugins
+from moderation.policy.lock import Lock, LockedAction
+
+ACTIONS = ("allow", "label", "limit", "review", "remove")
+WIDTH = 8
+
+
+class FakeEncoder:
+    """Content that reads as a number c in [-1, 1] gets a vector with cosine c to the first axis, where violations lie.
+
+    Other text gets a vector of its own; other pictures cannot be decoded. `jitter` is another numeric class's error.
+    """
+
+    def __init__(
+        self,
+        *,
+        identity: str = "0123456789abcdef",
+        numeric: str = "fake",
+        modalities: Sequence[str] = ("image", "text"),
+        jitter: float = 0.0,
+    ) -> None:
+        self.card = EncoderCard.model_validate(
+            {"schema": "encoder-card/v1", "name": "fake", "modalities": modalities, "width": WIDTH, "activation": "gelu"}
+        )
+        self.fingerprint = Fingerprint(identity, numeric)
+        self.jitter = jitter
+        self.encoded: list[str] = []
+
+    def encode_images(self, images: Sequence[bytes]) -> Encoded:
+        return self._encode([image.decode("latin-1") for image in images], pictures=True)
+
+    def encode_text(self, texts: Sequence[str]) -> Encoded:
+        return self._encode(texts, pictures=False)
+
+    def count_tokens(self, text: str) -> int:
+        return len(text.split()) + 2
+
+    def _encode(self, contents: Sequence[str], *, pictures: bool) -> Encoded:
+        vectors, errors = np.zeros((len(contents), WIDTH)), {}
+        for row, content in enumerate(contents):
+            self.encoded.append(content)
+            try:
+                vectors[row] = at(float(content) + self.jitter)
+            except ValueError:
+                if pictures:
+                    errors[row] = ItemError("unsupported_input", "not a picture")
+                else:
+                    vectors[row] = scattered(content)
+        return Encoded(vectors.astype(np.float16), errors)
+
+
+def at(cosine: float) -> Any:
+    """A unit vector with this cosine to the first axis, the rest along the second."""
+    clipped = min(1.0, max(-1.0, cosine))
+    return np.array([clipped, math.sqrt(1.0 - clipped**2), *[0.0] * (WIDTH - 2)])
+
+
+def scattered(text: str) -> Any:
+    """A unit vector of this text alone, at right angles to the first two axes."""
+    seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
+    vector = np.random.default_rng(seed).normal(size=WIDTH)
+    vector[:2] = 0.0
+    return vector / np.linalg.norm(vector)
+
+
+def lock(policy: str = "weapons", **changes: Any) -> Lock:
+    """A lock over FakeEncoder: violations at cosine 1, contrast at 0; remove from 0.9, review from 0.5."""
+    arrays = {
+        "violating": at(1.0)[None].astype(np.float32),
+        "contrast": at(0.0)[None].astype(np.float32),
+        "gain": np.ones(2),
+        "offset": np.zeros(2),
+        "numbers": np.array([10.0, 0.0, 0.25, 0.0]),
+    }
+    values: dict[str, Any] = {
+        "policy": policy,
+        "version": "1.0.0",
+        "policy_hash": "0" * 64,
+        "severity": Severity.HIGH,
+        "on_error": "review",
+        "modalities": (Modality.IMAGE,),
+        "encoder": "default",
+        "encoder_identity": "0123456789abcdef",
+        "encoder_numeric": "fake",
+        "width": WIDTH,
+        "level": "L0",
+        "arrays": arrays,
+        "phrases": ("1.0",),
+        "actions": (action("remove", 0.9), action("review", 0.5)),
+        "max_parts": 4,
+    }
+    return Lock(**{**values, **changes})
+
+
+def action(name: str, threshold: float | None) -> LockedAction:
+    return LockedAction(name, "precision", 0.9, 0.95, threshold=threshold)
+
+
+def picture(cosine: float | str, *, name: str = "") -> Part:
+    return Part.image(str(cosine).encode(), name=name)
+
+
+def item(*parts: Part, id: str = "item", **attributes: str) -> ContentItem:  # noqa: A002 - named as in ContentItem
+    return ContentItem(id, parts, attributes)
+
+
+class FakeDetector:
+    """A detector that answers what a function says of a batch; without one, a score of 0 on every part."""
+
+    def __init__(
+        self,
+        id: str = "fake",  # noqa: A002 - named as in Detector
+        answer: Callable[[DetectionBatch], Any] | None = None,
+        *,
+        labels: tuple[str, ...] = ("risk",),
+        modalities: Iterable[Modality] = tuple(Modality),
+        needs_embeddings: bool = False,
+    ) -> None:
+        self.id, self.labels, self.modalities = id, labels, frozenset(modalities)
+        self.needs_embeddings = needs_embeddings
+        self.answer = answer
+        self.batches: list[DetectionBatch] = []
+
+    def detect(self, batch: DetectionBatch) -> Sequence[Detection]:
+        self.batches.append(batch)
+        if self.answer is None:
+            return [tuple(Score(label, 0.0) for label in self.labels)] * len(batch)
+        answered: Sequence[Detection] = self.answer(batch)
+        return answered
+
+
+def always(value: float | Abstention, label: str = "risk") -> Callable[[DetectionBatch], list[Detection]]:
+    return lambda batch: [value if isinstance(value, Abstention) else (Score(label, value),)] * len(batch)
+
+
+def plugins_with(*detectors: Detector) -> Plugins:
+    """The built-in plugin, and these detectors as if plugins had brought them."""
+    builtin = manager.load(found=())
+    brought: Mapping[str, Detector] = {one.id: one for one in detectors}
+    return Plugins(builtin.records, detectors=brought, makers=builtin.makers, loaders=builtin.loaders)
