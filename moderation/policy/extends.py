@@ -100,6 +100,8 @@ def _apply(operation: str, sections: Node, merged: Node, own: dict[str, Entry]) 
         elif section.split(".")[0] in own:
             message = f"{operation} {section}: this file also writes {section.split('.')[0]} whole; choose one"
             problems.append(entry.key.problem("P106", message))
+        elif operation == "replace" and LISTS[section] is None:
+            problems.append(entry.key.problem("P106", f"replace {section}: its entries have no ids; remove and add"))
         elif not isinstance(entry.node.value, tuple):
             problems.append(entry.node.problem("P106", f"{operation} {section}: expected a list"))
         else:

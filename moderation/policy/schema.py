@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PrivateAttr
 
 from moderation.decision import Severity
+from moderation.policy.extends import LISTS, OPERATIONS
 from moderation.policy.fields import Day, FilePath, Language, Name, OneModality, Section, Share, Slug, Text, Version
 from moderation.policy.yaml_source import Node
 
@@ -218,7 +219,7 @@ class Policy(Section):
 
     def resolved(self) -> dict[str, Any]:
         """The policy as plain values with everything it extends and every default in place, paths relative to it."""
-        values = self.model_dump(by_alias=True, exclude={"extends", "reason"})
+        values = self.model_dump(by_alias=True, exclude={"extends", "reason"}, exclude_none=True)
         plain: dict[str, Any] = _canonical(values, self.path.parent)
         return plain
 
@@ -244,5 +245,23 @@ def _canonical(value: Any, folder: Path) -> Any:
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema of policy files, for editors."""
-    return Policy.model_json_schema(by_alias=True)
+    """JSON Schema of policy files, for editors: of whole policies, of those that extend another, and of bases."""
+    schema = Policy.model_json_schema(by_alias=True)
+    required = schema.pop("required")
+    schema["properties"]["schema"] = {"enum": [POLICY_SCHEMA, BASE_SCHEMA], "description": "The form of this file."}
+    for operation in OPERATIONS:
+        entries = {name: {"type": "array"} for name in LISTS if operation != "replace" or LISTS[name]}
+        schema["properties"][operation] = {
+            "type": "object",
+            "description": f"Lists of the parent in which to {operation} entries by id.",
+            "properties": entries,
+            "additionalProperties": False,
+        }
+    is_base = {"properties": {"schema": {"const": BASE_SCHEMA}}, "required": ["schema"]}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
+        "if": {"anyOf": [{"required": ["extends"]}, is_base]},
+        "then": {"required": ["schema"]},
+        "else": {"required": required},
+    }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +21,11 @@ from ruamel.yaml.events import (
 from ruamel.yaml.reader import ReaderError
 
 from moderation.errors import Problem
+from moderation.policy.scalars import Scalar, resolve
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 32
-
-Scalar = str | int | float | bool | dt.date | Path | None
+MAX_LINE = 10_000  # scanning takes time quadratic in the length of some lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,43 +117,22 @@ def parse_yaml(content: bytes, path: Path) -> tuple[Node | None, list[Problem]]:
         column = error.start - (before.rfind(b"\n") + 1) + 1
         message = f"byte 0x{content[error.start]:02x} is not UTF-8; save the file as UTF-8"
         return None, [Problem(path, before.count(b"\n") + 1, column, "Y001", message)]
+    for number, line in enumerate(text.split("\n"), start=1):
+        if len(line) > MAX_LINE:
+            return None, [
+                Problem(path, number, MAX_LINE + 1, "Y001", f"the line is longer than {MAX_LINE:,} characters")
+            ]
     return _Reader(path).read(text)
 
 
 _ANCHOR = "anchors (&name) are not allowed; write the value out"
 _ALIAS = "aliases (*name) are not allowed; write the value out, or quote it if it is a text"
 _COMMA = "{name!r} became a key without a value: the comma before it ended the text; put quotes around the whole text"
-_CONSTANTS: dict[str, bool | None] = {
-    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
-    **dict.fromkeys(("true", "True", "TRUE"), True),
-    **dict.fromkeys(("false", "False", "FALSE"), False),
-}
-_INTEGER = re.compile(r"-?(0|[1-9][0-9]*)", re.ASCII)
-_FLOAT = re.compile(r"-?(0|[1-9][0-9]*)\.[0-9]+", re.ASCII)
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
-_SURPRISES = (
-    (re.compile(r"y|n|yes|no|on|off", re.IGNORECASE), "is a yes-or-no word to some YAML readers and a text to others"),
-    (re.compile(r"[-+]?[0-9]+(:[0-5]?[0-9])+(\.[0-9]*)?"), "is a number in base 60 to some YAML readers"),
-    (re.compile(r"[-+]?\.(inf|nan)", re.IGNORECASE), "is not a finite number"),
-    (re.compile(r"[-+]?0[xob]?_?[0-9a-f_]+", re.IGNORECASE), "is octal, hexadecimal or binary to some YAML readers"),
-    (
-        re.compile(r"[-+]?(\.?[0-9][0-9_]*|[0-9][0-9_]*\.[0-9_]*)(e[-+]?[0-9]+)?", re.IGNORECASE),
-        "is written in a way that YAML readers do not agree on",
-    ),
-    (re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt ].*)?"), "is a date or a time to some YAML readers"),
-)
 
 
-def _surprise(text: str) -> str | None:
-    """Why readers of YAML 1.1 and 1.2 would not agree on an unquoted value, or None where they do."""
-    if _INTEGER.fullmatch(text) or _FLOAT.fullmatch(text) or _DATE.fullmatch(text):
-        return None
-    for pattern, why in _SURPRISES:
-        if pattern.fullmatch(text):
-            return (
-                f"unquoted {text} {why}; quote a text, write a number as plain digits such as 0.001, a boolean as true"
-            )
-    return None
+def _is_nothing(value: Any, *, after: Any) -> bool:
+    """Whether a key in {...} was followed by neither a colon nor a value."""
+    return isinstance(value, ScalarEvent) and value.end_mark.index == after.end_mark.index
 
 
 def _code_point(error: ReaderError) -> str:
@@ -261,7 +238,7 @@ class _Reader:
             name = key.value
             if not isinstance(name, str):
                 continue
-            if flow and isinstance(value_event, ScalarEvent) and not value_event.style and not value_event.value:
+            if flow and _is_nothing(value_event, after=event):
                 self._problems.append(key.problem("Y007", _COMMA.format(name=name)))
             elif name in entries:
                 first = entries[name].key
@@ -280,22 +257,10 @@ class _Reader:
         return node
 
     def _resolve(self, text: str, line: int, column: int) -> Scalar:
-        surprise = _surprise(text)
+        value, surprise = resolve(text)
         if surprise:
             self._note(line, column, "Y006", surprise)
-            return text
-        if text in _CONSTANTS:
-            return _CONSTANTS[text]
-        if _INTEGER.fullmatch(text):
-            return int(text) if len(text) < 20 else float(text)
-        if _FLOAT.fullmatch(text):
-            return float(text)
-        if _DATE.fullmatch(text):
-            try:
-                return dt.date.fromisoformat(text)
-            except ValueError:
-                self._note(line, column, "Y006", f"{text} is not a day of the calendar; quote it if it is a text")
-        return text
+        return value
 
     def _note(self, line: int, column: int, code: str, message: str) -> None:
         self._problems.append(Problem(self._path, line, column, code, message))
