@@ -38,7 +38,13 @@ class FakeEncoder:
         jitter: float = 0.0,
     ) -> None:
         self.card = EncoderCard.model_validate(
-            {"schema": "encoder-card/v1", "name": "fake", "modalities": modalities, "width": WIDTH, "activation": "gelu"}
+            {
+                "schema": "encoder-card/v1",
+                "name": "fake",
+                "modalities": modalities,
+                "width": WIDTH,
+                "activation": "gelu",
+            }
         )
         self.fingerprint = Fingerprint(identity, numeric)
         self.jitter = jitter
@@ -89,6 +95,7 @@ def lock(policy: str = "weapons", **changes: Any) -> Lock:
         "gain": np.ones(2),
         "offset": np.zeros(2),
         "numbers": np.array([10.0, 0.0, 0.25, 0.0]),
+        "golden": at(1.0)[None].astype(np.float16),
     }
     values: dict[str, Any] = {
         "policy": policy,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from moderation.decision import Abstention
@@ -116,7 +116,7 @@ def put_in_force(
 def _detectors(lock: Lock, plugins: Plugins) -> tuple[RunningDetector, list[RunningDetector]]:
     needed_by = f"policy {lock.policy!r}"
     own = plugins.maker(CONCEPT, needed_by=needed_by)(lock)
-    ids = sorted({_detector_id(name) for name in (*lock.labels, *lock.detectors)})
+    ids = sorted({name.partition("/")[0] for name in lock.detectors or lock.labels})
     others = [plugins.detector(id_, needed_by=needed_by) for id_ in ids]
     return RunningDetector(own, lock.encoder, trusted=True), [
         RunningDetector(one, lock.encoder if one.needs_embeddings else None, trusted=False) for one in others
@@ -138,23 +138,29 @@ def _admit(running: RunningDetector, detectors: dict[str, RunningDetector], lock
 
 
 def _watches(lock: Lock, own: Detector, others: Sequence[Detector]) -> tuple[Watch, ...]:
-    """`keywords` stands for all labels of that detector, `keywords/gambling` for one."""
+    """A lock's label names a detector (`keywords`: all its labels), one label of it (`keywords/gambling`), or a label."""
+    meant = {detector.id: _names_of(detector) for detector in others}
+    known = {name for names in meant.values() for name in names}
+    named = lock.labels or lock.detectors
+    for name in named:
+        if name not in known:
+            raise LockError(f"policy {lock.policy!r}: no detector it needs has a label {name!r}{_known(name, known)}")
     watches = [Watch(own.id, frozenset(own.labels), own.modalities)]
     for detector in others:
-        named = [name.partition("/")[2] for name in lock.labels if _detector_id(name) == detector.id]
-        unknown = sorted(set(named) - set(detector.labels) - {""})
-        if unknown:
+        if not detector.modalities & set(lock.modalities):
             raise LockError(
-                f"policy {lock.policy!r}: detector {detector.id!r} has no label {unknown[0]!r}"
-                f"{_known(unknown[0], detector.labels)}"
+                f"policy {lock.policy!r}: detector {detector.id!r} judges {', '.join(sorted(detector.modalities))}, "
+                f"but the policy's scope is {', '.join(lock.modalities)}, so it would never be asked"
             )
-        labels = frozenset(detector.labels if "" in named or not named else named)
-        watches.append(Watch(detector.id, labels, detector.modalities))
+        chosen = frozenset(label for name in named for label in meant[detector.id].get(name, ()))
+        if chosen:
+            watches.append(Watch(detector.id, chosen, detector.modalities))
     return tuple(watches)
 
 
-def _detector_id(name: str) -> str:
-    return name.partition("/")[0]
+def _names_of(detector: Detector) -> dict[str, tuple[str, ...]]:
+    names = {f"{detector.id}/{label}": (label,) for label in detector.labels}
+    return {**names, **{label: (label,) for label in detector.labels}, detector.id: detector.labels}
 
 
 def _terms(lock: Lock, *, actions: Sequence[str], epsilon: float) -> Terms:
@@ -179,7 +185,7 @@ def _check_encoder(lock: Lock, embedders: Mapping[str, Embedder]) -> float:
     if lock.encoder not in embedders:
         raise LockError(
             f"policy {lock.policy!r}: no encoder is named {lock.encoder!r} in the settings"
-            f"{_known(lock.encoder, list(embedders))}"
+            f"{_known(lock.encoder, embedders)}"
         )
     embedder = embedders[lock.encoder]
     card, fingerprint = embedder.encoder.card, embedder.encoder.fingerprint
@@ -195,6 +201,6 @@ def _check_encoder(lock: Lock, embedders: Mapping[str, Embedder]) -> float:
     return 0.0 if fingerprint.numeric == lock.encoder_numeric else measure_epsilon(lock, embedder.encoder)
 
 
-def _known(name: str, known: Sequence[str]) -> str:
+def _known(name: str, known: Collection[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; expected one of {', '.join(known)}"
+    return f"; did you mean {close[0]!r}?" if close else f"; expected one of {', '.join(known) or 'none'}"

@@ -1,0 +1,332 @@
+"""Detectors that raise, hang or lie: each fault is that detector's alone, has a stable reason, and ends in quarantine."""
+
+from __future__ import annotations
+
+import math
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from moderation.decision import Abstention, Score
+from moderation.detector.base import Detection, DetectionBatch
+from moderation.detector.runner import MOST_OVERRUNS, Runner, check_answers
+from moderation.item import Part
+from moderation.settings import DetectorSettings
+from tests.fakes import FakeDetector, always
+
+GOOD = (Score("risk", 0.5),)
+
+
+def batch(count: int = 2) -> DetectionBatch:
+    return DetectionBatch(tuple(Part.text(f"text {n}") for n in range(count)))
+
+
+def run(runner: Runner, *ids: str, count: int = 2) -> dict[str, tuple[Detection, ...]]:
+    return runner.run({id_: batch(count) for id_ in ids or runner.detectors})
+
+
+def reasons(answers: tuple[Detection, ...]) -> list[str]:
+    return [one.reason if isinstance(one, Abstention) else "scored" for one in answers]
+
+
+def raising(error: BaseException) -> Any:
+    def answer(_: DetectionBatch) -> Any:
+        raise error
+
+    return answer
+
+
+class Hung(FakeDetector):
+    """Hangs until it is let go; `running` is set once it is at work."""
+
+    def __init__(self, id: str = "hung") -> None:  # noqa: A002 - named as in Detector
+        super().__init__(id)
+        self.running, self.let_go = threading.Event(), threading.Event()
+
+    def detect(self, batch: DetectionBatch) -> Any:
+        self.running.set()
+        self.let_go.wait()
+        return super().detect(batch)
+
+
+@pytest.fixture
+def hung() -> Iterator[Hung]:
+    detector = Hung()
+    yield detector
+    detector.let_go.set()
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_answers_come_back_by_detector_in_the_order_of_the_parts() -> None:
+    one = FakeDetector("one", lambda b: [(Score("risk", n / 10),) for n in range(len(b))])
+    two = FakeDetector("two", always(0.7))
+    answers = run(Runner([one, two], trusted={"two"}), count=3)
+    assert answers == {
+        "one": ((Score("risk", 0.0),), (Score("risk", 0.1),), (Score("risk", 0.2),)),
+        "two": ((Score("risk", 0.7),),) * 3,
+    }
+
+
+def test_a_detector_without_parts_is_not_called() -> None:
+    detector = FakeDetector()
+    assert run(Runner([detector]), count=0) == {"fake": ()}
+    assert detector.batches == []
+
+
+def test_trap_04_a_hung_detector_is_left_behind_at_its_deadline(hung: Hung) -> None:
+    # No clock is read: if the runner waited for the work, this test would never end.
+    runner = Runner([hung], settings=DetectorSettings(timeout_seconds=0.01))
+    assert reasons(run(runner)["hung"]) == ["detector_timeout"] * 2
+    assert not hung.let_go.is_set()
+
+
+def test_trap_04_a_hung_detector_does_not_delay_the_others(hung: Hung) -> None:
+    runner = Runner(
+        [hung, FakeDetector("ours", always(0.2)), FakeDetector("other", always(0.3))],
+        trusted={"ours"},
+        # Every detector is given for ever, but the hung one: its deadline comes as soon as it is at work.
+        wait=lambda call, _: call.wait(60.0) if call.detector is not hung else not hung.running.wait(60.0),
+    )
+    answers = run(runner)
+    assert [reasons(answers[id_]) for id_ in ("hung", "ours", "other")] == [
+        ["detector_timeout"] * 2,
+        ["scored"] * 2,
+        ["scored"] * 2,
+    ]
+
+
+def test_trap_10_one_deadline_holds_for_all(hung: Hung) -> None:
+    clock, granted = Clock(), []
+
+    def wait(_: Any, seconds: float) -> bool:
+        granted.append(seconds)
+        clock.now += 4.0
+        return False
+
+    other = Hung("other")
+    third = Hung("third")
+    Runner([hung, other, third], settings=DetectorSettings(timeout_seconds=6.0), clock=clock, wait=wait).run(
+        {id_: batch() for id_ in ("hung", "other", "third")}
+    )
+    other.let_go.set(), third.let_go.set()
+    assert granted == [6.0, 2.0, 0.0]
+
+
+def test_an_answer_that_comes_after_the_deadline_is_nobodys(hung: Hung) -> None:
+    def too_late(call: Any, _: float) -> bool:
+        hung.let_go.set()
+        assert call.wait(60.0)
+        return False
+
+    assert reasons(run(Runner([hung], wait=too_late))["hung"]) == ["detector_timeout"] * 2
+
+
+def test_calls_that_overran_are_limited_and_the_detector_recovers_when_they_end(hung: Hung) -> None:
+    runner = Runner(
+        [hung],
+        settings=DetectorSettings(faults_before_quarantine=1000),
+        wait=lambda call, _: call.wait(60.0 if hung.let_go.is_set() else 0.001),
+    )
+    before = threading.active_count()
+    for _ in range(MOST_OVERRUNS + 3):
+        assert reasons(run(runner)["hung"]) == ["detector_timeout"] * 2
+    assert threading.active_count() - before <= MOST_OVERRUNS
+    hung.let_go.set()
+    for thread in threading.enumerate():
+        if thread.name == "detector":
+            thread.join(60.0)
+    assert reasons(run(runner)["hung"]) == ["scored"] * 2
+    assert runner.counts()["hung"].faults == {"detector_timeout": MOST_OVERRUNS + 3}
+
+
+@pytest.mark.parametrize("error", [RuntimeError("boom"), SystemExit(3), KeyboardInterrupt(), GeneratorExit()], ids=repr)
+def test_whatever_a_plugin_detector_raises_is_an_abstention(error: BaseException) -> None:
+    answers = run(Runner([FakeDetector("bad", raising(error)), FakeDetector("good", always(0.1))]))
+    assert answers["bad"] == (Abstention("detector_error", type(error).__name__),) * 2
+    assert reasons(answers["good"]) == ["scored"] * 2
+
+
+def test_a_trusted_detector_is_isolated_too_but_ctrl_c_is_ours() -> None:
+    assert (
+        reasons(run(Runner([FakeDetector("bad", raising(ValueError()))], trusted={"bad"}))["bad"])
+        == ["detector_error"] * 2
+    )
+    with pytest.raises(KeyboardInterrupt):
+        run(Runner([FakeDetector("bad", raising(KeyboardInterrupt()))], trusted={"bad"}))
+
+
+def test_trap_28_an_error_that_cannot_be_printed_is_still_only_an_abstention() -> None:
+    class Meta(type):
+        @property
+        def __name__(cls) -> str:
+            raise RuntimeError("no name either")
+
+    class Worse(BaseException, metaclass=Meta):
+        def __str__(self) -> str:
+            raise RuntimeError("no")
+
+        __repr__ = __str__
+
+    assert reasons(run(Runner([FakeDetector("bad", raising(Worse()))]))["bad"]) == ["detector_error"] * 2
+
+
+def test_trap_27_no_content_reaches_the_abstention_or_the_output(capfd: pytest.CaptureFixture[str]) -> None:
+    canary = "canary-2f1c"
+    detector = FakeDetector("bad", lambda b: raising(ValueError(b.parts[0].content.decode()))(b))
+    answers = Runner([detector]).run({"bad": DetectionBatch((Part.text(canary),))})
+    assert canary not in repr(answers)
+    assert canary not in "".join(capfd.readouterr())
+
+
+def test_a_machine_out_of_threads_is_a_fault_of_that_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_thread(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    assert reasons(run(Runner([FakeDetector()]))["fake"]) == ["detector_error"] * 2
+
+
+def forged(**values: Any) -> Score:
+    """A score that never went through its own check."""
+    score = Score("risk", 0.5)
+    for name, value in values.items():
+        object.__setattr__(score, name, value)
+    return score
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        None,
+        0.5,
+        "0.5",
+        (0.5,),
+        (),
+        [Score("risk", 0.5)],
+        (Score("another", 0.5),),
+        (Score("risk", 0.5), Score("another", 0.5)),
+        (forged(value=math.nan),),
+        (forged(value=1.5),),
+        (forged(value=-0.1),),
+        (forged(value=True),),
+        (forged(value="0.5"),),
+        (forged(label=7),),
+        (forged(concept="c" * 1000),),
+        Abstention("Not A Word"),
+        Abstention(""),
+    ],
+    ids=repr,
+)
+def test_trap_07_a_bad_answer_on_one_part_leaves_the_other_parts_alone(wrong: Any) -> None:
+    runner = Runner([FakeDetector("bad", lambda _: [GOOD, wrong])])
+    assert reasons(run(runner)["bad"]) == ["scored", "bad_answer"]
+    assert runner.counts()["bad"].faults == {"bad_answer": 1}
+
+
+@pytest.mark.parametrize(
+    "wrong", [None, [], [GOOD], [GOOD] * 3, "ab", iter([GOOD, GOOD]), {0: GOOD, 1: GOOD}], ids=repr
+)
+def test_an_answer_of_the_wrong_length_or_kind_spoils_its_batch(wrong: Any) -> None:
+    assert reasons(run(Runner([FakeDetector("bad", lambda _: wrong)]))["bad"]) == ["bad_answer"] * 2
+
+
+def test_an_answer_that_raises_when_it_is_read_is_an_error() -> None:
+    class Trap(list[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            raise RuntimeError("mine")
+
+    assert reasons(run(Runner([FakeDetector("bad", lambda _: Trap([1, 2]))]))["bad"]) == ["detector_error"] * 2
+
+
+def test_numbers_of_other_kinds_become_floats() -> None:
+    (answer,) = check_answers([(forged(value=np.float32(0.5)),)], 1, frozenset({"risk"}))
+    assert isinstance(answer, tuple)
+    assert type(answer[0].value) is float
+
+
+def test_trap_16_small_batches_are_judged_as_large_ones_are() -> None:
+    detector = FakeDetector("d", lambda b: [(Score("risk", 0.25),)] * len(b))
+    runner = Runner([detector])
+    for count in (0, 1, 2):
+        assert run(runner, count=count)["d"] == ((Score("risk", 0.25),),) * count
+
+
+def test_a_label_left_out_is_not_a_score_of_nothing() -> None:
+    detector = FakeDetector("two", always(0.5), labels=("risk", "other"))
+    assert reasons(run(Runner([detector]))["two"]) == ["bad_answer"] * 2
+
+
+def test_trap_06_results_are_kept_by_id_and_an_id_is_given_once() -> None:
+    one, two = FakeDetector("one", always(0.1)), FakeDetector("two", always(0.9))
+    answers = run(Runner([one, two]))
+    assert answers["one"] != answers["two"]
+    with pytest.raises(ValueError, match="'one'"):
+        Runner([one, FakeDetector("one")])
+
+
+def test_a_detector_that_keeps_failing_rests_and_gets_one_trial_afterwards() -> None:
+    clock = Clock()
+    detector = FakeDetector("flaky", raising(ValueError()))
+    settings = DetectorSettings(faults_before_quarantine=2, quarantine_seconds=30.0)
+    runner = Runner([detector], settings=settings, clock=clock)
+
+    assert [reasons(run(runner)["flaky"])[0] for _ in range(4)] == ["detector_error"] * 2 + ["quarantined"] * 2
+    assert len(detector.batches) == 2
+    clock.now = 29.9
+    assert reasons(run(runner)["flaky"])[0] == "quarantined"
+    clock.now = 30.0
+    assert [reasons(run(runner)["flaky"])[0] for _ in range(2)] == ["detector_error", "quarantined"]
+    clock.now = 60.0
+    detector.answer = always(0.5)
+    assert reasons(run(runner)["flaky"])[0] == "scored"
+    detector.answer = raising(ValueError())
+    assert [reasons(run(runner)["flaky"])[0] for _ in range(3)] == ["detector_error"] * 2 + ["quarantined"]
+
+    counts = runner.counts()["flaky"]
+    assert (counts.calls, counts.parts, counts.faults, counts.refused) == (6, 2, {"detector_error": 5}, 10)
+    assert counts.quarantined
+
+
+def test_faults_count_towards_quarantine_only_in_a_row() -> None:
+    answers = iter([None, [GOOD, GOOD]] * 10)
+    runner = Runner(
+        [FakeDetector("flaky", lambda _: next(answers))], settings=DetectorSettings(faults_before_quarantine=2)
+    )
+    assert [reasons(run(runner)["flaky"])[0] for _ in range(10)] == ["bad_answer", "scored"] * 5
+
+
+def test_an_honest_abstention_is_no_fault() -> None:
+    runner = Runner([FakeDetector("shy", always(Abstention("language_unknown", "detail")))])
+    assert run(runner)["shy"] == (Abstention("language_unknown", "detail"),) * 2
+    assert runner.counts()["shy"].faults == {}
+
+
+def test_trusted_detectors_stay_on_the_calling_thread_and_others_leave_it() -> None:
+    threads: dict[str, int] = {}
+
+    def where(name: str) -> Any:
+        def answer(b: DetectionBatch) -> Any:
+            threads[name] = threading.get_ident()
+            return [GOOD] * len(b)
+
+        return answer
+
+    run(Runner([FakeDetector("ours", where("ours")), FakeDetector("theirs", where("theirs"))], trusted={"ours"}))
+    assert threads["ours"] == threading.get_ident() != threads["theirs"]
+
+
+def test_no_thread_of_a_detector_keeps_the_process_alive(hung: Hung) -> None:
+    run(Runner([hung], settings=DetectorSettings(timeout_seconds=0.01)))
+    assert all(thread.daemon for thread in threading.enumerate() if thread.name == "detector")
+    assert not sys.is_finalizing()

@@ -1,0 +1,257 @@
+"""Plugins as they come: good ones are in force; what is wrong with another is in its record and touches nobody."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from moderation import __version__
+from moderation.errors import PluginError
+from moderation.plugin import manager
+from moderation.plugin.manager import PluginRecord, Plugins, PluginState
+
+Install = Callable[..., Path]
+
+HEAD = """
+from moderation import DetectionBatch, Modality, Score, hookimpl
+
+class One:
+    labels = ("risk",)
+    modalities = frozenset({Modality.TEXT})
+    needs_embeddings = False
+    def __init__(self, id):
+        self.id = id
+    def detect(self, batch):
+        return [(Score("risk", 0.5),) for _ in batch.parts]
+"""
+
+
+def registering(*ids: str, after: str = "") -> str:
+    adds = "\n".join(f"    registry.add(One({id_!r}))" for id_ in ids)
+    return f"{HEAD}\n@hookimpl\ndef register_detectors(registry):\n{adds}\n    {after}\n"
+
+
+GOOD = registering("good")
+
+
+def load(only: tuple[str, ...] | None = None) -> Plugins:
+    """All plugins but those that happen to be installed on the machine that runs the tests."""
+    installed = {entry.name for entry in manager.entry_points(group="moderation") if entry.dist and is_real(entry.dist)}
+    found = [entry for entry in manager.entry_points(group="moderation") if entry.name not in installed]
+    return manager.load(only, found=found)
+
+
+def is_real(dist: object) -> bool:
+    return "site-packages" in str(getattr(dist, "_path", ""))
+
+
+def record(plugins: Plugins, id_: str) -> PluginRecord:
+    (found,) = (one for one in plugins.records if one.id == id_)
+    return found
+
+
+def test_a_good_plugin_is_in_force_and_on_record(install: Install) -> None:
+    install("good-dist", {"good": "good_module"}, version="2.1", good_module=GOOD)
+    plugins = load()
+    assert record(plugins, "good") == PluginRecord("good", "good-dist", "2.1", PluginState.LOADED, ("good",))
+    assert record(plugins, "good").kind == "detector"
+    assert plugins.detector("good", needed_by="policy 'p'").id == "good"
+
+
+def test_the_built_in_detector_and_encoders_come_through_the_same_door() -> None:
+    plugins = manager.load(found=())
+    assert plugins.records == (
+        PluginRecord("builtin", "moderation", __version__, PluginState.LOADED, ("concept",), ("torch",)),
+    )
+    assert callable(plugins.maker("concept", needed_by="policy 'p'"))
+    assert callable(plugins.loader("torch", needed_by="encoder 'default'"))
+
+
+def test_trap_01_two_plugins_with_one_name_are_both_reported_and_neither_wins(install: Install) -> None:
+    install("first-dist", {"twin": "first_module"}, first_module=registering("a"))
+    install("second-dist", {"twin": "second_module"}, second_module=registering("b"))
+    install("good-dist", {"good": "good_module"}, good_module=GOOD)
+    plugins = load()
+    twins = [one for one in plugins.records if one.id == "twin"]
+    assert [(one.distribution, one.state) for one in twins] == [
+        ("first-dist", PluginState.BROKEN),
+        ("second-dist", PluginState.BROKEN),
+    ]
+    for one in twins:
+        assert "first-dist" in one.cause
+        assert "second-dist" in one.cause
+    assert set(plugins.detectors) == {"good"}
+
+
+def test_trap_01_holds_even_when_both_name_the_same_module(install: Install) -> None:
+    install("first-dist", {"twin": "twin_module"}, twin_module=GOOD)
+    install("second-dist", {"twin": "twin_module"}, twin_module=GOOD)
+    assert [one.state for one in load().records if one.id == "twin"] == [PluginState.BROKEN] * 2
+
+
+def test_two_plugins_that_register_one_detector_id_are_both_broken(install: Install) -> None:
+    install("first-dist", {"first": "first_module"}, first_module=registering("same", "mine"))
+    install("second-dist", {"second": "second_module"}, second_module=registering("same"))
+    plugins = load()
+    assert plugins.detectors == {}
+    for id_ in ("first", "second"):
+        cause = record(plugins, id_).cause
+        assert "'same'" in cause
+        assert "first-dist" in cause
+        assert "second-dist" in cause
+
+
+BROKEN = {
+    "an import error": ("import nonsense_that_is_not_there", "ModuleNotFoundError: No module named"),
+    "a syntax error": ("def", "SyntaxError"),
+    "an exit at import": ("import sys; sys.exit(3)", "SystemExit: 3"),
+    "a BaseException at import": ("raise GeneratorExit('away')", "GeneratorExit: away"),
+    "an error that cannot be printed": (
+        "class E(BaseException):\n    def __str__(self): raise RuntimeError('no')\n    __repr__ = __str__\nraise E()",
+        "cannot be imported: E",
+    ),
+    "no hook at all": ("x = 1", "implements no hook; expected one of register_detectors, register_encoders"),
+    "an unknown hook": (
+        f"{HEAD}\n@hookimpl\ndef register_detector(registry): pass",
+        "register_detector",
+    ),
+    "a hook with another signature": (
+        f"{HEAD}\n@hookimpl\ndef register_detectors(registry, more): pass",
+        "PluginValidationError",
+    ),
+    "a hook that raises": (registering(after="raise ValueError('boom')"), "ValueError: boom"),
+    "a hook that exits": (registering("half", after="raise SystemExit(1)"), "SystemExit"),
+    "something that is no detector": (
+        f"{HEAD}\n@hookimpl\ndef register_detectors(registry): registry.add(object())",
+        "lacks id, labels, modalities, needs_embeddings, detect",
+    ),
+    "an id that is no id": (registering("Not An Id"), "found detector id 'Not An Id'; expected lower-case"),
+    "wrong labels": (registering("x").replace('("risk",)', '("Risk!",)'), "wrong labels"),
+    "no labels": (registering("x").replace('("risk",)', "()"), "wrong labels"),
+    "wrong modalities": (registering("x").replace("{Modality.TEXT}", "{'smell'}"), "wrong modalities"),
+    "one id twice": (registering("x", "x"), "registers detector 'x' twice"),
+    "the kind that is ours": (
+        f"{HEAD}\n@hookimpl\ndef register_detectors(registry): registry.add_maker('concept', One)",
+        "kind of detector 'concept' is registered by 'builtin' of moderation and 'broken'",
+    ),
+    "an encoder loader that cannot be called": (
+        f"{HEAD}\n@hookimpl\ndef register_encoders(registry): registry.add('mine', 7)",
+        "loader 'mine' is a int; expected something to call",
+    ),
+}
+
+
+@pytest.mark.parametrize("source,cause", BROKEN.values(), ids=BROKEN)
+def test_trap_02_and_28_a_broken_plugin_is_reported_and_does_not_stop_the_others(
+    install: Install, source: str, cause: str
+) -> None:
+    install("a-dist", {"a": "a_module"}, a_module=registering("before"))
+    install("broken-dist", {"broken": "broken_module"}, version="0.9", broken_module=source)
+    install("z-dist", {"z": "z_module"}, z_module=registering("after"))
+    plugins = load()
+    found = record(plugins, "broken")
+    assert (found.distribution, found.version, found.state) == ("broken-dist", "0.9", PluginState.BROKEN)
+    assert cause in found.cause
+    assert "\n" not in found.cause
+    assert set(plugins.detectors) == {"before", "after"}
+    assert set(plugins.makers) == {"concept"}
+    with pytest.raises(PluginError, match="broken-dist"):
+        plugins.detector("broken", needed_by="policy 'weapons'")
+
+
+def test_ctrl_c_while_loading_is_the_users(install: Install) -> None:
+    install("a-dist", {"a": "a_module"}, a_module="raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        load()
+
+
+def test_a_plugin_that_fails_half_way_is_taken_back_whole(install: Install) -> None:
+    source = registering("half", after="raise ValueError('boom')")
+    install("half-dist", {"half-way": "half_module"}, half_module=source)
+    plugins = load()
+    assert plugins.detectors == {}
+    with pytest.raises(PluginError, match=r"policy 'p' needs the detector 'half', but plugin 'half-way' of half-dist"):
+        plugins.detector("half", needed_by="policy 'p'")
+
+
+def test_trap_03_one_raising_hook_does_not_discard_what_the_others_returned(install: Install) -> None:
+    # pluggy calls the last registered first and stops at the first error: alphabetical order puts one on each side.
+    install("a-dist", {"a": "a_module"}, a_module=registering("before"))
+    install("m-dist", {"m": "m_module"}, m_module=registering(after="raise RuntimeError"))
+    install("z-dist", {"z": "z_module"}, z_module=registering("after"))
+    assert set(load().detectors) == {"before", "after"}
+
+
+def test_an_entry_point_may_name_an_object_in_a_module(install: Install) -> None:
+    source = f"{HEAD}\nclass Plugin:\n    @hookimpl\n    def register_detectors(self, registry):\n"
+    install("o-dist", {"o": "o_module:plugin"}, o_module=f"{source}        registry.add(One('o'))\nplugin = Plugin()")
+    assert set(load().detectors) == {"o"}
+
+
+@pytest.mark.parametrize("name", ["Bad_Name", "a b", "-a"])
+def test_an_id_that_is_no_slug_is_reported(install: Install, name: str) -> None:
+    install("bad-dist", {name: "bad_module"}, bad_module=GOOD)
+    assert "expected lower-case letters" in record(load(), name).cause
+
+
+def test_nobody_takes_the_built_in_plugins_name(install: Install) -> None:
+    install("thief-dist", {"builtin": "thief_module"}, thief_module=GOOD)
+    found = [one for one in load().records if one.id == "builtin"]
+    assert [(one.distribution, one.state) for one in found] == [
+        ("moderation", PluginState.LOADED),
+        ("thief-dist", PluginState.BROKEN),
+    ]
+
+
+def test_only_the_plugins_that_the_settings_name_are_imported(install: Install) -> None:
+    install("good-dist", {"good": "good_module"}, good_module=GOOD)
+    folder = install("other-dist", {"other": "other_module"}, other_module="import pathlib; raise SystemExit")
+    plugins = load(only=("good", "goood"))
+    assert set(plugins.detectors) == {"good"}
+    assert record(plugins, "other").state is PluginState.OFF
+    assert "other_module" not in sys.modules
+    assert not (folder / "__pycache__").exists()
+    missing = record(plugins, "goood")
+    assert missing.state is PluginState.MISSING
+    assert "'good'" in missing.cause
+
+
+def test_trap_05_an_unknown_detector_is_refused_with_the_nearest_known_names(install: Install) -> None:
+    install("good-dist", {"good": "good_module"}, good_module=registering("keywords", "language"))
+    plugins = load()
+    with pytest.raises(PluginError) as refused:
+        plugins.detector("keyword", needed_by="policy 'weapons'")
+    assert str(refused.value) == (
+        "plugin 'keyword': policy 'weapons' needs the detector 'keyword', which no plugin provides; "
+        "nearest known: 'keywords'"
+    )
+    with pytest.raises(PluginError, match="encoder 'default' needs the encoder loader 'onnx'"):
+        plugins.loader("onnx", needed_by="encoder 'default'")
+    with pytest.raises(PluginError, match="kind of detector 'probe'"):
+        plugins.maker("probe", needed_by="policy 'weapons'")
+
+
+def test_trap_26_nothing_is_found_in_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "plugins").mkdir()
+    for path in (tmp_path / "actions.py", tmp_path / "moderation_plugin.py", tmp_path / "plugins" / "mine.py"):
+        path.write_text(GOOD)
+    monkeypatch.chdir(tmp_path)
+    assert [one.id for one in load().records] == ["builtin"]
+
+
+def test_nothing_is_loaded_at_import() -> None:
+    code = "import moderation.plugin.manager, sys; print('moderation_keywords' in sys.modules, 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
+def test_a_plugin_brings_an_encoder_loader(install: Install) -> None:
+    source = f"{HEAD}\n@hookimpl\ndef register_encoders(registry): registry.add('mine', lambda request: request)"
+    install("e-dist", {"e": "e_module"}, e_module=source)
+    plugins = load()
+    assert (record(plugins, "e").kind, record(plugins, "e").encoders) == ("encoder", ("mine",))
+    assert plugins.loader("mine", needed_by="encoder 'default'")("request") == "request"  # type: ignore[arg-type]

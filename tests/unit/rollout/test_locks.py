@@ -1,0 +1,166 @@
+"""What makes a lock fit to run, and what refuses it, each refusal by name."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from moderation.decision import Abstention, Score
+from moderation.embedding.cache import MemoryCache
+from moderation.embedding.embedder import Embedder
+from moderation.errors import FingerprintMismatchError, LockError, PluginError
+from moderation.item import ContentItem, Modality, Part
+from moderation.policy.decide import Cut, Finding
+from moderation.policy.lock import Lock
+from moderation.rollout.locks import RunningPolicy, RunningSet, Watch, put_in_force
+from tests.fakes import ACTIONS, FakeDetector, FakeEncoder, action, item, lock, picture, plugins_with
+
+
+def run(
+    *locks: Lock, encoder: FakeEncoder | None = None, detectors: tuple[FakeDetector, ...] = (), also: str = ""
+) -> RunningSet:
+    embedders = {"default": Embedder(encoder or FakeEncoder(), MemoryCache(1_000_000))}
+    if also:
+        embedders[also] = Embedder(FakeEncoder(), MemoryCache(1_000_000))
+    return put_in_force(locks, embedders=embedders, plugins=plugins_with(*detectors), actions=ACTIONS)
+
+
+def test_a_lock_that_fits_is_in_force_with_its_terms() -> None:
+    running = run(lock("weapons"), lock("alcohol", actions=(action("remove", None), action("label", 0.4))))
+    alcohol, weapons = running.policies
+    assert (alcohol.terms.policy, alcohol.terms.cuts) == ("alcohol", (Cut("label", 0.4),))
+    assert weapons.terms.cuts == (Cut("remove", 0.9), Cut("review", 0.5))
+    assert weapons.terms.revision == weapons.lock.revision
+    assert (weapons.terms.max_parts, weapons.terms.epsilon, weapons.terms.status) == (4, 0.0, "draft")
+    assert {id_: (one.encoder, one.trusted) for id_, one in running.detectors.items()} == {
+        "alcohol": ("default", True),
+        "weapons": ("default", True),
+    }
+
+
+def test_no_lock_at_all_is_an_empty_set() -> None:
+    assert run().policies == ()
+
+
+def test_trap_22_a_lock_of_another_encoder_is_refused_with_both_identities() -> None:
+    with pytest.raises(FingerprintMismatchError) as refused:
+        run(lock(), encoder=FakeEncoder(identity="feedfacefeedface"))
+    assert (refused.value.expected, refused.value.found) == ("0123456789abcdef", "feedfacefeedface")
+    assert "0123456789abcdef" in str(refused.value)
+    assert "feedfacefeedface" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"encoder": "defualt"}, "no encoder is named 'defualt' in the settings; did you mean 'default'"),
+        ({"actions": (action("remvoe", 0.5),)}, "unknown action 'remvoe'; did you mean 'remove'"),
+        ({"actions": (action("xyz", None),)}, "unknown action 'xyz'; expected one of allow, label"),
+        ({"on_error": "panic"}, "unknown action 'panic'"),
+    ],
+)
+def test_a_lock_that_does_not_fit_the_settings_is_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(LockError, match="weapons") as refused:
+        run(lock(**changes))
+    assert message in str(refused.value)
+
+
+def test_a_lock_must_fit_its_encoders_width_and_modalities() -> None:
+    narrow = lock()
+    wide = dataclasses.replace(narrow, width=9)
+    with pytest.raises(LockError, match="9"):
+        run(wide)
+    with pytest.raises(LockError, match="judges image, but encoder 'default' reads text"):
+        run(lock(), encoder=FakeEncoder(modalities=("text",)))
+
+
+def test_two_locks_of_one_policy_are_refused() -> None:
+    with pytest.raises(LockError, match="'weapons': found two locks"):
+        run(lock(), lock(version="2.0.0"))
+
+
+def test_trap_05_a_policy_that_needs_a_missing_detector_is_refused_by_name() -> None:
+    with pytest.raises(PluginError, match=r"policy 'weapons' needs the detector 'keyword'.*'keywords'"):
+        run(lock(detectors=("keyword",)), detectors=(FakeDetector("keywords"),))
+
+
+def watch(named: tuple[str, ...], needed: tuple[str, ...]) -> Watch:
+    detector = FakeDetector("keywords", labels=("gambling", "violence"), modalities={Modality.TEXT})
+    both = (Modality.IMAGE, Modality.TEXT)
+    (running,) = run(lock(labels=named, detectors=needed, modalities=both), detectors=(detector,)).policies
+    return running.watches[1]
+
+
+@pytest.mark.parametrize(
+    ("named", "needed", "labels"),
+    [
+        ((), ("keywords",), {"gambling", "violence"}),
+        (("keywords",), ("keywords",), {"gambling", "violence"}),
+        (("keywords",), (), {"gambling", "violence"}),
+        (("keywords/gambling",), (), {"gambling"}),
+        (("keywords/gambling",), ("keywords",), {"gambling"}),
+        (("gambling",), ("keywords",), {"gambling"}),
+        ((), ("keywords/gambling",), {"gambling"}),
+    ],
+)
+def test_a_policy_counts_the_labels_it_names(named: tuple[str, ...], needed: tuple[str, ...], labels: set[str]) -> None:
+    assert watch(named, needed) == Watch("keywords", frozenset(labels), frozenset({Modality.TEXT}))
+
+
+def test_a_label_that_no_needed_detector_has_is_refused() -> None:
+    with pytest.raises(LockError, match="no detector it needs has a label 'keywords/gamblin'; did you mean"):
+        watch(("keywords/gamblin",), ())
+
+
+def test_a_detector_that_could_never_be_asked_is_refused() -> None:
+    deaf = FakeDetector("keywords", modalities={Modality.TEXT})
+    with pytest.raises(LockError, match="detector 'keywords' judges text, but the policy's scope is image"):
+        run(lock(detectors=("keywords",)), detectors=(deaf,))
+
+
+def test_a_detectors_id_and_a_policys_id_must_differ() -> None:
+    with pytest.raises(LockError, match="'weapons' is a policy's id and a plugin detector's"):
+        run(lock(detectors=("weapons",)), detectors=(FakeDetector("weapons"),))
+
+
+def test_a_detector_that_sees_vectors_sees_those_of_one_encoder() -> None:
+    locks = (lock("a", detectors=("d",)), lock("b", detectors=("d",), encoder="second"))
+    run(*locks, detectors=(FakeDetector("d"),), also="second")
+    with pytest.raises(LockError, match=r"detector 'd' would see vectors of encoder 'second'.*those of 'default'"):
+        run(*locks, detectors=(FakeDetector("d", needs_embeddings=True),), also="second")
+
+
+def policy(**changes: object) -> RunningPolicy:
+    return run(lock(**{"modalities": (Modality.IMAGE, Modality.TEXT), **changes})).policies[0]
+
+
+PHOTO, WORDS = picture(0.1), Part.text("words")
+
+
+@pytest.mark.parametrize(
+    ("changes", "judged", "scope"),
+    [
+        ({}, item(PHOTO, WORDS), (0, 1)),
+        ({"modalities": (Modality.TEXT,)}, item(PHOTO, WORDS), (1,)),
+        ({"modalities": (Modality.TEXT,)}, item(PHOTO), ()),
+        ({"surfaces": ("listing",)}, item(PHOTO, surface="listing"), (0,)),
+        ({"surfaces": ("listing",)}, item(PHOTO, surface="avatar"), ()),
+        ({"surfaces": ("listing",)}, item(PHOTO), (0,)),
+        ({}, item(PHOTO, surface="avatar"), (0,)),
+        ({"languages": ("en",)}, item(PHOTO, WORDS, language="en"), (0, 1)),
+        ({"languages": ("en",)}, item(PHOTO, WORDS, language="de"), (0,)),
+        ({"languages": ("en",)}, item(PHOTO, WORDS), (0, 1)),
+    ],
+)
+def test_the_scope_is_narrowed_by_modality_and_by_what_the_item_states(
+    changes: dict[str, object], judged: ContentItem, scope: tuple[int, ...]
+) -> None:
+    assert policy(**changes).scope(judged) == scope
+    assert [place for _, place in policy(**changes).needs(judged)] == list(scope)
+
+
+def test_findings_are_the_labels_that_count_or_the_abstention() -> None:
+    one = Watch("d", frozenset({"a"}), frozenset(Modality))
+    assert one.findings("p", (Score("a", 0.1), Score("b", 0.9))) == [Finding("p", Score("a", 0.1))]
+    assert one.findings("p", Abstention("bad_answer")) == [Finding("p", Abstention("bad_answer"))]

@@ -1,0 +1,67 @@
+"""ε on another kind of machine: measured on the lock's golden inputs, or refused with the reason."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from moderation.decision import Outcome, Score
+from moderation.embedding.cache import MemoryCache
+from moderation.embedding.embedder import Embedder
+from moderation.errors import LockError
+from moderation.policy.decide import Finding, judge
+from moderation.policy.lock import Lock
+from moderation.rollout.locks import put_in_force
+from moderation.rollout.selftest import measure_epsilon
+from tests.fakes import ACTIONS, FakeEncoder, at, lock, plugins_with
+
+
+def golden_lock(**changes: object) -> Lock:
+    arrays = {**lock().arrays, "golden": at(0.7)[None].astype(np.float16)}
+    return lock(**{"arrays": arrays, "phrases": ("0.7",), **changes})
+
+
+def elsewhere(jitter: float = 0.0) -> FakeEncoder:
+    return FakeEncoder(numeric="elsewhere", jitter=jitter)
+
+
+def test_the_same_numbers_make_an_epsilon_of_nothing() -> None:
+    assert measure_epsilon(golden_lock(), elsewhere()) == 0.0
+
+
+def test_epsilon_grows_with_the_difference_and_covers_it() -> None:
+    made = golden_lock()
+    small, large = (measure_epsilon(made, elsewhere(jitter)) for jitter in (0.002, 0.01))
+    assert 0 < small < large < 0.5
+    embedder = Embedder(elsewhere(0.01), MemoryCache(1_000_000))
+    running = put_in_force([made], embedders={"default": embedder}, plugins=plugins_with(), actions=ACTIONS)
+    head = running.detectors["weapons"].detector.head  # type: ignore[attr-defined]
+    for cosine in (0.2, 0.5, 0.7, 0.9):
+        vectors = np.stack([at(cosine), at(cosine + 0.01)]).astype(np.float16)
+        there, here = head.score(vectors).values
+        assert abs(there - here) <= large
+
+
+def test_another_numeric_class_runs_with_its_epsilon_and_sends_close_calls_to_review() -> None:
+    embedders = {"default": Embedder(elsewhere(0.002), MemoryCache(1_000_000))}
+    running = put_in_force([golden_lock()], embedders=embedders, plugins=plugins_with(), actions=ACTIONS)
+    terms = running.policies[0].terms
+    assert terms.epsilon == measure_epsilon(golden_lock(), elsewhere(0.002))
+    close = judge(terms, [Finding("p", Score("weapons", 0.9))], parts=1, order=ACTIONS)
+    assert (close.outcome, close.action) == (Outcome.REVIEW, "review")
+
+
+@pytest.mark.parametrize(
+    ("changes", "encoder", "message"),
+    [
+        ({}, FakeEncoder(modalities=("image",)), "reads no text"),
+        ({"arrays": {k: v for k, v in lock().arrays.items() if k != "golden"}}, FakeEncoder(), "no golden vectors"),
+        ({"phrases": ("-0.7",)}, FakeEncoder(), "with its golden vector; expected > 0.999"),
+    ],
+)
+def test_without_sound_golden_inputs_the_lock_is_refused(
+    changes: dict[str, object], encoder: FakeEncoder, message: str
+) -> None:
+    with pytest.raises(LockError, match="policy 'weapons': the lock was built on fake") as refused:
+        measure_epsilon(golden_lock(**changes), encoder)
+    assert message in str(refused.value)

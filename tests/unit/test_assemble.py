@@ -1,0 +1,74 @@
+"""Building from settings: the right encoder for each name, one cache, refusals that name what is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from moderation import assemble
+from moderation.embedding.embedder import Embedder
+from moderation.errors import PluginError, SettingsError
+from moderation.plugin.manager import Plugins
+from moderation.plugin.registry import EncoderRequest
+from moderation.policy.lock import lock_path, write_lock
+from moderation.settings import DetectorSettings, EncoderSettings, ImageLimits, PluginSettings, Settings
+from tests.fakes import FakeDetector, FakeEncoder, item, lock, picture, plugins_with
+
+SETTINGS = Settings(
+    encoders={"default": EncoderSettings(loader="fake", checkpoint="here"), "other": EncoderSettings(loader="absent")},
+    images=ImageLimits(max_bytes=77),
+    detectors=DetectorSettings(faults_before_quarantine=1),
+)
+
+
+def known(requests: list[EncoderRequest]) -> Plugins:
+    def load(request: EncoderRequest) -> FakeEncoder:
+        requests.append(request)
+        return FakeEncoder()
+
+    return Plugins((), plugins_with().detectors, plugins_with().makers, {"fake": load})
+
+
+def test_a_loader_is_asked_with_the_settings_and_the_limits() -> None:
+    requests: list[EncoderRequest] = []
+    encoder = assemble.encoder(SETTINGS, known=known(requests))
+    assert isinstance(encoder, FakeEncoder)
+    assert requests == [EncoderRequest(SETTINGS.encoders["default"], ImageLimits(max_bytes=77))]
+
+
+def test_an_unknown_encoder_or_loader_is_refused_by_name() -> None:
+    with pytest.raises(SettingsError, match="no encoder is named 'nonsense'; expected one of default, other"):
+        assemble.encoder(SETTINGS, "nonsense", known=known([]))
+    with pytest.raises(PluginError, match="encoder 'other' of the settings needs the encoder loader 'absent'"):
+        assemble.embedder(SETTINGS, "other", known=known([]))
+
+
+def test_a_pipeline_comes_from_lock_files_and_keeps_the_embedders_it_loads(tmp_path: Path) -> None:
+    path = lock_path(tmp_path, "weapons")
+    write_lock(lock(), path)
+    requests: list[EncoderRequest] = []
+    embedders: dict[str, Embedder] = {}
+    for _ in range(2):
+        pipeline = assemble.pipeline(SETTINGS, [path], embedders=embedders, known=known(requests))
+        assert pipeline.decide([item(picture(0.95))])[0].action == "remove"
+    assert (len(requests), list(embedders)) == (1, ["default"])
+    assert pipeline.decide([item(picture(0.95))])[0].cache_hit
+
+
+def test_the_policies_own_detectors_are_trusted_and_plugins_are_not() -> None:
+    detector = FakeDetector(answer=lambda _: 1 / 0)
+    pipeline = assemble.pipeline(
+        SETTINGS,
+        [lock(detectors=("fake",))],
+        embedders={"default": assemble.embedder(SETTINGS, known=known([]))},
+        known=plugins_with(detector),
+    )
+    assert {id_: one.trusted for id_, one in pipeline.running.detectors.items()} == {"weapons": True, "fake": False}
+    found = [pipeline.decide([item(picture(0.1))])[0].verdicts[0].error for _ in range(2)]
+    assert found == ["detector_error", "quarantined"]  # the settings' limit of one fault is in force
+
+
+def test_the_settings_choose_the_plugins() -> None:
+    plugins = assemble.plugins(Settings(plugins=PluginSettings(only=())))
+    assert [one.id for one in plugins.records if one.state == "loaded"] == ["builtin"]

@@ -1,0 +1,272 @@
+"""The way of an item, with everything real but the encoder: who judges what, what becomes of faults, what is reported."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import moderation.pipeline
+from moderation import assemble
+from moderation.decision import Abstention, Decision, Outcome, Score, Severity
+from moderation.detector.base import DetectionBatch
+from moderation.embedding.cache import MemoryCache
+from moderation.embedding.embedder import Embedder
+from moderation.item import Modality, Part
+from moderation.pipeline import Pipeline
+from moderation.policy.lock import Lock
+from moderation.settings import DetectorSettings, Settings
+from tests.fakes import FakeDetector, FakeEncoder, action, always, item, lock, picture, plugins_with
+
+TEXT, BOTH = (Modality.TEXT,), (Modality.IMAGE, Modality.TEXT)
+
+
+def pipeline(
+    *locks: Lock, detectors: tuple[FakeDetector, ...] = (), faults: int = 1000, **encoders: FakeEncoder
+) -> Pipeline:
+    named = {"default": FakeEncoder(), **encoders}
+    embedders = {name: Embedder(one, MemoryCache(1_000_000)) for name, one in named.items()}
+    settings = Settings(detectors=DetectorSettings(faults_before_quarantine=faults))
+    return assemble.pipeline(settings, locks or (lock(),), embedders=embedders, known=plugins_with(*detectors))
+
+
+def outcomes(decision: Decision) -> dict[str, str]:
+    return {one.policy: one.error or one.outcome.value for one in decision.verdicts}
+
+
+def test_items_become_decisions_in_order() -> None:
+    decisions = pipeline().decide([item(picture(c), id=str(c)) for c in (0.95, 0.1, 0.72)])
+    assert [(one.item_id, one.action, one.severity) for one in decisions] == [
+        ("0.95", "remove", Severity.HIGH),
+        ("0.1", "allow", Severity.INFO),
+        ("0.72", "review", Severity.HIGH),
+    ]
+    (verdict,) = decisions[0].verdicts
+    assert (verdict.outcome, verdict.concept, verdict.part) == (Outcome.MATCH, "1.0", "0")
+    assert decisions[0].encoders == {"image": "0123456789abcdef/fake"}
+
+
+def test_an_empty_batch_is_a_batch() -> None:
+    assert pipeline().decide([]) == []
+    assert pipeline().score([]) == []
+
+
+def test_no_policy_at_all_allows_everything() -> None:
+    running = assemble.pipeline(Settings(), (), embedders={}, known=plugins_with())
+    (decision,) = running.decide([item(picture(0.9))])
+    assert (decision.action, decision.verdicts, decision.encoders, decision.cache_hit) == ("allow", (), {}, False)
+
+
+def test_ids_need_not_be_unique_and_the_same_item_gets_the_same_decision_id() -> None:
+    one, two, other = pipeline().decide([item(picture(0.1)), item(picture(0.9)), item(picture(0.1), id="b")])
+    assert one.decision_id == two.decision_id != other.decision_id
+    assert one.action != two.action
+
+
+def test_the_riskiest_part_decides_and_is_named() -> None:
+    (decision,) = pipeline().decide([item(picture(0.1), picture(0.95, name="cover"), picture(0.6))])
+    assert decision.verdicts[0].part == "cover"
+    assert decision.action == "remove"
+
+
+def test_the_company_an_item_keeps_changes_nothing() -> None:
+    items = [item(picture(c), id=str(c)) for c in (0.95, "junk", 0.1, 0.72, 0.72)]
+    running = pipeline()
+    together = [(one.action, one.verdicts) for one in running.decide(items)]
+    alone = [(running.decide([one])[0].action, running.decide([one])[0].verdicts) for one in items]
+    assert together == alone
+
+
+def test_a_part_that_cannot_be_decoded_is_an_error_and_takes_on_error() -> None:
+    harsh = lock("harsh", on_error="remove")
+    lenient = lock("lenient", on_error="allow")
+    (decision,) = pipeline(harsh, lenient).decide([item(picture("junk"))])
+    assert outcomes(decision) == {"harsh": "unsupported_input", "lenient": "unsupported_input"}
+    assert decision.action == "remove"
+
+
+def test_a_match_stands_beside_a_part_that_cannot_be_decoded() -> None:
+    matched, unknown = pipeline().decide([item(picture("junk"), picture(0.95)), item(picture("junk"), picture(0.1))])
+    assert outcomes(matched) == {"weapons": "match"}
+    assert outcomes(unknown) == {"weapons": "unsupported_input"}
+
+
+def test_a_policy_without_a_threshold_errs_with_its_score() -> None:
+    (decision,) = pipeline(lock(actions=(action("remove", None),))).decide([item(picture(0.95))])
+    assert (decision.verdicts[0].error, decision.verdicts[0].score) == ("uncertified", 0.927692)
+
+
+def test_more_parts_than_certified_is_at_most_review() -> None:
+    parts = [picture(0.95)] * 5
+    four, five = pipeline().decide([item(*parts[:4]), item(*parts)])
+    assert (four.action, five.action) == ("remove", "review")
+
+
+def test_policies_see_their_own_encoder_and_only_their_parts() -> None:
+    pictures, sentences = FakeEncoder(), FakeEncoder(identity="feedfacefeedface", modalities=("text",))
+    running = pipeline(
+        lock("weapons"),
+        lock("insults", modalities=TEXT, encoder="sentences", encoder_identity="feedfacefeedface"),
+        default=pictures,
+        sentences=sentences,
+    )
+    both, words, photo = running.decide(
+        [item(picture(0.1), Part.text("0.95")), item(Part.text("0.3")), item(picture(0.95))]
+    )
+    assert outcomes(both) == {"weapons": "no_match", "insults": "match"}
+    assert outcomes(words) == {"insults": "no_match"}
+    assert outcomes(photo) == {"weapons": "match"}
+    assert both.encoders == {"image": "0123456789abcdef/fake", "text": "feedfacefeedface/fake"}
+    assert (sorted(pictures.encoded), sorted(sentences.encoded)) == (["0.1", "0.95"], ["0.3", "0.95"])
+
+
+def test_two_encoders_of_one_modality_are_both_named() -> None:
+    running = pipeline(
+        lock("a"), lock("b", encoder="second", encoder_identity="feed"), second=FakeEncoder(identity="feed")
+    )
+    assert running.decide([item(picture(0.1))])[0].encoders == {"image": "0123456789abcdef/fake feed/fake"}
+
+
+def test_an_item_outside_every_scope_gets_no_verdict_and_costs_nothing() -> None:
+    encoder = FakeEncoder()
+    running = pipeline(lock(surfaces=("listing",)), default=encoder)
+    (decision,) = running.decide([item(picture(0.95), surface="avatar")])
+    assert (decision.action, decision.verdicts, encoder.encoded) == ("allow", (), [])
+    assert running.score([item(picture(0.95), surface="avatar")]) == [{}]
+
+
+def test_a_cache_hit_is_an_item_for_which_nothing_was_encoded() -> None:
+    running = pipeline()
+    first = running.decide([item(picture(0.1))])
+    second = running.decide([item(picture(0.1)), item(picture(0.1), picture(0.2))])
+    assert [one.cache_hit for one in (*first, *second)] == [False, True, False]
+    assert second[0].verdicts == first[0].verdicts
+
+
+def keywords(answer: Any = None, **options: Any) -> FakeDetector:
+    return FakeDetector("keywords", answer, labels=("gambling",), modalities=TEXT, **options)
+
+
+def test_another_detector_counts_with_the_policys_own_score() -> None:
+    running = pipeline(
+        lock("gambling", detectors=("keywords",), modalities=BOTH), detectors=(keywords(always(0.95, "gambling")),)
+    )
+    photo, both = running.decide([item(picture(0.1)), item(picture(0.1), Part.text("free spins", name="title"))])
+    assert outcomes(photo) == {"gambling": "no_match"}
+    assert (both.action, both.verdicts[0].score, both.verdicts[0].part) == ("remove", 0.95, "title")
+
+
+def test_a_detector_serves_many_policies_with_one_call() -> None:
+    detector = keywords()
+    locks = [lock(name, detectors=("keywords",), modalities=BOTH) for name in ("a", "b")]
+    pipeline(*locks, detectors=(detector,)).decide([item(Part.text("x")), item(Part.text("y"), picture(0.1))])
+    assert [len(batch) for batch in detector.batches] == [2]
+    assert detector.batches[0].embeddings is None
+
+
+def test_a_detector_that_asks_for_vectors_gets_those_of_its_parts() -> None:
+    shapes = []
+
+    def answer(batch: DetectionBatch) -> Any:
+        assert batch.embeddings is not None
+        shapes.append((len(batch), batch.embeddings.shape, str(batch.embeddings.dtype)))
+        return [(Score("gambling", float(row[0] > 0.5)),) for row in batch.embeddings]
+
+    running = pipeline(
+        lock("gambling", detectors=("keywords",), modalities=BOTH),
+        detectors=(keywords(answer, needs_embeddings=True),),
+    )
+    high, low = running.decide([item(Part.text("0.9"), picture(0.0)), item(picture("junk"), Part.text("0.1"))])
+    assert shapes == [(2, (2, 8), "float16")]
+    assert (high.verdicts[0].score, low.verdicts[0].error) == (1.0, "unsupported_input")
+
+
+@pytest.mark.parametrize("on_error", ["allow", "review", "remove"])
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (always(Abstention("language_unknown")), "language_unknown"),
+        (lambda _: 1 / 0, "detector_error"),
+        (lambda _: [], "bad_answer"),
+        (lambda b: [()] * len(b), "bad_answer"),
+    ],
+    ids=["abstains", "raises", "wrong length", "no score"],
+)
+def test_trap_09_a_detector_that_fails_takes_the_policys_fail_mode(answer: Any, reason: str, on_error: str) -> None:
+    running = pipeline(
+        lock("gambling", detectors=("keywords",), modalities=BOTH, on_error=on_error),
+        lock("weapons"),
+        detectors=(keywords(answer),),
+    )
+    (decision,) = running.decide([item(picture(0.1), Part.text("0.1"))])
+    assert outcomes(decision) == {"gambling": reason, "weapons": "no_match"}
+    assert decision.action == on_error
+
+
+def test_a_detector_in_quarantine_is_an_error_too() -> None:
+    running = pipeline(
+        lock("gambling", detectors=("keywords",), modalities=BOTH), detectors=(keywords(lambda _: 1 / 0),), faults=2
+    )
+    found = [outcomes(running.decide([item(Part.text("0.1"))])[0])["gambling"] for _ in range(3)]
+    assert found == ["detector_error", "detector_error", "quarantined"]
+
+
+def test_text_that_is_no_text_reaches_neither_encoder_nor_detector() -> None:
+    detector, encoder = keywords(), FakeEncoder()
+    running = pipeline(lock("a", detectors=("keywords",), modalities=BOTH), detectors=(detector,), default=encoder)
+    (decision,) = running.decide([item(Part(Modality.TEXT, b"\xff\xfe"))])
+    assert outcomes(decision) == {"a": "unsupported_input"}
+    assert (detector.batches, encoder.encoded, decision.cache_hit) == ([], [], False)
+
+
+def test_scores_are_those_that_decisions_were_made_of() -> None:
+    running = pipeline(lock("a"), lock("b", actions=(action("remove", None),)))
+    items = [item(picture(c)) for c in (0.95, 0.1)] + [item(picture("junk"), picture(0.99))]
+    scored, decided = running.score(items), running.decide(items)
+    for scores, decision in list(zip(scored, decided, strict=True))[:2]:
+        assert {id_: one.value for id_, one in scores.items() if isinstance(one, Score)} == {
+            one.policy: one.score for one in decision.verdicts
+        }
+    assert scored[2] == {"a": Abstention("unsupported_input"), "b": Abstention("unsupported_input")}
+
+
+def test_the_order_of_parts_and_of_locks_changes_no_decision() -> None:
+    parts = [picture(0.1, name="x"), picture("junk", name="y"), picture(0.95, name="z")]
+    one = pipeline(lock("a"), lock("b", on_error="remove")).decide([item(*parts)])[0]
+    two = pipeline(lock("b", on_error="remove"), lock("a")).decide([item(*reversed(parts))])[0]
+    assert (one.action, one.verdicts, one.decision_id) == (two.action, two.verdicts, two.decision_id)
+
+
+def test_seconds_are_counted_by_step() -> None:
+    ticks = iter([10.0, 10.75])
+    running = pipeline()
+    timed = Pipeline(
+        running.running,
+        embedders={"default": Embedder(FakeEncoder(), MemoryCache(1_000_000))},
+        runner=running.runner,
+        actions=Settings().actions,
+        clock=lambda: next(ticks),
+    )
+    (decision,) = timed.decide([item(picture(0.1))])
+    assert decision.timing.detect == 0.75
+    assert decision.timing.decode >= 0.0
+    assert decision.timing.encode >= 0.0
+
+
+def test_trap_27_no_content_in_decisions_or_logs(caplog: pytest.LogCaptureFixture) -> None:
+    canary = "canary-77ab"
+
+    def leak(batch: DetectionBatch) -> Any:
+        raise ValueError(batch.parts[0].content)
+
+    running = pipeline(lock("a", detectors=("keywords",), modalities=BOTH), detectors=(keywords(leak),))
+    with caplog.at_level(logging.DEBUG):
+        decisions = running.decide([item(Part.text(canary), picture(canary))])
+        scores = running.score([item(Part.text(canary), picture(canary))])
+    assert canary not in repr([one.to_dict() for one in decisions]) + repr(scores) + caplog.text
+
+
+def test_the_spine_stays_short() -> None:
+    assert len(Path(moderation.pipeline.__file__).read_text(encoding="utf-8").splitlines()) < 150
