@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from moderation.cli import terminal
-from moderation.errors import ExitCode, ModerationError
+from moderation.errors import EncoderError, ExitCode, ModerationError
+from moderation.item import Modality, Part
+from moderation.release.degenerate import degenerate
 
 if TYPE_CHECKING:
     from moderation.settings import Settings
@@ -159,34 +161,34 @@ def _compiler() -> Finding:
     return Finding("compiler", True, "no C++ compiler: on a CPU the encoder runs eager, which is slower, never wrong")
 
 
-def _encoder() -> Finding:
+def _encoders() -> Finding:
     from moderation import assemble
-    from moderation.item import Modality, Part
 
     settings = _load()
     details: dict[str, Any] = {}
-    for name in settings.encoders:
+    for name, wanted in settings.encoders.items():
         started = time.perf_counter()
         embedder = assemble.embedder(settings, name)
         loaded = time.perf_counter()
-        encoder = embedder.encoder
-        parts = [_SAMPLES[modality] for modality in (Modality.IMAGE, Modality.TEXT) if modality in encoder.card.modalities]
-        embedded = embedder.embed(parts)
-        encoded = time.perf_counter()
-        if embedded.errors:
-            first = next(iter(embedded.errors.values()))
-            return Finding("encoder", False, f"encoder {name!r} cannot encode: {first}", exit_code=int(ExitCode.ENCODER))
+        card, fingerprint = embedder.encoder.card, embedder.encoder.fingerprint
+        embedded = embedder.embed([_sample(Modality(modality)) for modality in card.modalities])
+        for error in embedded.errors.values():
+            raise EncoderError(f"encoder {name!r} cannot encode: {error}")
         details[name] = {
-            "checkpoint": settings.encoders[name].checkpoint,
-            "card": encoder.card.name,
-            "modalities": list(encoder.card.modalities),
-            "width": encoder.card.width,
-            "fingerprint": str(encoder.fingerprint),
+            "checkpoint": wanted.checkpoint,
+            "card": card.name,
+            "modalities": list(card.modalities),
+            "width": card.width,
+            "fingerprint": str(fingerprint),
+            "runs_on": fingerprint.numeric,
             "load_seconds": round(loaded - started, 3),
-            "self_check_seconds": round(encoded - loaded, 3),
+            "self_check_seconds": round(time.perf_counter() - loaded, 3),
         }
-    names = ", ".join(details)
-    return Finding("encoder", True, f"{names}: loaded, and encoded a picture and a text", details)
+    return Finding("encoders", True, f"{', '.join(details)}: loaded, and encoded a sample of each modality", details)
+
+
+def _sample(modality: Modality) -> Part:
+    return next(degenerate("noise", modality))
 
 
 def _plugins() -> Finding:
@@ -195,7 +197,9 @@ def _plugins() -> Finding:
     records = assemble.plugins(_load()).records
     broken = [one.id for one in records if one.state.value in ("broken", "missing")]
     summary = f"{len(records)} found" + (f"; broken: {', '.join(broken)}" if broken else "")
-    details = {one.id: f"{one.state.value}, {one.distribution} {one.version}: {one.cause or one.kind}" for one in records}
+    details = {
+        one.id: f"{one.state.value}, {one.distribution} {one.version}: {one.cause or one.kind}" for one in records
+    }
     return Finding("plugins", not broken, summary, details, int(ExitCode.PLUGIN if broken else ExitCode.OK))
 
 
@@ -203,6 +207,6 @@ _CHECKS: dict[str, Callable[[], Finding]] = {
     "versions": _versions,
     "settings": _settings,
     "compiler": _compiler,
-    "encoder": _encoder,
+    "encoders": _encoders,
     "plugins": _plugins,
 }

@@ -15,7 +15,6 @@ from moderation.cli import doctor, plugin, policy, scan, terminal, train
 from moderation.errors import ExitCode, ModerationError
 
 
-
 class _InTheOrderOfUse(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         """The commands as a newcomer meets them."""
@@ -35,7 +34,7 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:  # noqa: FBT001 - typer hands option values over by position
+def _version(wanted: bool) -> None:
     if wanted:
         from moderation import __version__
 
@@ -49,7 +48,7 @@ def _moderation(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
     ] = False,
 ) -> None:
-    """Write a policy in words, get a measured classifier, run it on pictures and texts.
+    r"""Write a policy in words, get a measured classifier, run it on pictures and texts.
 
     \b
     The usual order, for a policy called weapons:

@@ -9,7 +9,9 @@ import typer
 
 from moderation.cli import terminal
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help="Write, check, compile, certify and test policies.")
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode="rich", help="Write, check, compile, certify and test policies."
+)
 
 PolicyFile = Annotated[Path, typer.Argument(help="The policy's YAML file.")]
 Json = Annotated[bool, typer.Option("--json", help="The result as JSON on stdout, keys stable.")]
@@ -21,7 +23,9 @@ BuildFolder = Annotated[
 
 @app.command()
 def new(
-    policy_id: Annotated[str, typer.Argument(metavar="ID", help="Lower-case letters, digits and dashes; never changes.")],
+    policy_id: Annotated[
+        str, typer.Argument(metavar="ID", help="Lower-case letters, digits and dashes; never changes.")
+    ],
     folder: Annotated[Path, typer.Option(help="Where to write.", file_okay=False)] = Path("policies"),
 ) -> None:
     """Write a new policy with its test file, ready to edit, that lints clean.
@@ -71,7 +75,9 @@ def compile_(
     out: BuildFolder = None,
     background: Annotated[
         Path | None,
-        typer.Option(help="Manifest of ordinary content; by default data/background.jsonl beside the policy.", dir_okay=False),
+        typer.Option(
+            help="Manifest of ordinary content; by default data/background.jsonl beside the policy.", dir_okay=False
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -100,8 +106,8 @@ def certify(path: PolicyFile, out: BuildFolder = None, as_json: Json = False) ->
     policy_build.certify_lock(path, out=out, as_json=as_json)
 
 
-@app.command()
-def test(
+@app.command("test")
+def run_tests(
     path: PolicyFile,
     out: BuildFolder = None,
     as_json: Json = False,

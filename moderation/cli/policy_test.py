@@ -27,7 +27,7 @@ def test(path: Path, *, out: Path | None, as_json: bool, junit: Path | None) -> 
 
     settings = load_settings()
     policy = load_policy(path, action_names=settings.actions)
-    suites = load_suites(policy.path, policy.tests)
+    suites = load_suites(policy.tests)
     current_lock(policy, out)
     modalities = policy.scope.modalities
     with terminal.working("loading the encoder"):

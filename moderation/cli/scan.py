@@ -23,10 +23,12 @@ BATCH = 32
 
 def scan(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH...", help="Files, folders, .jsonl of items, or - for JSON lines on stdin.")
+        list[Path],
+        typer.Argument(metavar="PATH...", help="Files, folders, .jsonl of items, or - for JSON lines on stdin."),
     ],
     policies: Annotated[
-        list[Path], typer.Option("--policy", help="A certified policy file, or a lock; repeat for more.", dir_okay=False)
+        list[Path],
+        typer.Option("--policy", help="A certified policy file, or a lock; repeat for more.", dir_okay=False),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Every decision as one line of JSON on stdout.")] = False,
     out: Annotated[
@@ -58,7 +60,7 @@ def scan(
         file = stack.enter_context(terminal.replacing(out)) if out else None
         advance = stack.enter_context(terminal.progress("deciding", found.total))
         for batch in _batches(found.entries):
-            for decision in _decide(pipeline, batch):
+            for decision in _decide(pipeline, batch, settings.actions):
                 summary.add(decision)
                 _write(decision, file=file, as_json=as_json)
             advance(len(batch))
@@ -71,7 +73,7 @@ def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
         yield batch
 
 
-def _decide(pipeline: Pipeline, batch: Sequence[Entry]) -> list[Decision]:
+def _decide(pipeline: Pipeline, batch: Sequence[Entry], actions: Sequence[str]) -> list[Decision]:
     """One decision for each entry, in order: the pipeline's, or an error under every policy for what has no content."""
     from moderation.errors import ItemError
 
@@ -85,9 +87,20 @@ def _decide(pipeline: Pipeline, batch: Sequence[Entry]) -> list[Decision]:
             terminal.note(f"{entry.id}: {error}")
     decided = iter(pipeline.decide(items) if items else ())
     return [
-        pipeline.refuse(entry.id, unread[number].reason) if number in unread else next(decided)
+        _refuse(pipeline, entry.id, unread[number].reason, actions) if number in unread else next(decided)
         for number, entry in enumerate(batch)
     ]
+
+
+def _refuse(pipeline: Pipeline, item: str, reason: str, actions: Sequence[str]) -> Decision:
+    """The decision on an item whose content is not there: an error under every policy, by the one rule for errors."""
+    from moderation.decision import Abstention, Decision
+    from moderation.policy.decide import Finding, decision_id, judge, strongest
+
+    missing = [Finding("", Abstention(reason))]
+    verdicts = tuple(judge(one.terms, missing, parts=1, order=actions) for one in pipeline.running.policies)
+    action, severity = strongest(verdicts, actions)
+    return Decision(item, decision_id(item, verdicts), action, severity, verdicts, encoders={})
 
 
 def _write(decision: Decision, *, file: TextIO | None, as_json: bool) -> None:
@@ -109,5 +122,7 @@ def _in_words(decision: Decision) -> str:
             reasons.append(f"{verdict.policy} error: {verdict.error}")
         elif verdict.action and verdict.score is not None:
             concept = f" ({verdict.concept})" if verdict.concept else ""
-            reasons.append(f"{verdict.policy} {verdict.outcome} {verdict.score:.3f} >= {verdict.threshold:.3f}{concept}")
+            reasons.append(
+                f"{verdict.policy} {verdict.outcome} {verdict.score:.3f} >= {verdict.threshold:.3f}{concept}"
+            )
     return f"{decision.action:<8} {decision.item_id}  {'; '.join(reasons)}"

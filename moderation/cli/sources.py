@@ -202,6 +202,6 @@ def _failing(error: ItemError) -> Callable[[], ContentItem]:
     return read
 
 
-def _expect(holds: bool, message: str) -> None:  # noqa: FBT001 - reads as one sentence
+def _expect(holds: bool, message: str) -> None:
     if not holds:
         raise ItemError("unsupported_input", message)

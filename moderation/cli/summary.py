@@ -17,6 +17,7 @@ class Summary:
     left_alone: int = 0
     items: int = 0
     hits: int = 0
+    out_of_scope: int = 0
     actions: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
     errors: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -26,6 +27,7 @@ class Summary:
         """Count one decision."""
         self.items += 1
         self.hits += decision.cache_hit
+        self.out_of_scope += not decision.verdicts
         self.actions[decision.action] += 1
         for verdict in decision.verdicts:
             self.outcomes[verdict.policy, verdict.outcome.value] += 1
@@ -46,5 +48,7 @@ class Summary:
         if self.errors:
             rows = [[policy, reason, count] for (policy, reason), count in self.errors.most_common()]
             terminal.table(["policy", "error", "items"], rows, to_stderr=to_stderr)
+        if self.out_of_scope:
+            tell(f"{self.out_of_scope} items are in no policy's scope and were not judged")
         if self.left_alone:
             tell(f"{self.left_alone} files of other kinds were left alone")

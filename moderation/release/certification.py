@@ -68,4 +68,3 @@ def score_targets(
     if problems:
         raise DataError(problems)
     return scored
-

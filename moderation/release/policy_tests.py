@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET  # written here, never read
 
 from moderation.decision import Decision, Outcome, Verdict
 from moderation.item import ContentItem, Modality
@@ -88,28 +88,28 @@ class TestReport:
 
     def to_junit(self) -> str:
         """The report as JUnit XML; a known gap is `skipped` there, so that no reader counts it as passed."""
-        root = ElementTree.Element("testsuites")
+        root = ET.Element("testsuites")
         for name in dict.fromkeys(result.suite for result in self.results):
             results = [result for result in self.results if result.suite == name]
             failures = sum(result.status is Status.FAILED for result in results)
             skipped = sum(result.status is Status.KNOWN_GAP for result in results)
             counts = {"tests": len(results), "failures": failures, "errors": 0, "skipped": skipped}
-            suite = ElementTree.SubElement(root, "testsuite", name=name, **{k: str(v) for k, v in counts.items()})
+            suite = ET.SubElement(root, "testsuite", {"name": name} | {k: str(v) for k, v in counts.items()})
             for result in results:
                 _junit_case(suite, self.policy, result)
-        ElementTree.indent(root)
-        return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+        ET.indent(root)
+        return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
 
 
-def _junit_case(suite: ElementTree.Element, policy: str, result: TestResult) -> None:
+def _junit_case(suite: ET.Element, policy: str, result: TestResult) -> None:
     name = f"{result.kind}: {result.id}"
-    case = ElementTree.SubElement(suite, "testcase", classname=f"{policy}.{result.suite}", name=name)
+    case = ET.SubElement(suite, "testcase", classname=f"{policy}.{result.suite}", name=name)
     if result.status is Status.FAILED:
-        ElementTree.SubElement(case, "failure", message=result.message)
+        ET.SubElement(case, "failure", message=result.message)
     elif result.status is Status.KNOWN_GAP:
-        ElementTree.SubElement(case, "skipped", message=f"known gap: {result.message}")
+        ET.SubElement(case, "skipped", message=f"known gap: {result.message}")
     elif result.status is Status.PROMOTE:
-        ElementTree.SubElement(case, "system-out").text = result.message
+        ET.SubElement(case, "system-out").text = result.message
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ def run_tests(
     """
     tests = [test for suite in suites for test in _tests(suite, modalities)]
     checks = [check for test in tests for check in test.checks]
-    verdicts: list[Verdict] = []
+    verdicts: list[Verdict | None] = []
     for start in range(0, len(checks), BATCH):
         batch = checks[start : start + BATCH]
         decisions = pipeline.decide([check.item for check in batch])
@@ -155,11 +155,13 @@ def run_tests(
         advance(len(batch))
     found = iter(verdicts)
     results = tuple(_result(test, [next(found) for _ in test.checks]) for test in tests)
-    return TestReport(policy, verdicts[0].revision if verdicts else "", results)
+    revision = next((verdict.revision for verdict in verdicts if verdict), "")
+    return TestReport(policy, revision, results)
 
 
-def _verdict(policy: str, decision: Decision) -> Verdict:
-    return next(verdict for verdict in decision.verdicts if verdict.policy == policy)
+def _verdict(policy: str, decision: Decision) -> Verdict | None:
+    """The policy's verdict; none where the item has nothing in its scope."""
+    return next((verdict for verdict in decision.verdicts if verdict.policy == policy), None)
 
 
 def _tests(suite: Suite, modalities: Sequence[Modality]) -> Iterator[_Test]:
@@ -187,7 +189,7 @@ def _pair(suite: Suite, pair: Pair) -> _Test:
     return _Test(suite.suite, pair.id, "pair", (a, b))
 
 
-def _result(test: _Test, verdicts: Sequence[Verdict]) -> TestResult:
+def _result(test: _Test, verdicts: Sequence[Verdict | None]) -> TestResult:
     pairs = list(zip(test.checks, verdicts, strict=True))
     misses = [_miss(check.expect, verdict) for check, verdict in pairs if not _holds(check.expect, verdict)]
     status, message = Status.PASSED, "; ".join(misses)
@@ -195,7 +197,7 @@ def _result(test: _Test, verdicts: Sequence[Verdict]) -> TestResult:
         status, message = Status.PROMOTE, "this known gap passes now: move it from 'todo' to 'cases'"
     elif misses:
         # A gap that could not even be judged is not known to be a gap.
-        judged = all(verdict.outcome is not Outcome.ERROR for verdict in verdicts)
+        judged = all(verdict and verdict.outcome is not Outcome.ERROR for verdict in verdicts)
         status = Status.KNOWN_GAP if test.kind == "todo" and judged else Status.FAILED
     alone = verdicts[0] if len(verdicts) == 1 else None
     return TestResult(
@@ -204,19 +206,21 @@ def _result(test: _Test, verdicts: Sequence[Verdict]) -> TestResult:
         kind=test.kind,
         status=status,
         expected=" / ".join(check.expect.value for check in test.checks),
-        found=" / ".join(verdict.outcome.value for verdict in verdicts),
+        found=" / ".join(verdict.outcome.value if verdict else "out of scope" for verdict in verdicts),
         score=alone.score if alone else None,
         threshold=alone.threshold if alone else None,
         message=message,
     )
 
 
-def _holds(expected: Expectation, verdict: Verdict) -> bool:
+def _holds(expected: Expectation, verdict: Verdict | None) -> bool:
     # A policy without thresholds errs on everything: that must not pass for a right answer to broken content.
-    return expected.holds(verdict.outcome) and verdict.error != UNCERTIFIED
+    return verdict is not None and expected.holds(verdict.outcome) and verdict.error != UNCERTIFIED
 
 
-def _miss(expected: Expectation, found: Verdict) -> str:
+def _miss(expected: Expectation, found: Verdict | None) -> str:
+    if found is None:
+        return f"expected {expected.value}, but the item is not in the policy's scope"
     if found.outcome is Outcome.ERROR:
         return f"expected {expected.value}, found error: {found.error}"
     score = "no score" if found.score is None else f"score {found.score:.4f}"
