@@ -66,7 +66,13 @@ degenerate: [blank, noisy]
 """
     found = problems(write(folder, wrong))
     places = [":".join(one.split(":")[:3]) for one in found]
-    assert places == ["weapons.yaml:2:1", "weapons.yaml:4:40", "weapons.yaml:5:5", "weapons.yaml:6:23", "weapons.yaml:7:21"]
+    assert places == [
+        "weapons.yaml:2:1",
+        "weapons.yaml:4:40",
+        "weapons.yaml:5:5",
+        "weapons.yaml:6:23",
+        "weapons.yaml:7:21",
+    ]
     assert "unknown key; did you mean 'cases'?" in found[0]
     assert "expected one of 'path' and 'text'" in found[3]
 
