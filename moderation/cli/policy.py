@@ -34,9 +34,10 @@ def new(
     """
     from moderation.policy.scaffold import scaffold
 
-    for path in scaffold(policy_id, folder):
+    written = scaffold(policy_id, folder)
+    for path in written:
         terminal.say(f"wrote {path}")
-    terminal.say(f"next: edit it, then moderation policy lint {folder / policy_id}.yaml")
+    terminal.say(f"next: edit it, then: moderation policy lint {written[0]}")
 
 
 @app.command()

@@ -35,7 +35,7 @@ def compile_lock(path: Path, *, out: Path | None, background: Path | None, as_js
     settings = load_settings()
     policy = load_policy(path, action_names=settings.actions)
     fit = load_manifest(policy.data.fit) if policy.data.fit else ()
-    bank = load_manifest(_background(policy, background))
+    bank = _background(policy, background)
     with terminal.working("loading the encoder"):
         embedder = assemble.embedder(settings, policy.encoder)
     _refuse_findings(policy, embedder)
@@ -57,7 +57,7 @@ def certify_lock(path: Path, *, out: Path | None, as_json: bool) -> None:
     from moderation.cli.locks import current_lock, lock_file
     from moderation.policy.loader import load_policy
     from moderation.policy.lock import write_lock
-    from moderation.policy.manifest import load_manifest
+    from moderation.policy.manifest import disjoint, load_manifest
     from moderation.release import certification
     from moderation.settings import load_settings
 
@@ -67,6 +67,9 @@ def certify_lock(path: Path, *, out: Path | None, as_json: bool) -> None:
         message = "data.certify is missing; thresholds are certified on targets that were never fitted on"
         raise PolicyError([Problem(policy.path, 0, 0, "P110", message)])
     rows = load_manifest(policy.data.certify)
+    overlap = disjoint(load_manifest(policy.data.fit), rows) if policy.data.fit else []
+    if overlap:
+        raise DataError(overlap)
     lock, target = current_lock(policy, out), lock_file(policy, out)
     with terminal.working("loading the encoder"):
         pipeline = assemble.pipeline(settings, [target])
@@ -135,22 +138,22 @@ def _lacking(shortfall: Mapping[str, Any]) -> str:
     return " and ".join(wanted) + (" needed" if wanted else "") + (f" ({reason})" if reason and wanted else reason)
 
 
-def _background(policy: Policy, given: Path | None) -> Path:
+def _background(policy: Policy, given: Path | None) -> tuple[TargetRow, ...]:
+    """Ordinary content; without any, the classifier is not normalised against it and stays at the lowest level."""
+    from moderation.policy.manifest import load_manifest
+
     path = given or policy.path.parent / BACKGROUND
-    if not path.exists():
-        message = "no background manifest here; name one with --background: ordinary content that breaks no rule"
-        raise DataError([Problem(path, 0, 0, "D000", message)])
-    return path
+    if given or path.exists():
+        return load_manifest(path)
+    terminal.note(f"no background manifest at {path}: phrases are not compared with ordinary content")
+    return ()
 
 
 def _refuse_findings(policy: Policy, embedder: Embedder) -> None:
     """A policy that lint calls wrong is not compiled: with the encoder at hand, its limits are checked as well."""
-    from moderation.cli.policy_lint import check
+    from moderation.cli import policy_lint
 
-    encoder = embedder.encoder
-    problems, _ = check(policy, card=encoder.card, count_tokens=encoder.count_tokens)
-    if problems:
-        raise PolicyError(problems)
+    policy_lint.refuse(policy_lint.check(policy, card=embedder.encoder.card, encoder=embedder.encoder))
 
 
 def _read(rows: Sequence[TargetRow]) -> list[Part]:

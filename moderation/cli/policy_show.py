@@ -27,7 +27,7 @@ def show(path: Path, *, out: Path | None, as_json: bool) -> None:
     target = lock_file(policy, out)
     lock = read_lock(target) if target.exists() else None
     if as_json:
-        told = policy.model_dump(mode="json", by_alias=True)
+        told = policy.resolved()
         state = {"lock": None if lock is None else as_plain(lock, target), "lock_is": _state(policy, lock)}
         terminal.emit({"schema": "policy-show/v1", "policy": told, "content_hash": policy.content_hash, **state})
         return

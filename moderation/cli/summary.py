@@ -39,7 +39,7 @@ class Summary:
         tell = terminal.note if to_stderr else terminal.say
         seconds = time.perf_counter() - self.started
         rate = self.items / seconds if seconds else 0.0
-        tell(f"{self.items} items in {seconds:.1f} s ({rate:.1f} items/s), {self.hits} from the cache")
+        tell(f"{terminal.counted(self.items, 'item')} in {seconds:.1f} s ({rate:.1f} items/s), {self.hits} from the cache")
         terminal.table(["action", "items"], self.actions.most_common(), to_stderr=to_stderr)
         outcomes = [outcome.value for outcome in Outcome]
         policies = sorted({policy for policy, _ in self.outcomes})
@@ -49,6 +49,6 @@ class Summary:
             rows = [[policy, reason, count] for (policy, reason), count in self.errors.most_common()]
             terminal.table(["policy", "error", "items"], rows, to_stderr=to_stderr)
         if self.out_of_scope:
-            tell(f"{self.out_of_scope} items are in no policy's scope and were not judged")
+            tell(f"not judged, in no policy's scope: {terminal.counted(self.out_of_scope, 'item')}")
         if self.left_alone:
-            tell(f"{self.left_alone} files of other kinds were left alone")
+            tell(f"left alone, of another kind: {terminal.counted(self.left_alone, 'file')}")

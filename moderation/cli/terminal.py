@@ -24,9 +24,8 @@ def error(failure: ModerationError) -> None:
     for line in lines:
         _say(sys.stderr, line if problems else f"error: {line}", "bold red")
     if problems:
-        noun = "problem" if len(problems) == 1 else "problems"
-        where = "policy" if isinstance(failure, PolicyError) else "data"
-        _say(sys.stderr, f"error: {len(problems)} {where} {noun}", "bold red")
+        what = "policy problem" if isinstance(failure, PolicyError) else "data problem"
+        _say(sys.stderr, f"error: {counted(len(problems), what)}", "bold red")
 
 
 def say(text: str = "") -> None:
@@ -37,6 +36,11 @@ def say(text: str = "") -> None:
 def note(text: str) -> None:
     """A line about how the work goes, on stderr, so that stdout stays the result alone."""
     _say(sys.stderr, text, "dim")
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: `1 file`, `2 files`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def emit(value: Any) -> None:

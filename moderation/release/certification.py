@@ -53,15 +53,13 @@ def score_targets(
     """The policy's score of each target, by the pipeline. Raises DataError for all rows that could not be judged."""
     scored: list[ScoredTarget] = []
     problems: list[Problem] = []
-    manifest = policy.data.certify or policy.path
     for start in range(0, len(rows), BATCH):
         batch = rows[start : start + BATCH]
         items = [ContentItem(row.sha256, (row.read(),)) for row in batch]
         for row, answers in zip(batch, pipeline.score(items), strict=True):
             answer = answers[policy.id]
             if isinstance(answer, Abstention):
-                message = f"cannot be judged: {answer.reason} {answer.detail}".strip()
-                problems.append(Problem(manifest, row.line, 0, "D200", message))
+                problems.append(row.problem("D200", f"cannot be judged: {answer.reason} {answer.detail}".strip()))
             else:
                 scored.append(ScoredTarget(answer.value, row.target, row.cluster, row.sha256))
         advance(len(batch))

@@ -81,15 +81,15 @@ def test_the_same_scan_gives_the_same_decisions(encoder: FakeEncoder, weapons: P
 
 
 def test_the_summary_adds_up(encoder: FakeEncoder, weapons: Path, pictures: Path, run: Run) -> None:
-    code, out, err = run("scan", pictures, "--policy", weapons)
+    code, out, _ = run("scan", pictures, "--policy", weapons)
     assert code == ExitCode.OK
     lines = [line.split() for line in out.splitlines()]
     assert any(line[:2] == ["6", "items"] for line in lines)
     assert ["remove", "2"] in lines
     assert ["weapons", "2", "0", "1", "2"] in lines
     assert ["weapons", "unsupported_input", "2"] in lines
-    assert "1 items are in no policy's scope" in out
-    assert "1 files of other kinds were left alone" in out
+    assert "in no policy's scope: 1 item\n" in out
+    assert "of another kind: 1 file\n" in out
     flagged = [line for line in out.splitlines() if line.startswith(("remove ", "review "))]
     assert [Path(line.split()[1]).name for line in flagged] == ["a.png", "c.png", "d.png", "huge.png"]
 
@@ -149,31 +149,24 @@ def test_an_uncertified_policy_decides_nothing(encoder: FakeEncoder, tmp_path: P
     assert (code, found["verdicts"][0]["error"], found["action"]) == (ExitCode.OK, "uncertified", "review")
 
 
+@pytest.mark.usefixtures("encoder")
 @pytest.mark.parametrize(
-    ("arguments", "code", "message"),
+    ("path", "policy", "code", "message"),
     [
-        (["gone", "--policy", "weapons"], ExitCode.DATA, "no such file or folder"),
-        (["empty", "--policy", "weapons"], ExitCode.DATA, "nothing to judge"),
-        (["pictures", "--policy", "gone.lock.json"], ExitCode.ENCODER, "gone.lock.json: cannot be read"),
-        (["pictures", "--policy", "broken.lock.json"], ExitCode.ENCODER, "broken.lock.json"),
-        (["pictures", "--policy", "foreign"], ExitCode.ENCODER, "built for encoder ffff"),
+        ("gone", "build/weapons.lock.json", ExitCode.DATA, "no such file or folder"),
+        ("empty", "build/weapons.lock.json", ExitCode.DATA, "nothing to judge"),
+        ("pictures", "gone.lock.json", ExitCode.ENCODER, "gone.lock.json: cannot be read"),
+        ("pictures", "broken.lock.json", ExitCode.ENCODER, "broken.lock.json"),
+        ("pictures", "foreign.lock.json", ExitCode.ENCODER, "built for encoder ffff"),
     ],
 )
 def test_a_run_that_cannot_start_says_why(
-    encoder: FakeEncoder,
-    weapons: Path,
-    pictures: Path,
-    tmp_path: Path,
-    run: Run,
-    arguments: list[str],
-    code: int,
-    message: str,
+    weapons: Path, pictures: Path, run: Run, *, path: str, policy: str, code: int, message: str
 ) -> None:
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "broken.lock.json").write_text("{")
-    write_lock(lock("foreign", encoder_identity="f" * 16), lock_path(tmp_path, "foreign"))
-    places = {"weapons": weapons, "foreign": lock_path(tmp_path, "foreign")}
-    given = [a if a.startswith("-") else places.get(a, tmp_path / a) for a in arguments]
-    found, out, err = run("scan", *given)
+    folder = pictures.parent
+    (folder / "empty").mkdir()
+    (folder / "broken.lock.json").write_text("{")
+    write_lock(lock("foreign", encoder_identity="f" * 16), lock_path(folder, "foreign"))
+    found, out, err = run("scan", folder / path, "--policy", folder / policy)
     assert (found, out) == (code, "")
     assert message in err

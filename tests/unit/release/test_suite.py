@@ -103,8 +103,7 @@ def test_ids_are_unique_across_sections(folder: Path) -> None:
         ("suite: s\ncases: [{id: a, item: {text: a}, expect: no_match}]\n", "no test expects review or match"),
         # What is only known to fail proves nothing about the other kind.
         (
-            "suite: s\ncases: [{id: a, item: {text: a}, expect: match}]\n"
-            "todo: [{id: b, item: {text: a}, expect: no_match}]\n",
+            "suite: s\ncases: [{id: a, item: {text: a}, expect: match}]\ntodo: [{id: b, item: {text: a}, expect: no_match}]",
             "no test expects no_match",
         ),
         ("- 1\n", "found no mapping at the top"),
