@@ -1,0 +1,212 @@
+"""What `moderation doctor` looks at: what this installation would run with, and whether each piece of it works."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import time
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from moderation.cli import terminal
+from moderation.errors import EncoderError, ExitCode, ModerationError
+from moderation.item import Modality, Part
+from moderation.release.degenerate import degenerate
+
+if TYPE_CHECKING:
+    from moderation.settings import Settings
+
+DISTRIBUTIONS = (
+    "moderation", "torch", "transformers", "safetensors", "numpy", "scipy", "scikit-learn", "pillow", "pydantic",
+    "pluggy", "ruamel.yaml", "typer",
+)  # fmt: skip
+_SECRET_WORDS = ("secret", "password", "token", "credential", "api_key")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. Where `usable` is false, the installation cannot do its work."""
+
+    name: str
+    usable: bool
+    summary: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+    exit_code: int = ExitCode.OK
+
+
+def report(*, as_json: bool) -> None:
+    """Look at everything and say how it stands; leaves with the exit code of the first thing that is unusable."""
+    findings = [_checked(name, check) for name, check in _CHECKS.items()]
+    if as_json:
+        found = {finding.name: _plain(finding) for finding in findings}
+        terminal.emit({"schema": "doctor/v1", "usable": all(one.usable for one in findings), **found})
+    else:
+        for finding in findings:
+            _print(finding)
+    unusable = next((finding for finding in findings if not finding.usable), None)
+    if unusable:
+        raise typer.Exit(unusable.exit_code)
+
+
+def _checked(name: str, check: Callable[[], Finding]) -> Finding:
+    try:
+        return check()
+    except ModerationError as error:
+        return Finding(name, False, str(error), exit_code=int(error.exit_code))
+    except ImportError as error:
+        return Finding(name, False, f"cannot import {error.name}: {error}", exit_code=int(ExitCode.INTERNAL))
+
+
+def _plain(finding: Finding) -> dict[str, Any]:
+    plain = asdict(finding)
+    return {"usable": plain["usable"], "summary": plain["summary"], **plain["details"]}
+
+
+def _print(finding: Finding) -> None:
+    terminal.say(f"{'ok  ' if finding.usable else 'FAIL'}  {finding.name}: {finding.summary}")
+    for line in _lines(finding.details):
+        terminal.say(f"        {line}")
+
+
+def _lines(details: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in details.items():
+        if isinstance(value, Mapping):
+            yield f"{key}:"
+            yield from (f"  {line}" for line in _lines(value))
+        elif isinstance(value, list):
+            yield f"{key}: {', '.join(map(str, value)) or 'none'}"
+        else:
+            yield f"{key}: {value}"
+
+
+def _versions() -> Finding:
+    versions = {name: _version(name) for name in DISTRIBUTIONS}
+    missing = [name for name, version in versions.items() if version is None and name != "moderation"]
+    summary = f"Python {platform.python_version()} on {platform.platform()}"
+    if missing:
+        summary += f"; not installed: {', '.join(missing)}"
+    code = ExitCode.INTERNAL if missing else ExitCode.OK
+    return Finding("versions", not missing, summary, versions, int(code))
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        if name == "moderation":
+            from moderation import __version__
+
+            return __version__
+        return None
+
+
+def _settings() -> Finding:
+    settings = _load()
+    origins = {
+        ".".join(keys): f"{_masked(keys, value)}  ({_origin(keys)})" for keys, value in _leaves(settings.model_dump())
+    }
+    named = os.environ.get("MODERATION_SETTINGS")
+    return Finding("settings", True, f"read from {named}" if named else "no settings file; defaults", origins)
+
+
+def _load() -> Settings:
+    from moderation.settings import load_settings
+
+    return load_settings()
+
+
+def _leaves(value: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for key, one in value.items():
+        if isinstance(one, Mapping):
+            yield from _leaves(one, (*above, key))
+        else:
+            yield (*above, key), one
+
+
+def _masked(keys: tuple[str, ...], value: Any) -> str:
+    if value is not None and any(word in keys[-1].lower() for word in _SECRET_WORDS):
+        return "****"
+    text = str(list(value) if isinstance(value, tuple) else value)
+    scheme, separator, rest = text.partition("://")
+    return f"{scheme}://****@{rest.rpartition('@')[2]}" if separator and "@" in rest else text
+
+
+def _origin(keys: tuple[str, ...]) -> str:
+    for depth in range(len(keys), 0, -1):
+        variable = "MODERATION_" + "__".join(keys[:depth]).upper()
+        if any(name.upper() == variable for name in os.environ):
+            return variable
+    named = os.environ.get("MODERATION_SETTINGS")
+    if named:
+        value: Any = tomllib.loads(Path(named).read_text(encoding="utf-8"))
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        if value is not None:
+            return named
+    return "default"
+
+
+def _compiler() -> Finding:
+    named = os.environ.get("CXX")
+    found = next((path for path in map(shutil.which, (named or "", "g++", "c++", "clang++")) if path), None)
+    if found:
+        return Finding("compiler", True, f"C++ compiler at {found}: torch.compile can be used on a CPU")
+    return Finding("compiler", True, "no C++ compiler: on a CPU the encoder runs eager, which is slower, never wrong")
+
+
+def _encoders() -> Finding:
+    from moderation import assemble
+
+    settings = _load()
+    details: dict[str, Any] = {}
+    for name, wanted in settings.encoders.items():
+        started = time.perf_counter()
+        embedder = assemble.embedder(settings, name)
+        loaded = time.perf_counter()
+        card, fingerprint = embedder.encoder.card, embedder.encoder.fingerprint
+        embedded = embedder.embed([_sample(Modality(modality)) for modality in card.modalities])
+        for error in embedded.errors.values():
+            raise EncoderError(f"encoder {name!r} cannot encode: {error}")
+        details[name] = {
+            "checkpoint": wanted.checkpoint,
+            "card": card.name,
+            "modalities": list(card.modalities),
+            "width": card.width,
+            "fingerprint": str(fingerprint),
+            "runs_on": fingerprint.numeric,
+            "load_seconds": round(loaded - started, 3),
+            "self_check_seconds": round(time.perf_counter() - loaded, 3),
+        }
+    return Finding("encoders", True, f"{', '.join(details)}: loaded, and encoded a sample of each modality", details)
+
+
+def _sample(modality: Modality) -> Part:
+    return next(degenerate("noise", modality))
+
+
+def _plugins() -> Finding:
+    from moderation import assemble
+
+    records = assemble.plugins(_load()).records
+    broken = [one.id for one in records if one.state.value in ("broken", "missing")]
+    summary = f"{len(records)} found" + (f"; broken: {', '.join(broken)}" if broken else "")
+    details = {
+        one.id: f"{one.state.value}, {one.distribution} {one.version}: {one.cause or one.kind}" for one in records
+    }
+    return Finding("plugins", not broken, summary, details, int(ExitCode.PLUGIN if broken else ExitCode.OK))
+
+
+_CHECKS: dict[str, Callable[[], Finding]] = {
+    "versions": _versions,
+    "settings": _settings,
+    "compiler": _compiler,
+    "encoders": _encoders,
+    "plugins": _plugins,
+}

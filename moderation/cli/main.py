@@ -1,0 +1,100 @@
+"""`moderation`: the commands, put together. Each command imports its heavy rooms when it runs, never before."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from moderation.cli import doctor, plugin, policy, scan, terminal, train
+from moderation.errors import ExitCode, ModerationError
+
+
+class _InTheOrderOfUse(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The commands as a newcomer meets them."""
+        names = super().list_commands(ctx)
+        return sorted(names, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
+
+
+_ORDER = ("demo", "policy", "scan", "doctor", "plugin", "train")
+
+app = typer.Typer(
+    cls=_InTheOrderOfUse,
+    name="moderation",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from moderation import __version__
+
+        terminal.say(f"moderation {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _moderation(
+    _version_wanted: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    r"""Write a policy in words, get a measured classifier, run it on pictures and texts.
+
+    \b
+    The usual order, for a policy called weapons:
+      moderation policy new weapons              a policy file and its tests
+      moderation policy lint policies            every mistake, by line and column
+      moderation policy compile FILE             phrases become a classifier
+      moderation policy certify FILE             thresholds that keep promises
+      moderation policy test FILE                the policy's own tests
+      moderation scan pictures/ --policy FILE    a decision for every item
+    \b
+    All of it on shipped pictures, in two minutes:  moderation demo
+    When something does not work:                   moderation doctor
+    """
+
+
+app.add_typer(policy.app, name="policy")
+app.command("scan")(scan.scan)
+app.command("doctor")(doctor.doctor)
+app.add_typer(plugin.app, name="plugin")
+app.command("train")(train.train)
+if find_spec("moderation.cli.demo"):
+    app.command("demo")(import_module("moderation.cli.demo").demo)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave the process with its exit code."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: an error of ours is a message, any other keeps its traceback."""
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="moderation")
+    except ModerationError as failure:
+        terminal.error(failure)
+        return int(failure.exit_code)
+    except SystemExit as leaving:
+        return _flushed(leaving.code if isinstance(leaving.code, int) else int(ExitCode.OK))
+    return _flushed(int(ExitCode.OK))
+
+
+def _flushed(code: int) -> int:
+    """`code`, or the reader's absence: what is left to print must not raise while the interpreter shuts down."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        sys.stdout = open("/dev/null", "w", encoding="utf-8")  # noqa: PTH123, SIM115 - lives until the process ends
+        return int(ExitCode.INTERNAL)
+    return code

@@ -1,0 +1,52 @@
+"""`moderation plugin`: which plugins are installed, and what each one brings."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from moderation.cli import terminal
+
+app = typer.Typer(no_args_is_help=True, help="See which plugins are installed and what each one brings.")
+
+
+@app.callback()
+def _group() -> None:
+    """See which plugins are installed and what each one brings."""
+
+
+@app.command("list")
+def list_(
+    as_json: Annotated[bool, typer.Option("--json", help="The result as JSON on stdout, keys stable.")] = False,
+) -> None:
+    """List every plugin that was found, with its state; a broken one with its distribution and cause.
+
+    Example: moderation plugin list --json
+    """
+    from moderation import assemble
+    from moderation.settings import load_settings
+
+    records = assemble.plugins(load_settings()).records
+    if as_json:
+        rows = [
+            {
+                "id": one.id,
+                "distribution": one.distribution,
+                "version": one.version,
+                "state": one.state.value,
+                "detectors": list(one.detectors),
+                "encoders": list(one.encoders),
+                "cause": one.cause,
+            }
+            for one in records
+        ]
+        terminal.emit({"schema": "plugins/v1", "plugins": rows})
+        return
+    columns = ["plugin", "state", "brings", "from"]
+    terminal.table(
+        columns, [[one.id, one.state, one.kind or "nothing", f"{one.distribution} {one.version}"] for one in records]
+    )
+    for one in records:
+        if one.cause:
+            terminal.say(f"{one.id}: {one.cause}")

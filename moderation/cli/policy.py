@@ -1,0 +1,136 @@
+"""`moderation policy`: the life of a policy from its first line to its tests. The commands; their work is in policy_*.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moderation.cli import terminal
+
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode="rich", help="Write, check, compile, certify and test policies."
+)
+
+PolicyFile = Annotated[Path, typer.Argument(help="The policy's YAML file.")]
+Json = Annotated[bool, typer.Option("--json", help="The result as JSON on stdout, keys stable.")]
+BuildFolder = Annotated[
+    Path | None,
+    typer.Option("--out", help="The folder of the lock, where it is not beside the policy file.", file_okay=False),
+]
+
+
+@app.command()
+def new(
+    policy_id: Annotated[
+        str, typer.Argument(metavar="ID", help="Lower-case letters, digits and dashes; never changes.")
+    ],
+    folder: Annotated[Path, typer.Option(help="Where to write.", file_okay=False)] = Path("policies"),
+) -> None:
+    """Write a new policy with its test file, ready to edit, that lints clean.
+
+    Example: moderation policy new spam-flyers --folder policies
+    """
+    from moderation.policy.scaffold import scaffold
+
+    written = scaffold(policy_id, folder)
+    for path in written:
+        terminal.say(f"wrote {path}")
+    terminal.say(f"next: edit it, then: moderation policy lint {written[0]}")
+
+
+@app.command()
+def lint(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Policy files, or folders of them.")],
+    as_json: Json = False,
+) -> None:
+    """Check policy files and show every mistake at once, by file, line and column.
+
+    Leaves with exit code 3 when there is an error; warnings alone leave with 0.
+
+    Example: moderation policy lint policies
+    """
+    from moderation.cli import policy_lint
+
+    policy_lint.lint(paths, as_json=as_json)
+
+
+@app.command()
+def schema(
+    kind: Annotated[str, typer.Argument(metavar="[policy|tests]", help="Which kind of file.")] = "policy",
+    out: Annotated[Path | None, typer.Option(help="Write to this file.", dir_okay=False)] = None,
+) -> None:
+    """Print the JSON Schema of policy files, or of their test files, for editors that complete and check as you type.
+
+    Example: moderation policy schema --out policies/policy.schema.json
+    """
+    from moderation.cli import policy_lint
+
+    policy_lint.schema(kind, out)
+
+
+@app.command("compile")
+def compile_(
+    path: PolicyFile,
+    out: BuildFolder = None,
+    background: Annotated[
+        Path | None,
+        typer.Option(
+            help="Manifest of ordinary content; by default data/background.jsonl beside the policy.", dir_okay=False
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Turn a policy's phrases into a classifier and write its lock beside the policy file.
+
+    The lock has no thresholds yet: certify it next.
+
+    Example: moderation policy compile policies/weapons.yaml
+    """
+    from moderation.cli import policy_build
+
+    policy_build.compile_lock(path, out=out, background=background, as_json=as_json)
+
+
+@app.command()
+def certify(path: PolicyFile, out: BuildFolder = None, as_json: Json = False) -> None:
+    """Find thresholds that keep the policy's guarantees, and write them into its lock.
+
+    Scores the policy's certify manifest as the pipeline scores anything. Leaves with exit code 5 where a guarantee
+    cannot be certified, and says how many more targets it takes.
+
+    Example: moderation policy certify policies/weapons.yaml
+    """
+    from moderation.cli import policy_build
+
+    policy_build.certify_lock(path, out=out, as_json=as_json)
+
+
+@app.command("test")
+def run_tests(
+    path: PolicyFile,
+    out: BuildFolder = None,
+    as_json: Json = False,
+    junit: Annotated[Path | None, typer.Option(help="Write the results as JUnit XML too.", dir_okay=False)] = None,
+) -> None:
+    """Run a policy's tests through the pipeline, on its certified lock.
+
+    Leaves with exit code 6 when a test fails.
+
+    Example: moderation policy test policies/weapons.yaml --junit results.xml
+    """
+    from moderation.cli import policy_test
+
+    policy_test.test(path, out=out, as_json=as_json, junit=junit)
+
+
+@app.command()
+def show(path: PolicyFile, out: BuildFolder = None, as_json: Json = False) -> None:
+    """Show the resolved policy, its lock, and what it will do: thresholds, bounds, expected share, controls.
+
+    Example: moderation policy show policies/weapons.yaml
+    """
+    from moderation.cli import policy_show
+
+    policy_show.show(path, out=out, as_json=as_json)

@@ -1,0 +1,129 @@
+"""What `moderation policy lint` and `schema` do: every mistake of every file, and the shapes that editors check."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from moderation.cli import terminal
+from moderation.encoder.card import CARD_FILE, EncoderCard
+from moderation.encoder.locate import locate
+from moderation.errors import EncoderError, ExitCode, PolicyError, Problem
+from moderation.policy import lint as static
+from moderation.policy.lint import Finding
+from moderation.policy.loader import load_policies, load_policy, policy_files
+from moderation.policy.schema import Policy, json_schema
+from moderation.release import suite
+from moderation.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from moderation.encoder.base import Encoder
+
+ERROR = "error"
+KINDS = {"policy": json_schema, "tests": suite.json_schema}
+
+
+@dataclass(frozen=True, slots=True)
+class Linted:
+    """What was found in how many files; sorted by place."""
+
+    files: int
+    findings: tuple[Finding, ...]
+
+    def count(self, severity: str) -> int:
+        """How many findings are `error`, or `warning`."""
+        return sum(finding.severity == severity for finding in self.findings)
+
+
+def lint(paths: Sequence[Path], *, as_json: bool) -> None:
+    """Lint files and folders; leaves with exit code 3 when anything is an error."""
+    linted = lint_all(paths, load_settings())
+    errors, warnings = linted.count(ERROR), len(linted.findings) - linted.count(ERROR)
+    if as_json:
+        findings = [asdict(one) | {"path": str(one.path)} for one in linted.findings]
+        known = {"files": linted.files, "errors": errors, "warnings": warnings}
+        terminal.emit({"schema": "lint/v1", **known, "findings": findings})
+    else:
+        for finding in linted.findings:
+            terminal.say(_in_words(finding))
+        counts = ((linted.files, "file"), (errors, "error"), (warnings, "warning"))
+        terminal.say(", ".join(terminal.counted(*one) for one in counts))
+    if errors:
+        raise typer.Exit(ExitCode.POLICY)
+
+
+def lint_all(paths: Sequence[Path], settings: Settings) -> Linted:
+    """Everything that loading, the static rules and the test files' own rules object to, in all files at once."""
+    files = {file for path in paths for file in policy_files(path)}
+    findings: set[Finding] = set()
+    try:
+        load_policies(paths, action_names=settings.actions)
+    except PolicyError as error:
+        findings.update(_finding(problem) for problem in error.problems)
+    for file in files:
+        try:
+            policy = load_policy(file, action_names=settings.actions)
+        except PolicyError:
+            continue  # its problems are among those above; a base is no policy of its own
+        findings.update(check(policy, card=_card(policy, settings)))
+        findings.update(_finding(problem) for path in policy.tests for problem in suite.check(path))
+    return Linted(len(files), tuple(sorted(findings)))
+
+
+def check(policy: Policy, *, card: EncoderCard | None, encoder: Encoder | None = None) -> list[Finding]:
+    """What the static rules object to, with what is known of the policy's encoder."""
+    text = card.text if card else None
+    return static.lint(
+        policy,
+        today=dt.datetime.now(tz=dt.UTC).date(),
+        languages=text.languages if text else None,
+        context_length=text.context_length if text else None,
+        count_tokens=encoder.count_tokens if encoder else None,
+    )
+
+
+def refuse(findings: Iterable[Finding]) -> None:
+    """Raises PolicyError with all findings that are errors, if there are any."""
+    wrong = [f for f in findings if f.severity == ERROR]
+    if wrong:
+        raise PolicyError(Problem(f.path, f.line, f.column, f.code, f"{f.message}; {f.fix}") for f in wrong)
+
+
+def schema(kind: str, out: Path | None) -> None:
+    """Print or write the JSON Schema of one kind of file."""
+    if kind not in KINDS:
+        raise typer.BadParameter(f"{kind!r} is no kind of file; expected {' or '.join(KINDS)}")
+    text = json.dumps(KINDS[kind](), indent=2, ensure_ascii=False) + "\n"
+    if out is None:
+        terminal.write(text)
+        return
+    with terminal.replacing(out) as stream:
+        stream.write(text)
+    terminal.say(f"wrote {out}")
+
+
+def _card(policy: Policy, settings: Settings) -> EncoderCard | None:
+    """The card of the policy's encoder where it lies ready on this machine; linting loads no model and no network."""
+    wanted = settings.encoders.get(policy.encoder)
+    if wanted is None or not (wanted.checkpoint.startswith(("bundled", "package:")) or Path(wanted.checkpoint).is_dir()):
+        return None
+    try:
+        return EncoderCard.model_validate_json((locate(wanted.checkpoint) / CARD_FILE).read_bytes())
+    except (EncoderError, OSError, ValueError):
+        return None  # whoever loads the encoder says what is wrong with it
+
+
+def _finding(problem: Problem) -> Finding:
+    return Finding(problem.path, problem.line, problem.column, problem.code, ERROR, problem.message, "")
+
+
+def _in_words(finding: Finding) -> str:
+    fix = f"; {finding.fix}" if finding.fix else ""
+    place = f"{finding.path}:{finding.line}:{finding.column}"
+    return f"{place}: {finding.code} {finding.severity}: {finding.message}{fix}"

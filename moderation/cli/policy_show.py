@@ -1,0 +1,97 @@
+"""What `moderation policy show` tells: the policy as resolved, its lock, and what the two will do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from moderation.cli import terminal
+
+if TYPE_CHECKING:
+    from moderation.policy.lock import Lock
+    from moderation.policy.schema import Policy
+
+_BARS = " ▁▂▃▄▅▆▇█"
+
+
+def show(path: Path, *, out: Path | None, as_json: bool) -> None:
+    """Tell everything about one policy and its lock, where there is one."""
+    from moderation.cli.locks import lock_file
+    from moderation.cli.policy_build import as_plain
+    from moderation.policy.loader import load_policy
+    from moderation.policy.lock import read_lock
+    from moderation.settings import load_settings
+
+    policy = load_policy(path, action_names=load_settings().actions)
+    target = lock_file(policy, out)
+    lock = read_lock(target) if target.exists() else None
+    if as_json:
+        told = policy.resolved()
+        state = {"lock": None if lock is None else as_plain(lock, target), "lock_is": _state(policy, lock)}
+        terminal.emit({"schema": "policy-show/v1", "policy": told, "content_hash": policy.content_hash, **state})
+        return
+    for line in (*_policy_lines(policy), *_lock_lines(policy, lock, target)):
+        terminal.say(line)
+
+
+def _state(policy: Policy, lock: Lock | None) -> str:
+    if lock is None:
+        return "missing"
+    if lock.policy_hash != policy.content_hash:
+        return "stale"
+    missing = [action for action in lock.actions if action.threshold is None]
+    if len(missing) == len(lock.actions):
+        return "uncertified"
+    return "partly certified" if missing else "certified"
+
+
+def _policy_lines(policy: Policy) -> Iterator[str]:
+    scope = policy.scope
+    yield f"{policy.id} {policy.version}: {policy.title}"
+    yield f"  owner {policy.owner}, review by {policy.review_by}, severity {policy.severity.value}"
+    yield f"  judges {', '.join(scope.modalities)}" + (f" on {', '.join(scope.surfaces)}" if scope.surfaces else "")
+    for kind, concepts in (("violating", policy.concepts.violating), ("contrast", policy.concepts.contrast)):
+        yield f"  {kind}:"
+        yield from (f"    {concept.id}: {'; '.join(concept.phrases)}" for concept in concepts)
+    prevalence = policy.prevalence
+    yield f"  prevalence {prevalence.low:g} to {prevalence.high:g} ({prevalence.source}, n = {prevalence.n})"
+    for action in policy.actions:
+        promise = action.guarantee
+        budget = f", at most {action.budget:.2%} of traffic" if action.budget else ""
+        yield (
+            f"  promises {action.action} with {promise.metric.value} at least {promise.at_least:g}, "
+            f"confidence {promise.confidence:g}{budget}"
+        )
+    yield f"  on error: {policy.on_error}"
+
+
+def _lock_lines(policy: Policy, lock: Lock | None, path: Path) -> Iterator[str]:
+    from moderation.cli.policy_build import evidence_lines, in_words
+
+    if lock is None:
+        yield f"no lock at {path}; run: moderation policy compile {policy.path}"
+        return
+    yield f"lock {path}, revision {lock.revision}: {_state(policy, lock)}"
+    if lock.policy_hash != policy.content_hash:
+        yield "  the policy changed since it was compiled: compile and certify it again"
+    yield f"  level {lock.level}, encoder {lock.encoder_identity}/{lock.encoder_numeric}"
+    for action in lock.actions:
+        yield f"  {in_words(action)}"
+    histogram = lock.evidence.get("histogram")
+    yield from (f"  {line}" for line in evidence_lines({k: v for k, v in lock.evidence.items() if k != "histogram"}))
+    if isinstance(histogram, Mapping):
+        yield from _histogram_lines(histogram)
+
+
+def _histogram_lines(histogram: Mapping[str, Any]) -> Iterator[str]:
+    yield "  certify scores, 0 on the left, 1 on the right:"
+    for name, counts in histogram.items():
+        if isinstance(counts, list | tuple):
+            yield f"    {name:<10} |{bars(list(counts))}| {sum(counts)}"
+
+
+def bars(counts: list[int]) -> str:
+    """Counts as a line of block letters; anything above zero can be seen."""
+    top = max(counts, default=0) or 1
+    return "".join(_BARS[-(-count * (len(_BARS) - 1) // top)] for count in counts)

@@ -1,0 +1,128 @@
+"""`moderation scan`: decisions on files, folders and JSON lines, by the very pipeline that a stream uses."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TextIO
+
+import typer
+
+from moderation.cli import terminal
+
+if TYPE_CHECKING:
+    from moderation.cli.sources import Entry
+    from moderation.decision import Decision
+    from moderation.item import ContentItem
+    from moderation.pipeline import Pipeline
+
+BATCH = 32
+
+
+def scan(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATH...", help="Files, folders, .jsonl of items, or - for JSON lines on stdin."),
+    ],
+    policies: Annotated[
+        list[Path],
+        typer.Option("--policy", help="A certified policy file, or a lock; repeat for more.", dir_okay=False),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Every decision as one line of JSON on stdout.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write every decision to this file as JSON lines.", dir_okay=False)
+    ] = None,
+) -> None:
+    """Decide on pictures and texts under one or more certified policies.
+
+    Every item gets a decision: what cannot be read or decoded is an error under each policy, never left out.
+    Leaves with 0 whatever was found, unless the run itself failed.
+
+    An item as JSON: {"id": "1", "path": "a.jpg"} or {"id": "2", "text": "..."} or {"id": "3", "parts": [...]}.
+
+    Example: moderation scan pictures/ --policy policies/weapons.yaml --out decisions.jsonl
+    """
+    from moderation import assemble
+    from moderation.cli.locks import find_lock
+    from moderation.cli.sources import find
+    from moderation.cli.summary import Summary
+    from moderation.settings import load_settings
+
+    settings = load_settings()
+    found = find(paths, max_bytes=settings.images.max_bytes)
+    locks = [find_lock(path, settings) for path in policies]
+    with terminal.working("loading the encoder"):
+        pipeline = assemble.pipeline(settings, locks)
+    summary = Summary(left_alone=found.left_alone)
+    with ExitStack() as stack:
+        file = stack.enter_context(terminal.replacing(out)) if out else None
+        advance = stack.enter_context(terminal.progress("deciding", found.total))
+        for batch in _batches(found.entries):
+            for decision in _decide(pipeline, batch, settings.actions):
+                summary.add(decision)
+                _write(decision, file=file, as_json=as_json)
+            advance(len(batch))
+    summary.print(to_stderr=as_json)
+
+
+def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    walk = iter(entries)
+    while batch := list(itertools.islice(walk, BATCH)):
+        yield batch
+
+
+def _decide(pipeline: Pipeline, batch: Sequence[Entry], actions: Sequence[str]) -> list[Decision]:
+    """One decision for each entry, in order: the pipeline's, or an error under every policy for what has no content."""
+    from moderation.errors import ItemError
+
+    items: list[ContentItem] = []
+    unread: dict[int, ItemError] = {}
+    for number, entry in enumerate(batch):
+        try:
+            items.append(entry.read())
+        except ItemError as error:
+            unread[number] = error
+            terminal.note(f"{entry.id}: {error}")
+    decided = iter(pipeline.decide(items) if items else ())
+    return [
+        _refuse(pipeline, entry.id, unread[number].reason, actions) if number in unread else next(decided)
+        for number, entry in enumerate(batch)
+    ]
+
+
+def _refuse(pipeline: Pipeline, item: str, reason: str, actions: Sequence[str]) -> Decision:
+    """The decision on an item whose content is not there: an error under every policy, by the one rule for errors."""
+    from moderation.decision import Abstention, Decision
+    from moderation.policy.decide import Finding, decision_id, judge, strongest
+
+    missing = [Finding("", Abstention(reason))]
+    verdicts = tuple(judge(one.terms, missing, parts=1, order=actions) for one in pipeline.running.policies)
+    action, severity = strongest(verdicts, actions)
+    return Decision(item, decision_id(item, verdicts), action, severity, verdicts, encoders={})
+
+
+def _write(decision: Decision, *, file: TextIO | None, as_json: bool) -> None:
+    if file or as_json:
+        line = terminal.json_line(decision.to_dict())
+        if file:
+            file.write(line)
+        if as_json:
+            terminal.write(line)
+    if not as_json and any(verdict.action for verdict in decision.verdicts):
+        terminal.say(_in_words(decision))
+
+
+def _in_words(decision: Decision) -> str:
+    """One line on an item that is not let through in silence: the action, what asked for it, and why."""
+    reasons = []
+    for verdict in decision.verdicts:
+        if verdict.error:
+            reasons.append(f"{verdict.policy} error: {verdict.error}")
+        elif verdict.action and verdict.score is not None:
+            concept = f" ({verdict.concept})" if verdict.concept else ""
+            reasons.append(
+                f"{verdict.policy} {verdict.outcome} {verdict.score:.3f} >= {verdict.threshold:.3f}{concept}"
+            )
+    return f"{decision.action:<8} {decision.item_id}  {'; '.join(reasons)}"

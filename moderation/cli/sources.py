@@ -1,0 +1,207 @@
+"""What `moderation scan` reads: files, folders and JSON lines, found first and read one batch at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from moderation.errors import DataError, ItemError, Problem
+from moderation.item import ContentItem, Part
+
+PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif"})
+TEXTS = frozenset({".txt"})
+LINES = frozenset({".jsonl"})
+STDIN = Path("-")
+
+_ITEM_KEYS = frozenset({"id", "path", "text", "parts", "attributes"})
+_PART_KEYS = frozenset({"path", "text", "name"})
+# A data manifest may be scanned as it is: what it knows about a row is evidence, not content.
+_MANIFEST_KEYS = frozenset({"sha256", "target", "cluster", "source", "licence"})
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing to judge, not read yet. `read` raises ItemError when there is nothing that could be judged."""
+
+    id: str
+    read: Callable[[], ContentItem]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Everything the arguments name: `entries` in order, their number where it is known, and the files left alone."""
+
+    entries: Iterable[Entry]
+    total: int | None
+    left_alone: int = 0
+
+
+@dataclass(slots=True)
+class _Search:
+    max_bytes: int
+    files: list[Path] = field(default_factory=list)
+    left_alone: int = 0
+
+
+def find(paths: Iterable[Path], *, max_bytes: int) -> Found:
+    """What the arguments name, folders searched through and sorted; a file over `max_bytes` is never read.
+
+    Raises DataError for an argument that is not there, and when nothing at all is found.
+    """
+    paths = list(paths)
+    missing = [path for path in paths if path != STDIN and not path.exists()]
+    if missing:
+        raise DataError(Problem(path, 0, 0, "D000", "no such file or folder") for path in missing)
+    search = _Search(max_bytes)
+    for path in paths:
+        _search(path, search)
+    if not search.files:
+        where = paths[0] if paths else Path()
+        message = f"nothing to judge here; expected {', '.join(sorted(PICTURES | TEXTS | LINES))}"
+        raise DataError([Problem(where, 0, 0, "D000", message)])
+    return Found(_entries(search), _total(search.files), search.left_alone)
+
+
+def _search(path: Path, search: _Search) -> None:
+    if path == STDIN or not path.is_dir():
+        search.files.append(path)
+        return
+    for folder, folders, names in os.walk(path):
+        folders.sort()
+        for name in sorted(names):
+            if Path(name).suffix.lower() in PICTURES | TEXTS | LINES:
+                search.files.append(Path(folder, name))
+            else:
+                search.left_alone += 1
+
+
+def _total(files: Iterable[Path]) -> int | None:
+    total = 0
+    for path in files:
+        if path == STDIN:
+            return None
+        total += _count_lines(path) if path.suffix.lower() in LINES else 1
+    return total
+
+
+def _count_lines(path: Path) -> int:
+    try:
+        with path.open("rb") as stream:
+            return sum(1 for line in stream if line.strip())
+    except OSError:
+        return 1  # the one entry that says so
+
+
+def _entries(search: _Search) -> Iterator[Entry]:
+    for path in search.files:
+        if path == STDIN:
+            yield from _lines(sys.stdin.buffer, "stdin", Path(), search.max_bytes)
+        elif path.suffix.lower() in LINES:
+            yield from _manifest(path, search.max_bytes)
+        else:
+            yield _file(path, search.max_bytes)
+
+
+def _file(path: Path, max_bytes: int) -> Entry:
+    # A name that is not UTF-8 must still be printable.
+    one = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return Entry(one, lambda: ContentItem(one, (_part(path, max_bytes=max_bytes),)))
+
+
+def _manifest(path: Path, max_bytes: int) -> Iterator[Entry]:
+    try:
+        with path.open("rb") as stream:
+            yield from _lines(stream, path.as_posix(), path.parent, max_bytes)
+    except OSError as error:
+        yield Entry(path.as_posix(), _failing(ItemError("unreadable", f"{path}: {error.strerror}")))
+
+
+def _lines(stream: Iterable[bytes], name: str, folder: Path, max_bytes: int) -> Iterator[Entry]:
+    for number, line in enumerate(stream, start=1):
+        if line.strip():
+            yield _line(line, f"{name}:{number}", folder, max_bytes)
+
+
+def _line(line: bytes, where: str, folder: Path, max_bytes: int) -> Entry:
+    try:
+        row = _row(line)
+        one = row.get("id", row.get("path", where))
+        _expect(isinstance(one, str) and one != "", f"'id' is {one!r}; expected a non-empty string")
+    except ItemError as error:
+        return Entry(where, _failing(ItemError(error.reason, f"{where}: {error}")))
+    return Entry(one, lambda: _item(one, row, folder, max_bytes))
+
+
+def _row(line: bytes) -> Mapping[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ItemError("unsupported_input", f"not a line of JSON: {error}") from None
+    _expect(isinstance(row, dict), f"found {type(row).__name__}; expected a JSON object")
+    unknown = sorted(row.keys() - _ITEM_KEYS - _MANIFEST_KEYS)
+    _expect(not unknown, f"unknown key {', '.join(map(repr, unknown))}; expected {', '.join(sorted(_ITEM_KEYS))}")
+    kinds = [key for key in ("path", "text", "parts") if key in row]
+    _expect(len(kinds) == 1, f"found {' and '.join(kinds) or 'no content'}; expected one of 'path', 'text', 'parts'")
+    return dict(row)
+
+
+def _item(one: str, row: Mapping[str, Any], folder: Path, max_bytes: int) -> ContentItem:
+    rows = row.get("parts", [{key: row[key] for key in ("path", "text") if key in row}])
+    _expect(isinstance(rows, list) and rows != [], "'parts' is not a list of at least one part")
+    attributes = row.get("attributes", {})
+    named = isinstance(attributes, dict) and all(isinstance(value, str) for value in attributes.values())
+    _expect(named, "'attributes' is not an object of strings")
+    return ContentItem(one, tuple(_row_part(part, folder, max_bytes) for part in rows), dict(attributes))
+
+
+def _row_part(row: Any, folder: Path, max_bytes: int) -> Part:
+    _expect(isinstance(row, dict) and row.keys() <= _PART_KEYS, f"part {row!r}: expected 'path' or 'text', and 'name'")
+    _expect(("path" in row) != ("text" in row), f"part {row!r}: expected one of 'path' and 'text'")
+    _expect(all(isinstance(value, str) for value in row.values()), f"part {row!r}: expected strings")
+    name = row.get("name", "")
+    if "text" in row:
+        return _text(row["text"], name)
+    return _part(folder / row["path"], name=name, max_bytes=max_bytes)
+
+
+def _text(text: str, name: str) -> Part:
+    try:
+        return Part.text(text, name=name)
+    except UnicodeEncodeError:
+        raise ItemError("unsupported_input", "the text holds half a surrogate pair") from None
+
+
+def _part(path: Path, *, max_bytes: int, name: str = "") -> Part:
+    suffix = path.suffix.lower()
+    _expect(suffix in PICTURES | TEXTS, f"{path}: a file of kind {suffix or 'unknown'!r} is neither picture nor text")
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(max_bytes + 1)
+    except OSError as error:
+        raise ItemError("unreadable", f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise ItemError("unreadable", f"{path!r}: {error}") from None
+    _expect(len(content) <= max_bytes, f"{path}: larger than {max_bytes} bytes")
+    if suffix in PICTURES:
+        return Part.image(content, name=name)
+    try:
+        return Part.text(content.decode("utf-8-sig"), name=name)
+    except UnicodeDecodeError as error:
+        raise ItemError("unsupported_input", f"{path}: not UTF-8: {error.reason} at byte {error.start}") from None
+
+
+def _failing(error: ItemError) -> Callable[[], ContentItem]:
+    def read() -> ContentItem:
+        raise error
+
+    return read
+
+
+def _expect(holds: bool, message: str) -> None:
+    if not holds:
+        raise ItemError("unsupported_input", message)

@@ -1,0 +1,138 @@
+"""What the command line says and where: results on stdout, everything else on stderr, plain text when nobody watches."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from moderation.errors import DataError, ModerationError, PolicyError, Problem
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Advance = Callable[[int], None]
+
+
+def error(failure: ModerationError) -> None:
+    """Say on stderr what failed, without a traceback; located problems come one a line, ready for an editor."""
+    lines = str(failure).splitlines() or [failure.code]
+    problems = getattr(failure, "problems", ())
+    for line in lines:
+        _say(sys.stderr, line if problems else f"error: {line}", "bold red")
+    if problems:
+        what = "policy problem" if isinstance(failure, PolicyError) else "data problem"
+        _say(sys.stderr, f"error: {counted(len(problems), what)}", "bold red")
+
+
+def say(text: str = "") -> None:
+    """A line of the result, for people, on stdout."""
+    _say(sys.stdout, text, "")
+
+
+def note(text: str) -> None:
+    """A line about how the work goes, on stderr, so that stdout stays the result alone."""
+    _say(sys.stderr, text, "dim")
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: `1 file`, `2 files`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def emit(value: Any) -> None:
+    """A result for machines: indented JSON on stdout."""
+    import json
+
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def json_line(value: Any) -> str:
+    """`value` as one line of JSON, newline included."""
+    import json
+
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
+
+
+def write(text: str) -> None:
+    """Text on stdout, exactly as it is."""
+    sys.stdout.write(text)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, to_stderr: bool = False) -> None:
+    """A small table for people: the first column stands left, all others right."""
+    stream = sys.stderr if to_stderr else sys.stdout
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [max(len(row[n]) for row in [list(columns), *cells]) for n in range(len(columns))]
+    _say(stream, _row(columns, widths), "bold")
+    for row in cells:
+        _say(stream, _row(row, widths), "")
+
+
+def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first = cells[0].ljust(widths[0])
+    return "  " + "  ".join([first, *(cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))])
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[TextIO]:
+    """A text file that takes its place at `path` only once everything was written. Raises DataError where it cannot."""
+    import tempfile
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as failure:
+        raise DataError([Problem(path, 0, 0, "D000", f"cannot be written: {failure.strerror}")]) from None
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            yield stream
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def progress(what: str, total: int | None) -> Iterator[Advance]:
+    """A bar on stderr while a terminal watches, nothing otherwise; call the result with how many are done more."""
+    if not sys.stderr.isatty() or total == 0:
+        yield lambda _count: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    # rich would send stdout through stderr's console, which is right only where both are the same terminal.
+    together = sys.stdout.isatty()
+    console = _console(sys.stderr)
+    with Progress(*columns, console=console, transient=True, redirect_stdout=together, redirect_stderr=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda count: bar.advance(task, count)
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """A spinner on stderr while a terminal watches, for work whose length nobody knows beforehand."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    with _console(sys.stderr).status(what):
+        yield
+
+
+def _say(stream: TextIO, text: str, style: str) -> None:
+    if stream.isatty():
+        _console(stream).print(text, style=style, soft_wrap=True, markup=False, highlight=False)
+    else:
+        stream.write(text + "\n")
+
+
+def _console(stream: TextIO) -> Console:
+    # rich itself drops colours where NO_COLOR is set or TERM is dumb.
+    from rich.console import Console
+
+    return Console(file=stream)

@@ -1,0 +1,68 @@
+"""Certify a lock: score its certify targets through the pipeline, and freeze the thresholds that keep its promises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from moderation.compiler.certify import ScoredTarget, certify
+from moderation.decision import Abstention, Score
+from moderation.errors import DataError, Problem
+from moderation.item import ContentItem
+from moderation.policy.lock import Lock
+from moderation.policy.manifest import TargetRow
+from moderation.policy.schema import Policy
+
+BATCH = 64
+
+
+class Scorer(Protocol):
+    """What certification needs of the pipeline."""
+
+    def score(self, items: Sequence[ContentItem]) -> Sequence[dict[str, Score | Abstention]]:
+        """For each item, in order, what each policy's id scored."""
+        ...
+
+
+def certify_lock(
+    lock: Lock,
+    policy: Policy,
+    rows: Sequence[TargetRow],
+    pipeline: Scorer,
+    *,
+    advance: Callable[[int], None] = lambda _count: None,
+) -> Lock:
+    """`lock` with a threshold, or what it lacks, for each of the policy's actions.
+
+    Every row is scored as a whole item by the pipeline that will decide on it. Raises DataError for all rows that could
+    not be judged: evidence with holes in it would prove too much.
+    """
+    scored = score_targets(policy, rows, pipeline, advance=advance)
+    actions = certify(scored, policy.actions, policy.prevalence)
+    return replace(lock, actions=actions, max_parts=1)
+
+
+def score_targets(
+    policy: Policy,
+    rows: Sequence[TargetRow],
+    pipeline: Scorer,
+    *,
+    advance: Callable[[int], None] = lambda _count: None,
+) -> list[ScoredTarget]:
+    """The policy's score of each target, by the pipeline. Raises DataError for all rows that could not be judged."""
+    scored: list[ScoredTarget] = []
+    problems: list[Problem] = []
+    for start in range(0, len(rows), BATCH):
+        batch = rows[start : start + BATCH]
+        items = [ContentItem(row.sha256, (row.read(),)) for row in batch]
+        for row, answers in zip(batch, pipeline.score(items), strict=True):
+            answer = answers[policy.id]
+            if isinstance(answer, Abstention):
+                problems.append(row.problem("D200", f"cannot be judged: {answer.reason} {answer.detail}".strip()))
+            else:
+                scored.append(ScoredTarget(answer.value, row.target, row.cluster, row.sha256))
+        advance(len(batch))
+    if problems:
+        raise DataError(problems)
+    return scored

@@ -1,0 +1,152 @@
+"""The command line as a whole: help that teaches, exit codes, and what goes to which stream."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from moderation.cli import main, terminal
+from moderation.errors import DataError, ExitCode, ModerationError, PolicyError, Problem
+from tests.conftest import ROOT
+
+
+def commands() -> Iterator[tuple[str, Any]]:
+    def walk(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+        if hasattr(command, "commands"):
+            for key, one in command.commands.items():
+                yield from walk(f"{name} {key}", one)
+        else:
+            yield name, command
+
+    yield from walk("moderation", typer.main.get_command(main.app))
+
+
+@pytest.mark.parametrize(("name", "command"), list(commands()), ids=[name for name, _ in commands()])
+def test_every_command_says_what_it_does_and_shows_an_example(name: str, command: Any) -> None:
+    first = command.help.splitlines()[0]
+    assert first.endswith((".", ":"))
+    assert f"Example: {name}" in command.help
+    for parameter in command.params:
+        assert getattr(parameter, "help", None), f"{name}: {parameter.name} has no help"
+
+
+def test_help_teaches_the_usual_order(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["--help"]) == ExitCode.OK
+    told = capsys.readouterr().out
+    steps = ["policy new", "policy lint", "policy compile", "policy certify", "policy test", "scan pictures"]
+    places = [told.index(f"moderation {step}") for step in steps]
+    assert places == sorted(places)
+
+
+def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run([]) == ExitCode.USAGE
+    assert "Usage: moderation" in "".join(capsys.readouterr())
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    from moderation import __version__
+
+    assert main.run(["--version"]) == ExitCode.OK
+    assert capsys.readouterr().out == f"moderation {__version__}\n"
+
+
+def test_an_unknown_command_is_a_usage_error_with_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["polcy"]) == ExitCode.USAGE
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "policy" in told.err
+
+
+def make_fail(monkeypatch: pytest.MonkeyPatch, failure: BaseException) -> None:
+    def fail(*, as_json: bool) -> None:
+        raise failure
+
+    monkeypatch.setattr("moderation.cli.health.report", fail)
+
+
+@pytest.mark.parametrize("kind", [ModerationError, *ModerationError.__subclasses__()], ids=lambda kind: kind.__name__)
+def test_an_error_of_ours_is_a_message_and_its_exit_code(
+    kind: type[ModerationError], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failure = kind.__new__(kind)
+    Exception.__init__(failure, "the flux is low")
+    make_fail(monkeypatch, failure)
+    assert main.run(["doctor"]) == kind.exit_code
+    assert capsys.readouterr() == ("", "error: the flux is low\n")
+
+
+def test_located_problems_stand_one_a_line_with_their_count(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    problems = [Problem(Path("p.yaml"), line, 1, "P100", "x" * 300) for line in (9, 2)]
+    make_fail(monkeypatch, PolicyError(problems))
+    assert main.run(["doctor"]) == ExitCode.POLICY
+    told = capsys.readouterr().err.splitlines()
+    assert [line[:9] for line in told] == ["p.yaml:2:", "p.yaml:9:", "error: 2 "]
+    assert told[0].endswith("x" * 300)
+
+
+def test_another_exception_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_fail(monkeypatch, RuntimeError("a defect"))
+    with pytest.raises(RuntimeError, match="a defect"):
+        main.run(["doctor"])
+
+
+def test_control_c_leaves_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_fail(monkeypatch, KeyboardInterrupt())
+    assert main.run(["doctor"]) == 130
+    assert "Traceback" not in "".join(capsys.readouterr())
+
+
+def test_a_reader_that_leaves_gives_no_traceback() -> None:
+    command = [sys.executable, "-m", "moderation", "--version"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False, env=environment)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_colours_appear_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    failure = DataError([Problem(Path("p"), 1, 1, "D1", "[bold]not markup[/bold]")])
+    terminal.error(failure)
+    assert "\x1b" not in capsys.readouterr().err
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    terminal.error(failure)
+    told = capsys.readouterr().err
+    assert "\x1b[1;31m" in told
+    assert "[bold]not markup[/bold]" in told
+    monkeypatch.setenv("NO_COLOR", "1")
+    terminal.error(failure)
+    assert "\x1b[1;31m" not in capsys.readouterr().err
+
+
+def test_a_file_takes_its_place_only_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "build" / "out.jsonl"
+    with terminal.replacing(path) as stream:
+        stream.write("whole\n")
+        assert not path.exists()
+    with pytest.raises(ZeroDivisionError), terminal.replacing(path) as stream:
+        stream.write(f"half {1 / 0}")
+    assert path.read_text() == "whole\n"
+    assert [one.name for one in path.parent.iterdir()] == ["out.jsonl"]
+
+
+def test_a_place_that_cannot_be_written_is_a_message(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot be written"), terminal.replacing(tmp_path / "file" / "out"):
+        pass

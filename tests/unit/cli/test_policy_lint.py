@@ -1,0 +1,104 @@
+"""Lint and schema on the command line: everything wrong in one run, with its place, for people and for machines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from moderation.errors import ExitCode
+from tests.unit.cli.conftest import Run
+from tests.unit.cli.texts import POLICY, TESTS
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "flyers.yaml").write_text(POLICY)
+    (tmp_path / "tests" / "flyers.yaml").write_text(TESTS)
+    return tmp_path
+
+
+def test_a_clean_folder_says_so(folder: Path, run: Run) -> None:
+    assert run("policy", "lint", folder) == (ExitCode.OK, "1 file, 0 errors, 0 warnings\n", "")
+
+
+def test_five_mistakes_are_five_located_errors(folder: Path, run: Run) -> None:
+    changes = [
+        ("owner:", "ownr:"),
+        ("severity: high", "severity: hgih"),
+        ("on_error: review", "on_error: reviw"),
+        ("covers: [a1]", "covers: [a2]"),
+        ("version: 1.0.0", "version: 1.0"),
+    ]
+    text = POLICY
+    for before, after in changes:
+        assert before in text
+        text = text.replace(before, after)
+    path = folder / "flyers.yaml"
+    path.write_text(text)
+    code, out, err = run("policy", "lint", path)
+    *lines, total = out.splitlines()
+    assert (code, err) == (ExitCode.POLICY, "")
+    places = {int(line.removeprefix(f"{path}:").split(":")[0]) for line in lines}
+    assert all(line.startswith(f"{path}:") for line in lines)
+    wanted = {text[: text.index(after)].count("\n") + 1 for _, after in changes}
+    assert wanted <= places
+    assert total == f"1 file, {len(lines)} errors, 0 warnings"
+
+
+def test_a_broken_file_hides_nothing_of_the_others(folder: Path, run: Run) -> None:
+    (folder / "broken.yaml").write_text("id: [")
+    (folder / "worded.yaml").write_text(POLICY.replace("id: flyers", "id: worded").replace("cheap pills", "no pills"))
+    code, out, _ = run("policy", "lint", folder, "--json")
+    found = json.loads(out)
+    codes = {Path(one["path"]).name: one["code"] for one in found["findings"]}
+    assert (code, found["files"]) == (ExitCode.POLICY, 3)
+    assert codes["broken.yaml"].startswith("Y")
+    assert codes["worded.yaml"] == "L001"
+
+
+def test_a_mistake_in_a_test_file_is_found_here_too(folder: Path, run: Run) -> None:
+    (folder / "tests" / "flyers.yaml").write_text(TESTS.replace("expect: at", "expct: at"))
+    code, out, _ = run("policy", "lint", folder)
+    assert code == ExitCode.POLICY
+    assert "tests/flyers.yaml:3:" in out
+    assert "did you mean 'expect'?" in out
+
+
+def test_warnings_alone_leave_with_zero(folder: Path, run: Run) -> None:
+    words = " ".join(["very"] * 22)
+    (folder / "flyers.yaml").write_text(POLICY.replace("cheap pills", f"{words} cheap pills", 1))
+    code, out, _ = run("policy", "lint", folder)
+    assert (code, out.splitlines()[-1]) == (ExitCode.OK, "1 file, 0 errors, 1 warning")
+
+
+def test_the_card_of_a_local_encoder_narrows_what_may_be_written(
+    folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = {
+        "schema": "encoder-card/v1", "name": "small", "modalities": ["text"], "width": 8, "activation": "gelu",
+        "text": {"context_length": 32, "padding": "longest", "trim_exact": True, "languages": ["de"]},
+    }  # fmt: skip
+    (folder / "encoder").mkdir()
+    (folder / "encoder" / "card.json").write_text(json.dumps(card))
+    monkeypatch.setenv("MODERATION_ENCODERS", f'{{default = {{checkpoint = "{folder / "encoder"}"}}}}')
+    code, out, _ = run("policy", "lint", folder / "flyers.yaml")
+    assert code == ExitCode.POLICY
+    assert "L014" in out
+
+
+@pytest.mark.parametrize("kind", ["policy", "tests"])
+def test_the_schema_goes_to_stdout_or_to_a_file(kind: str, tmp_path: Path, run: Run) -> None:
+    code, out, _ = run("policy", "schema", kind)
+    assert code == ExitCode.OK
+    assert json.loads(out)["additionalProperties"] is False
+    run("policy", "schema", kind, "--out", tmp_path / "schema.json")
+    assert (tmp_path / "schema.json").read_text() == out
+
+
+def test_an_unknown_kind_of_schema_is_a_usage_error(run: Run) -> None:
+    code, out, err = run("policy", "schema", "polcy")
+    assert (code, out) == (ExitCode.USAGE, "")
+    assert "expected policy or tests" in err

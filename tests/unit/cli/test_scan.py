@@ -1,0 +1,172 @@
+"""Scans: one decision for every item whatever it is, the pipeline's own decisions, and a summary that adds up."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moderation import assemble
+from moderation.errors import ExitCode
+from moderation.item import ContentItem, Part
+from moderation.policy.lock import lock_path, write_lock
+from moderation.settings import Settings
+from tests.fakes import FakeEncoder, action, lock
+from tests.unit.cli.conftest import Run
+
+
+@pytest.fixture
+def weapons(tmp_path: Path) -> Path:
+    path = lock_path(tmp_path / "build", "weapons")
+    write_lock(lock(), path)
+    return path
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    contents = {
+        "a.png": "1.0",
+        "b.png": "0.0",
+        "c.png": "not a picture",
+        "d.png": "1.0",
+        "e.txt": "hello",
+        "f.doc": "x",
+    }
+    for name, content in contents.items():
+        (folder / name).write_text(content)
+    (folder / "huge.png").write_bytes(b"0" * 2000)
+    return folder
+
+
+def decisions(out: str) -> dict[str, dict[str, Any]]:
+    return {Path(one["item_id"]).name: one for one in map(json.loads, out.splitlines())}
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODERATION_IMAGES__MAX_BYTES", "1000")
+
+
+def test_every_item_has_one_decision(encoder: FakeEncoder, weapons: Path, pictures: Path, run: Run) -> None:
+    code, out, err = run("scan", pictures, "--policy", weapons, "--json")
+    assert code == ExitCode.OK
+    found = decisions(out)
+    assert list(found) == ["a.png", "b.png", "c.png", "d.png", "e.txt", "huge.png"]
+    outcomes = {name: [verdict["outcome"] for verdict in one["verdicts"]] for name, one in found.items()}
+    assert outcomes == {
+        "a.png": ["match"], "b.png": ["no_match"], "c.png": ["error"], "d.png": ["match"], "e.txt": [], "huge.png": ["error"],
+    }  # fmt: skip
+    assert {name: one["action"] for name, one in found.items()} == {
+        "a.png": "remove", "b.png": "allow", "c.png": "review", "d.png": "remove", "e.txt": "allow", "huge.png": "review",
+    }  # fmt: skip
+    assert "larger than 1000 bytes" in err
+
+
+def test_a_scan_decides_as_the_pipeline_does(encoder: FakeEncoder, weapons: Path, pictures: Path, run: Run) -> None:
+    _, out, _ = run("scan", pictures / "a.png", "--policy", weapons, "--json")
+    (found,) = map(json.loads, out.splitlines())
+    one = ContentItem(found["item_id"], (Part.image((pictures / "a.png").read_bytes()),))
+    (expected,) = assemble.pipeline(Settings(), [weapons]).decide([one])
+    assert {**expected.to_dict(), "timing": None} == {**found, "timing": None}
+
+
+def test_the_same_scan_gives_the_same_decisions(encoder: FakeEncoder, weapons: Path, pictures: Path, run: Run) -> None:
+    first, second = (decisions(run("scan", pictures, "--policy", weapons, "--json")[1]) for _ in range(2))
+    assert [{**one, "timing": 0} for one in first.values()] == [{**one, "timing": 0} for one in second.values()]
+
+
+def test_the_summary_adds_up(encoder: FakeEncoder, weapons: Path, pictures: Path, run: Run) -> None:
+    code, out, _ = run("scan", pictures, "--policy", weapons)
+    assert code == ExitCode.OK
+    lines = [line.split() for line in out.splitlines()]
+    assert any(line[:2] == ["6", "items"] for line in lines)
+    assert ["remove", "2"] in lines
+    assert ["weapons", "2", "0", "1", "2"] in lines
+    assert ["weapons", "unsupported_input", "2"] in lines
+    assert "in no policy's scope: 1 item\n" in out
+    assert "of another kind: 1 file\n" in out
+    flagged = [line for line in out.splitlines() if line.startswith(("remove ", "review "))]
+    assert [Path(line.split()[1]).name for line in flagged] == ["a.png", "c.png", "d.png", "huge.png"]
+
+
+def test_repeats_come_from_the_cache(encoder: FakeEncoder, weapons: Path, tmp_path: Path, run: Run) -> None:
+    for number in range(40):  # more than a batch: what was encoded in the first is found by the second
+        (tmp_path / f"{number:02}.png").write_text("0.25")
+    _, out, _ = run("scan", tmp_path, "--policy", weapons)
+    assert "40 items" in out
+    assert "8 from the cache" in out
+    assert encoder.encoded.count("0.25") == 1
+
+
+def test_decisions_go_to_a_file_too(
+    encoder: FakeEncoder, weapons: Path, pictures: Path, tmp_path: Path, run: Run
+) -> None:
+    target = tmp_path / "out" / "decisions.jsonl"
+    _, out, _ = run("scan", pictures, "--policy", weapons, "--json", "--out", target)
+    assert target.read_text() == out
+
+
+def test_items_come_on_stdin(
+    encoder: FakeEncoder, weapons: Path, pictures: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stdin:
+        buffer = io.BytesIO(
+            json.dumps({"id": "1", "path": str(pictures / "a.png")}).encode()
+            + b'\nnonsense\n{"id": "2", "text": "x"}\n'
+        )
+
+    monkeypatch.setattr("sys.stdin", Stdin)
+    code, out, _ = run("scan", "-", "--policy", weapons, "--json")
+    found = [(one["item_id"], one["action"]) for one in map(json.loads, out.splitlines())]
+    assert (code, found) == (ExitCode.OK, [("1", "remove"), ("stdin:2", "review"), ("2", "allow")])
+
+
+def test_several_policies_decide_together(
+    encoder: FakeEncoder, weapons: Path, pictures: Path, tmp_path: Path, run: Run
+) -> None:
+    other = lock_path(tmp_path, "blades")
+    write_lock(lock("blades", on_error="label", actions=(action("label", 0.01),)), other)
+    _, out, _ = run("scan", pictures, "--policy", weapons, "--policy", other, "--json")
+    found = decisions(out)
+    assert [verdict["policy"] for verdict in found["a.png"]["verdicts"]] == ["blades", "weapons"]
+    assert (found["a.png"]["action"], found["b.png"]["action"], found["huge.png"]["action"]) == (
+        "remove",
+        "label",
+        "review",
+    )
+
+
+def test_an_uncertified_policy_decides_nothing(encoder: FakeEncoder, tmp_path: Path, pictures: Path, run: Run) -> None:
+    path = lock_path(tmp_path, "weapons")
+    write_lock(lock(actions=(action("remove", None),)), path)
+    code, out, _ = run("scan", pictures / "a.png", "--policy", path, "--json")
+    (found,) = map(json.loads, out.splitlines())
+    assert (code, found["verdicts"][0]["error"], found["action"]) == (ExitCode.OK, "uncertified", "review")
+
+
+@pytest.mark.usefixtures("encoder")
+@pytest.mark.parametrize(
+    ("path", "policy", "code", "message"),
+    [
+        ("gone", "build/weapons.lock.json", ExitCode.DATA, "no such file or folder"),
+        ("empty", "build/weapons.lock.json", ExitCode.DATA, "nothing to judge"),
+        ("pictures", "gone.lock.json", ExitCode.ENCODER, "gone.lock.json: cannot be read"),
+        ("pictures", "broken.lock.json", ExitCode.ENCODER, "broken.lock.json"),
+        ("pictures", "foreign.lock.json", ExitCode.ENCODER, "built for encoder ffff"),
+    ],
+)
+def test_a_run_that_cannot_start_says_why(
+    weapons: Path, pictures: Path, run: Run, *, path: str, policy: str, code: int, message: str
+) -> None:
+    folder = pictures.parent
+    (folder / "empty").mkdir()
+    (folder / "broken.lock.json").write_text("{")
+    write_lock(lock("foreign", encoder_identity="f" * 16), lock_path(folder, "foreign"))
+    found, out, err = run("scan", folder / path, "--policy", folder / policy)
+    assert (found, out) == (code, "")
+    assert message in err

@@ -1,0 +1,147 @@
+"""What a scan reads: everything that is named gets an entry, and nothing that cannot be read is lost."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from moderation.cli import sources
+from moderation.cli.sources import STDIN, find
+from moderation.errors import DataError, ItemError
+from moderation.item import Modality
+
+LIMIT = 1000
+
+
+def entries(*paths: Path) -> list[sources.Entry]:
+    return list(find(paths, max_bytes=LIMIT).entries)
+
+
+def refusal(entry: sources.Entry) -> str:
+    with pytest.raises(ItemError) as caught:
+        entry.read()
+    return str(caught.value)
+
+
+def test_folders_are_searched_through_and_sorted(tmp_path: Path) -> None:
+    for name in ("b/2.png", "b/1.JPG", "a/x.txt", "c.webp", "d.gif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "notes.md").write_text("not ours")
+    found = find([tmp_path], max_bytes=LIMIT)
+    assert [Path(one.id).relative_to(tmp_path).as_posix() for one in found.entries] == [
+        "c.webp", "d.gif", "a/x.txt", "b/1.JPG", "b/2.png",
+    ]  # fmt: skip
+    assert (found.total, found.left_alone) == (5, 1)
+
+
+def test_a_picture_is_its_bytes_and_a_text_is_decoded(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"\x89PNG")
+    (tmp_path / "b.txt").write_text("\ufeffhällo", encoding="utf-8")
+    picture, text = (entry.read().parts[0] for entry in entries(tmp_path))
+    assert (picture.modality, picture.content) == (Modality.IMAGE, b"\x89PNG")
+    assert (text.modality, text.content.decode()) == (Modality.TEXT, "hällo")
+
+
+def test_what_cannot_be_judged_is_an_entry_that_says_why(tmp_path: Path) -> None:
+    (tmp_path / "large.png").write_bytes(b"x" * (LIMIT + 1))
+    (tmp_path / "latin.txt").write_bytes(b"\xe9")
+    (tmp_path / "odd.exe").write_bytes(b"x")
+    large, latin = entries(tmp_path)
+    assert "larger than 1000 bytes" in refusal(large)
+    assert "not UTF-8" in refusal(latin)
+    assert "neither picture nor text" in refusal(*entries(tmp_path / "odd.exe"))
+
+
+def test_a_file_that_vanished_is_unreadable(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(b"x")
+    found = entries(path)
+    path.unlink()
+    assert refusal(*found).startswith("unreadable:")
+
+
+def test_json_lines_hold_paths_texts_and_several_parts(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"picture")
+    rows = [
+        {"id": "one", "path": "a.png"},
+        {"text": "hello", "attributes": {"surface": "chat"}},
+        {"id": "three", "parts": [{"path": "a.png", "name": "front"}, {"text": "for sale"}]},
+    ]
+    (tmp_path / "items.jsonl").write_text("\n\n".join(map(json.dumps, rows)))
+    found = find([tmp_path / "items.jsonl"], max_bytes=LIMIT)
+    one, two, three = (entry.read() for entry in found.entries)
+    assert found.total == 3
+    assert (one.id, one.parts[0].content) == ("one", b"picture")
+    assert two.id.endswith("items.jsonl:3")
+    assert dict(two.attributes) == {"surface": "chat"}
+    assert [(part.name, part.content) for part in three.parts] == [("front", b"picture"), ("", b"for sale")]
+
+
+def test_a_data_manifest_can_be_scanned_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"picture")
+    row = {"path": "a.png", "sha256": "0" * 64, "target": True, "cluster": "c", "source": "s", "licence": "CC0-1.0"}
+    (tmp_path / "fit.jsonl").write_text(json.dumps(row | {"attributes": {}}))
+    assert entries(tmp_path / "fit.jsonl")[0].read().id == "a.png"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "not a line of JSON"),
+        ("[1]", "expected a JSON object"),
+        ('{"id": "a"}', "found no content"),
+        ('{"text": "a", "path": "b"}', "found path and text"),
+        ('{"text": "a", "txet": "b"}', "unknown key 'txet'"),
+        ('{"id": 3, "text": "a"}', "'id' is 3"),
+        ('{"id": "", "text": "a"}', "'id' is ''"),
+        ('{"parts": []}', "at least one part"),
+        ('{"parts": ["a.png"]}', "part 'a.png'"),
+        ('{"parts": [{"name": "x"}]}', "expected one of"),
+        ('{"text": 3}', "expected strings"),
+        ('{"text": "a", "attributes": {"n": 1}}', "object of strings"),
+        ('{"text": "\\ud800"}', "surrogate"),
+        ('{"path": "gone.png"}', "unreadable"),
+        ('{"path": "\\u0000.png"}', "unreadable"),
+        ("[" * 100_000, "not a line of JSON"),
+    ],
+)
+def test_a_wrong_line_is_an_item_of_its_own(tmp_path: Path, line: str, message: str) -> None:
+    (tmp_path / "items.jsonl").write_text(f'{line}\n{{"id": "good", "text": "fine"}}\n')
+    wrong, good = entries(tmp_path / "items.jsonl")
+    assert message in refusal(wrong)
+    assert good.read().id == "good"
+
+
+def test_stdin_is_json_lines_of_unknown_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stdin:
+        buffer = io.BytesIO(b'{"text": "hello"}\n')
+
+    monkeypatch.setattr("sys.stdin", Stdin)
+    found = find([STDIN], max_bytes=LIMIT)
+    assert found.total is None
+    assert [entry.read().id for entry in found.entries] == ["stdin:1"]
+
+
+def test_all_missing_arguments_are_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        find([tmp_path / "x", tmp_path / "y"], max_bytes=LIMIT)
+    assert len(caught.value.problems) == 2
+
+
+def test_nothing_to_judge_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "readme.md").write_text("hello")
+    with pytest.raises(DataError, match="nothing to judge"):
+        find([tmp_path], max_bytes=LIMIT)
+
+
+def test_a_name_that_is_not_utf8_can_still_be_printed(tmp_path: Path) -> None:
+    name = b"a\xff.txt".decode("utf-8", "surrogateescape")
+    (tmp_path / name).write_text("hello")
+    (found,) = entries(tmp_path)
+    assert found.id.endswith("a\\xff.txt")
+    found.id.encode("utf-8")
+    assert found.read().parts[0].content == b"hello"

@@ -1,0 +1,139 @@
+"""Test files: every mistake located and all at once, and silence that must not pass."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from moderation.errors import DataError, ExitCode
+from moderation.item import Modality
+from moderation.release.suite import Suite, json_schema, load_suites
+
+GOOD = """\
+schema: policy-tests/v1
+suite: weapons
+cases:
+  - {id: rifle, item: rifle.png, expect: at_least review}
+  - {id: words, item: {text: a bunch of flowers}, expect: no_match, why: harmless}
+pairs:
+  - {id: toy-swap, a: rifle.png, b: note.txt, a_expect: match, b_expect: no_match}
+degenerate: [blank, noise, corrupt]
+todo:
+  - {id: engraved-lighter, item: rifle.png, expect: no_match}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "rifle.png").write_bytes(b"picture")
+    (tmp_path / "note.txt").write_text("text")
+    return tmp_path
+
+
+def write(folder: Path, text: str, name: str = "weapons.yaml") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def problems(*paths: Path) -> list[str]:
+    with pytest.raises(DataError) as caught:
+        load_suites(paths)
+    assert caught.value.exit_code == ExitCode.DATA
+    return [str(problem).removeprefix(f"{problem.path.parent}/") for problem in caught.value.problems]
+
+
+def test_a_test_file_is_read_whole(folder: Path) -> None:
+    (suite,) = load_suites([write(folder, GOOD)])
+    rifle, words = (suite.read(case.item, id=case.id) for case in suite.cases)
+    assert (rifle.id, rifle.parts[0].modality, rifle.parts[0].content) == ("rifle", Modality.IMAGE, b"picture")
+    assert (words.parts[0].modality, words.parts[0].content) == (Modality.TEXT, b"a bunch of flowers")
+    assert suite.read(suite.pairs[0].b, id="b").parts[0].modality is Modality.TEXT
+    assert (suite.pairs[0].a_expect, suite.todo[0].id, len(suite.degenerate)) == ("match", "engraved-lighter", 3)
+
+
+def test_all_mistakes_come_at_once_with_their_places(folder: Path) -> None:
+    wrong = """\
+suite: weapons
+caes: []
+cases:
+  - {id: one, item: rifle.png, expect: matches}
+  - {id: two, item: rifle.png}
+  - {id: three, item: {path: a.png, text: b}, expect: match}
+degenerate: [blank, noisy]
+"""
+    found = problems(write(folder, wrong))
+    places = [":".join(one.split(":")[:3]) for one in found]
+    assert places == [
+        "weapons.yaml:2:1",
+        "weapons.yaml:4:40",
+        "weapons.yaml:5:5",
+        "weapons.yaml:6:23",
+        "weapons.yaml:7:21",
+    ]
+    assert "unknown key; did you mean 'cases'?" in found[0]
+    assert "expected one of 'path' and 'text'" in found[3]
+
+
+def test_a_missing_file_is_found_before_anything_runs(folder: Path) -> None:
+    text = GOOD.replace("item: rifle.png, expect: at_least review", "item: rilfe.png, expect: at_least review")
+    (found,) = problems(write(folder, text))
+    assert found == f"weapons.yaml:4:23: T101: no file at {folder}/rilfe.png"
+
+
+def test_an_absolute_path_is_refused(folder: Path) -> None:
+    text = GOOD.replace("item: rifle.png, expect: at_least", "item: /etc/passwd, expect: at_least")
+    (found,) = problems(write(folder, text))
+    assert "expected a path relative to this file" in found
+
+
+def test_ids_are_unique_across_sections(folder: Path) -> None:
+    found = problems(write(folder, GOOD.replace("id: engraved-lighter", "id: rifle")))
+    assert found == ["weapons.yaml:10:10: P104: id 'rifle' is also at line 4"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("suite: s\n", "holds no case and no pair"),
+        ("suite: s\ndegenerate: [blank]\n", "holds no case and no pair"),
+        ("suite: s\ncases: [{id: a, item: {text: a}, expect: match}]\n", "no test expects no_match"),
+        ("suite: s\ncases: [{id: a, item: {text: a}, expect: no_match}]\n", "no test expects review or match"),
+        # What is only known to fail proves nothing about the other kind.
+        (
+            "suite: s\ncases: [{id: a, item: {text: a}, expect: match}]\ntodo: [{id: b, item: {text: a}, expect: no_match}]",
+            "no test expects no_match",
+        ),
+        ("- 1\n", "found no mapping at the top"),
+        ("", "holds no document"),
+    ],
+)
+def test_silence_does_not_pass(folder: Path, text: str, message: str) -> None:
+    assert any(message in one for one in problems(write(folder, text)))
+
+
+def test_the_two_kinds_may_stand_in_two_files(folder: Path) -> None:
+    one = write(folder, "suite: s\ncases: [{id: a, item: {text: a}, expect: match}]\n", "one.yaml")
+    two = write(folder, "suite: s\ncases: [{id: a, item: {text: a}, expect: no_match}]\n", "two.yaml")
+    assert len(load_suites([one, two])) == 2
+
+
+def test_no_file_at_all_does_not_pass() -> None:
+    with pytest.raises(DataError, match="no test file"):
+        load_suites([])
+
+
+def test_a_file_that_vanished_is_a_located_error(folder: Path) -> None:
+    (suite,) = load_suites([write(folder, GOOD)])
+    (folder / "rifle.png").unlink()
+    with pytest.raises(DataError, match="cannot be read"):
+        suite.read(suite.cases[0].item, id="rifle")
+
+
+def test_the_schema_for_editors_knows_every_key_and_refuses_others() -> None:
+    schema = json.loads(json.dumps(json_schema()))
+    assert schema["additionalProperties"] is False
+    assert set(schema["properties"]) == {"schema", *(name for name in Suite.model_fields if name != "schema_")}
+    assert schema["$defs"]["Case"]["required"] == ["id", "item", "expect"]
