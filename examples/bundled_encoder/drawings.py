@@ -128,4 +128,4 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-__all__ = ["Drawing", "emoji_drawings", "icon_drawings", "shared_icons", "tile_drawings", "read_rule"]
+__all__ = ["Drawing", "emoji_drawings", "icon_drawings", "read_rule", "shared_icons", "tile_drawings"]

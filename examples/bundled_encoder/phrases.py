@@ -5,7 +5,7 @@ from functools import cache
 from heldout import held_out_objects, read_rule
 from objects import object_name, words
 
-_FILLER = frozenset("a an the of or and in on to for such as that with by from is be some something can one its it".split())
+_FILLER = frozenset(["a", "an", "the", "of", "or", "and", "in", "on", "to", "for", "such", "as", "that", "with", "by", "from", "is", "be", "some", "something", "can", "one", "its", "it"])
 
 
 @cache

@@ -9,7 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import resvg_py
-from drawings import EMOJI_STYLES, ICON_STYLES, MEASURED_STYLES, Drawing, emoji_drawings, icon_drawings, shared_icons, tile_drawings
+from drawings import (
+    EMOJI_STYLES,
+    ICON_STYLES,
+    MEASURED_STYLES,
+    Drawing,
+    emoji_drawings,
+    icon_drawings,
+    shared_icons,
+    tile_drawings,
+)
 from heldout import held_out_objects
 from PIL import Image
 

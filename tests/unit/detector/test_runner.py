@@ -235,7 +235,9 @@ def test_trap_07_a_bad_answer_on_one_part_leaves_the_other_parts_alone(wrong: An
 
 
 @pytest.mark.parametrize(
-    "wrong", [None, [], [GOOD], [GOOD] * 3, "ab", iter([GOOD, GOOD]), {0: GOOD, 1: GOOD}], ids=repr
+    "wrong",
+    [None, [], [GOOD], [GOOD] * 3, "ab", iter([GOOD, GOOD]), {0: GOOD, 1: GOOD}],
+    ids=lambda wrong: type(wrong).__name__ + str(len(list(wrong)) if isinstance(wrong, list) else ""),
 )
 def test_an_answer_of_the_wrong_length_or_kind_spoils_its_batch(wrong: Any) -> None:
     assert reasons(run(Runner([FakeDetector("bad", lambda _: wrong)]))["bad"]) == ["bad_answer"] * 2

@@ -10,7 +10,7 @@ import torch
 import transformers
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-WORDS = "a an the of red blue green small large gun knife fire cat dog bottle wine dice toy water person and with on".split()
+WORDS = ["a", "an", "the", "of", "red", "blue", "green", "small", "large", "gun", "knife", "fire", "cat", "dog", "bottle", "wine", "dice", "toy", "water", "person", "and", "with", "on"]
 MEAN, STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
 CONTEXT = 40
 
