@@ -145,7 +145,7 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("source,cause", BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize(("source", "cause"), BROKEN.values(), ids=BROKEN)
 def test_trap_02_and_28_a_broken_plugin_is_reported_and_does_not_stop_the_others(
     install: Install, source: str, cause: str
 ) -> None:
