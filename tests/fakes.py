@@ -38,7 +38,13 @@ class FakeEncoder:
         jitter: float = 0.0,
     ) -> None:
         self.card = EncoderCard.model_validate(
-            {"schema": "encoder-card/v1", "name": "fake", "modalities": modalities, "width": WIDTH, "activation": "gelu"}
+            {
+                "schema": "encoder-card/v1",
+                "name": "fake",
+                "modalities": modalities,
+                "width": WIDTH,
+                "activation": "gelu",
+            }
         )
         self.fingerprint = Fingerprint(identity, numeric)
         self.jitter = jitter

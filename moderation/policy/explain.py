@@ -32,10 +32,19 @@ _THRESHOLD = (
 
 def explain(error: ValidationError, node: Node, model: type[BaseModel]) -> Iterator[Problem]:
     """One problem for each thing the model refused, at the key or value in the file."""
-    for detail in error.errors(include_url=False):
+    details = error.errors(include_url=False)
+    misspelt = {_meant(detail["loc"], model) for detail in details if detail["type"] == "extra_forbidden"}
+    for detail in details:
         # A list whose entries were refused counts as too short too; the entries are what is wrong.
-        if detail["type"] != "too_short" or len(detail["input"]) < detail["ctx"]["min_length"]:
+        if detail["type"] == "too_short" and len(detail["input"]) >= detail["ctx"]["min_length"]:
+            continue
+        if detail["type"] != "missing" or detail["loc"] not in misspelt:
             yield _problem(detail, node, model)
+
+
+def _meant(keys: tuple[int | str, ...], model: type[BaseModel]) -> tuple[int | str, ...] | None:
+    close = difflib.get_close_matches(str(keys[-1]), field_names(model, keys[:-1]), n=1)
+    return (*keys[:-1], close[0]) if close else None
 
 
 def suggestion(word: str, known: Sequence[str]) -> str:
@@ -77,6 +86,8 @@ def _refused(detail: Any) -> str:
     if kind == "value_error":
         return str(detail["ctx"]["error"])
     wanted = _WANTED.get(kind)
+    if wanted == "a text" and detail["loc"][-1] == "version" and isinstance(value, (int, float)):
+        return f"found {found(value)}; expected three numbers such as 1.0.0"
     if wanted == "a text" and not isinstance(value, (dict, tuple, type(None))):
         return f'found {found(value)}; expected a text: quote it, "{_as_written(value)}"'
     if wanted == "a text" and isinstance(value, dict):

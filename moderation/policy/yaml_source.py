@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -130,9 +130,8 @@ _ALIAS = "aliases (*name) are not allowed; write the value out, or quote it if i
 _COMMA = "{name!r} became a key without a value: the comma before it ended the text; put quotes around the whole text"
 
 
-def _is_nothing(value: Any, *, after: Any) -> bool:
-    """Whether a key in {...} was followed by neither a colon nor a value."""
-    return isinstance(value, ScalarEvent) and value.end_mark.index == after.end_mark.index
+def _is_empty(event: Any) -> bool:
+    return isinstance(event, ScalarEvent) and not event.style and not event.value
 
 
 def _code_point(error: ReaderError) -> str:
@@ -238,7 +237,9 @@ class _Reader:
             name = key.value
             if not isinstance(name, str):
                 continue
-            if flow and _is_nothing(value_event, after=event):
+            if _is_empty(value_event):  # its own place would be that of whatever comes next
+                value = replace(value, line=key.line, column=key.column)
+            if flow and _is_empty(value_event) and value_event.end_mark.index == event.end_mark.index:
                 self._problems.append(key.problem("Y007", _COMMA.format(name=name)))
             elif name in entries:
                 first = entries[name].key
