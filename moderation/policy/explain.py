@@ -13,7 +13,7 @@ from moderation.errors import Problem
 from moderation.policy.yaml_source import Node
 
 _WANTED = {
-    "string_type": "a text",
+    "string_unicode": "a text of characters that UTF-8 can hold",
     "int_type": "a whole number",
     "float_type": "a number",
     "bool_type": "true or false",
@@ -85,23 +85,24 @@ def _refused(detail: Any) -> str:
     value, kind = detail["input"], detail["type"]
     if kind == "value_error":
         return str(detail["ctx"]["error"])
-    wanted = _WANTED.get(kind)
-    if wanted == "a text" and detail["loc"][-1] == "version" and isinstance(value, (int, float)):
-        return f"found {found(value)}; expected three numbers such as 1.0.0"
-    if wanted == "a text" and not isinstance(value, (dict, tuple, type(None))):
-        return f'found {found(value)}; expected a text: quote it, "{_as_written(value)}"'
-    if wanted == "a text" and isinstance(value, dict):
-        return "found a mapping; expected a text: quote a text that holds ': '"
-    if wanted:
-        return f"found {found(value)}; expected {wanted}"
-    if kind == "string_pattern_mismatch":
-        return f"found {found(value)}; expected {_pattern(detail['ctx']['pattern'])}"
-    message = detail["msg"].replace("Input should be ", "expected ").replace("String should", "expected to")
-    return f"found {found(value)}; {message}"
+    if kind == "string_type":
+        expected = _quote(value, detail["loc"][-1])
+    elif kind == "string_pattern_mismatch":
+        expected = f"expected {_pattern(detail['ctx']['pattern'])}"
+    elif kind in _WANTED:
+        expected = f"expected {_WANTED[kind]}"
+    else:
+        expected = detail["msg"].replace("Input should be ", "expected ").replace("String should", "expected to")
+    return f"found {found(value)}; {expected}"
 
 
-def _as_written(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _quote(value: Any, key: int | str) -> str:
+    if key == "version" and isinstance(value, (int, float)):
+        return "expected three numbers such as 1.0.0"
+    if isinstance(value, dict):
+        return "expected a text: quote a text that holds ': '"
+    written = str(value).lower() if isinstance(value, bool) else str(value)
+    return "expected a text" if value is None or isinstance(value, tuple) else f'expected a text: quote it, "{written}"'
 
 
 def _pattern(pattern: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -125,6 +126,7 @@ def parse_yaml(content: bytes, path: Path) -> tuple[Node | None, list[Problem]]:
     return _Reader(path).read(text)
 
 
+_UNPRINTABLE = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\ud800-\\udfff]")
 _ANCHOR = "anchors (&name) are not allowed; write the value out"
 _ALIAS = "aliases (*name) are not allowed; write the value out, or quote it if it is a text"
 _COMMA = "{name!r} became a key without a value: the comma before it ended the text; put quotes around the whole text"
@@ -216,7 +218,8 @@ class _Reader:
         elif isinstance(event, SequenceStartEvent):
             value = self._sequence(depth=depth)
         elif isinstance(event, ScalarEvent):
-            value = event.value if event.style or tag else self._resolve(event.value, line, column)
+            text = self._printable(event)
+            value = text if event.style or tag else self._resolve(text, line, column)
         return Node(value, self._path, line, column)
 
     def _next(self) -> Any:
@@ -251,11 +254,19 @@ class _Reader:
 
     def _key(self, event: Any, *, depth: int) -> Node:
         if isinstance(event, ScalarEvent) and event.anchor is None and not event.tag:
-            return Node(event.value, self._path, event.start_mark.line + 1, event.start_mark.column + 1)
+            return Node(self._printable(event), self._path, event.start_mark.line + 1, event.start_mark.column + 1)
         node = self._node(event, depth=depth + 1)
         if not isinstance(event, (ScalarEvent, AliasEvent)):
             self._problems.append(node.problem("Y002", "a key must be a text, not a list or a mapping"))
         return node
+
+    def _printable(self, event: Any) -> str:
+        """The text of a scalar; escapes may not bring in what the file itself may not hold."""
+        refused = _UNPRINTABLE.search(event.value)
+        if refused:
+            message = f"character U+{ord(refused.group()):04X} is not allowed"
+            self._note(event.start_mark.line + 1, event.start_mark.column + 1, "Y002", message)
+        return _UNPRINTABLE.sub("?", event.value)
 
     def _resolve(self, text: str, line: int, column: int) -> Scalar:
         value, surprise = resolve(text)

@@ -123,7 +123,7 @@ def test_a_required_field_is_missed_by_name(tmp_path: Path, key: str) -> None:
     ],
 )
 def test_a_wrong_value_is_refused_where_it_stands(
-    tmp_path: Path, key: str, line: str, column: int, code: str, said: str
+    tmp_path: Path, *, key: str, line: str, column: int, code: str, said: str
 ) -> None:
     problem = only(write(tmp_path, with_line(key, line)))
     assert (problem.column, problem.code) == (column, code)
