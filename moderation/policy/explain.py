@@ -13,7 +13,7 @@ from moderation.errors import Problem
 from moderation.policy.yaml_source import Node
 
 _WANTED = {
-    "string_type": "a text",
+    "string_unicode": "a text of characters that UTF-8 can hold",
     "int_type": "a whole number",
     "float_type": "a number",
     "bool_type": "true or false",
@@ -32,10 +32,19 @@ _THRESHOLD = (
 
 def explain(error: ValidationError, node: Node, model: type[BaseModel]) -> Iterator[Problem]:
     """One problem for each thing the model refused, at the key or value in the file."""
-    for detail in error.errors(include_url=False):
+    details = error.errors(include_url=False)
+    misspelt = {_meant(detail["loc"], model) for detail in details if detail["type"] == "extra_forbidden"}
+    for detail in details:
         # A list whose entries were refused counts as too short too; the entries are what is wrong.
-        if detail["type"] != "too_short" or len(detail["input"]) < detail["ctx"]["min_length"]:
+        if detail["type"] == "too_short" and len(detail["input"]) >= detail["ctx"]["min_length"]:
+            continue
+        if detail["type"] != "missing" or detail["loc"] not in misspelt:
             yield _problem(detail, node, model)
+
+
+def _meant(keys: tuple[int | str, ...], model: type[BaseModel]) -> tuple[int | str, ...] | None:
+    close = difflib.get_close_matches(str(keys[-1]), field_names(model, keys[:-1]), n=1)
+    return (*keys[:-1], close[0]) if close else None
 
 
 def suggestion(word: str, known: Sequence[str]) -> str:
@@ -76,21 +85,24 @@ def _refused(detail: Any) -> str:
     value, kind = detail["input"], detail["type"]
     if kind == "value_error":
         return str(detail["ctx"]["error"])
-    wanted = _WANTED.get(kind)
-    if wanted == "a text" and not isinstance(value, (dict, tuple, type(None))):
-        return f'found {found(value)}; expected a text: quote it, "{_as_written(value)}"'
-    if wanted == "a text" and isinstance(value, dict):
-        return "found a mapping; expected a text: quote a text that holds ': '"
-    if wanted:
-        return f"found {found(value)}; expected {wanted}"
-    if kind == "string_pattern_mismatch":
-        return f"found {found(value)}; expected {_pattern(detail['ctx']['pattern'])}"
-    message = detail["msg"].replace("Input should be ", "expected ").replace("String should", "expected to")
-    return f"found {found(value)}; {message}"
+    if kind == "string_type":
+        expected = _quote(value, detail["loc"][-1])
+    elif kind == "string_pattern_mismatch":
+        expected = f"expected {_pattern(detail['ctx']['pattern'])}"
+    elif kind in _WANTED:
+        expected = f"expected {_WANTED[kind]}"
+    else:
+        expected = detail["msg"].replace("Input should be ", "expected ").replace("String should", "expected to")
+    return f"found {found(value)}; {expected}"
 
 
-def _as_written(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _quote(value: Any, key: int | str) -> str:
+    if key == "version" and isinstance(value, (int, float)):
+        return "expected three numbers such as 1.0.0"
+    if isinstance(value, dict):
+        return "expected a text: quote a text that holds ': '"
+    written = str(value).lower() if isinstance(value, bool) else str(value)
+    return "expected a text" if value is None or isinstance(value, tuple) else f'expected a text: quote it, "{written}"'
 
 
 def _pattern(pattern: str) -> str:

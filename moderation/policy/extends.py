@@ -39,20 +39,14 @@ def resolve(child: Node) -> tuple[Node, Node | None, list[Problem]]:
 
 def _resolve(child: Node, below: tuple[Path, ...]) -> tuple[Node, Node | None, list[Problem]]:
     written = child.entries()
+    own = {name: entry for name, entry in written.items() if name not in OPERATIONS}
     if "extends" not in written:
-        return (
-            child,
-            None,
-            [
-                written[name].key.problem("P106", f"{name}: changes a parent's list, but this file extends nothing")
-                for name in OPERATIONS
-                if name in written
-            ],
-        )
+        message = "changes a parent's list, but this file extends nothing"
+        lost = [written[name].key.problem("P106", f"{name}: {message}") for name in OPERATIONS if name in written]
+        return replace(child, value=own), None, lost
     parent, problems = _parent(written["extends"].node, (*below, _identity(child.path)))
     if parent is None:
-        return child, None, problems
-    own = {name: entry for name, entry in written.items() if name not in OPERATIONS}
+        return replace(child, value=own), None, problems
     inherited = {name: entry for name, entry in parent.entries().items() if name not in _NOT_INHERITED}
     merged = replace(child, value={**inherited, **own})
     for operation in OPERATIONS:

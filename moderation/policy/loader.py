@@ -71,15 +71,16 @@ def _load(path: Path, action_names: Sequence[str], *, bases: bool = False) -> tu
         problems.append(written.locate("schema").problem("P103", message))
     merged, parent, more = resolve(written)
     merged, misplaced = join_paths(merged, POLICY_PATHS)
-    policy, wrong = _validate(merged, base=is_base)
-    dangling = _here(check_references(merged, action_names), written, parent, action_names)
+    orphan = "extends" in written.entries() and parent is None
+    policy, wrong = _validate(merged, base=is_base, incomplete=is_base or orphan)
+    dangling = () if orphan else _here(check_references(merged, action_names), written, parent, action_names)
     unreadable = {(one.path, one.line, one.column) for one in (*problems, *more)}
     wrong = [one for one in wrong if one.code != "P103" or (one.path, one.line, one.column) not in unreadable]
     problems = [*problems, *more, *misplaced, *wrong, *dangling]
     return (None if problems or is_base else policy), problems
 
 
-def _validate(node: Node, *, base: bool) -> tuple[Policy | None, list[Problem]]:
+def _validate(node: Node, *, base: bool, incomplete: bool) -> tuple[Policy | None, list[Problem]]:
     values = plain(node)
     if base:
         values["schema"] = POLICY_SCHEMA
@@ -87,7 +88,7 @@ def _validate(node: Node, *, base: bool) -> tuple[Policy | None, list[Problem]]:
         return Policy.model_validate(values).at(node), []
     except ValidationError as error:
         problems = explain(error, node, Policy)
-        return None, [one for one in problems if not (base and one.code == "P102")]
+        return None, [one for one in problems if not (incomplete and one.code == "P102")]
 
 
 def _here(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -125,14 +126,14 @@ def parse_yaml(content: bytes, path: Path) -> tuple[Node | None, list[Problem]]:
     return _Reader(path).read(text)
 
 
+_UNPRINTABLE = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\ud800-\\udfff]")
 _ANCHOR = "anchors (&name) are not allowed; write the value out"
 _ALIAS = "aliases (*name) are not allowed; write the value out, or quote it if it is a text"
 _COMMA = "{name!r} became a key without a value: the comma before it ended the text; put quotes around the whole text"
 
 
-def _is_nothing(value: Any, *, after: Any) -> bool:
-    """Whether a key in {...} was followed by neither a colon nor a value."""
-    return isinstance(value, ScalarEvent) and value.end_mark.index == after.end_mark.index
+def _is_empty(event: Any) -> bool:
+    return isinstance(event, ScalarEvent) and not event.style and not event.value
 
 
 def _code_point(error: ReaderError) -> str:
@@ -217,7 +218,8 @@ class _Reader:
         elif isinstance(event, SequenceStartEvent):
             value = self._sequence(depth=depth)
         elif isinstance(event, ScalarEvent):
-            value = event.value if event.style or tag else self._resolve(event.value, line, column)
+            text = self._printable(event)
+            value = text if event.style or tag else self._resolve(text, line, column)
         return Node(value, self._path, line, column)
 
     def _next(self) -> Any:
@@ -238,7 +240,9 @@ class _Reader:
             name = key.value
             if not isinstance(name, str):
                 continue
-            if flow and _is_nothing(value_event, after=event):
+            if _is_empty(value_event):  # its own place would be that of whatever comes next
+                value = replace(value, line=key.line, column=key.column)
+            if flow and _is_empty(value_event) and value_event.end_mark.index == event.end_mark.index:
                 self._problems.append(key.problem("Y007", _COMMA.format(name=name)))
             elif name in entries:
                 first = entries[name].key
@@ -250,11 +254,19 @@ class _Reader:
 
     def _key(self, event: Any, *, depth: int) -> Node:
         if isinstance(event, ScalarEvent) and event.anchor is None and not event.tag:
-            return Node(event.value, self._path, event.start_mark.line + 1, event.start_mark.column + 1)
+            return Node(self._printable(event), self._path, event.start_mark.line + 1, event.start_mark.column + 1)
         node = self._node(event, depth=depth + 1)
         if not isinstance(event, (ScalarEvent, AliasEvent)):
             self._problems.append(node.problem("Y002", "a key must be a text, not a list or a mapping"))
         return node
+
+    def _printable(self, event: Any) -> str:
+        """The text of a scalar; escapes may not bring in what the file itself may not hold."""
+        refused = _UNPRINTABLE.search(event.value)
+        if refused:
+            message = f"character U+{ord(refused.group()):04X} is not allowed"
+            self._note(event.start_mark.line + 1, event.start_mark.column + 1, "Y002", message)
+        return _UNPRINTABLE.sub("?", event.value)
 
     def _resolve(self, text: str, line: int, column: int) -> Scalar:
         value, surprise = resolve(text)
