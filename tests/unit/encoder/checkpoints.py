@@ -10,7 +10,9 @@ import torch
 import transformers
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-WORDS = ["a", "an", "the", "of", "red", "blue", "green", "small", "large", "gun", "knife", "fire", "cat", "dog", "bottle", "wine", "dice", "toy", "water", "person", "and", "with", "on"]
+WORDS = """
+a an the of red blue green small large gun knife fire cat dog bottle wine dice toy water person and with on
+""".split()  # noqa: SIM905  a list of words reads as words
 MEAN, STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
 CONTEXT = 40
 
@@ -102,7 +104,7 @@ def word_tokenizer(folder: Path, *, start: str | None, end: str, size: int) -> N
     words = ["[UNK]", "<", "|", ">", "endoftext", "[", "]", *WORDS]
     names = words + [f"[unused{n}]" for n in range(size - len(words) - len(specials))] + specials
     vocabulary = {name: at for at, name in enumerate(names)}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))  # noqa: S106
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     template = f"{start} $A {end}" if start else f"$A {end}"
@@ -110,7 +112,11 @@ def word_tokenizer(folder: Path, *, start: str | None, end: str, size: int) -> N
         single=template, special_tokens=[(s, vocabulary[s]) for s in specials]
     )
     fast = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token=end, eos_token=end, unk_token="[UNK]", bos_token=start
+        tokenizer_object=tokenizer,
+        pad_token=end,
+        eos_token=end,
+        unk_token="[UNK]",  # noqa: S106
+        bos_token=start,
     )
     fast.save_pretrained(folder)
 
