@@ -104,7 +104,7 @@ def word_tokenizer(folder: Path, *, start: str | None, end: str, size: int) -> N
     words = ["[UNK]", "<", "|", ">", "endoftext", "[", "]", *WORDS]
     names = words + [f"[unused{n}]" for n in range(size - len(words) - len(specials))] + specials
     vocabulary = {name: at for at, name in enumerate(names)}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))  # noqa: S106
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     template = f"{start} $A {end}" if start else f"$A {end}"
@@ -115,7 +115,7 @@ def word_tokenizer(folder: Path, *, start: str | None, end: str, size: int) -> N
         tokenizer_object=tokenizer,
         pad_token=end,
         eos_token=end,
-        unk_token="[UNK]",  # noqa: S106
+        unk_token="[UNK]",
         bos_token=start,
     )
     fast.save_pretrained(folder)
