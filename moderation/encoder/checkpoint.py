@@ -143,9 +143,14 @@ def _check(card: EncoderCard, config: dict[str, Any], family: Family, folder: Pa
 
 def _model(folder: Path, family: Family, card: EncoderCard) -> Any:
     try:
-        with _no_progress_bar():
+        with _quiet_transformers():
             model, report = getattr(transformers, _MODELS[family]).from_pretrained(
-                folder, use_safetensors=True, local_files_only=True, dtype=torch.float32, output_loading_info=True
+                folder,
+                use_safetensors=True,
+                local_files_only=True,
+                dtype=torch.float32,
+                ignore_mismatched_sizes=True,  # they are in the report, by name
+                output_loading_info=True,
             )
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise CheckpointError(f"{folder}: the weights do not load: {error}") from None
@@ -159,12 +164,16 @@ def _model(folder: Path, family: Family, card: EncoderCard) -> Any:
 
 
 @contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    shown = logging.is_progress_bar_enabled()
+def _quiet_transformers() -> Iterator[None]:
+    """No progress bar, and no report on stderr of what `_model` itself checks and names."""
+    shown, reporter = logging.is_progress_bar_enabled(), logging.get_logger("transformers.modeling_utils")
+    level = reporter.level
     logging.disable_progress_bar()
+    reporter.setLevel(logging.ERROR)
     try:
         yield
     finally:
+        reporter.setLevel(level)
         if shown:
             logging.enable_progress_bar()
 

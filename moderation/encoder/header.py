@@ -1,4 +1,4 @@
-"""What the first bytes of a picture file say: its format and its size in pixels, read without any decoder.
+"""What a picture file says about itself, read without any decoder: format, size in pixels, which way is up.
 
 The four formats are recognised by their own bytes, never by a file name, and nothing is allocated on a header's word.
 """
@@ -15,6 +15,7 @@ Format = Literal["JPEG", "PNG", "WEBP", "GIF"]
 
 _JPEG_SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})
+_ORIENTATION_TAG, _SHORT = 0x0112, 3
 # A progressive JPEG passes over the whole picture once per scan; encoders write about ten, an attack writes thousands.
 _MAX_JPEG_SCANS = 100
 
@@ -53,6 +54,35 @@ def read_header(content: bytes) -> Header:
 def unsupported(message: str) -> ItemError:
     """The one reason every picture that cannot be read gets."""
     return ItemError("unsupported_input", message)
+
+
+def orientation(exif: bytes) -> int:
+    """The orientation, 1 to 8, in an EXIF block; 1 where there is none or it cannot be read, as browsers do."""
+    data = exif.removeprefix(b"Exif\0\0")
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
+    if order is None:
+        return 1
+    try:
+        (directory,) = struct.unpack_from(f"{order}I", data, 4)
+        (count,) = struct.unpack_from(f"{order}H", data, directory)
+        for entry in range(count):
+            tag, kind, _, value = struct.unpack_from(f"{order}HHIH", data, directory + 2 + 12 * entry)
+            if (tag, kind) == (_ORIENTATION_TAG, _SHORT):
+                return value if 1 <= value <= 8 else 1
+    except struct.error:
+        return 1
+    return 1
+
+
+def without_animation(content: bytes) -> bytes:
+    """A PNG without its animation chunks: the still picture that every viewer can show."""
+    kept, at = [content[:8]], 8
+    while at + 8 <= len(content):
+        end = at + 12 + int.from_bytes(content[at : at + 4])
+        if content[at + 4 : at + 8] not in (b"acTL", b"fcTL", b"fdAT"):
+            kept.append(content[at:end])
+        at = end
+    return b"".join(kept)
 
 
 def _png(content: bytes) -> Header:

@@ -13,22 +13,32 @@ from types import MappingProxyType
 import numpy as np
 from PIL import GifImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
-from moderation.encoder.header import Format, Header, read_header, unsupported
+from moderation.encoder.header import Format, Header, orientation, read_header, unsupported, without_animation
 from moderation.errors import ItemError
 from moderation.settings import ImageLimits
 
 BACKGROUND = (255, 255, 255)
 
+
+class _Jpeg(JpegImagePlugin.JpegImageFile):
+    def _read_dpi_from_exif(self) -> None:
+        """Nobody asks for the resolution, and Pillow's EXIF reader warns about hostile bytes instead of raising."""
+
+
+def _still_png(content: io.BytesIO) -> ImageFile.ImageFile:
+    """Pillow warns about animations it cannot follow, so it is not shown any."""
+    return PngImagePlugin.PngImageFile(io.BytesIO(without_animation(content.getvalue())))
+
+
 # Each plugin is called directly: Image.open would try 43 formats, warn about sizes, and open what the bytes ask for.
 _OPENERS: Mapping[Format, Callable[[io.BytesIO], ImageFile.ImageFile]] = MappingProxyType(
     {
-        "JPEG": JpegImagePlugin.JpegImageFile,
-        "PNG": PngImagePlugin.PngImageFile,
+        "JPEG": _Jpeg,
+        "PNG": _still_png,
         "WEBP": WebPImagePlugin.WebPImageFile,
         "GIF": GifImagePlugin.GifImageFile,
     }
 )
-_ORIENTATION_TAG = 0x0112
 _UPRIGHT: Mapping[int, Image.Transpose] = MappingProxyType(
     {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -53,7 +63,7 @@ def decode(content: bytes, limits: ImageLimits) -> Image.Image:
         image = _OPENERS[header.format](io.BytesIO(content))
         _check_pixels(image.width, image.height, limits)
         image.load()
-        return _upright(_to_rgb(image), _orientation(image))
+        return _upright(_to_rgb(image), orientation(image.info.get("exif") or b""))
     except ItemError:
         raise
     except Exception as error:  # noqa: BLE001  the decoders raise a dozen types on hostile bytes; each is that item's fault
@@ -103,13 +113,5 @@ def _paste(image: Image.Image, mask: Image.Image) -> Image.Image:
     return background
 
 
-def _orientation(image: ImageFile.ImageFile) -> int:
-    try:
-        value = image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:  # noqa: BLE001  a picture with unreadable EXIF is shown as it stands, by browsers too
-        return 1
-    return value if isinstance(value, int) else 1
-
-
-def _upright(image: Image.Image, orientation: int) -> Image.Image:
-    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+def _upright(image: Image.Image, stored: int) -> Image.Image:
+    return image.transpose(_UPRIGHT[stored]) if stored in _UPRIGHT else image

@@ -63,7 +63,8 @@ class Transformer:
         rows = x.view(n * tokens, width)
         for layer in self.layers:
             self._attend(rows, layer, n)
-            rows.add_(layer.down_bias).addmm_(self._hidden(rows, layer), layer.down)
+            hidden = self._hidden(rows, layer)  # before the bias is added in place
+            rows.add_(layer.down_bias).addmm_(hidden, layer.down)
         return x
 
     def _attend(self, rows: Tensor, layer: Layer, n: int) -> None:

@@ -1,0 +1,99 @@
+"""Laws of the embedding cache: keys never collide, values come back whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from moderation.embedding.cache import cache_key, pack, unpack
+from moderation.encoder.base import Fingerprint
+from moderation.item import Modality
+
+# Separators, escapes and what looks like parts of other keys, on purpose.
+awkward = st.one_of(st.text(max_size=12), st.text("/%-2F:emb imagetxt\n\0é\ud800", max_size=12))
+facts = st.tuples(awkward, awkward, awkward, awkward, st.sampled_from(Modality), awkward)
+
+
+def key(parts: tuple[str, str, str, str, Modality, str]) -> str:
+    prefix, tenant, identity, numeric, modality, digest = parts
+    return cache_key(
+        prefix=prefix, tenant=tenant, fingerprint=Fingerprint(identity, numeric), modality=modality, digest=digest
+    )
+
+
+@given(facts, facts)
+def test_different_facts_have_different_keys(left: tuple, right: tuple) -> None:
+    assert (key(left) == key(right)) == (left == right)
+
+
+@given(facts, st.integers(0, 5), awkward)
+def test_changing_one_fact_changes_the_key(parts: tuple, at: int, value: str) -> None:
+    other = list(parts)
+    other[at] = Modality.TEXT if at == 4 else value
+    assume(tuple(other) != parts)
+    assert key(parts) != key(tuple(other))  # type: ignore[arg-type]
+
+
+@given(st.lists(awkward, min_size=6, max_size=6), st.integers(0, 2))
+def test_moving_a_separator_changes_the_key(parts: list[str], at: int) -> None:
+    """a/b + c and a + b/c must not meet."""
+    left, right = list(parts), list(parts)
+    left[at] += "/"
+    right[at + 1] = "/" + right[at + 1]
+    built = [key((*one[:4], Modality.IMAGE, one[5])) for one in (left, right)]  # type: ignore[arg-type]
+    assert built[0] != built[1]
+
+
+@given(st.binary(max_size=40), st.binary(max_size=40))
+def test_different_content_has_different_keys(left: bytes, right: bytes) -> None:
+    keys = [
+        key(("emb", "t", "i", "n", Modality.IMAGE, hashlib.sha256(content).hexdigest())) for content in (left, right)
+    ]
+    assert (keys[0] == keys[1]) == (left == right)
+
+
+@given(facts)
+def test_a_key_is_printable_and_has_six_parts(parts: tuple) -> None:
+    assert key(parts).isascii()
+    assert key(parts).isprintable() or key(parts) == ""
+    assert key(parts).count("/") == 5
+
+
+def unit(seed: int, width: int) -> np.ndarray:
+    vector = np.random.default_rng(seed).normal(size=width)
+    return (vector / np.linalg.norm(vector)).astype(np.float16)
+
+
+seeds, widths = st.integers(0, 10**6), st.integers(1, 600)
+
+
+@given(seeds, widths)
+def test_a_value_comes_back_to_the_last_bit(seed: int, width: int) -> None:
+    vector = unit(seed, width)
+    found = unpack(pack(vector), width)
+    assert found is not None
+    assert (found.dtype, found.tobytes()) == (np.dtype(np.float16), vector.tobytes())
+
+
+@given(seeds, widths, st.data())
+def test_a_flipped_bit_is_a_miss(seed: int, width: int, data: st.DataObject) -> None:
+    value = bytearray(pack(unit(seed, width)))
+    at = data.draw(st.integers(0, 8 * len(value) - 1))
+    value[at // 8] ^= 1 << at % 8
+    assert unpack(bytes(value), width) is None
+
+
+@given(seeds, widths, st.data())
+def test_a_cut_or_longer_value_is_a_miss(seed: int, width: int, data: st.DataObject) -> None:
+    value = pack(unit(seed, width))
+    assert unpack(value[: data.draw(st.integers(0, len(value) - 1))], width) is None
+    assert unpack(value[data.draw(st.integers(1, len(value))) :], width) is None
+    assert unpack(value + data.draw(st.binary(min_size=1, max_size=9)), width) is None
+
+
+@given(st.binary(max_size=300), widths)
+def test_arbitrary_bytes_are_a_miss(value: bytes, width: int) -> None:
+    assert unpack(value, width) is None
