@@ -1,0 +1,199 @@
+"""What is missing where nothing can be certified: how many more targets, or why no number of them will do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from moderation.compiler.bounds import TPR_PART, Floats, lower, precision, share, upper
+
+# Benign targets are cheap and violating ones are not: planning takes one violating for this many benign ones.
+PRICE = 10.0
+ASSUMED_RECALL = 0.6
+_MOST = 10_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """Why a promise cannot be certified.
+
+    `more_violating` and `more_benign` are the independent targets (clusters) that would about do if the observed rates held;
+    both are None where no number will do. `best_bound` is the best lower bound of the metric that was reached, at
+    `best_threshold`. `trade_off` lists, where a budget is broken, the recall bound and the share of traffic at several cuts.
+    """
+
+    reason: str
+    more_violating: int | None
+    more_benign: int | None
+    best_bound: float
+    best_threshold: float | None = None
+    trade_off: tuple[Mapping[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LabelsNeeded:
+    """How many independent targets (clusters) of each class a guarantee needs."""
+
+    violating: int
+    benign: int
+
+
+def labels_needed(
+    metric: str,
+    at_least: float,
+    confidence: float,
+    prevalence: float,
+    *,
+    recall: float = ASSUMED_RECALL,
+    guarantees: int = 1,
+) -> LabelsNeeded:
+    """The fewest targets that can certify a guarantee at this prevalence (the low end), if no error is seen.
+
+    For precision, `recall` is the share of violating targets expected above the threshold.
+    """
+    alpha = (1.0 - confidence) / guarantees
+    if metric == "recall":
+        return LabelsNeeded(_perfect(at_least, alpha), 0)
+    found = _cheapest(
+        np.array([recall]), np.array([0.0]), (1, 1), target=at_least, prevalence=prevalence, alpha=alpha, price=PRICE
+    )
+    if found is None:
+        raise ValueError(f"precision {at_least} at prevalence {prevalence} is out of reach of any number of targets")
+    return LabelsNeeded(1 + found[0], 1 + found[1])
+
+
+def recall_shortfall(violating: int, target: float, alpha: float) -> Shortfall:
+    """Too few violating targets: even all of them flagged would not show enough."""
+    needed = _perfect(target, alpha)
+    best = float(lower(violating, violating, alpha))
+    return Shortfall(
+        f"{violating} violating clusters can show a recall of {best:.3f} at most; {target:g} needs {needed}",
+        more_violating=needed - violating,
+        more_benign=0,
+        best_bound=best,
+        best_threshold=0.0,
+    )
+
+
+def precision_shortfall(
+    levels: Floats,
+    true: Floats,
+    false: Floats,
+    counts: tuple[int, int],
+    *,
+    target: float,
+    prevalence: float,
+    alpha: float,
+) -> Shortfall:
+    """No threshold's precision bound reaches the target: what more targets would do, at the rates observed.
+
+    `true` and `false` are the violating and benign clusters flagged at each level, of `counts` in all.
+    """
+    violating, benign = counts
+    if not violating or not benign:
+        need = labels_needed("precision", target, 1.0 - alpha, prevalence)
+        missing = "violating" if not violating else "benign"
+        more = max(need.violating - violating, 0), max(need.benign - benign, 0)
+        return Shortfall(f"there is no {missing} target; the numbers assume a recall of {ASSUMED_RECALL}", *more, 0.0)
+    bounds = precision(
+        lower(true, violating, alpha * TPR_PART), upper(false, benign, alpha * (1 - TPR_PART)), prevalence
+    )
+    place = int(np.argmax(bounds))
+    best, cut = float(bounds[place]), float(min(levels[place], 1.0))
+    reached = f"the best precision bound at prevalence {prevalence:g} is {best:.3f}; promised is {target:g}"
+    if best >= target:
+        reached += ", but the sequence of thresholds, fixed before the targets were seen, failed at its start"
+    observed = precision(true / violating, false / benign, prevalence)
+    # Of levels that flag the same benign targets only the most lenient matters.
+    steps = np.append(np.nonzero(np.diff(false))[0], len(false) - 1)
+    steps = steps[(observed[steps] >= target) & (true[steps] > 0)]
+    if not len(steps):
+        top = float(observed.max())
+        reason = f"{reached}; no number of targets will do, since the observed precision is {top:.3f} at best"
+        return Shortfall(reason, None, None, best, cut)
+    # Where no error was seen, one is expected in twice as many targets.
+    for unseen in (0.5, 0.0):
+        rates = true[steps] / violating, np.where(false[steps] > 0, false[steps], unseen) / benign
+        more_targets = _cheapest(
+            *rates, counts, target=target, prevalence=prevalence, alpha=alpha, price=max(1.0, benign / violating)
+        )
+        if more_targets is not None:
+            # Where the rates alone would do, the sequence failed at its start by bad luck: a tenth more evens it out.
+            more = more_targets if any(more_targets) else (math.ceil(violating / 10), math.ceil(benign / 10))
+            return Shortfall(reached, *more, best, cut)
+    reason = f"{reached}; no number of targets tried (up to {_MOST:g} times as many) would do at the observed rates"
+    return Shortfall(reason, None, None, best, cut)
+
+
+def budget_shortfall(
+    violating: Floats, benign: Floats, budget: float, prevalence: float, *, cut: float, alpha: float
+) -> Shortfall:
+    """The promise holds at `cut`, but may take more of the traffic than its budget, at the high prevalence."""
+    points = _trade_off(violating, benign, prevalence, alpha)
+    best = max((one for one in points if one["share_upper"] <= budget), key=lambda one: one["recall_lower"], default=None)
+    flagged, tried = len(benign) - int(np.searchsorted(benign, cut)), max(len(benign), 1)
+    allowed = (budget - prevalence) / (1.0 - prevalence) if prevalence < 1.0 else 0.0
+    counts = np.unique(np.ceil(tried * np.geomspace(1.0, _MOST, 2000)))
+    enough = counts[upper(np.floor(flagged / tried * counts), counts, alpha) <= allowed]
+    found = float(share(1.0, upper(flagged, len(benign), alpha), prevalence))
+    reason = f"the promise holds at {cut:g}, but may take {found:.4f} of the traffic; the budget is {budget:g}"
+    if not len(enough):
+        reason += "; no number of targets will do at the observed rates"
+    if best is not None:
+        reason += f"; within the budget a recall of {best['recall_lower']:.3f} can be shown"
+    return Shortfall(
+        reason,
+        more_violating=0 if len(enough) else None,
+        more_benign=int(enough[0]) - len(benign) if len(enough) else None,
+        best_bound=best["recall_lower"] if best else 0.0,
+        best_threshold=best["threshold"] if best else None,
+        trade_off=points,
+    )
+
+
+def _trade_off(violating: Floats, benign: Floats, prevalence: float, alpha: float) -> tuple[Mapping[str, float], ...]:
+    if not len(violating):
+        return ()
+    cuts = np.unique(np.quantile(violating, np.linspace(0.0, 0.9, 10), method="lower"))
+    recalls = lower(len(violating) - np.searchsorted(violating, cuts), len(violating), alpha)
+    shares = share(1.0, upper(len(benign) - np.searchsorted(benign, cuts), len(benign), alpha), prevalence)
+    return tuple(
+        {"threshold": float(cut), "recall_lower": float(recall), "share_upper": float(part)}
+        for cut, recall, part in zip(cuts, recalls, shares, strict=True)
+    )
+
+
+def _perfect(target: float, alpha: float) -> int:
+    """How many targets, all flagged, show a recall of `target`."""
+    return math.ceil(math.log(alpha) / math.log(target) - 1e-9)
+
+
+def _cheapest(
+    tpr: Floats, fpr: Floats, counts: tuple[int, int], *, target: float, prevalence: float, alpha: float, price: float
+) -> tuple[int, int] | None:
+    """The cheapest numbers of further targets at which some level's bound reaches the target, at the rates given."""
+    violating, benign = (
+        np.unique(np.ceil(count * np.geomspace(1.0, _MOST * scale, 400)))
+        for count, scale in zip(counts, (1.0, 100.0), strict=True)
+    )
+    low = lower(np.floor(tpr[:, None] * violating + 1e-9), violating, alpha * TPR_PART)
+    high = upper(np.floor(fpr[:, None] * benign + 1e-9), benign, alpha * (1.0 - TPR_PART))
+    # What is allowed of the false positive rate falls out of the precision formula; both sides are monotone enough to
+    # look for the first that fits.
+    allowed = prevalence * low * (1.0 - target) / ((1.0 - prevalence) * target)
+    best: tuple[float, int, int] | None = None
+    for row in range(len(tpr)):
+        fits = high[row][None, :] <= allowed[row][:, None]
+        possible = np.nonzero(fits.any(axis=1))[0]
+        if not len(possible):
+            continue
+        first = benign[fits[possible].argmax(axis=1)] - counts[1]
+        extra = violating[possible] - counts[0]
+        cost = extra * price + first
+        place = int(np.argmin(cost))
+        if best is None or cost[place] < best[0]:
+            best = float(cost[place]), int(extra[place]), int(first[place])
+    return None if best is None else (best[1], best[2])
