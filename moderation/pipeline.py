@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from moderation.decision import Abstention, Decision, Score, Timing
@@ -13,15 +13,20 @@ from moderation.embedding.embedder import Embedder
 from moderation.embedding.keyed import KeyedVectors
 from moderation.item import ContentItem, Part
 from moderation.policy.decide import Finding, decision_id, final_score, judge, strongest
-from moderation.rollout.locks import RunningPolicy, RunningSet
+from moderation.rollout.locks import RunningPolicy, RunningSet, Watch
 
 Place = tuple[int, int]  # which item of the batch, which part of that item
+Needs = Mapping[RunningPolicy, list[tuple[Watch, int]]]  # what each policy needs: which detector's word on which part
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What was found out about a batch: vectors by encoder, answers by detector and place, seconds by step."""
+    """What was found out about a batch.
 
+    What is needed by item, vectors by encoder, answers by detector and place, seconds by step.
+    """
+
+    needs: Sequence[Needs]
     vectors: Mapping[str, KeyedVectors[Place]]
     answers: Mapping[str, Mapping[Place, Detection]]
     timing: Timing
@@ -60,26 +65,28 @@ class Pipeline:
         """
         seen = self._see(items)
         return [
-            {policy.lock.policy: final_score(findings) for policy, findings in self._findings(index, item, seen)}
+            {policy.id: final_score(findings) for policy, findings in self._findings(index, item, seen).items()}
             for index, item in enumerate(items)
         ]
 
     def _see(self, items: Sequence[ContentItem]) -> _Seen:
-        asked = self._asked(items)
+        policies = self.running.policies
+        needs = [{policy: need for policy in policies if (need := policy.needs(item))} for item in items]
+        asked = self._asked(items, needs)
         vectors = self._embed(asked)
         start = self._clock()
         answers = self._detect(asked, vectors)
         detect = self._clock() - start
         decode = sum(one.decode_seconds for one in vectors.values())
         encode = sum(one.encode_seconds for one in vectors.values())
-        return _Seen(vectors, answers, Timing(decode, encode, detect))
+        return _Seen(needs, vectors, answers, Timing(decode, encode, detect))
 
-    def _asked(self, items: Sequence[ContentItem]) -> dict[str, dict[Place, Part]]:
+    def _asked(self, items: Sequence[ContentItem], needs: Sequence[Needs]) -> dict[str, dict[Place, Part]]:
         """The parts that each detector must judge: those on which some policy needs its word."""
         asked: dict[str, dict[Place, Part]] = {detector: {} for detector in self.running.detectors}
         for index, item in enumerate(items):
-            for policy in self.running.policies:
-                for watch, part in policy.needs(item):
+            for need in needs[index].values():
+                for watch, part in need:
                     asked[watch.detector][index, part] = item.parts[part]
         return asked
 
@@ -109,21 +116,18 @@ class Pipeline:
             answers[detector].update(zip(fit, said, strict=True))
         return answers
 
-    def _findings(self, index: int, item: ContentItem, seen: _Seen) -> Iterator[tuple[RunningPolicy, list[Finding]]]:
+    def _findings(self, index: int, item: ContentItem, seen: _Seen) -> dict[RunningPolicy, list[Finding]]:
         """Every policy that judges this item, with all that was found for it."""
-        for policy in self.running.policies:
-            needs = policy.needs(item)
-            found = (
-                watch.findings(item.parts[part].name or str(part), seen.answers[watch.detector][index, part])
-                for watch, part in needs
-            )
-            if needs:
-                yield policy, [finding for findings in found for finding in findings]
+        answers = seen.answers
+        return {
+            policy: [one for w, part in needs for one in w.findings(item, part, answers[w.detector][index, part])]
+            for policy, needs in seen.needs[index].items()
+        }
 
     def _decision(self, index: int, item: ContentItem, seen: _Seen) -> Decision:
         verdicts = tuple(
             judge(policy.terms, findings, parts=len(policy.scope(item)), order=self._actions)
-            for policy, findings in self._findings(index, item, seen)
+            for policy, findings in self._findings(index, item, seen).items()
         )
         action, severity = strongest(verdicts, self._actions)
         places = [(index, part) for part in range(len(item.parts))]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 
-_SLUG = re.compile(r"[a-z0-9]+(?:[-_][a-z0-9]+)*")
-_LABEL = re.compile(r"[a-z0-9]+(?:[-_/][a-z0-9]+)*")
+_SLUG = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
+_LABEL = re.compile(rf"{_SLUG.pattern}(?:/{_SLUG.pattern})*")
 _WORD = re.compile(r"[a-z][a-z0-9_]*")
 LONGEST = 64
 
 
 def is_slug(text: str) -> bool:
-    """Whether this may be an id: lower-case letters and digits, single hyphens or underscores between them."""
+    """Whether this may be an id: lower-case letters and digits, a letter first, single hyphens or underscores between."""
     return len(text) <= LONGEST and bool(_SLUG.fullmatch(text))
 
 

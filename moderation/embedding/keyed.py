@@ -19,11 +19,8 @@ class KeyedVectors(Generic[Key]):
 
     def __init__(self, embedder: Embedder, parts: Mapping[Key, Part]) -> None:
         self.fingerprint = str(embedder.encoder.fingerprint)
-        # A part that is no text at all is not shown to the embedder either.
-        self._faults = {key: part.fault for key, part in parts.items() if part.fault}
-        fit = {key: part for key, part in parts.items() if key not in self._faults}
-        self._rows = {key: row for row, key in enumerate(fit)}
-        self._embedded = embedder.embed(tuple(fit.values()))
+        self._rows = {key: row for row, key in enumerate(parts)}
+        self._embedded = embedder.embed(tuple(parts.values()))
 
     @property
     def decode_seconds(self) -> float:
@@ -37,18 +34,16 @@ class KeyedVectors(Generic[Key]):
 
     def among(self, keys: Iterable[Key]) -> list[Key]:
         """Those of the keys that were embedded, or should have been."""
-        return [key for key in keys if key in self._rows or key in self._faults]
+        return [key for key in keys if key in self._rows]
 
     def fault(self, key: Key) -> str | None:
         """The stable reason why a part has no vector; None when it has one."""
-        if key in self._faults:
-            return self._faults[key]
         error = self._embedded.errors.get(self._rows[key])
         return None if error is None else error.reason
 
     def hit(self, key: Key) -> bool:
         """Whether the vector came from the cache."""
-        return key in self._rows and bool(self._embedded.hits[self._rows[key]])
+        return bool(self._embedded.hits[self._rows[key]])
 
     def take(self, keys: Sequence[Key]) -> Vectors:
         """The vectors of parts without a fault, float16 [n, d], in the order of the keys."""

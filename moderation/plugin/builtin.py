@@ -25,4 +25,4 @@ def _load_with_torch(request: EncoderRequest) -> Encoder:
     from moderation.encoder.checkpoint import load
 
     wanted = request.settings
-    return load(wanted.checkpoint, device=wanted.device, dtype=wanted.dtype)
+    return load(wanted.checkpoint, device=wanted.device, dtype=wanted.dtype, limits=request.images)

@@ -14,7 +14,19 @@ from pydantic import Field, PrivateAttr
 
 from moderation.decision import Severity
 from moderation.policy.extends import LISTS, OPERATIONS
-from moderation.policy.fields import Day, FilePath, Language, Name, OneModality, Section, Share, Slug, Text, Version
+from moderation.policy.fields import (
+    Day,
+    DetectorLabel,
+    FilePath,
+    Language,
+    Name,
+    OneModality,
+    Section,
+    Share,
+    Slug,
+    Text,
+    Version,
+)
 from moderation.policy.yaml_source import Node
 
 POLICY_SCHEMA = "policy/v1"
@@ -186,7 +198,10 @@ class Policy(Section):
     scope: Annotated[Scope, Field(description="What the policy judges.")]
     definition: Annotated[Definition, Field(description="The rule in full prose.")]
     concepts: Annotated[Concepts, Field(description="What the classifier is made from.")]
-    detectors: Annotated[tuple[Name, ...], Field(description="Other detectors whose labels may match too.")] = ()
+    detectors: Annotated[
+        tuple[DetectorLabel, ...],
+        Field(description="Other detectors that may match too: `keywords`, or one label of it, `keywords/gambling`."),
+    ] = ()
     exemplars: Annotated[Exemplars, Field(description="Known examples.")] = Exemplars()
     data: Annotated[Data, Field(description="Manifests of targets.")] = Data()
     prevalence: Annotated[Prevalence, Field(description="The share of violating items in the traffic.")]

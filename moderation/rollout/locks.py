@@ -28,11 +28,12 @@ class Watch:
     labels: frozenset[str]
     modalities: frozenset[Modality]
 
-    def findings(self, part: str, answer: Detection) -> list[Finding]:
-        """What the detector's answer on one part means to the policy."""
+    def findings(self, item: ContentItem, part: int, answer: Detection) -> list[Finding]:
+        """What the detector's answer on one part of an item means to the policy; a part without a name has its number."""
+        name = item.parts[part].name or str(part)
         if isinstance(answer, Abstention):
-            return [Finding(part, answer)]
-        return [Finding(part, score) for score in answer if score.label in self.labels]
+            return [Finding(name, answer)]
+        return [Finding(name, score) for score in answer if score.label in self.labels]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,6 +43,11 @@ class RunningPolicy:
     lock: Lock
     terms: Terms
     watches: tuple[Watch, ...]
+
+    @property
+    def id(self) -> str:
+        """The policy's id."""
+        return self.lock.policy
 
     def scope(self, item: ContentItem) -> tuple[int, ...]:
         """Which parts of an item this policy judges, by position; none at all means no verdict on this item.

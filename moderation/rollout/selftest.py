@@ -42,5 +42,4 @@ def measure_epsilon(lock: Lock, encoder: Encoder) -> float:
         raise LockError(f"{refused}a phrase has cosine {np.min(cosines):.6f} with its golden vector; expected > {SAME}")
     head = Head.from_arrays(lock.level, lock.arrays)
     difference = float(np.max(np.abs(head.raw(golden) - head.raw(encoded.vectors))))
-    steps: int = math.ceil(SAFETY * difference / (4.0 * head.scale) * 10**DIGITS)
-    return steps / 10**DIGITS
+    return float(math.ceil(SAFETY * difference / (4.0 * head.scale) * 10**DIGITS) / 10**DIGITS)

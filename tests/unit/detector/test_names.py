@@ -7,13 +7,13 @@ import pytest
 from moderation.detector.names import is_label, is_slug, is_word
 
 
-@pytest.mark.parametrize("text", ["a", "keywords", "self-harm", "gt_2", "2fa", "a" * 64])
+@pytest.mark.parametrize("text", ["a", "keywords", "self-harm", "gt_2", "a" * 64])
 def test_ids(text: str) -> None:
     assert is_slug(text)
     assert is_label(text)
 
 
-@pytest.mark.parametrize("text", ["", "A", "a b", "-a", "a-", "a--b", "é", "a\n", "a" * 65, "a.b"])
+@pytest.mark.parametrize("text", ["", "A", "2fa", "a b", "-a", "a-", "a--b", "é", "a\n", "a" * 65, "a.b"])
 def test_what_is_no_id(text: str) -> None:
     assert not is_slug(text)
     assert not is_label(text)

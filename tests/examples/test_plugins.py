@@ -1,0 +1,46 @@
+"""Every package in plugins/: installed as pip would leave it, its own tests pass; the first example stays short."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+PACKAGES = sorted(path.parent for path in (ROOT / "plugins").glob("*/pyproject.toml"))
+
+
+def metadata(package: Path, folder: Path) -> None:
+    """The package's own metadata, as an installation would write it, so that it is found by its entry points."""
+    project = tomllib.loads((package / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    info = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    info.mkdir()
+    named = f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+    (info / "METADATA").write_text(named, encoding="utf-8")
+    entries = "\n".join(f"{name} = {value}" for name, value in project["entry-points"]["moderation"].items())
+    (info / "entry_points.txt").write_text(f"[moderation]\n{entries}\n", encoding="utf-8")
+
+
+def test_there_is_one() -> None:
+    assert [package.name for package in PACKAGES] == ["moderation-keywords"]
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
+def test_a_plugin_passes_its_own_tests_once_installed(package: Path, tmp_path: Path) -> None:
+    metadata(package, tmp_path)
+    paths = os.pathsep.join(map(str, [tmp_path, package, ROOT]))
+    command = [sys.executable, "-m", "pytest", "-q", "-c", str(ROOT / "pyproject.toml"), str(package / "tests")]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=tmp_path, env={**os.environ, "PYTHONPATH": paths}
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_working_detector_takes_25_lines_at_most() -> None:
+    module = ROOT / "plugins" / "moderation-keywords" / "moderation_keywords.py"
+    assert len(module.read_text(encoding="utf-8").splitlines()) <= 25
