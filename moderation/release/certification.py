@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from moderation.compiler.certify import ScoredTarget, certify
 from moderation.decision import Abstention, Score
@@ -15,6 +16,8 @@ from moderation.policy.manifest import TargetRow
 from moderation.policy.schema import Policy
 
 BATCH = 64
+BINS = 40
+SIDES = {"violating": True, "benign": False}
 
 
 class Scorer(Protocol):
@@ -40,7 +43,29 @@ def certify_lock(
     """
     scored = score_targets(policy, rows, pipeline, advance=advance)
     actions = certify(scored, policy.actions, policy.prevalence)
-    return replace(lock, actions=actions, max_parts=1)
+    evidence = {**lock.evidence, "certify": _evidence(policy, scored)}
+    return replace(lock, actions=actions, max_parts=1, evidence=evidence)
+
+
+def _evidence(policy: Policy, scored: Sequence[ScoredTarget]) -> dict[str, Any]:
+    """What the thresholds rest on: how many targets, which, at what prevalence, and how their scores lie."""
+    digests = hashlib.sha256("\n".join(sorted(f"{one.digest} {one.target}" for one in scored)).encode())
+    sides = {name: [one for one in scored if one.target is target] for name, target in SIDES.items()}
+    return {
+        "targets": {name: len(side) for name, side in sides.items()},
+        "clusters": {name: len({one.cluster for one in side}) for name, side in sides.items()},
+        "digest": digests.hexdigest(),
+        "prevalence": {"low": policy.prevalence.low, "high": policy.prevalence.high},
+        "histogram": {name: histogram([one.score for one in side]) for name, side in sides.items()},
+    }
+
+
+def histogram(scores: Iterable[float]) -> list[int]:
+    """How many scores lie in each of BINS equal parts of [0, 1]; 1 counts to the last."""
+    counts = [0] * BINS
+    for score in scores:
+        counts[min(int(score * BINS), BINS - 1)] += 1
+    return counts
 
 
 def score_targets(
