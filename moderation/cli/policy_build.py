@@ -171,7 +171,17 @@ def _refuse_findings(policy: Policy, embedder: Embedder) -> None:
 
 
 def _read(rows: Sequence[TargetRow]) -> list[Part]:
-    return [row.read() for row in rows]
+    """The content of every row. Raises DataError with all rows whose file is not what the manifest says."""
+    parts: list[Part] = []
+    problems: list[Problem] = []
+    for row in rows:
+        try:
+            parts.append(row.read())
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise DataError(problems)
+    return parts
 
 
 def _warm(embedder: Embedder, parts: Sequence[Part]) -> None:

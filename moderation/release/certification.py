@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from moderation.policy.schema import Policy
 
 BATCH = 64
 BINS = 40
+OUT_OF_SCOPE = Abstention("out_of_scope", "the policy judges nothing of this item")
 SIDES = {"violating": True, "benign": False}
 
 
@@ -80,14 +81,24 @@ def score_targets(
     problems: list[Problem] = []
     for start in range(0, len(rows), BATCH):
         batch = rows[start : start + BATCH]
-        items = [ContentItem(row.sha256, (row.read(),)) for row in batch]
-        for row, answers in zip(batch, pipeline.score(items), strict=True):
-            answer = answers[policy.id]
-            if isinstance(answer, Abstention):
-                problems.append(row.problem("D200", f"cannot be judged: {answer.reason} {answer.detail}".strip()))
+        readable = list(_readable(batch, problems))
+        answers = pipeline.score([item for _, item in readable])
+        for (row, _), answer in zip(readable, answers, strict=True):
+            score = answer.get(policy.id, OUT_OF_SCOPE)
+            if isinstance(score, Abstention):
+                problems.append(row.problem("D200", f"cannot be judged: {score.reason} {score.detail}".strip()))
             else:
-                scored.append(ScoredTarget(answer.value, row.target, row.cluster, row.sha256))
+                scored.append(ScoredTarget(score.value, row.target, row.cluster, row.sha256))
         advance(len(batch))
     if problems:
         raise DataError(problems)
     return scored
+
+
+def _readable(rows: Iterable[TargetRow], problems: list[Problem]) -> Iterator[tuple[TargetRow, ContentItem]]:
+    """The rows whose content is what the manifest says, as items; what is wrong with the others goes to `problems`."""
+    for row in rows:
+        try:
+            yield row, ContentItem(row.sha256, (row.read(),), row.attributes)
+        except DataError as error:
+            problems += error.problems
