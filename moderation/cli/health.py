@@ -110,7 +110,7 @@ def _version(name: str) -> str | None:
 def _settings() -> Finding:
     settings = _load()
     origins = {
-        ".".join(keys): f"{_masked(keys, value)}  ({_origin(keys)})" for keys, value in _leaves(settings.model_dump())
+        ".".join(keys): f"{masked(keys, value)}  ({_origin(keys)})" for keys, value in _leaves(settings.model_dump())
     }
     named = os.environ.get("MODERATION_SETTINGS")
     return Finding("settings", True, f"read from {named}" if named else "no settings file; defaults", origins)
@@ -130,7 +130,8 @@ def _leaves(value: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[t
             yield (*above, key), one
 
 
-def _masked(keys: tuple[str, ...], value: Any) -> str:
+def masked(keys: tuple[str, ...], value: Any) -> str:
+    """A setting's value as it may be shown: secrets and the credentials in addresses are not."""
     if value is not None and any(word in keys[-1].lower() for word in _SECRET_WORDS):
         return "****"
     text = str(list(value) if isinstance(value, tuple) else value)

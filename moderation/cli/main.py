@@ -61,6 +61,7 @@ def _moderation(
     \b
     All of it on shipped pictures, in two minutes:  moderation demo
     When something does not work:                   moderation doctor
+    Settings: a TOML file that MODERATION_SETTINGS names, and MODERATION_ variables.
     """
 
 

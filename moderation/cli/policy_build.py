@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,9 +124,22 @@ def in_words(action: LockedAction) -> str:
     return f"{promise}: cannot certify: {_lacking(action.shortfall)}"
 
 
-def _bounds(certificate: Mapping[str, Any]) -> str:
-    told = [f"{name.replace('_', ' ')} {value:.4f}" for name, value in certificate.items() if isinstance(value, float)]
-    return f" ({', '.join(told)})" if told else ""
+def _bounds(shown: Mapping[str, Any]) -> str:
+    """What the certificate bounds, and on what evidence; a certificate of another make is told as it stands."""
+    try:
+        promised = (
+            f"precision at least {shown['precision_low']:.3f} at the low end of the prevalence, "
+            f"recall at least {shown['tpr_lower']:.3f}"
+            if shown["metric"] == "precision"
+            else f"recall at least {shown['tpr_lower']:.3f}"
+        )
+        seen = (
+            f"flagged {shown['flagged_violating']} of {shown['violating']} violating and "
+            f"{shown['flagged_benign']} of {shown['benign']} benign objects"
+        )
+        return f": {promised}, at most {shown['share_upper']:.2%} of traffic ({seen})"
+    except KeyError:
+        return f": {json.dumps(dict(shown))}"
 
 
 def _lacking(shortfall: Mapping[str, Any]) -> str:
@@ -157,7 +171,17 @@ def _refuse_findings(policy: Policy, embedder: Embedder) -> None:
 
 
 def _read(rows: Sequence[TargetRow]) -> list[Part]:
-    return [row.read() for row in rows]
+    """The content of every row. Raises DataError with all rows whose file is not what the manifest says."""
+    parts: list[Part] = []
+    problems: list[Problem] = []
+    for row in rows:
+        try:
+            parts.append(row.read())
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise DataError(problems)
+    return parts
 
 
 def _warm(embedder: Embedder, parts: Sequence[Part]) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from moderation.cli import terminal
 
 if TYPE_CHECKING:
-    from moderation.policy.lock import Lock
+    from moderation.policy.lock import Lock, LockedAction
     from moderation.policy.schema import Policy
 
 _BARS = " ▁▂▃▄▅▆▇█"
@@ -78,17 +78,22 @@ def _lock_lines(policy: Policy, lock: Lock | None, path: Path) -> Iterator[str]:
     yield f"  level {lock.level}, encoder {lock.encoder_identity}/{lock.encoder_numeric}"
     for action in lock.actions:
         yield f"  {in_words(action)}"
-    histogram = lock.evidence.get("histogram")
-    yield from (f"  {line}" for line in evidence_lines({k: v for k, v in lock.evidence.items() if k != "histogram"}))
-    if isinstance(histogram, Mapping):
-        yield from _histogram_lines(histogram)
+        yield from (f"    {line}" for line in _share_lines(policy, action))
+    evidence = {key: dict(value) if isinstance(value, Mapping) else value for key, value in lock.evidence.items()}
+    histogram = evidence.get("certify", {}).pop("histogram", None)
+    yield from (f"  {line}" for line in evidence_lines(evidence))
+    if histogram:
+        yield "  scores of the certify targets, 0 on the left, 1 on the right:"
+        yield from (f"    {name:<10} |{bars(counts)}| {sum(counts)}" for name, counts in histogram.items())
 
 
-def _histogram_lines(histogram: Mapping[str, Any]) -> Iterator[str]:
-    yield "  certify scores, 0 on the left, 1 on the right:"
-    for name, counts in histogram.items():
-        if isinstance(counts, list | tuple):
-            yield f"    {name:<10} |{bars(list(counts))}| {sum(counts)}"
+def _share_lines(policy: Policy, action: LockedAction) -> Iterator[str]:
+    """What share of traffic the action will probably take, at both ends of the prevalence."""
+    shown = action.certificate or {}
+    if "tpr" in shown and "fpr" in shown:
+        ends = (policy.prevalence.low, policy.prevalence.high)
+        low, high = (share * shown["tpr"] + (1.0 - share) * shown["fpr"] for share in ends)
+        yield f"expected to take {low:.2%} to {high:.2%} of traffic"
 
 
 def bars(counts: list[int]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -180,6 +181,8 @@ def _part(path: Path, *, max_bytes: int, name: str = "") -> Part:
     suffix = path.suffix.lower()
     _expect(suffix in PICTURES | TEXTS, f"{path}: a file of kind {suffix or 'unknown'!r} is neither picture nor text")
     try:
+        # A pipe or a device would be read for ever.
+        _expect(stat.S_ISREG(path.stat().st_mode), f"{path}: not a regular file")
         with path.open("rb") as stream:
             content = stream.read(max_bytes + 1)
     except OSError as error:

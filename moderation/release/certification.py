@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from moderation.compiler.certify import ScoredTarget, certify
 from moderation.decision import Abstention, Score
@@ -15,6 +16,9 @@ from moderation.policy.manifest import TargetRow
 from moderation.policy.schema import Policy
 
 BATCH = 64
+BINS = 40
+OUT_OF_SCOPE = Abstention("out_of_scope", "the policy judges nothing of this item")
+SIDES = {"violating": True, "benign": False}
 
 
 class Scorer(Protocol):
@@ -40,7 +44,29 @@ def certify_lock(
     """
     scored = score_targets(policy, rows, pipeline, advance=advance)
     actions = certify(scored, policy.actions, policy.prevalence)
-    return replace(lock, actions=actions, max_parts=1)
+    evidence = {**lock.evidence, "certify": _evidence(policy, scored)}
+    return replace(lock, actions=actions, max_parts=1, evidence=evidence)
+
+
+def _evidence(policy: Policy, scored: Sequence[ScoredTarget]) -> dict[str, Any]:
+    """What the thresholds rest on: how many targets, which, at what prevalence, and how their scores lie."""
+    digests = hashlib.sha256("\n".join(sorted(f"{one.digest} {one.target}" for one in scored)).encode())
+    sides = {name: [one for one in scored if one.target is target] for name, target in SIDES.items()}
+    return {
+        "targets": {name: len(side) for name, side in sides.items()},
+        "clusters": {name: len({one.cluster for one in side}) for name, side in sides.items()},
+        "digest": digests.hexdigest(),
+        "prevalence": {"low": policy.prevalence.low, "high": policy.prevalence.high},
+        "histogram": {name: histogram([one.score for one in side]) for name, side in sides.items()},
+    }
+
+
+def histogram(scores: Iterable[float]) -> list[int]:
+    """How many scores lie in each of BINS equal parts of [0, 1]; 1 counts to the last."""
+    counts = [0] * BINS
+    for score in scores:
+        counts[min(int(score * BINS), BINS - 1)] += 1
+    return counts
 
 
 def score_targets(
@@ -55,14 +81,24 @@ def score_targets(
     problems: list[Problem] = []
     for start in range(0, len(rows), BATCH):
         batch = rows[start : start + BATCH]
-        items = [ContentItem(row.sha256, (row.read(),)) for row in batch]
-        for row, answers in zip(batch, pipeline.score(items), strict=True):
-            answer = answers[policy.id]
-            if isinstance(answer, Abstention):
-                problems.append(row.problem("D200", f"cannot be judged: {answer.reason} {answer.detail}".strip()))
+        readable = list(_readable(batch, problems))
+        answers = pipeline.score([item for _, item in readable])
+        for (row, _), answer in zip(readable, answers, strict=True):
+            score = answer.get(policy.id, OUT_OF_SCOPE)
+            if isinstance(score, Abstention):
+                problems.append(row.problem("D200", f"cannot be judged: {score.reason} {score.detail}".strip()))
             else:
-                scored.append(ScoredTarget(answer.value, row.target, row.cluster, row.sha256))
+                scored.append(ScoredTarget(score.value, row.target, row.cluster, row.sha256))
         advance(len(batch))
     if problems:
         raise DataError(problems)
     return scored
+
+
+def _readable(rows: Iterable[TargetRow], problems: list[Problem]) -> Iterator[tuple[TargetRow, ContentItem]]:
+    """The rows whose content is what the manifest says, as items; what is wrong with the others goes to `problems`."""
+    for row in rows:
+        try:
+            yield row, ContentItem(row.sha256, (row.read(),), row.attributes)
+        except DataError as error:
+            problems += error.problems

@@ -170,3 +170,15 @@ def test_a_run_that_cannot_start_says_why(
     found, out, err = run("scan", folder / path, "--policy", folder / policy)
     assert (found, out) == (code, "")
     assert message in err
+
+
+def test_a_bar_on_the_terminal_leaves_the_result_alone(
+    encoder: FakeEncoder, weapons: Path, pictures: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Results piped away while a terminal watches stderr: rich would send both to the terminal if it were let.
+    expected = decisions(run("scan", pictures, "--policy", weapons, "--json")[1])
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    _, out, err = run("scan", pictures, "--policy", weapons, "--json")
+    assert list(decisions(out)) == list(expected)
+    assert "deciding" in err

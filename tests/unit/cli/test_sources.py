@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,11 @@ def test_a_file_that_vanished_is_unreadable(tmp_path: Path) -> None:
     found = entries(path)
     path.unlink()
     assert refusal(*found).startswith("unreadable:")
+
+
+def test_a_pipe_is_not_read_for_ever(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    assert "not a regular file" in refusal(*entries(tmp_path))
 
 
 def test_json_lines_hold_paths_texts_and_several_parts(tmp_path: Path) -> None:

@@ -1,0 +1,135 @@
+"""Doctor and plugin list: what is there, where a setting came from, and an exit code when something is unusable."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from moderation.cli import health
+from moderation.errors import ExitCode
+from moderation.plugin.manager import PluginRecord, Plugins, PluginState
+from tests.fakes import FakeEncoder
+from tests.unit.cli.conftest import Run
+from tests.unit.cli.words import WordEncoder
+
+
+@pytest.fixture
+def words(monkeypatch: pytest.MonkeyPatch) -> WordEncoder:
+    """An encoder that encodes texts and whatever picture doctor draws."""
+
+    class Drawn(WordEncoder):
+        def encode_images(self, images):
+            return super().encode_images([b"picture drawn"] * len(images))
+
+    monkeypatch.setattr("moderation.assemble.encoder", lambda *_args, **_options: Drawn())
+    return Drawn()
+
+
+def broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    records = (
+        PluginRecord("builtin", "moderation", "0.1.0", PluginState.LOADED, detectors=("concept",)),
+        PluginRecord("keywords", "acme-keywords", "2.0", PluginState.BROKEN, cause="cannot be imported: no module x"),
+    )
+    monkeypatch.setattr("moderation.assemble.plugins", lambda _settings: Plugins(records))
+
+
+def test_a_sound_installation_is_usable(words: WordEncoder, run: Run) -> None:
+    code, out, err = run("doctor")
+    assert (code, err) == (ExitCode.OK, "")
+    assert "ok    encoders: default: loaded, and encoded a sample of each modality" in out
+    assert str(words.fingerprint) in out
+    assert "FAIL" not in out
+
+
+def test_the_same_as_json_with_stable_keys(words: WordEncoder, run: Run) -> None:
+    found = json.loads(run("doctor", "--json")[1])
+    assert list(found) == ["schema", "usable", "versions", "settings", "compiler", "encoders", "plugins"]
+    assert all(one["usable"] and one["summary"] for name, one in found.items() if name not in ("schema", "usable"))
+    assert found["encoders"]["default"]["fingerprint"] == str(words.fingerprint)
+    assert found["versions"]["torch"]
+
+
+def test_an_encoder_that_cannot_encode_is_unusable(encoder: FakeEncoder, run: Run) -> None:
+    # This stand-in reads only pictures that are numbers; the sample is a real picture.
+    code, out, _ = run("doctor")
+    assert code == ExitCode.ENCODER
+    assert "FAIL  encoders: encoder 'default' cannot encode: unsupported_input" in out
+
+
+def test_a_missing_checkpoint_is_told_with_all_the_rest(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODERATION_ENCODERS", '{default = {checkpoint = "/no/such/folder"}}')
+    code, out, _ = run("doctor")
+    assert code == ExitCode.ENCODER
+    assert "FAIL  encoders: " in out
+    assert "ok    plugins: " in out
+
+
+def test_a_broken_plugin_is_named_with_its_cause(words: WordEncoder, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken(monkeypatch)
+    code, out, _ = run("doctor")
+    assert code == ExitCode.PLUGIN
+    assert "FAIL  plugins: 2 found; broken: keywords" in out
+    assert "cannot be imported: no module x" in out
+
+
+def test_wrong_settings_are_a_finding_not_a_crash(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODERATION_CACHE__MAX_BITES", "3")
+    code, out, _ = run("doctor")
+    assert code == ExitCode.USAGE
+    assert "FAIL  settings: " in out
+    assert "did you mean 'max_bytes'" in out
+
+
+def test_every_setting_says_where_it_came_from(
+    words: WordEncoder, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text('[cache]\ntenant = "acme"\nmax_bytes = 5\n')
+    monkeypatch.setenv("MODERATION_SETTINGS", str(file))
+    monkeypatch.setenv("MODERATION_CACHE__MAX_BYTES", "7")
+    found = json.loads(run("doctor", "--json")[1])["settings"]
+    assert found["cache.tenant"] == f"acme  ({file})"
+    assert found["cache.max_bytes"] == "7  (MODERATION_CACHE__MAX_BYTES)"
+    assert found["images.max_bytes"] == "10000000  (default)"
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "shown"),
+    [
+        (("redis", "password"), "hunter2", "****"),
+        (("api_token",), "hunter2", "****"),
+        (("redis", "url"), "redis://user:hunter2@host:6379/0", "redis://****@host:6379/0"),
+        (("cache", "tenant"), "acme", "acme"),
+        (("token",), None, "None"),
+    ],
+)
+def test_secrets_are_masked(keys: tuple[str, ...], value: str | None, shown: str) -> None:
+    assert health.masked(keys, value) == shown
+
+
+def test_no_compiler_is_said_and_is_usable(words: WordEncoder, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", "")
+    code, out, _ = run("doctor")
+    assert code == ExitCode.OK
+    assert "no C++ compiler" in out
+
+
+def test_plugins_are_listed_with_their_state(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken(monkeypatch)
+    code, out, _ = run("plugin", "list")
+    assert code == ExitCode.OK
+    assert [line.split()[:2] for line in out.splitlines()[1:3]] == [["builtin", "loaded"], ["keywords", "broken"]]
+    assert out.splitlines()[3] == "keywords: cannot be imported: no module x"
+    found = json.loads(run("plugin", "list", "--json")[1])
+    assert found["plugins"][1] == {
+        "id": "keywords", "distribution": "acme-keywords", "version": "2.0", "state": "broken", "detectors": [],
+        "encoders": [], "cause": "cannot be imported: no module x",
+    }  # fmt: skip
+
+
+def test_the_builtin_plugin_is_really_there(run: Run) -> None:
+    rows = json.loads(run("plugin", "list", "--json")[1])["plugins"]
+    assert (rows[0]["id"], rows[0]["state"], rows[0]["detectors"]) == ("builtin", "loaded", ["concept"])

@@ -1,0 +1,168 @@
+"""A policy's life on the command line, over every real room but the encoder: compile, certify, test, show, scan."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from moderation.errors import ExitCode
+from moderation.policy.lock import read_lock
+from tests.unit.cli.conftest import Run
+from tests.unit.cli.texts import POLICY
+from tests.unit.cli.words import WordEncoder, write_project, write_rows
+
+
+@pytest.fixture(autouse=True)
+def _encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moderation.assemble.encoder", lambda *_args, **_options: WordEncoder())
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> Path:
+    return write_project(tmp_path / "policies")
+
+
+@pytest.fixture
+def certified(policy: Path, run: Run) -> Path:
+    for step in ("compile", "certify"):
+        code, out, err = run("policy", step, policy)
+        assert code == ExitCode.OK, out + err
+    return policy
+
+
+def test_compile_writes_a_lock_beside_the_policy_and_says_what_comes_next(policy: Path, run: Run) -> None:
+    code, out, _ = run("policy", "compile", policy)
+    path = policy.with_name("flyers.lock.json")
+    assert code == ExitCode.OK
+    assert out.startswith(f"compiled flyers 1.0.0 at level {read_lock(path).level}: {path}\n")
+    assert out.endswith(f"next: moderation policy certify {policy}\n")
+
+
+def test_the_lock_goes_where_it_is_told_and_is_found_there(policy: Path, tmp_path: Path, run: Run) -> None:
+    build = tmp_path / "build"
+    for step in ("compile", "certify", "test", "show"):
+        assert run("policy", step, policy, "--out", build)[0] == ExitCode.OK
+    assert not policy.with_name("flyers.lock.json").exists()
+    assert read_lock(build / "flyers.lock.json").policy == "flyers"
+
+
+def test_compiling_twice_gives_the_same_bytes(policy: Path, tmp_path: Path, run: Run) -> None:
+    for build in ("one", "two"):
+        run("policy", "compile", policy, "--out", tmp_path / build)
+    one, two = ({p.name: p.read_bytes() for p in (tmp_path / build).iterdir()} for build in ("one", "two"))
+    assert one == two
+
+
+def test_a_policy_that_lints_wrong_is_not_compiled(policy: Path, run: Run) -> None:
+    policy.write_text(POLICY.replace("cheap pills", "no pills"))
+    code, out, err = run("policy", "compile", policy)
+    assert (code, out) == (ExitCode.POLICY, "")
+    assert "L001" in err
+    assert not policy.with_name("flyers.lock.json").exists()
+
+
+def test_certify_writes_thresholds_and_says_what_they_promise(certified: Path, run: Run) -> None:
+    lock = read_lock(certified.with_name("flyers.lock.json"))
+    code, out, _ = run("policy", "certify", certified)
+    assert code == ExitCode.OK
+    assert len(lock.actions) == 2
+    for action in lock.actions:
+        assert action.threshold is not None
+        promise = f"{action.action}: {action.metric} at least {action.at_least:g}, confidence {action.confidence:g}"
+        assert f"{promise}: certified at threshold {action.threshold:.6f}" in out
+
+
+def test_certify_as_json_has_stable_keys(certified: Path, run: Run) -> None:
+    found = json.loads(run("policy", "certify", certified, "--json")[1])
+    assert {"schema", "policy", "version", "revision", "lock", "level", "encoder", "actions", "evidence"} == set(found)
+    keys = {"action", "metric", "at_least", "confidence", "certified", "threshold", "certificate", "shortfall"}
+    assert [set(action) for action in found["actions"]] == [keys, keys]
+
+
+def test_too_few_targets_is_an_honest_answer(policy: Path, run: Run) -> None:
+    write_rows(policy.parent / "data" / "certify.jsonl", "few", 3, 20)
+    run("policy", "compile", policy)
+    code, out, _ = run("policy", "certify", policy)
+    assert code == ExitCode.NOT_CERTIFIED
+    assert "cannot certify: " in out
+    assert " more violating targets" in out
+    lock = read_lock(policy.with_name("flyers.lock.json"))
+    assert any(action.threshold is None and action.shortfall for action in lock.actions)
+
+
+def test_what_was_fitted_on_cannot_certify(policy: Path, run: Run) -> None:
+    data = policy.parent / "data"
+    run("policy", "compile", policy)
+    with (data / "certify.jsonl").open("a") as stream:
+        stream.write((data / "fit.jsonl").read_text().splitlines()[0] + "\n")
+    code, _, err = run("policy", "certify", policy)
+    assert code == ExitCode.DATA
+    assert "certify.jsonl:681:1: D007" in err
+
+
+def test_certify_before_compile_says_what_to_run(policy: Path, run: Run) -> None:
+    code, _, err = run("policy", "certify", policy)
+    assert code == ExitCode.ENCODER
+    assert f"run: moderation policy compile {policy}" in err
+
+
+@pytest.mark.parametrize("step", ["certify", "test"])
+def test_a_policy_that_changed_must_be_compiled_again(certified: Path, run: Run, step: str) -> None:
+    certified.write_text(POLICY.replace("cheap pills", "cheap tablets"))
+    code, _, err = run("policy", step, certified)
+    assert code == ExitCode.ENCODER
+    assert "compile and certify it again" in err
+
+
+def test_scan_refuses_a_policy_file_whose_lock_is_older_than_it(certified: Path, tmp_path: Path, run: Run) -> None:
+    (tmp_path / "a.txt").write_text("cheap discount pills")
+    code, out, _ = run("scan", tmp_path / "a.txt", "--policy", certified, "--json")
+    assert (code, json.loads(out)["verdicts"][0]["outcome"]) == (ExitCode.OK, "match")
+    certified.write_text(POLICY.replace("cheap pills", "cheap tablets"))
+    assert run("scan", tmp_path / "a.txt", "--policy", certified)[0] == ExitCode.ENCODER
+
+
+def test_the_tests_pass_and_are_told_to_people_and_machines(certified: Path, tmp_path: Path, run: Run) -> None:
+    code, out, _ = run("policy", "test", certified, "--junit", tmp_path / "junit.xml")
+    assert code == ExitCode.OK
+    assert out.endswith(": 2 passed\n")
+    assert 'tests="2" failures="0"' in (tmp_path / "junit.xml").read_text()
+    found = json.loads(run("policy", "test", certified, "--json")[1])
+    assert (found["passed"], found["revision"]) == (True, read_lock(certified.with_name("flyers.lock.json")).revision)
+
+
+def test_a_failing_test_fails_the_command(certified: Path, run: Run) -> None:
+    tests = certified.parent / "tests" / "flyers.yaml"
+    tests.write_text(tests.read_text() + "  - {id: wrong, item: {text: cheap pills}, expect: no_match}\n")
+    code, out, _ = run("policy", "test", certified)
+    assert code == ExitCode.TESTS_FAILED
+    assert "FAILED: flyers/wrong: expected no_match, found match (score " in out
+
+
+def test_tests_on_an_uncertified_lock_fail(policy: Path, run: Run) -> None:
+    run("policy", "compile", policy)
+    code, out, _ = run("policy", "test", policy)
+    assert code == ExitCode.TESTS_FAILED
+    assert "found error: uncertified" in out
+
+
+def test_show_tells_what_a_certified_policy_will_do(certified: Path, run: Run) -> None:
+    code, out, _ = run("policy", "show", certified)
+    assert code == ExitCode.OK
+    assert ": certified\n" in out
+    assert "remove: precision at least 0.5, confidence 0.9: certified at threshold" in out
+    found = json.loads(run("policy", "show", certified, "--json")[1])
+    assert (found["lock_is"], found["policy"]["id"], found["lock"]["policy"]) == ("certified", "flyers", "flyers")
+
+
+def test_show_knows_a_missing_an_uncertified_and_a_stale_lock(policy: Path, run: Run) -> None:
+    def state() -> str:
+        return str(json.loads(run("policy", "show", policy, "--json")[1])["lock_is"])
+
+    assert state() == "missing"
+    run("policy", "compile", policy)
+    assert state() == "uncertified"
+    policy.write_text(POLICY.replace("cheap pills", "cheap tablets"))
+    assert state() == "stale"

@@ -1,0 +1,96 @@
+"""Certification: the pipeline's scores, whole evidence or none, and what the lock remembers of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from moderation.decision import Abstention, Score
+from moderation.errors import DataError
+from moderation.item import ContentItem
+from moderation.policy.manifest import TargetRow, load_manifest
+from moderation.release.certification import BINS, certify_lock, histogram, score_targets
+from tests.fakes import lock
+
+POLICY: Any = SimpleNamespace(
+    id="weapons",
+    prevalence=SimpleNamespace(low=0.1, high=0.2),
+    actions=(
+        SimpleNamespace(
+            action="review", guarantee=SimpleNamespace(metric="recall", at_least=0.5, confidence=0.9), budget=None
+        ),
+    ),
+)
+
+
+class FakePipeline:
+    """Scores a text by the number it is; what is no number cannot be judged."""
+
+    def score(self, items: Sequence[ContentItem]) -> list[dict[str, Score | Abstention]]:
+        return [self.one(item.parts[0].content.decode()) for item in items]
+
+    def one(self, text: str) -> dict[str, Score | Abstention]:
+        try:
+            return {"weapons": Score("weapons", float(text)), "other": Score("other", 1.0)}
+        except ValueError:
+            return {"weapons": Abstention("unsupported_input")} if text == "broken" else {}
+
+
+def rows(folder: Path, texts: Sequence[str]) -> tuple[TargetRow, ...]:
+    path = folder / "certify.jsonl"
+    lines = [{"text": text, "target": text.startswith("0.9"), "cluster": f"c{n}"} for n, text in enumerate(texts)]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    return load_manifest(path)
+
+
+def test_every_target_gets_the_score_of_its_own_policy(tmp_path: Path) -> None:
+    texts = [f"0.{n:03}" for n in range(1, 150)]
+    told: list[int] = []
+    scored = score_targets(POLICY, rows(tmp_path, texts), FakePipeline(), advance=told.append)
+    assert [one.score for one in scored] == [float(text) for text in texts]
+    assert [one.cluster for one in scored] == [f"c{n}" for n in range(149)]
+    assert told == [64, 64, 21]
+
+
+def test_evidence_with_holes_is_refused_and_every_hole_is_named(tmp_path: Path) -> None:
+    found = rows(tmp_path, ["0.91", "broken", "0.1", "elsewhere"])
+    with pytest.raises(DataError) as caught:
+        score_targets(POLICY, found, FakePipeline())
+    assert [problem.line for problem in caught.value.problems] == [2, 4]
+    assert "unsupported_input" in str(caught.value)
+    assert "out_of_scope" in str(caught.value)
+
+
+def test_a_file_that_changed_since_the_manifest_is_a_hole_too(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("0.9")
+    line = {"path": "a.txt", "sha256": "0" * 64, "target": True, "cluster": "a"}
+    (tmp_path / "m.jsonl").write_text(json.dumps(line))
+    with pytest.raises(DataError, match="the manifest says"):
+        score_targets(POLICY, load_manifest(tmp_path / "m.jsonl"), FakePipeline())
+
+
+def test_the_lock_remembers_what_its_thresholds_rest_on(tmp_path: Path) -> None:
+    texts = [f"0.9{n:02}" for n in range(20)] + [f"0.1{n:02}" for n in range(30)]
+    before = lock(evidence={"level": "kept"})
+    after = certify_lock(before, POLICY, rows(tmp_path, texts), FakePipeline())
+    assert (after.policy, after.max_parts, after.evidence["level"]) == ("weapons", 1, "kept")
+    assert after.revision != before.revision
+    (action,) = after.actions
+    assert action.threshold is not None
+    assert 0.5 < action.threshold <= 0.92
+    certified = after.evidence["certify"]
+    assert certified["targets"] == certified["clusters"] == {"violating": 20, "benign": 30}
+    assert sum(certified["histogram"]["benign"]) == 30
+    again = certify_lock(before, POLICY, rows(tmp_path, texts[::-1]), FakePipeline())
+    assert again.evidence["certify"]["digest"] == certified["digest"]
+
+
+def test_the_histogram_counts_every_score_once() -> None:
+    counts = histogram([0.0, 1.0, 0.5, 0.999999, 1 / BINS])
+    assert sum(counts) == 5
+    assert (counts[0], counts[1], counts[-1]) == (1, 1, 2)
