@@ -111,7 +111,9 @@ def schema(kind: str, out: Path | None) -> None:
 def _card(policy: Policy, settings: Settings) -> EncoderCard | None:
     """The card of the policy's encoder where it lies ready on this machine; linting loads no model and no network."""
     wanted = settings.encoders.get(policy.encoder)
-    if wanted is None or not (wanted.checkpoint.startswith(("bundled", "package:")) or Path(wanted.checkpoint).is_dir()):
+    if wanted is None or not (
+        wanted.checkpoint.startswith(("bundled", "package:")) or Path(wanted.checkpoint).is_dir()
+    ):
         return None
     try:
         return EncoderCard.model_validate_json((locate(wanted.checkpoint) / CARD_FILE).read_bytes())

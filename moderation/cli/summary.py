@@ -39,7 +39,9 @@ class Summary:
         tell = terminal.note if to_stderr else terminal.say
         seconds = time.perf_counter() - self.started
         rate = self.items / seconds if seconds else 0.0
-        tell(f"{terminal.counted(self.items, 'item')} in {seconds:.1f} s ({rate:.1f} items/s), {self.hits} from the cache")
+        tell(
+            f"{terminal.counted(self.items, 'item')} in {seconds:.1f} s ({rate:.1f} items/s), {self.hits} from the cache"
+        )
         terminal.table(["action", "items"], self.actions.most_common(), to_stderr=to_stderr)
         outcomes = [outcome.value for outcome in Outcome]
         policies = sorted({policy for policy, _ in self.outcomes})

@@ -48,7 +48,9 @@ def siglip(folder: Path) -> Any:
 
 VISIONS: dict[str, Any] = {
     "vit": lambda: transformers.ViTConfig(**TINY, image_size=48, patch_size=16),
-    "convnext": lambda: transformers.ConvNextConfig(hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 2, 1], image_size=48, hidden_size=32),
+    "convnext": lambda: transformers.ConvNextConfig(
+        hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 2, 1], image_size=48, hidden_size=32
+    ),
     "resnet": lambda: transformers.ResNetConfig(
         embedding_size=16, hidden_sizes=[16, 24, 32, 40], depths=[1, 1, 1, 1], layer_type="basic", hidden_size=40
     ),
@@ -58,7 +60,9 @@ VISIONS: dict[str, Any] = {
 def dual(folder: Path, vision: str) -> Any:
     torch.manual_seed(2)
     text = transformers.BertConfig(**TINY, vocab_size=60, max_position_embeddings=CONTEXT)
-    config = transformers.VisionTextDualEncoderConfig.from_vision_text_configs(VISIONS[vision](), text, projection_dim=32)
+    config = transformers.VisionTextDualEncoderConfig.from_vision_text_configs(
+        VISIONS[vision](), text, projection_dim=32
+    )
     model = randomised(transformers.VisionTextDualEncoderModel(config))
     model.save_pretrained(folder)
     word_tokenizer(folder, start="[CLS]", end="[SEP]", size=60)
@@ -102,8 +106,12 @@ def word_tokenizer(folder: Path, *, start: str | None, end: str, size: int) -> N
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     template = f"{start} $A {end}" if start else f"$A {end}"
-    tokenizer.post_processor = processors.TemplateProcessing(single=template, special_tokens=[(s, vocabulary[s]) for s in specials])
-    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=end, eos_token=end, unk_token="[UNK]", bos_token=start)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=template, special_tokens=[(s, vocabulary[s]) for s in specials]
+    )
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token=end, eos_token=end, unk_token="[UNK]", bos_token=start
+    )
     fast.save_pretrained(folder)
 
 
