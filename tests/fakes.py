@@ -94,7 +94,7 @@ def lock(policy: str = "weapons", **changes: Any) -> Lock:
         "contrast": at(0.0)[None].astype(np.float32),
         "gain": np.ones(2),
         "offset": np.zeros(2),
-        "numbers": np.array([10.0, 0.0, 0.25, 0.0]),
+        "numbers": np.array([10.0, 0.0, 0.25, 0.0, 0.0]),
         "golden": at(1.0)[None].astype(np.float16),
     }
     values: dict[str, Any] = {

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from moderation.cli import terminal
+from moderation.compiler.degenerate import degenerate
 from moderation.errors import EncoderError, ExitCode, ModerationError
 from moderation.item import Modality, Part
-from moderation.release.degenerate import degenerate
 
 if TYPE_CHECKING:
     from moderation.settings import Settings

@@ -133,7 +133,9 @@ def budget_shortfall(
 ) -> Shortfall:
     """The promise holds at `cut`, but may take more of the traffic than its budget, at the high prevalence."""
     points = _trade_off(violating, benign, prevalence, alpha)
-    best = max((one for one in points if one["share_upper"] <= budget), key=lambda one: one["recall_lower"], default=None)
+    best = max(
+        (one for one in points if one["share_upper"] <= budget), key=lambda one: one["recall_lower"], default=None
+    )
     flagged, tried = len(benign) - int(np.searchsorted(benign, cut)), max(len(benign), 1)
     allowed = (budget - prevalence) / (1.0 - prevalence) if prevalence < 1.0 else 0.0
     counts = np.unique(np.ceil(tried * np.geomspace(1.0, _MOST, 2000)))

@@ -26,7 +26,7 @@ _LIMIT = 80.0
 _TILES_PER_BLOCK = 16
 _ROWS_PER_BLOCK = TILE_ROWS * _TILES_PER_BLOCK
 _ROWS_WORTH_A_THREAD = 16 * _ROWS_PER_BLOCK
-_NUMBERS = ("sharpness", "centre", "scale", "bias")
+_NUMBERS = ("sharpness", "centre", "scale", "bias", "floor")
 
 Vectors = NDArray[np.float16]
 Floats = NDArray[np.float32]
@@ -50,7 +50,7 @@ class Head:
     `violating` [v, d] and `contrast` [c, d] are unit vectors, float32. A phrase's similarity s becomes
     gain · (s - offset) (`gain`, `offset` float64 [v + c], violating first; 1 and 0 at L0). At L0 and L1 the raw margin is
     the soft maximum of the violating phrases minus that of the contrast, at the given `sharpness`; at L3 it is
-    probe · x + bias. The score is sigmoid((raw - centre) / scale). `strips`, `shift` and `pool` are the
+    anchor · margin + probe · x + bias: the text's margin and what targets add to it. The score is sigmoid((raw - centre) / scale). `strips`, `shift` and `pool` are the
     same as the products want it. Raises LockError when shapes or numbers do not fit.
     """
 
@@ -64,6 +64,8 @@ class Head:
     scale: float = 1.0
     probe: NDArray[np.float64] | None = None
     bias: float = 0.0
+    floor: float = 0.0
+    anchor: NDArray[np.float64] | None = None
     strips: Floats = field(init=False, repr=False)
     shift: Floats = field(init=False, repr=False)
     pool: Floats = field(init=False, repr=False)
@@ -100,7 +102,9 @@ class Head:
             "offset": self.offset,
             "numbers": numbers,
         }
-        return arrays if self.probe is None else {**arrays, "probe": self.probe}
+        if self.probe is not None and self.anchor is not None:
+            arrays |= {"probe": self.probe, "anchor": self.anchor}
+        return arrays
 
     @classmethod
     def from_arrays(cls, level: str, arrays: Mapping[str, NDArray[Any]]) -> Head:
@@ -109,7 +113,9 @@ class Head:
         Raises LockError that says which array is missing or does not fit.
         """
         arrays = {name: array for name, array in arrays.items() if name != "golden"}
-        expected = {"violating", "contrast", "gain", "offset", "numbers"} | ({"probe"} if level == "L3" else set())
+        expected = {"violating", "contrast", "gain", "offset", "numbers"} | (
+            {"probe", "anchor"} if level == "L3" else set()
+        )
         if set(arrays) != expected:
             raise LockError(f"head {level}: found arrays {sorted(arrays)}, expected {sorted(expected)}")
         if arrays["numbers"].shape != (len(_NUMBERS),):
@@ -191,15 +197,14 @@ def _project(head: Head, tiles: Floats) -> Floats:
 
 
 def _margins(head: Head, columns: Floats) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    split = len(head.violating)
-    nearest = columns[:, :split].argmax(axis=1)
-    if head.probe is not None:
-        return columns[:, split].astype(np.float64), nearest
+    nearest = columns[:, : len(head.violating)].argmax(axis=1)
+    probed = None if head.probe is None else columns[:, len(head.gain)].astype(np.float64)
     # log mean exp of each side, so that n equal phrases count as one; both sums come from one product per tile. The
     # limit only keeps exp finite: unit vectors reach it under no head the compiler makes.
     powers = np.exp(np.clip(columns, -_LIMIT, _LIMIT, out=columns), out=columns)
     means = np.matmul(powers.reshape(-1, TILE_ROWS, columns.shape[1]), head.pool).reshape(-1, 2).astype(np.float64)
-    return np.log(means[:, 0] / means[:, 1]) / head.sharpness, nearest
+    margins = np.log(means[:, 0] / (means[:, 1] + head.floor)) / head.sharpness
+    return margins if probed is None or head.anchor is None else head.anchor[0] * margins + probed, nearest
 
 
 def _squash(head: Head, margins: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -210,30 +215,29 @@ def _squash(head: Head, margins: NDArray[np.float64]) -> NDArray[np.float64]:
 def _columns(head: Head) -> tuple[Floats, Floats, Floats]:
     """The head as strips [strips, d, 8], shifts [columns] and pooling weights [columns, 2].
 
-    At L3 the probe's column stands for the contrast; columns that only fill a strip have weight 0.
+    At L3 the probe's column follows the phrases'; it has no weight in the pool, nor have columns that only fill a strip.
     """
-    weigh = head.gain if head.probe is not None else head.sharpness * head.gain
-    split = len(head.violating)
+    weigh = head.sharpness * head.gain
     weights = np.concatenate([head.violating, head.contrast]) * weigh[:, None]
     shift = weigh * head.offset
+    split, count = len(head.violating), len(weights)
     if head.probe is not None:
-        weights = np.concatenate([weights[:split], head.probe[None]])
-        shift = np.append(shift[:split], -head.bias)
-    count, strips = len(weights), -(-len(weights) // _TILE_COLUMNS)
+        weights, shift = np.concatenate([weights, head.probe[None]]), np.append(shift, -head.bias)
+    strips = -(-len(weights) // _TILE_COLUMNS)
     padded = np.zeros((strips * _TILE_COLUMNS, head.width), np.float32)
-    padded[:count] = weights
+    padded[: len(weights)] = weights
     pool = np.zeros((len(padded), 2), np.float32)
     pool[:split, 0], pool[split:count, 1] = 1 / split, 1 / (count - split)
     matrix = padded.reshape(strips, _TILE_COLUMNS, head.width).transpose(0, 2, 1)
-    shifts = np.append(shift, np.zeros(len(padded) - count)).astype(np.float32)
+    shifts = np.append(shift, np.zeros(len(padded) - len(shift))).astype(np.float32)
     return np.ascontiguousarray(matrix), shifts, pool
 
 
 def _check(head: Head) -> None:
     if head.level not in LEVELS:
         raise LockError(f"head: found level {head.level!r}, expected one of {', '.join(LEVELS)}")
-    if (head.probe is not None) != (head.level == "L3"):
-        raise LockError(f"head {head.level}: a probe belongs to L3 and to no other level")
+    if not (head.probe is not None) == (head.anchor is not None) == (head.level == "L3"):
+        raise LockError(f"head {head.level}: a probe with its anchor belongs to L3 and to no other level")
     phrases, width = len(head.violating) + len(head.contrast), head.violating.shape[-1]
     expected: dict[str, tuple[str, tuple[int, ...]]] = {
         "violating": ("float32", (len(head.violating), width)),
@@ -241,6 +245,7 @@ def _check(head: Head) -> None:
         "gain": ("float64", (phrases,)),
         "offset": ("float64", (phrases,)),
         "probe": ("float64", (width,)),
+        "anchor": ("float64", (1,)),
     }
     for name, (dtype, shape) in expected.items():
         array = getattr(head, name)
@@ -254,6 +259,8 @@ def _check(head: Head) -> None:
         raise LockError(f"head {head.level}: expected at least one violating and one contrast phrase")
     if not all(np.isfinite(getattr(head, name)) for name in _NUMBERS) or head.scale <= 0 or head.sharpness <= 0:
         raise LockError(f"head {head.level}: expected finite numbers, and scale and sharpness above 0")
+    if head.floor < 0:
+        raise LockError(f"head {head.level}: floor is {head.floor}, expected at least 0")
 
 
 def _check_vectors(embeddings: Vectors, width: int) -> None:

@@ -8,9 +8,9 @@ from enum import StrEnum
 from typing import Any, Protocol
 from xml.etree import ElementTree as ET  # written here, never read
 
+from moderation.compiler.degenerate import degenerate
 from moderation.decision import Decision, Outcome, Verdict
 from moderation.item import ContentItem, Modality
-from moderation.release.degenerate import degenerate
 from moderation.release.suite import Case, Expectation, Pair, Suite
 
 BATCH = 64

@@ -89,7 +89,9 @@ class Augment:
         stripes = (torch.sin(along * self._uniform(n, 10, 60)) > 0).float()
         kind = self._uniform(n)
         weight = torch.where(kind < 0.4, along.clamp(0, 1), torch.where(kind < 0.75, blotches, stripes))
-        behind = torch.where(self._chance(n, 0.15 + 0.45 * s), torch.lerp(plain, other, weight), plain.expand(n, 3, size, size))
+        behind = torch.where(
+            self._chance(n, 0.15 + 0.45 * s), torch.lerp(plain, other, weight), plain.expand(n, 3, size, size)
+        )
         if photos is None:
             return behind
         picked = photos[torch.randint(len(photos), (n,), generator=g)]
@@ -113,7 +115,9 @@ class Augment:
         n, size, s = len(pictures), pictures.shape[-1], self._strength
         blurred = F.avg_pool2d(pictures, 3, stride=1, padding=1, count_include_pad=False)
         pictures = torch.where(self._chance(n, 0.15 * s), blurred, pictures)
-        coarse = F.interpolate(F.interpolate(pictures, size=size // 2, mode="area"), size=size, mode="bilinear", align_corners=False)
+        coarse = F.interpolate(
+            F.interpolate(pictures, size=size // 2, mode="area"), size=size, mode="bilinear", align_corners=False
+        )
         pictures = torch.where(self._chance(n, 0.12 * s), coarse, pictures)
         pictures = (pictures - 0.5) * (1 + self._uniform(n, -0.35, 0.35) * s) + 0.5 + self._uniform(n, -0.2, 0.2) * s
         grain = self._uniform(n, 0, 0.08 * s) * self._chance(n, 0.3)
@@ -149,4 +153,8 @@ def _compress(pictures: Tensor, step: Tensor) -> Tensor:
     steps = step[..., None, None] * (1 + 0.5 * (wave + place))
     waves = torch.round(waves / steps) * steps
     back = torch.einsum("ui,ncabuv,vj->ncabij", basis, waves, basis).transpose(3, 4).flatten(4, 5).flatten(2, 3)
-    return F.pad(back, (0, pictures.shape[-1] - size, 0, pictures.shape[-1] - size), mode="replicate") if size < pictures.shape[-1] else back
+    return (
+        F.pad(back, (0, pictures.shape[-1] - size, 0, pictures.shape[-1] - size), mode="replicate")
+        if size < pictures.shape[-1]
+        else back
+    )

@@ -64,7 +64,9 @@ def _check(found: Pictures, folder: Path) -> None:
         raise TrainingError(f"{folder}/rows.jsonl: picture {found.picture.max()}; pictures.npy has {len(found.pixels)}")
     largest = max((max(captions, default=-1) for captions in found.captions), default=-1)
     if largest >= len(found.texts) or any(not captions for captions in found.captions):
-        raise TrainingError(f"{folder}/rows.jsonl: caption {largest} or a row without captions; texts.npy has {len(found.texts)}")
+        raise TrainingError(
+            f"{folder}/rows.jsonl: caption {largest} or a row without captions; texts.npy has {len(found.texts)}"
+        )
 
 
 def epoch_order(weights: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:

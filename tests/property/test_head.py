@@ -29,6 +29,8 @@ def make_head(rng: np.random.Generator, level: str, violating: int, contrast: in
         scale=0.7 if higher else 0.05,
         probe=unit(rng, 1, width)[0].astype(np.float64) * 9 if level == "L3" else None,
         bias=-0.3 if level == "L3" else 0.0,
+        floor=1.0 if higher else 0.0,
+        anchor=np.array([0.4]) if level == "L3" else None,
     )
 
 
@@ -97,28 +99,21 @@ def test_scores_lie_in_the_unit_interval_on_the_grid_and_rise_with_the_raw_margi
     np.testing.assert_allclose(values, 1 / (1 + np.exp(-standard)), atol=6e-7)
 
 
-def test_the_score_is_what_the_words_say_it_is() -> None:
+@pytest.mark.parametrize("level", ["L0", "L1", "L3"])
+def test_the_score_is_what_the_words_say_it_is(level: str) -> None:
     rng = np.random.default_rng(1)
-    head = make_head(rng, "L1", 4, 3, 96)
+    head = make_head(rng, level, 4, 3, 96)
     vectors = unit(rng, 50, 96).astype(np.float16)
     x = vectors.astype(np.float64)
     phrases = np.concatenate([head.violating, head.contrast]).astype(np.float64)
     weighed = head.gain * (x @ phrases.T - head.offset)
-    pool = [
-        np.log(np.exp(head.sharpness * part).mean(axis=1)) / head.sharpness for part in np.split(weighed, [4], axis=1)
-    ]
-    np.testing.assert_allclose(head.raw(vectors), pool[0] - pool[1], atol=2e-5)
+    sharp = head.sharpness
+    violating, contrast = (np.exp(sharp * part).mean(axis=1) for part in np.split(weighed, [4], axis=1))
+    raw = np.log(violating / (contrast + head.floor)) / sharp
+    if head.probe is not None and head.anchor is not None:
+        raw = head.anchor[0] * raw + x @ head.probe + head.bias
+    np.testing.assert_allclose(head.raw(vectors), raw, atol=2e-5)
     np.testing.assert_array_equal(head.score(vectors).nearest, weighed[:, :4].argmax(axis=1))
-
-
-def test_a_probe_scores_by_its_weights_and_names_phrases_by_similarity() -> None:
-    rng = np.random.default_rng(2)
-    head = make_head(rng, "L3", 6, 3, 96)
-    vectors = unit(rng, 50, 96).astype(np.float16)
-    x = vectors.astype(np.float64)
-    np.testing.assert_allclose(head.raw(vectors), x @ head.probe + head.bias, atol=2e-5)
-    weighed = head.gain[:6] * (x @ head.violating.astype(np.float64).T - head.offset[:6])
-    np.testing.assert_array_equal(head.score(vectors).nearest, weighed.argmax(axis=1))
 
 
 def test_the_fast_cast_is_exact_for_every_finite_half() -> None:

@@ -9,9 +9,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from moderation.compiler.degenerate import KINDS, degenerate
 from moderation.decision import Decision, Outcome, Severity, Verdict
 from moderation.item import ContentItem, Modality
-from moderation.release.degenerate import KINDS, degenerate
 from moderation.release.policy_tests import Status, TestReport, count_items, run_tests
 from moderation.release.suite import Expectation, Suite
 

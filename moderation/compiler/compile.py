@@ -1,0 +1,148 @@
+"""A policy's text, and targets where there are any, into a lock without thresholds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import scipy
+
+import moderation
+from moderation.compiler.controls import compare, control_heads
+from moderation.compiler.heads import MIN_BANK, Bank, contrast_head, embed_bank, normalised_head
+from moderation.compiler.levels import Choice, choose_level
+from moderation.compiler.phrases import embed_concepts, templates
+from moderation.compiler.probe import Targets, targets
+from moderation.embedding.embedder import Embedder
+from moderation.errors import CompileError
+from moderation.item import Modality, Part
+from moderation.policy.lock import Lock, LockedAction
+from moderation.policy.manifest import TargetRow
+from moderation.policy.schema import Policy, PolicyAction
+
+
+def compile_policy(
+    policy: Policy,
+    embedder: Embedder,
+    *,
+    fit: Sequence[TargetRow] = (),
+    background: Sequence[Part] = (),
+    seed: int = 0,
+) -> Lock:
+    """The policy's lock on this encoder, at the level that the fit targets justify; thresholds come with certify.
+
+    `background` is benign content of any kind. The same inputs give the same lock. Raises CompileError when the encoder
+    lacks a modality, when there is no phrase of either kind, or when one cannot be encoded.
+    """
+    _check_modalities(policy, embedder)
+    vectors = embed_concepts(policy, embedder)
+    bank = embed_bank(background, policy.scope.modalities, embedder)
+    heads = [contrast_head(vectors)]
+    if len(bank.benign) >= MIN_BANK:
+        heads.append(normalised_head(vectors, bank))
+    read = _read_targets(policy, embedder, fit)
+    choice = choose_level(heads, read.targets, seed=seed)
+    controls = compare(choice, control_heads(policy, embedder, vectors, seed=seed), read.targets, vectors, seed=seed)
+    fingerprint = embedder.encoder.fingerprint
+    return Lock(
+        policy=policy.id,
+        version=policy.version,
+        policy_hash=policy.content_hash,
+        severity=policy.severity,
+        on_error=policy.on_error,
+        modalities=tuple(policy.scope.modalities),
+        encoder=policy.encoder,
+        encoder_identity=fingerprint.identity,
+        encoder_numeric=fingerprint.numeric,
+        width=embedder.encoder.card.width,
+        level=_level(choice),
+        arrays={**choice.head.to_arrays(), "golden": vectors.golden},
+        phrases=vectors.phrases,
+        actions=tuple(_open_action(one) for one in policy.actions),
+        labels=tuple(policy.detectors),
+        detectors=tuple(policy.detectors),
+        surfaces=tuple(policy.scope.surfaces),
+        languages=tuple(policy.scope.languages),
+        evidence={
+            "level": _level_evidence(choice),
+            "controls": controls,
+            "background": _bank_evidence(bank),
+            "fit": read.evidence,
+            "templates": list(templates(policy.scope.modalities)),
+            "seed": seed,
+            "versions": {"moderation": moderation.__version__, "numpy": np.__version__, "scipy": scipy.__version__},
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Read:
+    """Fit targets with their vectors (None without any), and what is told of them."""
+
+    targets: Targets | None
+    evidence: dict[str, Any]
+
+
+def _check_modalities(policy: Policy, embedder: Embedder) -> None:
+    card = embedder.encoder.card
+    needed = {Modality.TEXT.value: "its phrases are text"}
+    needed |= {one.value: "the policy's scope names it" for one in policy.scope.modalities if one is not Modality.TEXT}
+    for modality, why in needed.items():
+        if modality not in card.modalities:
+            raise CompileError(
+                f"policy {policy.id!r}: encoder {card.name!r} reads {', '.join(card.modalities)} and no {modality}; "
+                f"expected an encoder that does, since {why}"
+            )
+
+
+def _read_targets(policy: Policy, embedder: Embedder, fit: Sequence[TargetRow]) -> _Read:
+    """The fit targets that can be used; what the policy does not judge or cannot be encoded is counted, not hidden."""
+    rows = [row for row in fit if row.modality in policy.scope.modalities]
+    embedded = embedder.embed([row.read() for row in rows])
+    kept = [place for place in range(len(rows)) if place not in embedded.errors]
+    evidence: dict[str, Any] = {"rows": len(fit), "left_out": len(fit) - len(kept)}
+    if not kept:
+        return _Read(None, evidence)
+    rows = [rows[place] for place in kept]
+    violating = np.array([row.target for row in rows], np.bool_)
+    _, clusters = np.unique([row.cluster for row in rows], return_inverse=True)
+    found = targets(embedded.vectors[kept], violating, clusters.astype(np.int64))
+    digests = hashlib.sha256("".join(sorted(row.sha256 for row in rows)).encode()).hexdigest()
+    counts = {
+        name: {"targets": int((violating == side).sum()), "clusters": len(np.unique(clusters[violating == side]))}
+        for name, side in (("violating", True), ("benign", False))
+    }
+    return _Read(found, {**evidence, **counts, "sha256": digests})
+
+
+def _level(choice: Choice) -> Any:
+    return choice.head.level
+
+
+def _open_action(action: PolicyAction) -> LockedAction:
+    promise = action.guarantee
+    return LockedAction(action.action, promise.metric.value, promise.at_least, promise.confidence)
+
+
+def _level_evidence(choice: Choice) -> dict[str, Any]:
+    told: dict[str, Any] = {"chosen": choice.head.level, "reason": choice.reason}
+    if choice.measured:
+        told["average_precision"] = {name: asdict(one) for name, one in choice.measured.items()}
+    if choice.pull is not None:
+        told["pull"] = choice.pull
+        told["kind"] = "text-anchored probe" if choice.pull else "plain logistic (L4)"
+    return told
+
+
+def _bank_evidence(bank: Bank) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "benign": len(bank.benign),
+        "degenerate": len(bank.degenerate),
+        "left_out": bank.left_out,
+    }
+    if len(bank.benign) < MIN_BANK:
+        told["note"] = f"fewer than {MIN_BANK} benign vectors: scores are not normalised (no L1)"
+    return told

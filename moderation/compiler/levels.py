@@ -1,0 +1,121 @@
+"""Which level a policy is built at: average precision, cross-validated by cluster, with a preference for the lower level."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score
+from sklearn.model_selection import StratifiedGroupKFold
+
+from moderation.compiler.probe import PULLS, Targets, fit_probe
+from moderation.detector.head import Head
+
+Floats = NDArray[np.float64]
+
+FOLDS = 5
+# Clusters of each class below which no probe is fitted and no level is compared.
+MIN_CLUSTERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A level's average precision: mean over folds, its standard error, and each fold's."""
+
+    mean: float
+    error: float
+    folds: tuple[float, ...]
+
+    def beats(self, other: Measured) -> bool:
+        """Whether it is better by more than one standard error of the difference, fold by fold."""
+        differences = np.subtract(self.folds, other.folds)
+        return bool(differences.mean() > differences.std(ddof=1) / np.sqrt(len(differences)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Choice:
+    """The head that was chosen, what each level measured, the pull of the probe (None: none fitted), and why."""
+
+    head: Head
+    measured: Mapping[str, Measured]
+    pull: float | None
+    reason: str
+
+
+def choose_level(heads: Sequence[Head], fit: Targets | None, *, seed: int) -> Choice:
+    """The lowest of L0, L1 and L3 that no higher one beats by a standard error; `heads` are L0 and, with a bank, L1."""
+    short = too_few(fit)
+    if fit is None or short:
+        return Choice(heads[-1], {}, None, f"{short}; {heads[-1].level} needs none")
+    folds = split(fit, seed=seed)
+    measured = {head.level: measure(lambda _, head=head: head, fit, folds) for head in heads}  # type: ignore[misc]
+    best = heads[0]
+    for head in heads[1:]:
+        best = head if measured[head.level].beats(measured[best.level]) else best
+    by_pull = {pull: measure(_fitter(heads[-1], pull), fit, folds) for pull in PULLS}
+    measured["L3"] = _honest(by_pull)
+    if not measured["L3"].beats(measured[best.level]):
+        reason = f"no higher level beats {best.level} by one standard error"
+        return Choice(best, measured, None, reason)
+    pull = strongest_pull(by_pull)
+    reason = f"L3 beats {best.level} by more than one standard error"
+    return Choice(fit_probe(heads[-1], fit, pull), measured, pull, reason)
+
+
+def too_few(fit: Targets | None) -> str:
+    """Why there are too few targets to fit on or compare with; empty where there are enough."""
+    if fit is None or not len(fit):
+        return "there are no fit targets"
+    for name, side in (("violating", True), ("benign", False)):
+        clusters = len(np.unique(fit.clusters[fit.violating == side]))
+        if clusters < MIN_CLUSTERS:
+            return f"{clusters} {name} clusters are too few to fit on (at least {MIN_CLUSTERS})"
+    return ""
+
+
+def split(fit: Targets, *, seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Rows to fit on and rows to measure on, no cluster in both, every fold with both classes."""
+    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
+    found = folds.split(np.zeros(len(fit)), fit.violating, fit.clusters)
+    both = [(train, test) for train, test in found if len(np.unique(fit.violating[test])) == 2]
+    return [pair for pair in both if len(np.unique(fit.violating[pair[0]])) == 2]
+
+
+def measure(
+    make: Callable[[Targets], Head], fit: Targets, folds: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
+) -> Measured:
+    """Average precision of what `make` builds from each fold's other targets; a cluster counts once."""
+    precisions = []
+    for train, test in folds:
+        held_out = fit.take(test)
+        precisions.append(average_precision(make(fit.take(train)).raw(held_out.vectors), held_out))
+    error = float(np.std(precisions, ddof=1) / np.sqrt(len(precisions))) if len(precisions) > 1 else 0.0
+    return Measured(float(np.mean(precisions)), error, tuple(precisions))
+
+
+def average_precision(scores: Floats, on: Targets) -> float:
+    """Average precision with each class's clusters weighing the same, at the share of violating clusters."""
+    counts = [len(np.unique(on.clusters[on.violating == side])) for side in (False, True)]
+    weights = on.weights * np.where(on.violating, counts[1], counts[0])
+    return float(average_precision_score(on.violating, scores, sample_weight=weights))
+
+
+def strongest_pull(by_pull: Mapping[float, Measured]) -> float:
+    """The strongest pull that is within a standard error of the best."""
+    best = max(by_pull.values(), key=lambda one: one.mean)
+    return max(pull for pull, one in by_pull.items() if one is best or not best.beats(one))
+
+
+def _honest(by_pull: Mapping[float, Measured]) -> Measured:
+    """What L3 measures when each fold's pull is chosen on the other folds: a choice never sees what judges it."""
+    table = np.array([one.folds for one in by_pull.values()])
+    chosen = [table[np.delete(table, fold, axis=1).mean(axis=1).argmax(), fold] for fold in range(table.shape[1])]
+    return Measured(
+        float(np.mean(chosen)), float(np.std(chosen, ddof=1) / np.sqrt(len(chosen))), tuple(map(float, chosen))
+    )
+
+
+def _fitter(base: Head, pull: float) -> Callable[[Targets], Head]:
+    return lambda train: fit_probe(base, train, pull)
