@@ -39,7 +39,7 @@ _UNHASHED = {"schema_", "extends", "reason"}
 class Basis(Section):
     """Where the rule comes from, for statements of reasons."""
 
-    kind: Annotated[Literal["terms", "law"], Field(description="The platform's terms, or the law.")]
+    kind: Annotated[Literal["terms", "law"], Field(description="terms (the platform's) or law.")]
     reference: Annotated[Text, Field(description="The section or article.")]
 
 
@@ -106,8 +106,8 @@ class Data(Section):
 class Prevalence(Section):
     """The share of violating items in the traffic: guarantees hold in this interval only."""
 
-    low: Annotated[Share, Field(description="Lower end.")]
-    high: Annotated[Share, Field(gt=0, description="Upper end, at least `low`.")]
+    low: Annotated[Share, Field(description="Lower end, from 0.")]
+    high: Annotated[Share, Field(gt=0, description="Upper end, at least `low`, above 0 and at most 1.")]
     source: Annotated[Text, Field(description="Where the interval comes from.")]
     n: Annotated[int, Field(ge=1, description="How many items were looked at.")]
 
@@ -123,8 +123,8 @@ class Guarantee(Section):
     """What is promised of an action: the metric is at least so much, with this confidence."""
 
     metric: Annotated[Metric, Field(strict=False, description="precision or recall.")]
-    at_least: Annotated[float, Field(gt=0, lt=1, description="The promised lower bound.")]
-    confidence: Annotated[float, Field(ge=0.5, lt=1, description="Chance that the promise holds.")]
+    at_least: Annotated[float, Field(gt=0, lt=1, description="The promised lower bound, between 0 and 1.")]
+    confidence: Annotated[float, Field(ge=0.5, lt=1, description="Chance that the promise holds, from 0.5 to below 1.")]
 
 
 class PolicyAction(Section):
@@ -147,14 +147,16 @@ class Quota(Section):
 class Rollout(Section):
     """How much of the traffic the policy acts on."""
 
-    share: Annotated[Share, Field(description="Share of items.")] = 1.0
+    share: Annotated[Share, Field(description="Share of items, from 0 to 1.")] = 1.0
 
 
 class AuditAttribute(Section):
     """A property by which groups are compared."""
 
     name: Annotated[Name, Field(description="As manifests name it.")]
-    about: Annotated[Literal["depicted", "author"], Field(description="Who has it: who is shown, or who posted.")]
+    about: Annotated[
+        Literal["depicted", "author"], Field(description="Who has it: depicted (who is shown) or author (who posted).")
+    ]
     source: Annotated[Text, Field(description="Who determined it.")]
 
 
@@ -162,7 +164,7 @@ class Harm(Section):
     """A difference between groups that would be a harm, and the largest one tolerated."""
 
     name: Annotated[Name, Field(description="For people.")]
-    metric: Annotated[Literal["fpr", "fnr", "review_share"], Field(description="What is compared.")]
+    metric: Annotated[Literal["fpr", "fnr", "review_share"], Field(description="fpr, fnr or review_share.")]
     tolerance: Annotated[float, Field(gt=0, lt=1, description="Largest tolerated difference.")]
     set_by: Annotated[Text, Field(description="Who set the tolerance.")]
     why: Annotated[Text, Field(description="The reason for the tolerance.")]
@@ -177,7 +179,9 @@ class Audit(Section):
     ] = ()
     clusters: Annotated[Name | None, Field(description="The attribute that makes items dependent.")] = None
     harms: Annotated[tuple[Harm, ...], Field(min_length=1, description="What is tested.")]
-    correction: Annotated[Literal["holm", "bonferroni"], Field(description="For testing several harms.")] = "holm"
+    correction: Annotated[
+        Literal["holm", "bonferroni"], Field(description="holm or bonferroni, for testing several harms.")
+    ] = "holm"
 
 
 class Policy(Section):
@@ -186,13 +190,15 @@ class Policy(Section):
     `path` is the file it came from; `content_hash` covers everything that says what the policy means.
     """
 
-    schema_: Annotated[Literal["policy/v1"], Field(alias="schema", description="The form of this file.")]
+    schema_: Annotated[
+        Literal["policy/v1"], Field(alias="schema", description="policy/v1, or policy-base/v1 for a base.")
+    ]
     id: Annotated[Slug, Field(description="Stable for ever; names may change, ids may not.")]
     title: Annotated[Text, Field(max_length=200, description="For people.")]
     version: Annotated[Version, Field(description="Three numbers, such as 1.0.0.")]
     owner: Annotated[Text, Field(description="The team that answers for the policy.")]
     review_by: Annotated[Day, Field(description="The day by which it must be looked at again.")]
-    severity: Annotated[Severity, Field(strict=False, description="How grave a breach is.")]
+    severity: Annotated[Severity, Field(strict=False, description="info, low, medium, high or critical.")]
     basis: Annotated[Basis | None, Field(description="Where the rule comes from.")] = None
     encoder: Annotated[Name, Field(description="An encoder's name in the settings.")] = "default"
     scope: Annotated[Scope, Field(description="What the policy judges.")]
@@ -263,7 +269,10 @@ def json_schema() -> dict[str, Any]:
     """JSON Schema of policy files, for editors: of whole policies, of those that extend another, and of bases."""
     schema = Policy.model_json_schema(by_alias=True)
     required = schema.pop("required")
-    schema["properties"]["schema"] = {"enum": [POLICY_SCHEMA, BASE_SCHEMA], "description": "The form of this file."}
+    schema["properties"]["schema"] = {
+        "enum": [POLICY_SCHEMA, BASE_SCHEMA],
+        "description": "policy/v1, or policy-base/v1 for a base.",
+    }
     for operation in OPERATIONS:
         entries = {name: {"type": "array"} for name in LISTS if operation != "replace" or LISTS[name]}
         schema["properties"][operation] = {
