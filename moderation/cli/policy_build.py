@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
-from moderation.cli import terminal
+from moderation.cli import lock_words, terminal
 from moderation.errors import DataError, ExitCode, PolicyError, Problem
 
 if TYPE_CHECKING:
     from moderation.embedding.embedder import Embedder
     from moderation.item import Part
-    from moderation.policy.lock import Lock, LockedAction
+    from moderation.policy.lock import Lock
     from moderation.policy.manifest import TargetRow
     from moderation.policy.schema import Policy
 
@@ -47,7 +46,7 @@ def compile_lock(path: Path, *, out: Path | None, background: Path | None, as_js
     target = lock_file(policy, out)
     write_lock(lock, target)
     if as_json:
-        terminal.emit(as_plain(lock, target))
+        terminal.emit(lock_words.as_plain(lock, target))
     else:
         _tell_compiled(lock, target, policy)
 
@@ -78,78 +77,11 @@ def certify_lock(path: Path, *, out: Path | None, as_json: bool) -> None:
         certified = certification.certify_lock(lock, policy, rows, pipeline, advance=advance)
     write_lock(certified, target)
     if as_json:
-        terminal.emit(as_plain(certified, target))
+        terminal.emit(lock_words.as_plain(certified, target))
     else:
         _tell_certified(certified, target)
     if any(action.threshold is None for action in certified.actions):
         raise typer.Exit(ExitCode.NOT_CERTIFIED)
-
-
-def as_plain(lock: Lock, path: Path) -> dict[str, Any]:
-    """A lock as plain values for machines; its arrays stay in its file."""
-    return {
-        "schema": "lock-summary/v1",
-        "policy": lock.policy,
-        "version": lock.version,
-        "revision": lock.revision,
-        "lock": str(path),
-        "level": lock.level,
-        "encoder": f"{lock.encoder_identity}/{lock.encoder_numeric}",
-        "actions": [action_as_plain(action) for action in lock.actions],
-        "evidence": dict(lock.evidence),
-    }
-
-
-def action_as_plain(action: LockedAction) -> dict[str, Any]:
-    """One promise as plain values."""
-    return {
-        "action": action.action,
-        "metric": action.metric,
-        "at_least": action.at_least,
-        "confidence": action.confidence,
-        "certified": action.threshold is not None,
-        "threshold": action.threshold,
-        "certificate": None if action.certificate is None else dict(action.certificate),
-        "shortfall": None if action.shortfall is None else dict(action.shortfall),
-    }
-
-
-def in_words(action: LockedAction) -> str:
-    """What became of one promise, for people."""
-    promise = f"{action.action}: {action.metric} at least {action.at_least:g}, confidence {action.confidence:g}"
-    if action.threshold is not None:
-        return f"{promise}: certified at threshold {action.threshold:.6f}{_bounds(action.certificate or {})}"
-    if action.shortfall is None:
-        return f"{promise}: not certified yet"
-    return f"{promise}: cannot certify: {_lacking(action.shortfall)}"
-
-
-def _bounds(shown: Mapping[str, Any]) -> str:
-    """What the certificate bounds, and on what evidence; a certificate of another make is told as it stands."""
-    try:
-        promised = (
-            f"precision at least {shown['precision_low']:.3f} at the low end of the prevalence, "
-            f"recall at least {shown['tpr_lower']:.3f}"
-            if shown["metric"] == "precision"
-            else f"recall at least {shown['tpr_lower']:.3f}"
-        )
-        seen = (
-            f"flagged {shown['flagged_violating']} of {shown['violating']} violating and "
-            f"{shown['flagged_benign']} of {shown['benign']} benign objects"
-        )
-        return f": {promised}, at most {shown['share_upper']:.2%} of traffic ({seen})"
-    except KeyError:
-        return f": {json.dumps(dict(shown))}"
-
-
-def _lacking(shortfall: Mapping[str, Any]) -> str:
-    wanted = [
-        f"{shortfall[key]} more {word} targets"
-        for key, word in (("more_violating", "violating"), ("more_benign", "benign"))
-        if shortfall.get(key)
-    ]
-    reason = shortfall.get("reason", "")
-    return " and ".join(wanted) + (" needed" if wanted else "") + (f" ({reason})" if reason and wanted else reason)
 
 
 def _background(policy: Policy, given: Path | None) -> tuple[TargetRow, ...]:
@@ -195,7 +127,7 @@ def _warm(embedder: Embedder, parts: Sequence[Part]) -> None:
 
 def _tell_compiled(lock: Lock, path: Path, policy: Policy) -> None:
     terminal.say(f"compiled {lock.policy} {lock.version} at level {lock.level}: {path}")
-    for line in evidence_lines(lock.evidence):
+    for line in lock_words.compiled(lock.evidence):
         terminal.say(f"  {line}")
     if policy.data.certify:
         terminal.say(f"next: moderation policy certify {policy.path}")
@@ -206,18 +138,4 @@ def _tell_compiled(lock: Lock, path: Path, policy: Policy) -> None:
 def _tell_certified(lock: Lock, path: Path) -> None:
     terminal.say(f"{lock.policy} {lock.version}, revision {lock.revision}: {path}")
     for action in lock.actions:
-        terminal.say(f"  {in_words(action)}")
-
-
-def evidence_lines(evidence: Mapping[str, Any], *, depth: int = 0) -> list[str]:
-    """The lock's evidence, one figure a line."""
-    lines = []
-    for key, value in evidence.items():
-        name = "  " * depth + str(key).replace("_", " ")
-        if isinstance(value, Mapping):
-            lines += [f"{name}:", *evidence_lines(value, depth=depth + 1)]
-        elif isinstance(value, float):
-            lines.append(f"{name}: {value:.4g}")
-        elif not isinstance(value, list | tuple):
-            lines.append(f"{name}: {value}")
-    return lines
+        terminal.say(f"  {lock_words.promise(action)}")

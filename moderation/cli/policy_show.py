@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moderation.cli import terminal
+from moderation.cli import lock_words, terminal
 
 if TYPE_CHECKING:
     from moderation.policy.lock import Lock, LockedAction
     from moderation.policy.schema import Policy
 
-_BARS = " ▁▂▃▄▅▆▇█"
-
 
 def show(path: Path, *, out: Path | None, as_json: bool) -> None:
     """Tell everything about one policy and its lock, where there is one."""
     from moderation.cli.locks import lock_file
-    from moderation.cli.policy_build import as_plain
     from moderation.policy.loader import load_policy
     from moderation.policy.lock import read_lock
     from moderation.settings import load_settings
@@ -28,7 +25,7 @@ def show(path: Path, *, out: Path | None, as_json: bool) -> None:
     lock = read_lock(target) if target.exists() else None
     if as_json:
         told = policy.resolved()
-        state = {"lock": None if lock is None else as_plain(lock, target), "lock_is": _state(policy, lock)}
+        state = {"lock": None if lock is None else lock_words.as_plain(lock, target), "lock_is": _state(policy, lock)}
         terminal.emit({"schema": "policy-show/v1", "policy": told, "content_hash": policy.content_hash, **state})
         return
     for line in (*_policy_lines(policy), *_lock_lines(policy, lock, target)):
@@ -67,8 +64,6 @@ def _policy_lines(policy: Policy) -> Iterator[str]:
 
 
 def _lock_lines(policy: Policy, lock: Lock | None, path: Path) -> Iterator[str]:
-    from moderation.cli.policy_build import evidence_lines, in_words
-
     if lock is None:
         yield f"no lock at {path}; run: moderation policy compile {policy.path}"
         return
@@ -77,14 +72,10 @@ def _lock_lines(policy: Policy, lock: Lock | None, path: Path) -> Iterator[str]:
         yield "  the policy changed since it was compiled: compile and certify it again"
     yield f"  level {lock.level}, encoder {lock.encoder_identity}/{lock.encoder_numeric}"
     for action in lock.actions:
-        yield f"  {in_words(action)}"
+        yield f"  {lock_words.promise(action)}"
         yield from (f"    {line}" for line in _share_lines(policy, action))
-    evidence = {key: dict(value) if isinstance(value, Mapping) else value for key, value in lock.evidence.items()}
-    histogram = evidence.get("certify", {}).pop("histogram", None)
-    yield from (f"  {line}" for line in evidence_lines(evidence))
-    if histogram:
-        yield "  scores of the certify targets, 0 on the left, 1 on the right:"
-        yield from (f"    {name:<10} |{bars(counts)}| {sum(counts)}" for name, counts in histogram.items())
+    yield from (f"  {line}" for line in lock_words.compiled(lock.evidence))
+    yield from (f"  {line}" for line in lock_words.certified(lock.evidence))
 
 
 def _share_lines(policy: Policy, action: LockedAction) -> Iterator[str]:
@@ -94,9 +85,3 @@ def _share_lines(policy: Policy, action: LockedAction) -> Iterator[str]:
         ends = (policy.prevalence.low, policy.prevalence.high)
         low, high = (share * shown["tpr"] + (1.0 - share) * shown["fpr"] for share in ends)
         yield f"expected to take {low:.2%} to {high:.2%} of traffic"
-
-
-def bars(counts: list[int]) -> str:
-    """Counts as a line of block letters; anything above zero can be seen."""
-    top = max(counts, default=0) or 1
-    return "".join(_BARS[-(-count * (len(_BARS) - 1) // top)] for count in counts)

@@ -1,0 +1,133 @@
+"""A lock in plain words, and in plain values for machines: its promises, the evidence behind them, its controls."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from moderation.policy.lock import Lock, LockedAction
+
+_BARS = " ▁▂▃▄▅▆▇█"
+
+
+def as_plain(lock: Lock, path: Path) -> dict[str, Any]:
+    """A lock as plain values for machines; its arrays stay in its file."""
+    return {
+        "schema": "lock-summary/v1",
+        "policy": lock.policy,
+        "version": lock.version,
+        "revision": lock.revision,
+        "lock": str(path),
+        "level": lock.level,
+        "encoder": f"{lock.encoder_identity}/{lock.encoder_numeric}",
+        "actions": [_action(action) for action in lock.actions],
+        "evidence": dict(lock.evidence),
+    }
+
+
+def _action(action: LockedAction) -> dict[str, Any]:
+    """One promise as plain values."""
+    return {
+        "action": action.action,
+        "metric": action.metric,
+        "at_least": action.at_least,
+        "confidence": action.confidence,
+        "certified": action.threshold is not None,
+        "threshold": action.threshold,
+        "certificate": None if action.certificate is None else dict(action.certificate),
+        "shortfall": None if action.shortfall is None else dict(action.shortfall),
+    }
+
+
+def promise(action: LockedAction) -> str:
+    """What became of one promise, for people."""
+    told = f"{action.action}: {action.metric} at least {action.at_least:g}, confidence {action.confidence:g}"
+    if action.threshold is not None:
+        return f"{told}: certified at threshold {action.threshold:.6f}{_bounds(action.certificate or {})}"
+    if action.shortfall is None:
+        return f"{told}: not certified yet"
+    return f"{told}: cannot certify: {_lacking(action.shortfall)}"
+
+
+def _bounds(shown: Mapping[str, Any]) -> str:
+    """What the certificate bounds, and on what evidence; a certificate of another make is told as it stands."""
+    try:
+        promised = (
+            f"precision at least {shown['precision_low']:.3f} at the low end of the prevalence, "
+            f"recall at least {shown['tpr_lower']:.3f}"
+            if shown["metric"] == "precision"
+            else f"recall at least {shown['tpr_lower']:.3f}"
+        )
+        seen = (
+            f"flagged {shown['flagged_violating']} of {shown['violating']} violating and "
+            f"{shown['flagged_benign']} of {shown['benign']} benign objects"
+        )
+        return f": {promised}, at most {shown['share_upper']:.2%} of traffic ({seen})"
+    except KeyError:
+        return f": {json.dumps(dict(shown))}"
+
+
+def _lacking(shortfall: Mapping[str, Any]) -> str:
+    wanted = [
+        f"{shortfall[key]} more {word} targets"
+        for key, word in (("more_violating", "violating"), ("more_benign", "benign"))
+        if shortfall.get(key)
+    ]
+    reason = shortfall.get("reason", "")
+    return " and ".join(wanted) + (" needed" if wanted else "") + (f" ({reason})" if reason and wanted else reason)
+
+
+def compiled(evidence: Mapping[str, Any]) -> Iterator[str]:
+    """How the classifier came to be: its level and why, its controls, and what it was made from."""
+    level, controls = evidence.get("level", {}), evidence.get("controls", {})
+    if "reason" in level:
+        yield f"level: {level['reason']}"
+    precisions = controls.get("average_precision", {})
+    if precisions:
+        told = ", ".join(f"{_name(name)} {_figure(value)}" for name, value in precisions.items())
+        yield f"average precision on {controls.get('measured_on', 'unknown data')}: {told}"
+    lost = [_name(name) for name, beaten in controls.get("beaten", {}).items() if not beaten]
+    if lost:
+        yield f"WARNING: the phrases do no better than {' and '.join(lost)}: they may not mean what was meant"
+    for part in ("background", "fit"):
+        if evidence.get(part):
+            yield f"{part}: {_counts(evidence[part])}"
+
+
+def certified(evidence: Mapping[str, Any]) -> Iterator[str]:
+    """What the thresholds rest on, and how the scores of the targets lie."""
+    shown = evidence.get("certify", {})
+    for side, targets in shown.get("targets", {}).items():
+        yield f"certified on {targets} {side} targets of {shown.get('clusters', {}).get(side, '?')} objects"
+    histogram = shown.get("histogram", {})
+    if histogram:
+        yield "their scores, 0 on the left, 1 on the right:"
+        yield from (f"  {name:<10} |{bars(counts)}| {sum(counts)}" for name, counts in histogram.items())
+
+
+def bars(counts: list[int]) -> str:
+    """Counts as a line of block letters; anything above zero can be seen."""
+    top = max(counts, default=0) or 1
+    return "".join(_BARS[-(-count * (len(_BARS) - 1) // top)] for count in counts)
+
+
+def _name(key: str) -> str:
+    return key.replace("_", " ")
+
+
+def _figure(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, int | float) else "not measured"
+
+
+def _counts(part: Mapping[str, Any]) -> str:
+    """The numbers of one part of the evidence, nested ones by their name."""
+    told = []
+    for key, value in part.items():
+        if isinstance(value, Mapping):
+            told.append(f"{value.get('targets', '?')} {_name(key)}")
+        elif isinstance(value, int):
+            told.append(f"{value} {_name(key)}")
+    return ", ".join(told)
