@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from moderation.decision import Decision, Outcome, Verdict
@@ -55,67 +55,65 @@ def cards(
 
 def groups(shown: Sequence[Card], *, limit: int = SHOWN) -> tuple[Group, ...]:
     """The headings of one policy's gallery; a heading that nothing stands under is kept, so that its absence is seen."""
-    if all(card.verdict.error == "uncertified" for card in shown):
-        return (_uncertified(shown, limit),)
-    return (
-        _group(
-            "false-match",
-            "Acted on by mistake",
-            "Benign, but at or above the threshold of an action that needs no reviewer.",
-            shown,
-            lambda card: card.verdict.outcome is Outcome.MATCH and card.target is False,
-            limit,
-        ),
-        _group(
-            "missed",
-            "Missed",
-            "Violating, but below every threshold: nobody would have looked.",
-            shown,
-            lambda card: card.verdict.outcome is Outcome.NO_MATCH and card.target is True,
-            limit,
-        ),
-        _group(
-            "match",
-            "Acted on rightly",
-            "Violating, and at or above the threshold.",
-            shown,
-            lambda card: card.verdict.outcome is Outcome.MATCH and card.target is True,
-            limit,
-        ),
-        _group(
-            "review",
-            "Sent to review",
-            "Between the thresholds: a person decides. Highest scores first.",
-            shown,
-            lambda card: card.verdict.outcome is Outcome.REVIEW,
-            limit,
-        ),
-        _group(
-            "near",
-            "Near misses",
-            "Benign and let through, closest to the lowest threshold.",
-            shown,
-            lambda card: card.verdict.outcome is Outcome.NO_MATCH and card.target is False,
-            limit,
-        ),
-        _group(
-            "error",
-            "Could not be judged",
-            "An error is an outcome of its own, never a score of zero.",
-            shown,
-            lambda card: card.verdict.outcome is Outcome.ERROR,
-            limit,
-        ),
+    headings = _UNDECIDED if all(card.verdict.error == "uncertified" for card in shown) else _HEADINGS
+    return tuple(_group(heading, shown, limit) for heading in headings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Heading:
+    name: str
+    title: str
+    note: str
+    outcome: Outcome
+    target: bool | None = None  # None: whatever is known
+
+    def covers(self, card: Card) -> bool:
+        """Whether the card stands under this heading."""
+        return card.verdict.outcome is self.outcome and self.target in {None, card.target}
+
+
+_HEADINGS = (
+    _Heading(
+        "false-match",
+        "Acted on by mistake",
+        "Benign, but at or above the threshold of an action that needs no reviewer.",
+        Outcome.MATCH,
+        target=False,
+    ),
+    _Heading(
+        "missed",
+        "Missed",
+        "Violating, but below every threshold: nobody would have looked.",
+        Outcome.NO_MATCH,
+        target=True,
+    ),
+    _Heading("match", "Acted on rightly", "Violating, and at or above the threshold.", Outcome.MATCH, target=True),
+    _Heading(
+        "review", "Sent to review", "Between the thresholds: a person decides. Highest scores first.", Outcome.REVIEW
+    ),
+    _Heading(
+        "near",
+        "Near misses",
+        "Benign and let through, closest to the lowest threshold.",
+        Outcome.NO_MATCH,
+        target=False,
+    ),
+    _Heading(
+        "error", "Could not be judged", "An error is an outcome of its own, never a score of zero.", Outcome.ERROR
+    ),
+)
+_UNDECIDED = (
+    _Heading(
+        "uncertified",
+        "Highest scores",
+        "No threshold is certified, so nothing was decided. These are the pictures the policy would look at first.",
+        Outcome.ERROR,
+    ),
+)
+
+
+def _group(heading: _Heading, shown: Iterable[Card], limit: int) -> Group:
+    members = sorted(
+        (card for card in shown if heading.covers(card)), key=lambda card: (-(card.verdict.score or 0.0), card.item_id)
     )
-
-
-def _uncertified(shown: Sequence[Card], limit: int) -> Group:
-    note = "No threshold is certified, so nothing was decided. These are the pictures the policy would look at first."
-    return _group("uncertified", "Highest scores", note, shown, lambda _card: True, limit)
-
-
-def _group(
-    name: str, title: str, note: str, shown: Iterable[Card], belongs: Callable[[Card], bool], limit: int
-) -> Group:
-    members = sorted((card for card in shown if belongs(card)), key=lambda card: (-(card.verdict.score or 0.0), card.item_id))
-    return Group(name, title, note, len(members), tuple(members[:limit]))
+    return Group(heading.name, heading.title, heading.note, len(members), tuple(members[:limit]))

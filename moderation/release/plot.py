@@ -61,7 +61,8 @@ def histogram(
 ) -> Histogram:
     """Bars whose height is the square root of the share of their class, so that a tail of one in a thousand is seen."""
     up, down = _count(violating), _count(benign)
-    bars = [*_bars(up, above=True), *_bars(down, above=False)]
+    tallest = max([count / max(sum(side), 1) for side in (up, down) for count in side], default=0.0) or 1.0
+    bars = [*_bars(up, tallest, above=True), *_bars(down, tallest, above=False)]
     lines = tuple(
         Line(round(_x(cut), 2), action, cut, flip=cut > 0.72, row=row)
         for row, (action, cut) in enumerate(sorted(thresholds, key=lambda one: one[1]))
@@ -78,14 +79,16 @@ def _count(scores: Sequence[float]) -> list[int]:
     return counts
 
 
-def _bars(counts: Sequence[int], *, above: bool) -> list[Bar]:
+def _bars(counts: Sequence[int], tallest: float, *, above: bool) -> list[Bar]:
     total, step = max(sum(counts), 1), (WIDTH - _LEFT - _RIGHT) / BINS
     bars = []
     for index, count in enumerate(counts):
         if count:
-            height = max(math.sqrt(count / total) * _REACH, 1.5)
+            height = max(math.sqrt(count / total / tallest) * _REACH, 1.5)
             y = _AXIS - height if above else _AXIS
-            bars.append(Bar(round(_x(index / BINS) + 0.6, 2), round(y, 2), round(step - 1.2, 2), round(height, 2), above))
+            bars.append(
+                Bar(round(_x(index / BINS) + 0.6, 2), round(y, 2), round(step - 1.2, 2), round(height, 2), above)
+            )
     return bars
 
 

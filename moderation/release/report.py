@@ -92,6 +92,18 @@ class Section:
         return sum(one.threshold is not None for one in self.promises)
 
 
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The stream in numbers; `hits` are items for which nothing was encoded, `repeats` those whose picture came before."""
+
+    decided: int
+    pictures: int
+    objects: int
+    hits: int
+    repeats: int
+    actions: tuple[tuple[str, int], ...]
+
+
 def render_report(runs: Sequence[Run], stream: Sequence[Judged], *, card: EncoderCard, fingerprint: str) -> str:
     """The page as HTML text; the same runs and decisions give the same text.
 
@@ -100,13 +112,19 @@ def render_report(runs: Sequence[Run], stream: Sequence[Judged], *, card: Encode
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"percent": _percent, "score": _score, "data_url": _data_url, "count": _count, "signed": _signed}
+    environment.filters |= {
+        "percent": _percent,
+        "score": _score,
+        "data_url": _data_url,
+        "count": _count,
+        "signed": _signed,
+    }
     folder = resources.files("moderation.release")
     template = environment.from_string((folder / "report.html.j2").read_text(encoding="utf-8"))
     return template.render(
         style=(folder / "report.css").read_text(encoding="utf-8"),
         sections=[_section(run, stream) for run in runs],
-        stream=_stream(stream),
+        stream=_facts(stream),
         card=card,
         fingerprint=fingerprint,
     )
@@ -143,7 +161,9 @@ def _section(run: Run, stream: Sequence[Judged]) -> Section:
         violating=len({one.cluster for one in run.scored if one.target}),
         benign=len({one.cluster for one in run.scored if not one.target}),
         tests=run.tests,
-        outcomes=Counter(verdict.outcome.value for one in made for verdict in one.verdicts if verdict.policy == run.policy.id),
+        outcomes=Counter(
+            verdict.outcome.value for one in made for verdict in one.verdicts if verdict.policy == run.policy.id
+        ),
         groups=groups(shown),
     )
 
@@ -168,20 +188,20 @@ def _kinds(row: TargetRow) -> list[str]:
     return [*kinds, "look-alikes"] if "lookalike" in row.attributes else kinds
 
 
-def _stream(stream: Sequence[Judged]) -> dict[str, Any]:
-    pictures = {one.picture for one in stream}
-    return {
-        "items": len(stream),
-        "pictures": len(pictures),
-        "objects": len({one.known.cluster for one in stream}),
-        "hits": sum(one.decision.cache_hit for one in stream),
-        "repeats": len(stream) - len(pictures),
-        "actions": Counter(one.decision.action for one in stream).most_common(),
-    }
+def _facts(stream: Sequence[Judged]) -> Facts:
+    pictures = len({one.picture for one in stream})
+    return Facts(
+        decided=len(stream),
+        pictures=pictures,
+        objects=len({one.known.cluster for one in stream}),
+        hits=sum(one.decision.cache_hit for one in stream),
+        repeats=len(stream) - pictures,
+        actions=tuple(Counter(one.decision.action for one in stream).most_common()),
+    )
 
 
 def _percent(value: float | None, digits: int = 1) -> str:
-    return "none" if value is None else f"{100 * value:.{digits}f} %"
+    return "none" if value is None else f"{100 * value:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
 def _score(value: float | None) -> str:
