@@ -91,6 +91,11 @@ class Section:
         """How many of the promises are kept."""
         return sum(one.threshold is not None for one in self.promises)
 
+    @property
+    def wanting(self) -> bool:
+        """Whether more targets would keep a promise that is not kept yet."""
+        return any(one.shortfall.get("more_violating") or one.shortfall.get("more_benign") for one in self.promises)
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -118,6 +123,7 @@ def render_report(runs: Sequence[Run], stream: Sequence[Judged], *, card: Encode
         "data_url": _data_url,
         "count": _count,
         "signed": _signed,
+        "sentence": _sentence,
     }
     folder = resources.files("moderation.release")
     template = environment.from_string((folder / "report.html.j2").read_text(encoding="utf-8"))
@@ -214,6 +220,10 @@ def _signed(value: float | None) -> str:
 
 def _count(value: int | None) -> str:
     return "an unknown number of" if value is None else f"{value:,}"
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _data_url(picture: bytes) -> str:
