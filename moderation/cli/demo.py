@@ -1,0 +1,136 @@
+"""`moderation demo`: the shipped policies, from their words to decisions on a stream of pictures and a page that shows them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from moderation.cli import terminal
+
+if TYPE_CHECKING:
+    from moderation.cli.demo_run import Workshop
+    from moderation.release.achieved import Achieved
+    from moderation.release.report import Judged, Run
+
+
+def demo(
+    out: Annotated[
+        Path, typer.Option("--out", help="Where locks, decisions and the report go.", file_okay=False)
+    ] = Path("moderation-demo"),
+    as_json: Annotated[bool, typer.Option("--json", help="What came out as JSON on stdout.")] = False,
+    open_page: Annotated[bool, typer.Option("--open", help="Open the report in a browser.")] = False,
+) -> None:
+    """Turn three shipped policies into decisions on pictures: lint, compile, certify, test, scan, report.
+
+    The pictures come with the package; nothing is fetched. A policy that has too few targets is not an error here:
+    the demo says how many more it needs.
+
+    Example: moderation demo --out build/demo --open
+    """
+    from moderation.cli.demo_run import Workshop, write_decisions
+    from moderation.release.report import render_report
+
+    started = time.perf_counter()
+    tell = terminal.note if as_json else terminal.say
+    with terminal.working("loading the encoder"):
+        workshop = Workshop.open(out)
+    tell(f"encoder  {workshop.encoder_in_words()}")
+    tell(f"lint     {workshop.lint()}")
+    runs = [_build(workshop, path, tell) for path in workshop.policies]
+    stream = workshop.scan(runs)
+    decisions = write_decisions(stream, out)
+    tell(_scan_in_words(workshop, stream))
+    results = {run.policy.id: workshop.check(run, stream) for run in runs}
+    for policy, found in results.items():
+        for one in found:
+            tell(f"check    {policy}: {check_in_words(one)}")
+    page = out / "report.html"
+    with terminal.replacing(page) as file:
+        file.write(render_report(runs, stream, card=workshop.card, fingerprint=workshop.fingerprint))
+    tell(f"report   {page} (decisions: {decisions}) after {time.perf_counter() - started:.0f} s")
+    if as_json:
+        terminal.emit(_summary(workshop, runs, stream, results=results, page=page, decisions=decisions))
+    if open_page:
+        import webbrowser
+
+        webbrowser.open(page.resolve().as_uri())
+
+
+def _build(workshop: Workshop, path: Path, tell: Any) -> Run:
+    """One policy through compile, certify and test, told as it goes."""
+    from moderation.cli.policy_build import in_words
+
+    policy, compiled = workshop.compile(path)
+    tell(f"compile  {policy.id}: {workshop.compiled_in_words(policy, compiled)}")
+    run = workshop.certify(policy, compiled)
+    for action in run.lock.actions:
+        tell(f"certify  {policy.id}: {in_words(action)}")
+    if run.tests is None:
+        tell(f"test     {policy.id}: no threshold to test; what it needs is the answer")
+    else:
+        counts = run.tests.to_dict()["counts"]
+        told = ", ".join(f"{count} {_STATUS[status]}" for status, count in counts.items() if count)
+        tell(f"test     {policy.id}: {told}")
+    return run
+
+
+_STATUS = {"passed": "passed", "failed": "FAILED", "todo": "known gaps", "promote": "known gaps that pass now"}
+
+
+def _scan_in_words(workshop: Workshop, stream: Sequence[Judged]) -> str:
+    hits = sum(one.decision.cache_hit for one in stream)
+    pictures = len({one.picture for one in stream})
+    actions: dict[str, int] = {}
+    for one in stream:
+        actions[one.decision.action] = actions.get(one.decision.action, 0) + 1
+    told = ", ".join(f"{actions[name]} {name}" for name in workshop.settings.actions if name in actions)
+    return f"scan     {len(stream)} items of {pictures} pictures in {workshop.scan_seconds:.1f} s, {hits} from the cache: {told}"
+
+
+def check_in_words(one: Achieved) -> str:
+    """One promise beside what the stream showed of it, for people."""
+    shown = one.share
+    if shown.value is None:
+        return f"{one.action}: promised {one.metric} {one.promised:g}; nothing came that could be counted"
+    verdict = "leaves room for it" if one.agrees else "BELOW it"
+    return (
+        f"{one.action}: promised {one.metric} {one.promised:g}; on the stream {shown.hits} of {shown.trials} objects, "
+        f"{shown.value:.3f} ({shown.low:.3f} to {shown.high:.3f}): {verdict}"
+    )
+
+
+def _summary(
+    workshop: Workshop,
+    runs: Sequence[Run],
+    stream: Sequence[Judged],
+    *,
+    results: dict[str, tuple[Achieved, ...]],
+    page: Path,
+    decisions: Path,
+) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from moderation.cli.policy_build import as_plain
+
+    policies = [
+        {
+            **as_plain(run.lock, workshop.lock_file(run.policy)),
+            "tests": None if run.tests is None else run.tests.to_dict()["counts"],
+            "achieved": [asdict(one) for one in results[run.policy.id]],
+        }
+        for run in runs
+    ]
+    return {
+        "schema": "demo/v1",
+        "encoder": workshop.fingerprint,
+        "policies": policies,
+        "items": len(stream),
+        "pictures": len({one.picture for one in stream}),
+        "cache_hits": sum(one.decision.cache_hit for one in stream),
+        "decisions": str(decisions),
+        "report": str(page),
+    }

@@ -1,0 +1,215 @@
+"""What the demo does, step by step: the shipped content, the very functions the other commands use, and a stream in memory."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from moderation import assemble
+from moderation.cli import policy_lint, terminal
+from moderation.compiler.compile import compile_policy
+from moderation.embedding.embedder import Embedder
+from moderation.encoder.card import EncoderCard
+from moderation.errors import DataError, PolicyError, Problem
+from moderation.item import ContentItem, Part
+from moderation.pipeline import Pipeline
+from moderation.plugin.manager import Plugins
+from moderation.policy.loader import load_policy
+from moderation.policy.lock import Lock, lock_path, write_lock
+from moderation.policy.manifest import TargetRow, disjoint, load_manifest
+from moderation.policy.schema import Policy
+from moderation.release.achieved import Achieved, Known, achieved
+from moderation.release.certification import certify_lock, score_targets
+from moderation.release.policy_tests import TestReport, count_items, run_tests
+from moderation.release.report import Judged, Run
+from moderation.release.suite import load_suites
+from moderation.settings import Settings, load_settings
+
+POLICIES = ("weapons", "fire", "alcohol")  # the first can promise most, the last nothing yet
+BATCH = 32
+SEED = 0
+REPEATED = 128  # items of the stream whose picture came before
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def shipped_policies() -> Path:
+    """The folder of the policies we ship: inside an installed package, or beside it in a checkout.
+
+    Raises DataError where neither is there.
+    """
+    places = (_PACKAGE / "bundled" / "policies", _PACKAGE.parent / "policies")
+    for place in places:
+        if (place / "data").is_dir():
+            return place
+    message = "the shipped policies are not part of this installation"
+    raise DataError([Problem(places[0], 0, 0, "D000", message)])
+
+
+@dataclass(slots=True)
+class Workshop:
+    """The demo's tools and content; everything it writes goes to `out`."""
+
+    content: Path
+    out: Path
+    settings: Settings
+    plugins: Plugins
+    embedder: Embedder
+    scan_seconds: float = 0.0
+    _embedders: dict[str, Embedder] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._embedders = {"default": self.embedder}
+
+    @classmethod
+    def open(cls, out: Path) -> Workshop:
+        """The shipped content and the encoder of this process's settings."""
+        settings = load_settings()
+        plugins = assemble.plugins(settings)
+        return cls(shipped_policies(), out, settings, plugins, assemble.embedder(settings, known=plugins))
+
+    @property
+    def policies(self) -> list[Path]:
+        """The policy files, in the order they are told."""
+        return [self.content / f"{name}.yaml" for name in POLICIES]
+
+    @property
+    def card(self) -> EncoderCard:
+        """The encoder's card."""
+        return self.embedder.encoder.card
+
+    @property
+    def fingerprint(self) -> str:
+        """Which encoder decides."""
+        return str(self.embedder.encoder.fingerprint)
+
+    def encoder_in_words(self) -> str:
+        """The encoder, for people."""
+        size = f", pictures of {self.card.image.size} px" if self.card.image else ""
+        return f"{self.card.name}, {self.card.width} numbers a picture{size}, {self.fingerprint}"
+
+    def lock_file(self, policy: Policy) -> Path:
+        """Where a policy's lock goes."""
+        return lock_path(self.out / "locks", policy.id)
+
+    def lint(self) -> str:
+        """Lint the three policies and their tests as `moderation policy lint` does. Raises PolicyError on errors."""
+        linted = policy_lint.lint_all(self.policies, self.settings)
+        policy_lint.refuse(linted.findings)
+        warnings = len(linted.findings)
+        return f"{terminal.counted(linted.files, 'policy file')}, no errors, {terminal.counted(warnings, 'warning')}"
+
+    def compile(self, path: Path) -> tuple[Policy, Lock]:
+        """A policy's phrases, and its fit targets where it has some, into a lock without thresholds."""
+        policy = load_policy(path, action_names=self.settings.actions)
+        encoder = self.embedder.encoder
+        policy_lint.refuse(policy_lint.check(policy, card=encoder.card, encoder=encoder))
+        fit = load_manifest(policy.data.fit) if policy.data.fit else ()
+        bank = [row.read() for row in load_manifest(self.content / "data" / "background.jsonl")]
+        self._encode([*bank, *(row.read() for row in fit)], f"{policy.id}: encoding")
+        lock = compile_policy(policy, self.embedder, fit=fit, background=bank, seed=SEED)
+        return policy, lock
+
+    def compiled_in_words(self, policy: Policy, lock: Lock) -> str:
+        """What a policy was compiled from and into, for people."""
+        phrases = sum(len(one.phrases) for one in (*policy.concepts.violating, *policy.concepts.contrast))
+        fit = load_manifest(policy.data.fit) if policy.data.fit else ()
+        objects = len({row.cluster for row in fit if row.target})
+        targets = f"{len(fit)} fit pictures ({objects} violating objects)" if fit else "no targets"
+        return f"{phrases} phrases and {targets} into a classifier of level {lock.level}"
+
+    def certify(self, policy: Policy, lock: Lock) -> Run:
+        """Thresholds where a guarantee can be shown, written to the lock file, and the policy's tests where it got one."""
+        if policy.data.certify is None:
+            raise PolicyError([Problem(policy.path, 0, 0, "P110", "data.certify is missing")])
+        rows = load_manifest(policy.data.certify)
+        overlap = disjoint(load_manifest(policy.data.fit), rows) if policy.data.fit else []
+        if overlap:
+            raise DataError(overlap)
+        pipeline = self._pipeline([lock])
+        with terminal.progress(f"{policy.id}: scoring targets", len(rows)) as advance:
+            certified = certify_lock(lock, policy, rows, pipeline, advance=advance)
+        write_lock(certified, self.lock_file(policy))
+        scored = score_targets(policy, rows, pipeline)  # from the cache: the report plots them
+        return Run(policy, certified, rows, scored, self._test(policy, certified))
+
+    def scan(self, runs: Sequence[Run]) -> list[Judged]:
+        """Every item of the stream decided under all policies, batch by batch as it comes."""
+        items = list(stream_items(self.content, [run.policy for run in runs]))
+        pipeline, judged = self._pipeline([run.lock for run in runs]), list[Judged]()
+        started = time.perf_counter()
+        with terminal.progress("deciding", len(items)) as advance:
+            for start in range(0, len(items), BATCH):
+                batch = items[start : start + BATCH]
+                decisions = pipeline.decide([ContentItem(known.item_id, (part,)) for known, part in batch])
+                judged += [
+                    Judged(known, part.content, decision)
+                    for (known, part), decision in zip(batch, decisions, strict=True)
+                ]
+                advance(len(batch))
+        self.scan_seconds = time.perf_counter() - started
+        return judged
+
+    def check(self, run: Run, stream: Sequence[Judged]) -> tuple[Achieved, ...]:
+        """What the certified thresholds achieved on the stream's known targets."""
+        known, decisions = [one.known for one in stream], [one.decision for one in stream]
+        return achieved(run.policy.id, run.lock.actions, known, decisions)
+
+    def _encode(self, parts: Sequence[Part], what: str) -> None:
+        with terminal.progress(what, len(parts)) as advance:
+            for start in range(0, len(parts), BATCH):
+                batch = parts[start : start + BATCH]
+                self.embedder.embed(batch)
+                advance(len(batch))
+
+    def _pipeline(self, locks: Sequence[Lock]) -> Pipeline:
+        return assemble.pipeline(self.settings, locks, embedders=self._embedders, known=self.plugins)
+
+    def _test(self, policy: Policy, lock: Lock) -> TestReport | None:
+        if all(action.threshold is None for action in lock.actions):
+            return None
+        suites, modalities = load_suites(policy.tests), policy.scope.modalities
+        with terminal.progress(f"{policy.id}: testing", count_items(suites, modalities)) as advance:
+            return run_tests(policy.id, suites, self._pipeline([lock]), modalities=modalities, advance=advance)
+
+
+def stream_items(content: Path, policies: Sequence[Policy]) -> Iterator[tuple[Known, Part]]:
+    """The stream's items in the order they come, with what is known of each: every picture once, some of them again.
+
+    The order is a pure function of the content. Of each object, the first picture to come counts in intervals.
+    """
+    rows: dict[str, TargetRow] = {}
+    targets: dict[str, dict[str, bool]] = {}
+    for policy in policies:
+        for row in load_manifest(content / "data" / f"{policy.id}.stream.jsonl"):
+            rows.setdefault(row.sha256, row)
+            targets.setdefault(row.sha256, {})[policy.id] = row.target
+    chance = random.Random(SEED)
+    digests = sorted(rows)
+    order = [*digests, *chance.choices(digests, k=REPEATED)]
+    chance.shuffle(order)
+    clusters: set[str] = set()
+    for number, digest in enumerate(order, start=1):
+        row = rows[digest]
+        known = Known(f"item-{number:04d}", row.cluster, targets[digest], row.cluster not in clusters)
+        clusters.add(row.cluster)
+        # The file's name would tell what it shows; an item has none.
+        yield known, replace(row.read(), name="")
+
+
+def write_decisions(stream: Sequence[Judged], out: Path) -> Path:
+    """Write decisions.jsonl, one decision a line, and beside it targets.jsonl, what is known of each item."""
+    path = out / "decisions.jsonl"
+    with terminal.replacing(path) as file:
+        for one in stream:
+            file.write(terminal.json_line(one.decision.to_dict()))
+    with terminal.replacing(out / "targets.jsonl") as file:
+        for one in stream:
+            file.write(terminal.json_line(_plain(one.known)))
+    return path
+
+
+def _plain(known: Known) -> Mapping[str, object]:
+    return {"item_id": known.item_id, "shows": known.cluster, "targets": dict(known.targets), "counts": known.counts}
