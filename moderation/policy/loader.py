@@ -69,14 +69,16 @@ def _load(path: Path, action_names: Sequence[str], *, bases: bool = False) -> tu
     if is_base and not bases:
         message = f"schema: {BASE_SCHEMA} is only for policies to extend; a policy of its own says schema: policy/v1"
         problems.append(written.locate("schema").problem("P103", message))
-    merged, parent, more = resolve(written)
+    merged, parent, unresolved = resolve(written)
     merged, misplaced = join_paths(merged, POLICY_PATHS)
+    problems += [*unresolved, *misplaced]
     orphan = "extends" in written.entries() and parent is None
     policy, wrong = _validate(merged, base=is_base, incomplete=is_base or orphan)
-    dangling = () if orphan else _here(check_references(merged, action_names), written, parent, action_names)
-    unreadable = {(one.path, one.line, one.column) for one in (*problems, *more)}
-    wrong = [one for one in wrong if one.code != "P103" or (one.path, one.line, one.column) not in unreadable]
-    problems = [*problems, *more, *misplaced, *wrong, *dangling]
+    # What reading has refused already is not refused again for its kind.
+    places = {(one.path, one.line, one.column) for one in problems}
+    problems += [one for one in wrong if one.code != "P103" or (one.path, one.line, one.column) not in places]
+    if not orphan:  # references into a parent that cannot be read would all lead nowhere
+        problems += _here(check_references(merged, action_names), written, parent, action_names)
     return (None if problems or is_base else policy), problems
 
 

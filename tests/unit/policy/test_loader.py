@@ -116,6 +116,7 @@ def test_a_required_field_is_missed_by_name(tmp_path: Path, key: str) -> None:
         ("tests", "tests: ['file://x']", 9, "P103", "relative"),
         ("tests", "tests: ['']", 9, "P103", "relative"),
         ("tests", "tests: [7]", 9, "P103", "found the number 7"),
+        ("owner", "owner: x\ndetectors: [keywords, Keywords!]", 23, "P103", "such as keywords, or one label"),
         ("schema", "schema: policy/v2", 9, "P103", "'policy/v1'"),
         ("owner", "owner: x\nthreshold: 0.3", 1, "L016", "guarantee"),
         ("owner", "owner: x\nquota: {per_hour: 0, then: review}", 19, "P103", "greater than or equal to 1"),
