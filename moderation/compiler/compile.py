@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import scipy
+from threadpoolctl import threadpool_limits
 
 import moderation
 from moderation.compiler.controls import compare, control_heads
@@ -44,8 +45,11 @@ def compile_policy(
     if len(bank.benign) >= MIN_BANK:
         heads.append(normalised_head(vectors, bank))
     read = _read_targets(policy, embedder, fit)
-    choice = choose_level(heads, read.targets, seed=seed)
-    controls = compare(choice, control_heads(policy, embedder, vectors, seed=seed), read.targets, vectors, seed=seed)
+    others = control_heads(policy, embedder, vectors, seed=seed)
+    # One thread: the same bits on any number of cores, and small problems lose by sharing busy ones (20 times, measured).
+    with threadpool_limits(1):
+        choice = choose_level(heads, read.targets, seed=seed)
+        controls = compare(choice, others, read.targets, vectors, seed=seed)
     fingerprint = embedder.encoder.fingerprint
     return Lock(
         policy=policy.id,

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 from sklearn.model_selection import StratifiedGroupKFold
 
-from moderation.compiler.probe import PULLS, Targets, fit_probe
+from moderation.compiler.probe import PULLS, Targets, fit_probe, fit_probes
 from moderation.detector.head import Head
 
 Floats = NDArray[np.float64]
+Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 FOLDS = 5
 # Clusters of each class below which no probe is fitted and no level is compared.
@@ -54,7 +55,7 @@ def choose_level(heads: Sequence[Head], fit: Targets | None, *, seed: int) -> Ch
     best = heads[0]
     for head in heads[1:]:
         best = head if measured[head.level].beats(measured[best.level]) else best
-    by_pull = {pull: measure(_fitter(heads[-1], pull), fit, folds) for pull in PULLS}
+    by_pull = _measure_pulls(heads[-1], fit, folds)
     measured["L3"] = _honest(by_pull)
     if not measured["L3"].beats(measured[best.level]):
         reason = f"no higher level beats {best.level} by one standard error"
@@ -75,7 +76,7 @@ def too_few(fit: Targets | None) -> str:
     return ""
 
 
-def split(fit: Targets, *, seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def split(fit: Targets, *, seed: int) -> list[Fold]:
     """Rows to fit on and rows to measure on, no cluster in both, every fold with both classes."""
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     found = folds.split(np.zeros(len(fit)), fit.violating, fit.clusters)
@@ -83,16 +84,27 @@ def split(fit: Targets, *, seed: int) -> list[tuple[NDArray[np.int64], NDArray[n
     return [pair for pair in both if len(np.unique(fit.violating[pair[0]])) == 2]
 
 
-def measure(
-    make: Callable[[Targets], Head], fit: Targets, folds: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
-) -> Measured:
+def measure(make: Callable[[Targets], Head], fit: Targets, folds: Sequence[Fold]) -> Measured:
     """Average precision of what `make` builds from each fold's other targets; a cluster counts once."""
     precisions = []
     for train, test in folds:
         held_out = fit.take(test)
         precisions.append(average_precision(make(fit.take(train)).raw(held_out.vectors), held_out))
+    return _summary(precisions)
+
+
+def _measure_pulls(base: Head, fit: Targets, folds: Sequence[Fold]) -> dict[float, Measured]:
+    found: dict[float, list[float]] = {pull: [] for pull in PULLS}
+    for train, test in folds:
+        held_out = fit.take(test)
+        for pull, head in zip(PULLS, fit_probes(base, fit.take(train), PULLS), strict=True):
+            found[pull].append(average_precision(head.raw(held_out.vectors), held_out))
+    return {pull: _summary(precisions) for pull, precisions in found.items()}
+
+
+def _summary(precisions: Sequence[float]) -> Measured:
     error = float(np.std(precisions, ddof=1) / np.sqrt(len(precisions))) if len(precisions) > 1 else 0.0
-    return Measured(float(np.mean(precisions)), error, tuple(precisions))
+    return Measured(float(np.mean(precisions)), error, tuple(map(float, precisions)))
 
 
 def average_precision(scores: Floats, on: Targets) -> float:
@@ -112,10 +124,4 @@ def _honest(by_pull: Mapping[float, Measured]) -> Measured:
     """What L3 measures when each fold's pull is chosen on the other folds: a choice never sees what judges it."""
     table = np.array([one.folds for one in by_pull.values()])
     chosen = [table[np.delete(table, fold, axis=1).mean(axis=1).argmax(), fold] for fold in range(table.shape[1])]
-    return Measured(
-        float(np.mean(chosen)), float(np.std(chosen, ddof=1) / np.sqrt(len(chosen))), tuple(map(float, chosen))
-    )
-
-
-def _fitter(base: Head, pull: float) -> Callable[[Targets], Head]:
-    return lambda train: fit_probe(base, train, pull)
+    return _summary([float(one) for one in chosen])

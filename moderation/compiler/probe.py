@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from moderation.encoder.base import Vectors
 Floats = NDArray[np.float64]
 
 # Pulls towards the text, strongest first. None of it is the plain logistic (L4), with the penalty that the last ones have.
-PULLS = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.0)
+PULLS = (30.0, 10.0, 3.0, 1.0, 0.0)
 _PLAIN_PENALTY = 1.0
 
 
@@ -59,39 +60,50 @@ def fit_probe(base: Head, fit: Targets, pull: float) -> Head:
     Minimises the weighted logistic loss of a · margin + v · x + b plus a penalty on v alone, so that a strong pull gives
     the base's ranking back.
     """
+    return fit_probes(base, fit, [pull])[0]
+
+
+def fit_probes(base: Head, fit: Targets, pulls: Sequence[float]) -> list[Head]:
+    """One head per pull, as `fit_probe` makes it; what does not depend on the pull is done once."""
     margin = base.raw(fit.vectors)
-    vectors = fit.vectors.astype(np.float64)
-    mean, middle = vectors.mean(axis=0), float(margin.mean())
+    middle, width = float(margin.mean()), float(margin.std()) or 1.0
+    mean, inner, back = _span(fit.vectors.astype(np.float64))
+    heads = []
+    at = np.zeros(2 + inner.shape[1])
+    at[0] = 1.0
+    for pull in pulls:
+        anchored = pull > 0
+        features = (margin - middle) / width * anchored
+        at = _minimise(features, inner, fit, penalty=pull if anchored else _PLAIN_PENALTY, start=at)
+        slope, bias, probe = float(at[0]), float(at[1]), at[2:] @ back
+        anchor = slope / width if anchored else 0.0
+        shift = bias - float(probe @ mean) - anchor * middle
+        head = replace(base, level="L3", centre=0.0, scale=1.0, probe=probe, bias=shift, anchor=np.array([anchor]))
+        # Few scores should lie where the sigmoid is flat and rounding to 1e-6 would merge them.
+        reach = float(np.quantile(np.abs(head.raw(fit.vectors)), 0.99))
+        heads.append(replace(head, scale=max(reach / 6.0, 1e-3)))
+    return heads
+
+
+def _span(vectors: Floats) -> tuple[Floats, Floats, Floats]:
+    """Mean [d], coordinates [n, r] in the span of the data at unit total spread, and what maps weights on them back [r, d].
+
+    Outside the span nothing can be learned, and few targets make a small problem.
+    """
+    mean = vectors.mean(axis=0)
+    centred = vectors - mean
+    centred /= float(np.sqrt((centred**2).sum() / len(centred))) or 1.0
     spread = float(np.sqrt(vectors.var(axis=0).sum())) or 1.0
-    width = float(margin.std()) or 1.0
-    # In the span of the data nothing is lost, and few targets make a small problem.
-    centred = (vectors - mean) / spread
-    basis = np.linalg.svd(centred, full_matrices=False)[2] if len(centred) < centred.shape[1] else None
-    inner = centred if basis is None else centred @ basis.T
-    anchored = pull > 0
-    slope, direction, bias = _minimise(
-        (margin - middle) / width * anchored, inner, fit, pull if anchored else _PLAIN_PENALTY
-    )
-    probe = (direction if basis is None else basis.T @ direction) / spread
-    anchor = slope / width if anchored else 0.0
-    head = Head(
-        "L3",
-        base.violating,
-        base.contrast,
-        base.gain,
-        base.offset,
-        base.sharpness,
-        floor=base.floor,
-        probe=probe,
-        bias=bias - float(probe @ mean) - anchor * middle,
-        anchor=np.array([anchor]),
-    )
-    # Few scores should lie where the sigmoid is flat and rounding to 1e-6 would merge them.
-    reach = float(np.quantile(np.abs(head.raw(fit.vectors)), 0.99))
-    return replace(head, scale=max(reach / 6.0, 1e-3))
+    if len(centred) >= centred.shape[1]:
+        return mean, centred, np.eye(centred.shape[1]) / spread
+    values, axes = np.linalg.eigh(centred @ centred.T)
+    kept = values > values.max(initial=0.0) * 1e-9
+    lengths = np.sqrt(values[kept])
+    return mean, axes[:, kept] * lengths, (axes[:, kept] / lengths).T @ centred / spread
 
 
-def _minimise(margin: Floats, inner: Floats, fit: Targets, penalty: float) -> tuple[float, Floats, float]:
+def _minimise(margin: Floats, inner: Floats, fit: Targets, *, penalty: float, start: Floats) -> Floats:
+    """Slope, bias and direction, in one array; it starts where the last pull ended."""
     sign = np.where(fit.violating, 1.0, -1.0)
     weights = fit.weights / fit.weights.sum()
     strength = penalty * 1e-3
@@ -110,10 +122,8 @@ def _minimise(margin: Floats, inner: Floats, fit: Targets, penalty: float) -> tu
         )
         return float(value), gradient
 
-    start = np.zeros(2 + inner.shape[1])
-    start[0] = 1.0
     # Targets may mute the text's margin but not turn it round.
     bounds = [(0.0, None), *[(None, None)] * (len(start) - 1)]
-    options = {"maxiter": 300, "ftol": 1e-9}
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
-    return float(found[0]), found[2:], float(found[1])
+    options = {"maxiter": 200, "ftol": 1e-7}
+    found: Floats = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from moderation.embedding.embedder import Embedder
 from moderation.encoder.base import Encoded, Fingerprint
 from moderation.encoder.card import EncoderCard
 from moderation.errors import ItemError
+from moderation.item import content_digest
+from moderation.policy.manifest import TargetRow
+from moderation.policy.schema import Policy
 
 
 class TableEncoder:
@@ -54,3 +58,36 @@ def clip_names(data: Path) -> dict[str, np.ndarray]:
         str(name).lower().replace("_", " "): one.astype(np.float16)
         for name, one in zip(stored["names"], vectors, strict=True)
     }
+
+
+def make_policy(**changes: object) -> Policy:
+    """A policy about weapons over the table; `violating` and `contrast` are phrases."""
+    violating = changes.pop("violating", ("pistol", "rifle", "sword"))
+    contrast = changes.pop("contrast", ("water gun", "hammer", "camera"))
+    values = {
+        "schema": "policy/v1",
+        "id": "weapon",
+        "title": "Weapon",
+        "version": "1.0.0",
+        "owner": "safety",
+        "review_by": dt.date(2027, 3, 1),
+        "severity": "high",
+        "scope": {"modalities": ("image",)},
+        "definition": {"violates": ({"id": "v1", "text": "A weapon is shown."},)},
+        "concepts": {
+            "violating": ({"id": "arms", "phrases": violating},),
+            "contrast": ({"id": "other", "phrases": contrast},) if contrast else (),
+        },
+        "prevalence": {"low": 0.05, "high": 0.1, "source": "review", "n": 500},
+        "actions": (
+            {"action": "remove", "guarantee": {"metric": "precision", "at_least": 0.8, "confidence": 0.9}},
+            {"action": "review", "guarantee": {"metric": "recall", "at_least": 0.8, "confidence": 0.9}},
+        ),
+        "on_error": "review",
+        "tests": (Path("tests/weapon.yaml"),),
+    }
+    return Policy.model_validate({**values, **changes})
+
+
+def row(text: str, *, target: bool, cluster: str | None = None) -> TargetRow:
+    return TargetRow(None, text, content_digest(text.encode()), target, cluster or text)
