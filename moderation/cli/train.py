@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+import time
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from moderation.cli import terminal
+
+if TYPE_CHECKING:
+    from moderation.training.loop import Progress
+
+NOTE_EVERY_SECONDS = 30.0
 
 
 def train(
@@ -20,4 +28,32 @@ def train(
     """
     from moderation.training.loop import train as run
 
-    run(config, resume=resume, progress=terminal.note)
+    with ExitStack() as stack:
+        checkpoint = run(config, resume=resume, progress=_Teller(stack).tell)
+    terminal.say(f"checkpoint: {checkpoint}")
+
+
+class _Teller:
+    """A bar where a terminal watches, else a line now and then, so that a log stays short."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._advance: terminal.Advance | None = None
+        self._done = 0
+        self._noted = time.monotonic()
+
+    def tell(self, progress: Progress) -> None:
+        if self._advance is None:
+            self._advance = self._stack.enter_context(terminal.progress("training", progress.steps))
+        self._advance(progress.step - self._done)
+        self._done = progress.step
+        due = time.monotonic() - self._noted >= NOTE_EVERY_SECONDS
+        if not sys.stderr.isatty() and (due or progress.step == progress.steps):
+            self._noted = time.monotonic()
+            terminal.note(in_words(progress))
+
+
+def in_words(progress: Progress) -> str:
+    """One step of a run, for people."""
+    rate = f"{progress.pictures_per_second:.0f} pictures/s at {progress.size} px"
+    return f"step {progress.step}/{progress.steps}, loss {progress.loss:.4f}, {rate}"
