@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from moderation.compiler.certify import ScoredTarget, certify
-
 from moderation.decision import Decision, Score, Timing, Verdict
 from moderation.encoder.card import EncoderCard, ImageCard
 from moderation.policy.decide import Cut, Finding, Terms, decision_id, judge, strongest
