@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from moderation.errors import LockError
-
-if TYPE_CHECKING:
-    from moderation.policy.lock import Lock
-    from moderation.policy.schema import Policy
-    from moderation.settings import Settings
+from moderation.policy.loader import load_policy
+from moderation.policy.lock import SUFFIX, Lock, lock_path, read_lock
+from moderation.policy.schema import Policy
+from moderation.settings import Settings
 
 
 def lock_file(policy: Policy, out: Path | None) -> Path:
     """The lock of a policy: beside its file, or in the build folder `out`."""
-    from moderation.policy.lock import lock_path
-
     return lock_path(out or policy.path.parent, policy.id)
 
 
 def current_lock(policy: Policy, out: Path | None) -> Lock:
     """The lock of a policy as it reads now. Raises LockError when there is none, or when the policy changed since."""
-    from moderation.policy.lock import read_lock
-
     path = lock_file(policy, out)
     if not path.exists():
         raise LockError(f"policy {policy.id!r}: no lock at {path}; run: moderation policy compile {policy.path}")
@@ -38,9 +32,6 @@ def current_lock(policy: Policy, out: Path | None) -> Lock:
 
 def find_lock(path: Path, settings: Settings) -> Path:
     """The lock that `path` names: itself, or the one beside a policy file, which must still be that policy's."""
-    from moderation.policy.loader import load_policy
-    from moderation.policy.lock import SUFFIX
-
     if path.name.endswith(SUFFIX):
         return path
     policy = load_policy(path, action_names=settings.actions)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
-from moderation.cli import lock_words, terminal
+from moderation import assemble
+from moderation.cli import lock_words, policy_lint, terminal
+from moderation.cli.locks import current_lock, lock_file
+from moderation.compiler.compile import compile_policy
+from moderation.embedding.embedder import Embedder
 from moderation.errors import DataError, ExitCode, PolicyError, Problem
-
-if TYPE_CHECKING:
-    from moderation.embedding.embedder import Embedder
-    from moderation.item import Part
-    from moderation.policy.lock import Lock
-    from moderation.policy.manifest import TargetRow
-    from moderation.policy.schema import Policy
+from moderation.item import Part
+from moderation.policy.loader import load_policy
+from moderation.policy.lock import Lock, write_lock
+from moderation.policy.manifest import TargetRow, disjoint, load_manifest
+from moderation.policy.schema import Policy
+from moderation.release import certification
+from moderation.settings import load_settings
 
 BACKGROUND = Path("data") / "background.jsonl"
 BATCH = 64
@@ -24,14 +27,6 @@ BATCH = 64
 
 def compile_lock(path: Path, *, out: Path | None, background: Path | None, as_json: bool) -> None:
     """Compile one policy and write its lock."""
-    from moderation import assemble
-    from moderation.cli.locks import lock_file
-    from moderation.compiler.compile import compile_policy
-    from moderation.policy.loader import load_policy
-    from moderation.policy.lock import write_lock
-    from moderation.policy.manifest import load_manifest
-    from moderation.settings import load_settings
-
     settings = load_settings()
     policy = load_policy(path, action_names=settings.actions)
     fit = load_manifest(policy.data.fit) if policy.data.fit else ()
@@ -53,23 +48,13 @@ def compile_lock(path: Path, *, out: Path | None, background: Path | None, as_js
 
 def certify_lock(path: Path, *, out: Path | None, as_json: bool) -> None:
     """Certify one policy's lock and write the thresholds into it; leaves with exit code 5 when one is missing."""
-    from moderation import assemble
-    from moderation.cli.locks import current_lock, lock_file
-    from moderation.policy.loader import load_policy
-    from moderation.policy.lock import write_lock
-    from moderation.policy.manifest import disjoint, load_manifest
-    from moderation.release import certification
-    from moderation.settings import load_settings
-
     settings = load_settings()
     policy = load_policy(path, action_names=settings.actions)
     if policy.data.certify is None:
-        message = "data.certify is missing; thresholds are certified on targets that were never fitted on"
-        raise PolicyError([Problem(policy.path, 0, 0, "P110", message)])
+        message = "data.certify: is missing: the manifest of targets, never fitted on, that thresholds are certified on"
+        raise PolicyError([policy.locate("data").problem("P102", message)])
     rows = load_manifest(policy.data.certify)
-    overlap = disjoint(load_manifest(policy.data.fit), rows) if policy.data.fit else []
-    if overlap:
-        raise DataError(overlap)
+    _refuse_overlap(policy, rows)
     lock, target = current_lock(policy, out), lock_file(policy, out)
     with terminal.working("loading the encoder"):
         pipeline = assemble.pipeline(settings, [target])
@@ -86,8 +71,6 @@ def certify_lock(path: Path, *, out: Path | None, as_json: bool) -> None:
 
 def _background(policy: Policy, given: Path | None) -> tuple[TargetRow, ...]:
     """Ordinary content; without any, the classifier is not normalised against it and stays at the lowest level."""
-    from moderation.policy.manifest import load_manifest
-
     path = given or policy.path.parent / BACKGROUND
     if given or path.exists():
         return load_manifest(path)
@@ -95,10 +78,17 @@ def _background(policy: Policy, given: Path | None) -> tuple[TargetRow, ...]:
     return ()
 
 
+def _refuse_overlap(policy: Policy, rows: Sequence[TargetRow]) -> None:
+    """What the classifier was made from cannot certify it: neither fit targets nor the background beside the policy."""
+    ordinary = policy.path.parent / BACKGROUND
+    used = [path for path in (policy.data.fit, ordinary if ordinary.exists() else None) if path]
+    overlap = [problem for path in used for problem in disjoint(load_manifest(path), rows)]
+    if overlap:
+        raise DataError(overlap)
+
+
 def _refuse_findings(policy: Policy, embedder: Embedder) -> None:
     """A policy that lint calls wrong is not compiled: with the encoder at hand, its limits are checked as well."""
-    from moderation.cli import policy_lint
-
     policy_lint.refuse(policy_lint.check(policy, card=embedder.encoder.card, encoder=embedder.encoder))
 
 

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from moderation.cli import lock_words, terminal
-
-if TYPE_CHECKING:
-    from moderation.policy.lock import Lock, LockedAction
-    from moderation.policy.schema import Policy
+from moderation.cli.locks import lock_file
+from moderation.policy.loader import load_policy
+from moderation.policy.lock import Lock, LockedAction, read_lock
+from moderation.policy.schema import Policy
+from moderation.settings import load_settings
 
 
 def show(path: Path, *, out: Path | None, as_json: bool) -> None:
     """Tell everything about one policy and its lock, where there is one."""
-    from moderation.cli.locks import lock_file
-    from moderation.policy.loader import load_policy
-    from moderation.policy.lock import read_lock
-    from moderation.settings import load_settings
-
     policy = load_policy(path, action_names=load_settings().actions)
     target = lock_file(policy, out)
     lock = read_lock(target) if target.exists() else None

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
+from moderation import assemble
 from moderation.cli import terminal
+from moderation.cli.locks import current_lock, lock_file
 from moderation.errors import ExitCode
-
-if TYPE_CHECKING:
-    from moderation.release.policy_tests import TestReport
+from moderation.policy.loader import load_policy
+from moderation.release.policy_tests import TestReport, count_items, run_tests
+from moderation.release.suite import load_suites
+from moderation.settings import load_settings
 
 _WORDS = {"passed": "passed", "failed": "FAILED", "todo": "known gap", "promote": "passes now"}
 
 
 def test(path: Path, *, out: Path | None, as_json: bool, junit: Path | None) -> None:
     """Run a policy's tests; leaves with exit code 6 when one fails."""
-    from moderation import assemble
-    from moderation.cli.locks import current_lock, lock_file
-    from moderation.policy.loader import load_policy
-    from moderation.release.policy_tests import count_items, run_tests
-    from moderation.release.suite import load_suites
-    from moderation.settings import load_settings
-
     settings = load_settings()
     policy = load_policy(path, action_names=settings.actions)
     suites = load_suites(policy.tests)

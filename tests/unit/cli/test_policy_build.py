@@ -92,11 +92,12 @@ def test_too_few_targets_is_an_honest_answer(policy: Path, run: Run) -> None:
     assert any(action.threshold is None and action.shortfall for action in lock.actions)
 
 
-def test_what_was_fitted_on_cannot_certify(policy: Path, run: Run) -> None:
+@pytest.mark.parametrize("other", ["fit.jsonl", "background.jsonl"])
+def test_what_the_classifier_was_made_from_cannot_certify_it(policy: Path, run: Run, other: str) -> None:
     data = policy.parent / "data"
     run("policy", "compile", policy)
     with (data / "certify.jsonl").open("a") as stream:
-        stream.write((data / "fit.jsonl").read_text().splitlines()[0] + "\n")
+        stream.write((data / other).read_text().splitlines()[0] + "\n")
     code, _, err = run("policy", "certify", policy)
     assert code == ExitCode.DATA
     assert "certify.jsonl:681:1: D007" in err
