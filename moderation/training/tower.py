@@ -12,7 +12,6 @@ from transformers import AutoModel
 
 from moderation.errors import TrainingError
 
-
 # Short runs: statistics must follow the weights within some fifty steps; what comes from large-scale training follows in thousands.
 NORM_MOMENTUM = 0.02
 
