@@ -36,8 +36,11 @@ def caption_texts(captions: Sequence[str]) -> list[str]:
     return [name, *(f"{name}, {other}" for other in others), *others]
 
 
-def corpus(rows: Iterable[dict[str, Any]], data: Path, *, seed: int = 1) -> list[str]:
-    """Every text that the text tower learns the teacher's vectors of, without repeats, in a fixed order."""
+def corpus(rows: Iterable[dict[str, Any]], data: Path, common: Sequence[str], *, seed: int = 1) -> list[str]:
+    """Every text that the text tower learns the teacher's vectors of, without repeats, in a fixed order.
+
+    `common` are frequent English words: alone and in pairs they cover what the names of drawings do not.
+    """
     rng = random.Random(seed)
     texts: dict[str, None] = {}
     names: dict[str, None] = {}
@@ -49,9 +52,13 @@ def corpus(rows: Iterable[dict[str, Any]], data: Path, *, seed: int = 1) -> list
     texts |= names
     for name in pool:
         texts[rng.choice(TEMPLATES[3:]).format(name)] = None
-        for template in rng.sample(_CAMERA, 2):
+        for template in rng.sample(_CAMERA, 1):
             texts[template.format(*(name if i == 0 else rng.choice(pool) for i in range(2)))] = None
     texts |= dict.fromkeys(_sentences(data))
+    for word in common:
+        texts[word] = None
+        texts[rng.choice(_CAMERA).format(word, rng.choice(common))] = None
+        texts[f"{rng.choice(common)} {word}"] = None
     return [text for text in texts if may_be_caption(text)]
 
 
@@ -60,16 +67,17 @@ def _object_names(data: Path) -> Iterator[str]:
         yield from (str(name).replace("_", " ") for name in concepts["names"])
     for names in json.loads((data / "clip_text/clip_benchmark_en_classnames.json").read_text()).values():
         yield from map(str, names)
-    for row in (json.loads(line) for line in (data / "emoji/emoji_corpus.jsonl").open(encoding="utf-8")):
+    for line in (data / "emoji/emoji_corpus.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
         yield row["name"]
         yield from (k.replace("_", " ") for k in row["keywords"])
 
 
 def _sentences(data: Path) -> Iterator[str]:
-    for entries in json.loads(gzip.open(data / "text/sugarcrepe.json.gz", "rt").read()).values():
+    for entries in json.loads(gzip.decompress((data / "text/sugarcrepe.json.gz").read_bytes())).values():
         for entry in entries.values() if isinstance(entries, dict) else entries:
             yield entry["caption"]
             yield entry["negative_caption"]
     with gzip.open(data / "text/hatemoji_build_train.csv.gz", "rt", encoding="utf-8", newline="") as lines:
         for row in csv.DictReader(lines):
-            yield next(iter(row.values()))[:120]
+            yield row["text"][:120]

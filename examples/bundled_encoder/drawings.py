@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from heldout import read_categories, read_rule
+from heldout import read_categories
 from objects import object_name, words
 
 EMOJI_STYLES = ("noto", "noto-v1", "twemoji", "fluent-emoji", "fluent-emoji-flat", "fluent-emoji-high-contrast")
@@ -17,8 +17,12 @@ ICON_STYLES = ("tabler", "ph", "lucide", "icon-park", "mingcute", "fa6-solid", "
 PACKAGES = EMOJI_STYLES + MEASURED_STYLES + ICON_STYLES
 
 _SKIN = re.compile(r"-(medium-light|medium-dark|light|medium|dark)(-skin-tone)?(-|$)")
-_BRAND = re.compile(r"^(brand|logo|letter|number|align|layout|box-|square-letter|square-number|circle-letter|circle-number|hexagon)|-logo|-brand")
-_STYLE_SUFFIX = re.compile(r"[- ](outline|outlined|filled|fill|line|bold|light|thin|duotone|solid|24px|variant|alt|\d)$")
+_BRAND = re.compile(
+    r"^(brand|logo|letter|number|align|layout|box-|square-letter|square-number|circle-letter|circle-number|hexagon)|-logo|-brand"
+)
+_STYLE_SUFFIX = re.compile(
+    r"[- ](outline|outlined|filled|fill|line|bold|light|thin|duotone|solid|24px|variant|alt|\d)$"
+)
 _PH_STYLES = re.compile(r"-(thin|light|bold)$")
 # fxemoji writes names without spaces; these are the ones that do not match a Unicode name once spaces are gone.
 _FX_NAMES = {
@@ -50,7 +54,9 @@ class Drawing:
 def emoji_drawings(packages: Path, data: Path, style: str) -> Iterator[Drawing]:
     """The base emoji (no skin tone) of one style, named as Unicode names them where the package does."""
     corpus = {r["name"]: r for r in _rows(data / "emoji/emoji_corpus.jsonl") if not r["skin_tones"]}
-    by_key = {"-".join(words(name)): name for name in corpus} | {"".join(words(name)): name for name in reversed(corpus)}
+    by_key = {"-".join(words(name)): name for name in corpus} | {
+        "".join(words(name)): name for name in reversed(corpus)
+    }
     by_key |= _FX_NAMES if style == "fxemoji" else {}
     for key, svg in _package(packages, style):
         name = by_key.get(key)
@@ -64,7 +70,11 @@ def emoji_drawings(packages: Path, data: Path, style: str) -> Iterator[Drawing]:
 def icon_drawings(packages: Path, style: str) -> Iterator[Drawing]:
     """The icons of one package that show a thing: no brands, letters or layout marks, one or two weights of each."""
     for key, svg in _package(packages, style):
-        if _BRAND.search(key) or (style == "ph" and _PH_STYLES.search(key)) or (style == "healthicons" and key.endswith("24px")):
+        if (
+            _BRAND.search(key)
+            or (style == "ph" and _PH_STYLES.search(key))
+            or (style == "healthicons" and key.endswith("24px"))
+        ):
             continue
         name = _plain(key.replace("-", " "))
         yield Drawing(source=style, file=key, name=name, object=object_name(key), words=(), svg=svg)
@@ -94,7 +104,12 @@ def tile_drawings(data: Path) -> Iterator[Drawing]:
     rows = {row["file"]: row for row in _rows(data / "icons/dcss_tiles.jsonl")}
     for file, content in _members(data / "icons/dcss_tiles_png32.tar.xz"):
         row = rows.get(file)
-        if row is None or not row["group"].startswith("item") or "brand" in row["group"] or row["name"].startswith("i-"):
+        if (
+            row is None
+            or not row["group"].startswith("item")
+            or "brand" in row["group"]
+            or row["name"].startswith("i-")
+        ):
             continue
         kind = row["group"].split("/")[1]
         name = re.sub(r"^(urand|spwpn|misc) ", "", row["name"])
@@ -112,7 +127,10 @@ def _package(packages: Path, style: str) -> Iterator[tuple[str, str]]:
     for key, icon in found["icons"].items():
         width, height = icon.get("width", found.get("width", 16)), icon.get("height", found.get("height", 16))
         box = f"{icon.get('left', 0)} {icon.get('top', 0)} {width} {height}"
-        yield key, f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="{box}">{icon["body"]}</svg>'
+        yield (
+            key,
+            f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="{box}">{icon["body"]}</svg>',
+        )
 
 
 def _members(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -126,6 +144,3 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
     with path.open(encoding="utf-8") as lines:
         for line in lines:
             yield json.loads(line)
-
-
-__all__ = ["Drawing", "emoji_drawings", "icon_drawings", "read_rule", "shared_icons", "tile_drawings"]

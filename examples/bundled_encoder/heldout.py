@@ -49,7 +49,9 @@ def apply_rule(data: Path) -> dict[str, dict[str, list[str]]]:
             shares[name] = max(share, shares.get(name, 0.0))
     drawn = {name for name in shares if name not in drawn_as_emoji and _fraction(rule["salt"] + name) < shares[name]}
     held_out = drawn | by_hand
-    return {source: {n: sorted(f) for n, f in sorted(found.items()) if n in held_out} for source, found in files.items()}
+    return {
+        source: {n: sorted(f) for n, f in sorted(found.items()) if n in held_out} for source, found in files.items()
+    }
 
 
 def _share(shares: Mapping[str, float], kinds: Mapping[str, str]) -> float:

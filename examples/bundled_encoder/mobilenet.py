@@ -16,7 +16,9 @@ def read_convolutions(path: Path) -> list[tuple[Tensor, Tensor]]:
 
     def values(index: int, dtype: type) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         tensor = graph.Tensors(index)
-        raw = np.frombuffer(model.Buffers(tensor.Buffer()).DataAsNumpy().tobytes(), dtype).reshape(tensor.ShapeAsNumpy())
+        raw = np.frombuffer(model.Buffers(tensor.Buffer()).DataAsNumpy().tobytes(), dtype).reshape(
+            tensor.ShapeAsNumpy()
+        )
         quantisation = tensor.Quantization()
         return raw.astype(np.float64), quantisation.ScaleAsNumpy(), quantisation.ZeroPointAsNumpy()
 

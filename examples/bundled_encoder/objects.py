@@ -2,14 +2,112 @@
 
 import re
 
-_NUMBERS = frozenset(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "twenty"])
-_SUITS = frozenset(["club", "clubs", "diamond", "diamonds", "heart", "hearts", "spade", "spades", "ace", "jack", "queen", "king"])
+_NUMBERS = frozenset(
+    [
+        "zero",
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "eight",
+        "nine",
+        "ten",
+        "eleven",
+        "twelve",
+        "twenty",
+    ]
+)
+_SUITS = frozenset(
+    ["club", "clubs", "diamond", "diamonds", "heart", "hearts", "spade", "spades", "ace", "jack", "queen", "king"]
+)
 _TRAILING = frozenset(
     # style words of the icon packages, then the states that icon sets draw in a corner of the same picture
-    ["outline", "outlined", "off", "filled", "fill", "line", "linear", "bold", "light", "thin", "duotone", "slash", "variant", "multiple", "solid", "24px", "regular", "alt", "plus", "minus", "check", "checked", "alert", "remove", "removed", "edit", "lock", "locked", "unlock", "open", "closed", "cog", "clock", "search", "cancel", "sync", "refresh", "settings", "question", "exclamation", "add", "delete", "pause", "play", "stop", "star", "start", "end", "up", "down", "left", "right", "top", "bottom", "back", "front", "vertical", "horizontal", "circle", "box", "square", "group", "network", "marker", "key", "eye", "wrench", "small", "large", "x", "cw", "ccw", "download", "upload", "share", "cross"]
+    [
+        "outline",
+        "outlined",
+        "off",
+        "filled",
+        "fill",
+        "line",
+        "linear",
+        "bold",
+        "light",
+        "thin",
+        "duotone",
+        "slash",
+        "variant",
+        "multiple",
+        "solid",
+        "24px",
+        "regular",
+        "alt",
+        "plus",
+        "minus",
+        "check",
+        "checked",
+        "alert",
+        "remove",
+        "removed",
+        "edit",
+        "lock",
+        "locked",
+        "unlock",
+        "open",
+        "closed",
+        "cog",
+        "clock",
+        "search",
+        "cancel",
+        "sync",
+        "refresh",
+        "settings",
+        "question",
+        "exclamation",
+        "add",
+        "delete",
+        "pause",
+        "play",
+        "stop",
+        "star",
+        "start",
+        "end",
+        "up",
+        "down",
+        "left",
+        "right",
+        "top",
+        "bottom",
+        "back",
+        "front",
+        "vertical",
+        "horizontal",
+        "circle",
+        "box",
+        "square",
+        "group",
+        "network",
+        "marker",
+        "key",
+        "eye",
+        "wrench",
+        "small",
+        "large",
+        "x",
+        "cw",
+        "ccw",
+        "download",
+        "upload",
+        "share",
+        "cross",
+    ]
 )
 _SKIN = re.compile(r"\b(medium light|medium dark|light|medium|dark) skin tone\b")
-_KEEP = frozenset({"sword cross", "death star", "sea lion", "open book", "pipe wrench", "traffic light", "stop", "play"})
+_KEEP = frozenset(
+    {"sword cross", "death star", "sea lion", "open book", "pipe wrench", "traffic light", "stop", "play"}
+)
 
 
 def words(name: str) -> list[str]:

@@ -5,13 +5,42 @@ from functools import cache
 from heldout import held_out_objects, read_rule
 from objects import object_name, words
 
-_FILLER = frozenset(["a", "an", "the", "of", "or", "and", "in", "on", "to", "for", "such", "as", "that", "with", "by", "from", "is", "be", "some", "something", "can", "one", "its", "it"])
+_FILLER = frozenset(
+    [
+        "a",
+        "an",
+        "the",
+        "of",
+        "or",
+        "and",
+        "in",
+        "on",
+        "to",
+        "for",
+        "such",
+        "as",
+        "that",
+        "with",
+        "by",
+        "from",
+        "is",
+        "be",
+        "some",
+        "something",
+        "can",
+        "one",
+        "its",
+        "it",
+    ]
+)
 
 
 @cache
 def _held_out_phrases() -> tuple[frozenset[str], ...]:
     policies = read_rule()["phrases"].values()
-    return tuple(content_words(text) for policy in policies for kind in ("violating", "contrast") for text in policy[kind])
+    return tuple(
+        content_words(text) for policy in policies for kind in ("violating", "contrast") for text in policy[kind]
+    )
 
 
 def content_words(text: str) -> frozenset[str]:

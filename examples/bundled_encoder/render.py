@@ -1,6 +1,5 @@
 """Renders every drawing once into two arrays: train.npy (what may be trained on) and measured.npy (held out), with a JSONL row each."""
 
-import argparse
 import io
 import json
 from collections.abc import Iterable, Iterator
@@ -69,9 +68,13 @@ def _uncovered(drawing: Drawing) -> str:
 
 def write(drawings: list[Drawing], folder: Path, name: str, pool_size: int) -> None:
     """Render `drawings` into folder/name.npy (uint8 [n, SIZE, SIZE, 4]) and folder/name.jsonl."""
-    array = np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=np.uint8, shape=(len(drawings), SIZE, SIZE, 4))
+    array = np.lib.format.open_memmap(
+        folder / f"{name}.npy", mode="w+", dtype=np.uint8, shape=(len(drawings), SIZE, SIZE, 4)
+    )
     with Pool(pool_size) as pool, (folder / f"{name}.jsonl").open("w", encoding="utf-8") as rows:
-        for i, (drawing, picture) in enumerate(zip(drawings, pool.imap(rasterise, drawings, chunksize=32), strict=True)):
+        for i, (drawing, picture) in enumerate(
+            zip(drawings, pool.imap(rasterise, drawings, chunksize=32), strict=True)
+        ):
             if picture is not None:
                 array[i] = picture
             row = {"source": drawing.source, "file": drawing.file, "name": drawing.name, "object": drawing.object}
@@ -91,20 +94,10 @@ def split(drawings: Iterable[Drawing]) -> tuple[list[Drawing], list[Drawing]]:
     return train, measured
 
 
-def main() -> None:
-    """Render both arrays."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--packages", type=Path, required=True, nargs="+", help="node_modules folders; the first that has a package wins")
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--processes", type=int, default=2)
-    arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    train, measured = split(all_drawings(arguments.packages[0], arguments.data))
+def render_all(packages: Path, data: Path, out: Path, *, processes: int = 2) -> None:
+    """Write both arrays from the icon packages (a node_modules folder) and the data folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    train, measured = split(all_drawings(packages, data))
     print(f"{len(train)} drawings to train on, {len(measured)} held out", flush=True)
-    write(measured, arguments.out, "measured", arguments.processes)
-    write(train, arguments.out, "train", arguments.processes)
-
-
-if __name__ == "__main__":
-    main()
+    write(measured, out, "measured", processes)
+    write(train, out, "train", processes)

@@ -50,7 +50,9 @@ def encode(folder: Path, texts: Sequence[str], *, batch: int = 256, max_tokens: 
     out = np.zeros((len(texts), model.config.hidden_size), np.float32)
     for start in range(0, len(order), batch):
         chosen = order[start : start + batch]
-        tokens = tokenizer([texts[i] for i in chosen], padding=True, truncation=True, max_length=max_tokens, return_tensors="pt")
+        tokens = tokenizer(
+            [texts[i] for i in chosen], padding=True, truncation=True, max_length=max_tokens, return_tensors="pt"
+        )
         with torch.autocast("cpu", dtype=torch.bfloat16):
             states: Tensor = model(**tokens).last_hidden_state
         mask = tokens["attention_mask"][..., None].float()

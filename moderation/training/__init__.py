@@ -1,1 +1,1 @@
-"""Training encoders: a straight loop of our own."""
+"""Training of small image and text encoders: prepared pictures in, a resumable run out."""

@@ -1,10 +1,11 @@
 """Turns RGBA drawings into training pictures, a whole batch at a time: place, restyle, put on a background, damage."""
 
 import math
+from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor
+from torch.nn import functional
 
 LUMA = (0.299, 0.587, 0.114)
 
@@ -31,6 +32,22 @@ class Augment:
     def _chance(self, n: int, share: float) -> Tensor:
         return self._uniform(n) < share
 
+    def _some(self, pictures: Tensor, share: float, change: Callable[[Tensor], Tensor]) -> None:
+        """Change a random `share` of the pictures in place; the others cost nothing."""
+        rows = self._chance(len(pictures), share).flatten()
+        if rows.any():
+            pictures[rows] = change(pictures[rows])
+
+    def _mix(self, colour: Tensor) -> Tensor:
+        """Other hues: each channel a random blend of all three."""
+        mix = torch.eye(3) + torch.randn(len(colour), 3, 3, generator=self._generator) * 0.25
+        mix = mix / mix.sum(dim=2, keepdim=True).clamp_min(0.5)
+        return torch.einsum("nij,njhw->nihw", mix, colour)
+
+    def _posterise(self, colour: Tensor) -> Tensor:
+        levels = torch.floor(self._uniform(len(colour), 2, 6))
+        return torch.round(colour * levels) / levels
+
     def _place(self, rgba: Tensor, size: int) -> Tensor:
         """One affine sampling: scale, turn, shear, flip, shift; colours premultiplied so that edges stay clean."""
         n, s = len(rgba), self._strength
@@ -45,9 +62,9 @@ class Augment:
         shift = self._uniform(2 * n, -1, 1).reshape(n, 2, 1) * (0.08 + 0.17 * s)
         premultiplied = torch.cat([rgba[:, :3] * rgba[:, 3:], rgba[:, 3:]], dim=1)
         if premultiplied.shape[-1] >= 2 * size:
-            premultiplied = F.avg_pool2d(premultiplied, 2)
-        grid = F.affine_grid(torch.cat([theta, shift], dim=2), [n, 4, size, size], align_corners=False)
-        return F.grid_sample(premultiplied, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+            premultiplied = functional.avg_pool2d(premultiplied, 2)
+        grid = functional.affine_grid(torch.cat([theta, shift], dim=2), [n, 4, size, size], align_corners=False)
+        return functional.grid_sample(premultiplied, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
     def _restyle(self, colour: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
         """Other hues, grey, inverted, few levels, flat silhouettes and outlines; black drawings take a colour of their own."""
@@ -56,19 +73,14 @@ class Augment:
         ink = torch.rand(n, 3, 1, 1, generator=self._generator) * torch.where(self._chance(n, 0.4), 0.3, 1.0)
         dark = ((luma * alpha).sum((2, 3), keepdim=True) / alpha.sum((2, 3), keepdim=True).clamp_min(1.0)) < 0.12
         colour = torch.where(dark & self._chance(n, 0.3 + 0.5 * s), colour + ink, colour)
-        identity = torch.eye(3).expand(n, 3, 3)
-        mix = identity + torch.randn(n, 3, 3, generator=self._generator) * 0.25
-        mix = mix / mix.sum(dim=2, keepdim=True).clamp_min(0.5)
-        mixed = torch.einsum("nij,njhw->nihw", mix, colour)
-        colour = torch.where(self._chance(n, 0.5 * s), mixed, colour)
-        colour = torch.where(self._chance(n, 0.15 * s), luma.expand_as(colour), colour)
-        colour = torch.where(self._chance(n, 0.12 * s), 1.0 - colour, colour)
-        levels = torch.floor(self._uniform(n, 2, 6))
-        colour = torch.where(self._chance(n, 0.12 * s), torch.round(colour * levels) / levels, colour)
+        self._some(colour, 0.5 * s, self._mix)
+        self._some(colour, 0.15 * s, lambda part: _luma(part).expand_as(part))
+        self._some(colour, 0.12 * s, lambda part: 1.0 - part)
+        self._some(colour, 0.12 * s, self._posterise)
         drawn = self._chance(n, 0.12 * s)
         flat = self._chance(n, 0.06 * s)
-        edge = (_edges(alpha) + _edges(_luma(colour) * alpha)).clamp(0, 1)
-        alpha = torch.where(drawn, edge, alpha)
+        rows = drawn.flatten()
+        alpha[rows] = (_edges(alpha[rows]) + _edges(_luma(colour[rows]) * alpha[rows])).clamp(0, 1)
         return torch.where(drawn | flat, ink.expand_as(colour), colour).clamp(0, 1), alpha
 
     def _background(self, n: int, size: int, photos: Tensor | None, colour: Tensor, alpha: Tensor) -> Tensor:
@@ -85,7 +97,9 @@ class Augment:
         ramp = torch.linspace(0, 1, size)
         across, angle = torch.stack(torch.meshgrid(ramp, ramp, indexing="ij")), self._uniform(n, 0, 2 * math.pi)
         along = (across[0] * torch.sin(angle) + across[1] * torch.cos(angle)).sub(0.0)
-        blotches = F.interpolate(torch.rand(n, 1, 5, 5, generator=g), size=size, mode="bilinear", align_corners=False)
+        blotches = functional.interpolate(
+            torch.rand(n, 1, 5, 5, generator=g), size=size, mode="bilinear", align_corners=False
+        )
         stripes = (torch.sin(along * self._uniform(n, 10, 60)) > 0).float()
         kind = self._uniform(n)
         weight = torch.where(kind < 0.4, along.clamp(0, 1), torch.where(kind < 0.75, blotches, stripes))
@@ -94,8 +108,8 @@ class Augment:
         )
         if photos is None:
             return behind
+        photos = functional.interpolate(photos, size=size, mode="bilinear", align_corners=False)
         picked = photos[torch.randint(len(photos), (n,), generator=g)]
-        picked = F.interpolate(picked, size=size, mode="bilinear", align_corners=False)
         return torch.where(self._chance(n, 0.2 * s), picked * self._uniform(n, 0.5, 1.0), behind)
 
     def _distract(self, pictures: Tensor, colour: Tensor, alpha: Tensor) -> Tensor:
@@ -103,7 +117,7 @@ class Augment:
         n, size, s = len(pictures), pictures.shape[-1], self._strength
         small = size // 4
         rolled = torch.cat([colour * alpha, alpha], dim=1).roll(1, dims=0)
-        small_one = F.interpolate(rolled, size=small, mode="area") * self._chance(n, 0.15 * s)
+        small_one = functional.interpolate(rolled, size=small, mode="area") * self._chance(n, 0.15 * s)
         top, left = (int(torch.randint(2, (1,), generator=self._generator)) * (size - small) for _ in range(2))
         pictures = pictures.clone()
         area = pictures[:, :, top : top + small, left : left + small]
@@ -113,21 +127,22 @@ class Augment:
     def _damage(self, pictures: Tensor) -> Tensor:
         """Blur, coarse pixels, brightness, contrast, noise, block compression, a hole."""
         n, size, s = len(pictures), pictures.shape[-1], self._strength
-        blurred = F.avg_pool2d(pictures, 3, stride=1, padding=1, count_include_pad=False)
-        pictures = torch.where(self._chance(n, 0.15 * s), blurred, pictures)
-        coarse = F.interpolate(
-            F.interpolate(pictures, size=size // 2, mode="area"), size=size, mode="bilinear", align_corners=False
-        )
-        pictures = torch.where(self._chance(n, 0.12 * s), coarse, pictures)
-        pictures = (pictures - 0.5) * (1 + self._uniform(n, -0.35, 0.35) * s) + 0.5 + self._uniform(n, -0.2, 0.2) * s
-        grain = self._uniform(n, 0, 0.08 * s) * self._chance(n, 0.3)
-        pictures = pictures + torch.randn(pictures.shape, generator=self._generator) * grain
-        pictures = torch.where(self._chance(n, 0.2 * s), _compress(pictures, self._uniform(n, 0.02, 0.12)), pictures)
+        self._some(pictures, 0.15 * s, lambda part: functional.avg_pool2d(part, 3, 1, 1, count_include_pad=False))
+        self._some(pictures, 0.12 * s, _coarse)
+        contrast, brightness = self._uniform(n, -0.35, 0.35) * s, self._uniform(n, -0.2, 0.2) * s
+        pictures = pictures.sub_(0.5).mul_(1 + contrast).add_(0.5 + brightness)
+        self._some(pictures, 0.3, lambda part: self._grain(part, 0.08 * s))
+        self._some(pictures, 0.2 * s, lambda part: _compress(part, self._uniform(len(part), 0.02, 0.12)))
         row, column = self._uniform(n), self._uniform(n)
         wide = self._uniform(n, 0.1, 0.3)
         axis = torch.linspace(0, 1, size)
         hole = ((axis.view(1, 1, -1, 1) - row).abs() < wide / 2) & ((axis.view(1, 1, 1, -1) - column).abs() < wide / 2)
-        return torch.where(hole & self._chance(n, 0.2 * s), torch.rand(n, 3, 1, 1, generator=self._generator), pictures)
+        filling = torch.rand(n, 3, 1, 1, generator=self._generator)
+        return torch.where(hole & self._chance(n, 0.2 * s), filling, pictures)
+
+    def _grain(self, pictures: Tensor, most: float) -> Tensor:
+        noise = torch.randn(pictures.shape, generator=self._generator)
+        return pictures + noise * self._uniform(len(pictures), 0, most)
 
 
 def _luma(colour: Tensor) -> Tensor:
@@ -138,8 +153,14 @@ def _luma(colour: Tensor) -> Tensor:
 def _edges(plane: Tensor) -> Tensor:
     """How much brightness changes at each pixel (Sobel), about 0..1."""
     kernel = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 2.0
-    slopes = F.conv2d(plane, torch.stack([kernel, kernel.T])[:, None], padding=1)
+    slopes = functional.conv2d(plane, torch.stack([kernel, kernel.T])[:, None], padding=1)
     return slopes.pow(2).sum(dim=1, keepdim=True).sqrt()
+
+
+def _coarse(pictures: Tensor) -> Tensor:
+    size = pictures.shape[-1]
+    small = functional.interpolate(pictures, size=size // 2, mode="area")
+    return functional.interpolate(small, size=size, mode="bilinear", align_corners=False)
 
 
 def _compress(pictures: Tensor, step: Tensor) -> Tensor:
@@ -148,13 +169,12 @@ def _compress(pictures: Tensor, step: Tensor) -> Tensor:
     place, wave = torch.arange(8.0), torch.arange(8.0)[:, None]
     basis = torch.cos((2 * place + 1) * wave * math.pi / 16) * 0.5
     basis[0] *= 0.5**0.5
-    blocks = pictures[..., :size, :size].unflatten(3, (-1, 8)).unflatten(2, (-1, 8)).transpose(3, 4)
+    n, channels, many = *pictures.shape[:2], size // 8
+    blocks = pictures[..., :size, :size].reshape(n, channels, many, 8, many, 8).transpose(3, 4)
     waves = torch.einsum("ui,ncabij,vj->ncabuv", basis, blocks, basis)
     steps = step[..., None, None] * (1 + 0.5 * (wave + place))
     waves = torch.round(waves / steps) * steps
     back = torch.einsum("ui,ncabuv,vj->ncabij", basis, waves, basis).transpose(3, 4).flatten(4, 5).flatten(2, 3)
-    return (
-        F.pad(back, (0, pictures.shape[-1] - size, 0, pictures.shape[-1] - size), mode="replicate")
-        if size < pictures.shape[-1]
-        else back
-    )
+    whole = pictures.clone()
+    whole[..., :size, :size] = back
+    return whole

@@ -40,7 +40,7 @@ def open_pictures(folder: Path) -> Pictures:
     pixels = np.load(folder / "pictures.npy", mmap_mode="r")
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 4:
         raise TrainingError(f"{folder}/pictures.npy: {pixels.dtype} {pixels.shape}; expected uint8 [n, s, s, 4]")
-    rows = [json.loads(line) for line in (folder / "rows.jsonl").open(encoding="utf-8")]
+    rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
     texts = torch.from_numpy(np.load(folder / "texts.npy").astype(np.float32))
     numbers = {name: i for i, name in enumerate(dict.fromkeys(row["object"] for row in rows))}
     backgrounds = folder / "backgrounds.npy"
@@ -70,10 +70,12 @@ def _check(found: Pictures, folder: Path) -> None:
 
 
 def epoch_order(weights: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
-    """Row numbers of one epoch, shuffled: a row of weight 1.5 comes once or twice, evenly by chance."""
+    """Row numbers of one epoch, shuffled, always floor(sum of weights) of them: a row of weight 1.5 comes once or twice."""
     rng = np.random.default_rng([seed, epoch])
-    times = np.floor(weights + rng.random(len(weights))).astype(np.int64)
-    order = np.repeat(np.arange(len(weights)), times)
+    rows = rng.permutation(len(weights))
+    reached = np.cumsum(weights[rows])
+    points = np.arange(int(reached[-1])) + rng.random()  # one point per unit of weight: as even as counts can be
+    order = rows[np.searchsorted(reached, points.clip(max=reached[-1] - 1e-9), side="right")]
     rng.shuffle(order)
     return order
 
@@ -83,9 +85,9 @@ class Order:
 
     def __init__(self, weights: np.ndarray, *, batch: int, seed: int) -> None:
         self._weights, self._batch, self._seed = weights, batch, seed
-        self.steps_per_epoch = int(np.floor(weights).sum()) // batch
+        self.steps_per_epoch = len(epoch_order(weights, seed=seed, epoch=0)) // batch
         if self.steps_per_epoch == 0:
-            raise TrainingError(f"a batch of {batch} is more than one epoch of {int(np.floor(weights).sum())} pictures")
+            raise TrainingError(f"a batch of {batch} is more than one epoch, which is {weights.sum():.0f} pictures")
         self._epoch, self._rows = -1, np.empty(0, dtype=np.int64)
 
     def rows(self, step: int) -> np.ndarray:

@@ -1,8 +1,8 @@
 """The contrastive loss of image vectors against fixed text vectors: in-batch softmax both ways, with soft targets."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 
 def targets(objects: Tensor, texts: Tensor, *, neighbours: float, temperature: float) -> Tensor:
@@ -23,4 +23,4 @@ def contrastive(images: Tensor, texts: Tensor, wanted: Tensor, scale: Tensor) ->
     """Mean of the image-to-text and text-to-image cross entropies against `wanted` [n, n]; `images`, `texts` unit [n, d]; scalar."""
     logits = scale * images @ texts.T
     down = wanted.T / wanted.T.sum(dim=1, keepdim=True)
-    return 0.5 * (F.cross_entropy(logits, wanted) + F.cross_entropy(logits.T, down))
+    return 0.5 * (functional.cross_entropy(logits, wanted) + functional.cross_entropy(logits.T, down))

@@ -1,0 +1,139 @@
+"""Measures an encoder on what training never saw: new renderings, objects never drawn, styles never seen; phrases never used as captions."""
+
+import io
+import json
+import tarfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from drawings import EMOJI_STYLES
+from heldout import read_categories, read_rule
+from PIL import Image
+from scenes import plain, scene
+
+from moderation.training.evaluate import auc, policy_scores, recall_at
+
+EncodeImages = Callable[[Sequence[bytes]], np.ndarray]
+EncodeTexts = Callable[[Sequence[str]], np.ndarray]
+NAME_TEMPLATES = ("{}", "an emoji of {}", "a picture of a {}")
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """Rendered drawings: rows as render.py wrote them, and where each one's pixels are."""
+
+    rows: Sequence[Mapping[str, Any]]
+    pixels: np.ndarray
+
+    def where(self, keep: Callable[[Mapping[str, Any]], bool]) -> list[int]:
+        """Positions of the rows that are drawn and wanted."""
+        return [i for i, row in enumerate(self.rows) if not row["empty"] and keep(row)]
+
+
+def open_collection(rendered: Path, name: str) -> Collection:
+    """The train or measured array with its rows."""
+    rows = [json.loads(line) for line in (rendered / f"{name}.jsonl").open(encoding="utf-8")]
+    return Collection(rows, np.load(rendered / f"{name}.npy", mmap_mode="r"))
+
+
+def kinds_of(row: Mapping[str, Any], categories: Mapping[str, Mapping[str, Mapping[str, str]]]) -> Mapping[str, str]:
+    """Policy to "match", "ambiguous" or "lookalike" for one drawing."""
+    if row["source"] in categories:
+        return categories[row["source"]].get(row["file"], {})
+    if row["name"] == "pistol":  # drawn as a firearm by the sets that still have it
+        return {"weapons": "match"}
+    return categories["emoji"].get(row["name"], {})
+
+
+def policy_areas(
+    rows: Sequence[Mapping[str, Any]], images: np.ndarray, texts: EncodeTexts
+) -> dict[str, dict[str, float]]:
+    """Policy to its area, interval and counts, over `rows` with vectors `images`; what is ambiguous for a policy is left out of it."""
+    categories, found = read_categories(), {}
+    kinds = [kinds_of(row, categories) for row in rows]
+    for policy, phrases in read_rule()["phrases"].items():
+        keep = np.array([k.get(policy) != "ambiguous" for k in kinds])
+        positive = np.array([k.get(policy) == "match" for k in kinds])[keep]
+        if not positive.any():
+            continue
+        scores = policy_scores(images[keep], texts(phrases["violating"]), texts(phrases["contrast"]))
+        found[policy] = asdict(auc(scores, positive, [row["object"] for row, k in zip(rows, keep, strict=True) if k]))
+    return found
+
+
+def measure(
+    rendered: Path, photos: Sequence[Image.Image], images: EncodeImages, texts: EncodeTexts, *, seed: int = 7
+) -> dict[str, Any]:
+    """All figures of the card, as plain JSON."""
+    train, measured = open_collection(rendered, "train"), open_collection(rendered, "measured")
+    sources = {*EMOJI_STYLES, "game-icons", "mdi"}
+    groups = {
+        "seen_objects_new_renderings": (train, _some(train, train.where(lambda r: r["source"] in sources), seed, 3000)),
+        "objects_never_drawn": (measured, measured.where(lambda r: r["source"] in sources)),
+        "style_never_seen_openmoji": (measured, measured.where(lambda r: r["source"] == "openmoji")),
+        "style_never_seen_fxemoji": (measured, measured.where(lambda r: r["source"] == "fxemoji")),
+    }
+    report: dict[str, Any] = {}
+    for name, (collection, chosen) in groups.items():
+        rng = np.random.default_rng(seed)
+        rows = [collection.rows[i] for i in chosen]
+        vectors = images([scene(collection.pixels[i], rng, photos) for i in chosen])
+        areas = policy_areas(rows, vectors, texts)
+        values = {policy: area["value"] for policy, area in areas.items()}
+        worst = min(values, key=lambda policy: values[policy])
+        report[name] = {
+            "mean_auc": float(np.mean(list(values.values()))),
+            "worst": worst,
+            "worst_auc": values[worst],
+            "auc": areas,
+        }
+        if name.startswith("style"):
+            report[name] |= _retrieval(rows, vectors, texts, "scenes")
+            flat = images([plain(collection.pixels[i]) for i in chosen])
+            report[name] |= _retrieval(rows, flat, texts, "plain")
+    return report
+
+
+def _some(collection: Collection, chosen: list[int], seed: int, most: int) -> list[int]:
+    """Every drawing that belongs to a policy, and a fair sample of the others, `most` in all."""
+    categories = read_categories()
+    wanted = [i for i in chosen if "match" in kinds_of(collection.rows[i], categories).values()]
+    others = np.array(sorted(set(chosen) - set(wanted)))
+    return sorted(wanted + np.random.default_rng(seed).permutation(others)[: most - len(wanted)].tolist())
+
+
+def _retrieval(
+    rows: Sequence[Mapping[str, Any]], images: np.ndarray, texts: EncodeTexts, kind: str
+) -> dict[str, float]:
+    names = [row["name"] for row in rows]
+    wanted = list(dict.fromkeys(names))
+    queries = np.mean([texts([template.format(name) for name in wanted]) for template in NAME_TEMPLATES], axis=0)
+    return {f"recall_at_{k}_{kind}": recall_at(k, queries, images, wanted, names) for k in (1, 5)}
+
+
+def measuring_photos(data: Path) -> list[Image.Image]:
+    """Photographs to lie behind drawings that training never lay behind any."""
+    found = []
+    with tarfile.open(data / "photos/skimage_samples.tar") as archive:
+        for name in ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg"):
+            handle = archive.extractfile(f"./{name}")
+            if handle is not None:
+                found.append(Image.open(io.BytesIO(handle.read())).convert("RGB"))
+    return found
+
+
+def summary(report: Mapping[str, Any]) -> str:
+    """A few lines for people."""
+    lines = []
+    for name, part in report.items():
+        each = "  ".join(
+            f"{p} {a['value']:.3f} [{a['low']:.2f}, {a['high']:.2f}] n={a['positives']}" for p, a in part["auc"].items()
+        )
+        recall = "  ".join(f"{k} {v:.3f}" for k, v in part.items() if k.startswith("recall"))
+        lines.append(
+            f"{name}: mean {part['mean_auc']:.3f}, worst {part['worst']} {part['worst_auc']:.3f}\n    {each}\n    {recall}"
+        )
+    return "\n".join(lines)
