@@ -1,0 +1,244 @@
+"""Certificates: wrong ones are as rare as promised (simulated, with an exact margin), and shortfalls tell the truth."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import binom, binomtest, norm
+
+from moderation.compiler import bounds
+from moderation.compiler.certify import ScoredTarget, certify, entry_count, grid, one_per_cluster
+from moderation.compiler.shortfall import labels_needed
+
+PREVALENCE = SimpleNamespace(low=0.1, high=0.2)
+
+
+def promise(metric: str, at_least: float, confidence: float = 0.9, budget: float | None = None) -> Any:
+    guarantee = SimpleNamespace(metric=metric, at_least=at_least, confidence=confidence)
+    return SimpleNamespace(action=metric, guarantee=guarantee, budget=budget)
+
+
+def squash(raw: np.ndarray) -> np.ndarray:
+    return np.round(1.0 / (1.0 + np.exp(-raw)), 6)
+
+
+def targets(violating: np.ndarray, benign: np.ndarray, *, per_cluster: int = 1) -> list[ScoredTarget]:
+    """Raw scores as scored targets, `per_cluster` neighbours sharing a cluster."""
+    made = []
+    for target, scores in ((True, violating), (False, benign)):
+        for at, score in enumerate(squash(scores)):
+            made.append(ScoredTarget(float(score), target, f"{target}{at // per_cluster}", f"{hash_of(at)}"))
+    return made
+
+
+def hash_of(at: int) -> str:
+    return f"{(at * 2654435761) % 2**32:08x}"
+
+
+def raw_of(threshold: float) -> float:
+    return float(np.log(threshold / (1 - threshold))) if 0 < threshold < 1 else 40.0 if threshold else -40.0
+
+
+def violations(
+    draw: Callable[[np.random.Generator], list[ScoredTarget]],
+    truth: Callable[[float], tuple[float, float]],
+    what: Any,
+    runs: int,
+) -> tuple[int, int]:
+    """How many runs certified something, and how many of those broke their promise at the true rates."""
+    found = broken = 0
+    for seed in range(runs):
+        (locked,) = certify(draw(np.random.default_rng(seed)), [what], PREVALENCE)
+        if locked.threshold is None:
+            continue
+        found += 1
+        tpr, fpr = truth(raw_of(locked.threshold))
+        kept = tpr if what.guarantee.metric == "recall" else float(bounds.precision(tpr, fpr, PREVALENCE.low))
+        broken += kept < what.guarantee.at_least
+    return found, broken
+
+
+def gaussian(distance: float, violating: int, benign: int) -> Callable[[np.random.Generator], list[ScoredTarget]]:
+    return lambda rng: targets(rng.normal(distance, 1, violating), rng.normal(0, 1, benign))
+
+
+def clustered(
+    distance: float, violating: int, benign: int, *, size: int, apart: bool
+) -> Callable[..., list[ScoredTarget]]:
+    """Objects whose pictures are alike (most of the variance is the object's); `apart` calls each picture its own cluster."""
+
+    def side(rng: np.random.Generator, mean: float, count: int) -> np.ndarray:
+        return mean + np.repeat(rng.normal(0, 0.95, count), size) + rng.normal(0, np.sqrt(1 - 0.95**2), count * size)
+
+    def draw(rng: np.random.Generator) -> list[ScoredTarget]:
+        return targets(side(rng, distance, violating), side(rng, 0.0, benign), per_cluster=1 if apart else size)
+
+    return draw
+
+
+def rates(distance: float) -> Callable[[float], tuple[float, float]]:
+    return lambda cut: (float(norm.sf(cut - distance)), float(norm.sf(cut)))
+
+
+def no_worse_than_nominal(broken: int, runs: int, alpha: float) -> bool:
+    """Whether so many broken promises are no sign (p > 0.001, exact) of a rate above alpha."""
+    return binomtest(broken, runs, alpha, alternative="greater").pvalue > 0.001
+
+
+SIZES = [("precision", 0.8, 2.8), ("recall", 0.85, 2.8)]
+
+
+@pytest.mark.parametrize(("metric", "at_least", "distance"), SIZES)
+def test_promises_are_broken_no_oftener_than_stated(metric: str, at_least: float, distance: float) -> None:
+    what, runs = promise(metric, at_least), 250
+    found, broken = violations(gaussian(distance, 60, 800), rates(distance), what, runs)
+    assert found > runs / 2  # or nothing was tried
+    assert no_worse_than_nominal(broken, runs, 0.1)
+
+
+@pytest.mark.parametrize(("metric", "at_least", "distance"), SIZES)
+def test_clusters_keep_the_promise_where_counting_pictures_breaks_it(
+    metric: str, at_least: float, distance: float
+) -> None:
+    what, runs = promise(metric, at_least), 200
+    broken = {
+        apart: violations(clustered(distance, 50, 600, size=8, apart=apart), rates(distance), what, runs)[1]
+        for apart in (False, True)
+    }
+    assert no_worse_than_nominal(broken[False], runs, 0.1)
+    # The naive bound, over pictures of one object as if they were independent, is above its level for certain.
+    assert (
+        binom.sf(broken[True] - 1, runs, 0.1) < (1e-6 if metric == "recall" else 0.05) or broken[True] > broken[False]
+    )
+    assert metric != "recall" or not no_worse_than_nominal(broken[True], runs, 0.1)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(("metric", "at_least", "distance"), SIZES)
+@pytest.mark.parametrize("counts", [(20, 200), (60, 800), (200, 4000)])
+def test_soak_promises_are_broken_no_oftener_than_stated(
+    metric: str, at_least: float, distance: float, counts: tuple[int, int]
+) -> None:
+    runs = int(os.environ.get("MODERATION_SOAK_RUNS", "4000"))
+    draws = [gaussian(distance, *counts), clustered(distance, *counts, size=5, apart=False)]
+    for draw in draws:
+        _, broken = violations(draw, rates(distance), promise(metric, at_least), runs)
+        assert no_worse_than_nominal(broken, runs, 0.1)
+
+
+def test_the_bounds_are_clopper_pearsons() -> None:
+    for hits, trials in ((0, 10), (3, 10), (10, 10), (1, 1), (0, 1), (59, 60)):
+        exact = binomtest(hits, trials, alternative="two-sided").proportion_ci(0.9, "exact")
+        assert float(bounds.lower(hits, trials, 0.05)) == pytest.approx(exact.low, abs=1e-9)
+        assert float(bounds.upper(hits, trials, 0.05)) == pytest.approx(exact.high, abs=1e-9)
+    assert (float(bounds.lower(0, 0, 0.05)), float(bounds.upper(0, 0, 0.05))) == (0.0, 1.0)
+
+
+def test_precision_is_bounded_at_the_low_end_of_the_prevalence() -> None:
+    (locked,) = certify(gaussian(4, 100, 2000)(np.random.default_rng(0)), [promise("precision", 0.9)], PREVALENCE)
+    shown = locked.certificate
+    assert shown is not None
+    assert 0.9 <= shown["precision_low"] < shown["precision_high"]
+    assert shown["precision_low"] == pytest.approx(float(bounds.precision(shown["tpr_lower"], shown["fpr_upper"], 0.1)))
+    assert (shown["violating"], shown["benign"], shown["guarantees"]) == (100, 2000, 1)
+    assert shown["start"] >= locked.threshold
+    assert locked.threshold in grid()
+
+
+def test_guarantees_share_the_error() -> None:
+    made = gaussian(4, 100, 2000)(np.random.default_rng(0))
+    both = certify(made, [promise("precision", 0.9), promise("recall", 0.9)], PREVALENCE)
+    (alone,) = certify(made, [promise("precision", 0.9)], PREVALENCE)
+    assert [one.certificate["alpha"] for one in both] == pytest.approx([0.05, 0.05])
+    assert alone.certificate["alpha"] == pytest.approx(0.1)
+    assert both[0].threshold >= alone.threshold
+
+
+def test_one_target_per_cluster_and_class_is_chosen_by_digest() -> None:
+    made = [
+        ScoredTarget(0.9, True, "gun", "b"),
+        ScoredTarget(0.1, True, "gun", "a"),
+        ScoredTarget(0.7, False, "gun", "c"),
+        ScoredTarget(0.3, False, "toy", "d"),
+    ]
+    for order in (made, made[::-1]):
+        sides = one_per_cluster(order)
+        assert sides.violating.tolist() == [0.1]
+        assert sides.benign.tolist() == [0.3, 0.7]
+        assert (len(sides.all_violating), len(sides.all_benign)) == (2, 2)
+
+
+def test_the_sequence_starts_without_looking_at_a_score() -> None:
+    assert entry_count(60, 2000, 0.8, 0.1, alpha=0.1) == entry_count(60, 2000, 0.8, 0.1, alpha=0.1) > 0
+    assert entry_count(60, 100, 0.9, 0.01, alpha=0.05) == 0  # not even none would do: the strictest start is left
+
+
+@pytest.mark.parametrize("metric", ["precision", "recall"])
+@pytest.mark.parametrize(
+    ("violating", "benign"),
+    [([], []), ([], [0.0] * 50), ([1.0], []), ([1.0], [0.0]), ([0.0] * 60, [0.0] * 900), ([40.0] * 60, [40.0] * 900)],
+    ids=["nothing", "no violating", "no benign", "one each", "all ties", "all at the top"],
+)
+def test_poor_evidence_certifies_no_precision_and_no_recall_within_a_budget(
+    metric: str, violating: list[float], benign: list[float]
+) -> None:
+    made = targets(np.array(violating), np.array(benign))
+    (locked,) = certify(made, [promise(metric, 0.8, budget=0.3)], PREVALENCE)
+    assert locked.threshold is None
+    assert locked.certificate is None
+    assert locked.shortfall["reason"]
+
+
+def test_a_shortfall_names_numbers_that_do() -> None:
+    rng, what = np.random.default_rng(3), [promise("precision", 0.8)]
+    few = gaussian(3, 25, 150)(rng)
+    (locked,) = certify(few, what, PREVALENCE)
+    short = locked.shortfall
+    assert short is not None
+    assert short["more_violating"] + short["more_benign"] > 0
+    enough = gaussian(3, 25 + 2 * short["more_violating"], 150 + 2 * short["more_benign"])(rng)
+    assert certify(enough, what, PREVALENCE)[0].threshold is not None
+
+
+def test_no_number_will_do_where_the_rate_itself_is_too_low() -> None:
+    (locked,) = certify(gaussian(0.3, 200, 3000)(np.random.default_rng(1)), [promise("precision", 0.9)], PREVALENCE)
+    assert locked.shortfall["more_violating"] is None
+    assert "no number of targets will do" in locked.shortfall["reason"]
+
+
+def test_recall_says_how_many_violating_targets_it_needs() -> None:
+    (locked,) = certify(gaussian(3, 10, 100)(np.random.default_rng(1)), [promise("recall", 0.9)], PREVALENCE)
+    assert (locked.shortfall["more_violating"], locked.shortfall["more_benign"]) == (12, 0)
+    assert labels_needed("recall", 0.9, 0.9, 0.1).violating == 22
+    (locked,) = certify(gaussian(3, 22, 100)(np.random.default_rng(1)), [promise("recall", 0.9)], PREVALENCE)
+    assert locked.threshold is not None
+
+
+def test_a_budget_that_recall_breaks_ends_in_a_trade_off() -> None:
+    made = gaussian(1, 80, 1500)(np.random.default_rng(1))
+    (locked,) = certify(made, [promise("recall", 0.9, budget=0.25)], PREVALENCE)
+    short = locked.shortfall
+    assert locked.threshold is None
+    assert "budget" in short["reason"]
+    recalls = [point["recall_lower"] for point in short["trade_off"]]
+    shares = [point["share_upper"] for point in short["trade_off"]]
+    assert recalls == sorted(recalls, reverse=True)
+    assert shares == sorted(shares, reverse=True)
+    assert certify(made, [promise("recall", 0.9, budget=0.99)], PREVALENCE)[0].threshold is not None
+
+
+def test_labels_needed_can_certify_and_fewer_cannot() -> None:
+    need = labels_needed("precision", 0.9, 0.95, 0.1, recall=1.0)
+    for scale, expected in ((1.0, True), (0.5, False)):
+        made = targets(np.full(int(need.violating * scale), 9.0), np.full(int(need.benign * scale), -9.0))
+        assert (certify(made, [promise("precision", 0.9, 0.95)], PREVALENCE)[0].threshold is not None) is expected
+
+
+def test_a_score_outside_the_unit_interval_is_refused() -> None:
+    with pytest.raises(ValueError, match="outside"):
+        certify([ScoredTarget(1.2, True, "a", "b")], [promise("recall", 0.9)], PREVALENCE)

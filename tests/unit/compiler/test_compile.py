@@ -1,0 +1,181 @@
+"""Compiling: what is refused, which level is chosen, that nothing is random, and that controls are always told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from moderation.compiler.compile import compile_policy
+from moderation.compiler.levels import Measured
+from moderation.compiler.phrases import templates
+from moderation.compiler.splits import refuse_overlap
+from moderation.detector.head import Head
+from moderation.errors import CompileError, DataError
+from moderation.item import Modality, Part
+from moderation.policy.lock import Lock, lock_path, read_lock, write_lock
+from tests.unit.compiler.recorded import clip_names, embedder, make_policy, row
+
+VIOLATING, CONTRAST = ("pistol", "rifle", "sword"), ("water gun", "hammer", "camera")
+TEXT = {"modalities": ("text",)}
+
+
+def unit(vector: np.ndarray) -> np.ndarray:
+    return (vector / np.linalg.norm(vector)).astype(np.float16)
+
+
+def made_table(*, learnable: float = 0.0) -> dict[str, np.ndarray]:
+    """Sixty weapons near the violating phrases, 150 other things; `learnable` moves weapons where no phrase points."""
+    rng = np.random.default_rng(0)
+    axis, hidden = np.eye(48)[:2]
+    near = lambda *directions: unit(sum(directions) + 0.9 * rng.normal(size=48) / np.sqrt(48))  # noqa: E731
+    table = {name: near(axis) for name in (*VIOLATING, "weapon", "weapon, apple basket")}
+    table |= {name: near(np.eye(48)[2 + at]) for at, name in enumerate(CONTRAST)}
+    table |= {f"arm {at}": near(0.5 * axis, learnable * hidden) for at in range(60)}
+    table |= {f"thing {at}": near(np.eye(48)[5 + at % 40]) for at in range(150)}
+    return table
+
+
+def fit_rows(arms: int = 40, things: int = 60) -> list[object]:
+    return [row(f"arm {at}", target=True) for at in range(arms)] + [
+        row(f"thing {at}", target=False) for at in range(things)
+    ]
+
+
+BANK = [Part.text(f"thing {at}") for at in range(100, 150)]
+
+
+def compiled(table: dict[str, np.ndarray], **options: object) -> Lock:
+    return compile_policy(make_policy(scope=TEXT), embedder(table), **options)
+
+
+def separation(lock: Lock, table: dict[str, np.ndarray]) -> float:
+    """The chance that a weapon kept out of the fit scores above a thing kept out."""
+    head = Head.from_arrays(lock.level, lock.arrays)
+    arms, things = (
+        head.score(np.stack([table[f"{kind} {at}"] for at in span])).values
+        for kind, span in (("arm", range(40, 60)), ("thing", range(60, 100)))
+    )
+    return float((arms[:, None] > things).mean())
+
+
+def test_without_targets_the_level_is_l1_with_a_bank_and_l0_without() -> None:
+    table = made_table()
+    assert compiled(table).level == "L0"
+    lock = compiled(table, background=BANK)
+    assert lock.level == "L1"
+    assert lock.evidence["background"]["benign"] == 50
+    assert separation(lock, table) > 0.9
+    values = (
+        Head.from_arrays(lock.level, lock.arrays)
+        .score(np.stack([table[f"thing {at}"] for at in range(100, 150)]))
+        .values
+    )
+    assert np.median(values) < 0.2
+
+
+def test_targets_that_the_text_cannot_tell_are_learned_at_l3() -> None:
+    table = made_table(learnable=1.0)
+    low, high = compiled(table, background=BANK), compiled(table, background=BANK, fit=fit_rows())
+    assert high.level == "L3"
+    measured = high.evidence["level"]["average_precision"]
+    assert measured["L3"]["mean"] > measured["L1"]["mean"]
+    assert separation(high, table) >= separation(low, table)
+
+
+def test_a_lower_level_is_kept_where_targets_add_nothing() -> None:
+    lock = compiled(made_table(), background=BANK, fit=fit_rows())
+    assert lock.level != "L3" or lock.evidence["level"]["reason"].startswith("L3 beats")
+    same = Measured(0.9, 0.01, (0.9, 0.92, 0.88, 0.9, 0.9))
+    assert not same.beats(same)
+    assert Measured(0.95, 0.01, (0.94, 0.96, 0.95, 0.95, 0.95)).beats(same)
+
+
+def test_too_few_targets_stay_below_the_probe_and_say_so() -> None:
+    lock = compiled(made_table(), background=BANK, fit=fit_rows(arms=5))
+    assert lock.level == "L1"
+    assert "5 violating clusters are too few" in lock.evidence["level"]["reason"]
+
+
+def test_pictures_of_one_object_are_one_cluster() -> None:
+    rows = [row(f"arm {at}", target=True, cluster=f"object {at % 4}") for at in range(40)]
+    lock = compiled(made_table(), background=BANK, fit=[*rows, *fit_rows(arms=0)])
+    assert "4 violating clusters are too few" in lock.evidence["level"]["reason"]
+    assert lock.evidence["fit"]["violating"] == {"targets": 40, "clusters": 4}
+
+
+@pytest.mark.parametrize("rows", [(), tuple(fit_rows())], ids=["no targets", "targets"])
+def test_the_same_input_gives_the_same_lock_and_every_control_is_told(rows: tuple[object, ...], tmp_path: Path) -> None:
+    table = made_table(learnable=0.5)
+    first, second = (compiled(table, background=BANK, fit=rows) for _ in range(2))
+    assert first.revision == second.revision
+    told = first.evidence["controls"]["average_precision"]
+    assert {"policy", "name_only"} <= set(told)
+    if rows:
+        assert told["shuffled_targets"] < told["policy"]
+    write_lock(first, lock_path(tmp_path, "weapon"))
+    assert read_lock(lock_path(tmp_path, "weapon")).revision == first.revision
+
+
+def test_what_the_lock_says_of_the_policy_and_the_encoder() -> None:
+    table = made_table()
+    policy = make_policy(scope={**TEXT, "surfaces": ("chat",), "languages": ("en",)})
+    lock = compile_policy(policy, embedder(table))
+    assert (lock.policy, lock.policy_hash, lock.phrases) == ("weapon", policy.content_hash, VIOLATING)
+    assert (lock.encoder_identity, lock.encoder_numeric, lock.width) == ("ab" * 8, "table", 48)
+    assert (lock.surfaces, lock.languages, lock.modalities) == (("chat",), ("en",), (Modality.TEXT,))
+    assert [one.threshold for one in lock.actions] == [None, None]
+    np.testing.assert_array_equal(lock.arrays["golden"], np.stack([table[one] for one in VIOLATING]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "modalities", "message"),
+    [
+        ({"contrast": ()}, ("image", "text"), "no contrast phrase"),
+        ({}, ("text",), "no image"),
+        ({"scope": TEXT}, ("image",), "no text"),
+        ({"scope": TEXT, "violating": ("pistol", "unheard of")}, ("image", "text"), "'unheard of' cannot be encoded"),
+    ],
+)
+def test_what_cannot_be_compiled_is_refused(
+    changes: dict[str, object], modalities: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(CompileError, match=message):
+        compile_policy(make_policy(**changes), embedder(made_table(), modalities=modalities))
+
+
+def test_prompts_begin_with_the_bare_phrase_and_suit_the_content() -> None:
+    assert templates((Modality.TEXT,))[0] == templates((Modality.IMAGE,))[0] == "{}"
+    assert "a photo of {}" in templates((Modality.IMAGE,))
+    assert "a photo of {}" not in templates((Modality.TEXT,))
+
+
+def test_splits_that_share_content_or_a_cluster_are_refused_row_by_row() -> None:
+    fit = [row("a", target=True, cluster="one"), row("b", target=False, cluster="two")]
+    refuse_overlap(fit, [row("c", target=True, cluster="three")])
+    with pytest.raises(DataError) as error:
+        refuse_overlap(fit, [row("a", target=True, cluster="three"), row("d", target=True, cluster="two")])
+    assert {problem.code for problem in error.value.problems} == {"D101", "D102"}
+
+
+@pytest.mark.needs_data
+def test_genuine_clip_vectors_tell_weapons_from_1600_other_objects(data: Path) -> None:
+    table = clip_names(data)
+    arms = ["gun", "machine gun", "shotgun", "handgun", "weapon", "dagger", "spear", "cannon", "bow and arrow", "knife"]
+    rest = [name for name in table if name not in {*arms, *VIOLATING, *CONTRAST}][::2]
+    locks = {
+        "L0": compile_policy(make_policy(scope=TEXT), embedder(table)),
+        "L1": compile_policy(
+            make_policy(scope=TEXT), embedder(table), background=[Part.text(one) for one in rest[:200]]
+        ),
+    }
+    found = {}
+    for level, lock in locks.items():
+        head = Head.from_arrays(lock.level, lock.arrays)
+        violating = head.score(np.stack([table[one] for one in arms])).values
+        benign = head.score(np.stack([table[one] for one in rest[200:]])).values
+        found[level] = float((violating[:, None] > benign).mean())
+        assert lock.level == level
+    assert found["L0"] > 0.85
+    assert found["L1"] > 0.93
