@@ -328,6 +328,16 @@ def test_trusted_detectors_stay_on_the_calling_thread_and_others_leave_it() -> N
     assert threads["ours"] == threading.get_ident() != threads["theirs"]
 
 
+def test_plugins_are_at_work_while_ours_run(hung: Hung) -> None:
+    def together(b: DetectionBatch) -> Any:
+        met = hung.running.wait(60.0)
+        hung.let_go.set()
+        return [(Score("risk", float(met)),)] * len(b)
+
+    answers = run(Runner([FakeDetector("ours", together), hung], trusted={"ours"}))
+    assert answers["ours"] == ((Score("risk", 1.0),),) * 2
+
+
 def test_no_thread_of_a_detector_keeps_the_process_alive(hung: Hung) -> None:
     run(Runner([hung], settings=DetectorSettings(timeout_seconds=0.01)))
     assert all(thread.daemon for thread in threading.enumerate() if thread.name == "detector")

@@ -92,10 +92,13 @@ def test_trap_08_a_missing_score_is_an_error_and_never_safe() -> None:
 def test_a_match_stands_beside_a_part_that_could_not_be_judged() -> None:
     found = verdict(0.95, SILENT, parts=2)
     assert (found.outcome, found.action, found.error) == (Outcome.MATCH, "remove", None)
+    as_strong = verdict(0.6, SILENT, parts=2)
+    assert (as_strong.outcome, as_strong.action, as_strong.error) == (Outcome.REVIEW, "review", None)
 
 
 def test_a_match_weaker_than_on_error_does_not_hide_what_could_not_be_judged() -> None:
-    assert verdict(0.6, terms=MILD).action == "label"
+    plain = verdict(0.6, terms=MILD)
+    assert (plain.outcome, plain.action) == (Outcome.MATCH, "label")
     found = verdict(0.6, SILENT, terms=MILD, parts=2)
     assert (found.outcome, found.action, found.error) == (Outcome.ERROR, "review", "unsupported_input")
     assert found.score == 0.6

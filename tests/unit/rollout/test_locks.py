@@ -67,10 +67,12 @@ def test_a_lock_that_does_not_fit_the_settings_is_refused(changes: dict[str, obj
 
 
 def test_a_lock_must_fit_its_encoders_width_and_modalities() -> None:
-    narrow = lock()
-    wide = dataclasses.replace(narrow, width=9)
-    with pytest.raises(LockError, match="9"):
-        run(wide)
+    wide = FakeEncoder()
+    wide.card = wide.card.model_copy(update={"width": 9})
+    with pytest.raises(LockError, match="'weapons': the lock is 8 wide, its encoder 9"):
+        run(lock(), encoder=wide)
+    with pytest.raises(LockError, match="the head is 8 wide"):
+        run(dataclasses.replace(lock(), width=9))
     with pytest.raises(LockError, match="judges image, but encoder 'default' reads text"):
         run(lock(), encoder=FakeEncoder(modalities=("text",)))
 
