@@ -62,13 +62,13 @@ def demo(
 
 def _build(workshop: Workshop, path: Path, tell: Any) -> Run:
     """One policy through compile, certify and test, told as it goes."""
-    from moderation.cli.policy_build import in_words
+    from moderation.cli.lock_words import promise
 
     policy, compiled = workshop.compile(path)
     tell(f"compile  {policy.id}: {workshop.compiled_in_words(policy, compiled)}")
     run = workshop.certify(policy, compiled)
     for action in run.lock.actions:
-        tell(f"certify  {policy.id}: {in_words(action)}")
+        tell(f"certify  {policy.id}: {promise(action)}")
     if run.tests is None:
         tell(f"test     {policy.id}: no threshold to test; what it needs is the answer")
     else:
@@ -114,7 +114,7 @@ def _summary(
 ) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from moderation.cli.policy_build import as_plain
+    from moderation.cli.lock_words import as_plain
 
     policies = [
         {

@@ -87,7 +87,8 @@ def compiled(evidence: Mapping[str, Any]) -> Iterator[str]:
         yield f"level: {level['reason']}"
     precisions = controls.get("average_precision", {})
     if precisions:
-        told = ", ".join(f"{_name(name)} {_figure(value)}" for name, value in precisions.items())
+        own = sorted(precisions, key=lambda name: name != "policy")
+        told = ", ".join(f"{_name(name)} {_figure(precisions[name])}" for name in own)
         yield f"average precision on {controls.get('measured_on', 'unknown data')}: {told}"
     lost = [_name(name) for name, beaten in controls.get("beaten", {}).items() if not beaten]
     if lost:
@@ -128,6 +129,6 @@ def _counts(part: Mapping[str, Any]) -> str:
     for key, value in part.items():
         if isinstance(value, Mapping):
             told.append(f"{value.get('targets', '?')} {_name(key)}")
-        elif isinstance(value, int):
+        elif isinstance(value, int) and value:
             told.append(f"{value} {_name(key)}")
     return ", ".join(told)

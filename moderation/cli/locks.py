@@ -20,7 +20,10 @@ def current_lock(policy: Policy, out: Path | None) -> Lock:
     """The lock of a policy as it reads now. Raises LockError when there is none, or when the policy changed since."""
     path = lock_file(policy, out)
     if not path.exists():
-        raise LockError(f"policy {policy.id!r}: no lock at {path}; run: moderation policy compile {policy.path}")
+        raise LockError(
+            f"policy {policy.id!r}: no lock at {path}; run: moderation policy compile {policy.path}"
+            " (a lock elsewhere is named by --out, or given to scan in the policy's place)"
+        )
     lock = read_lock(path)
     if lock.policy_hash != policy.content_hash:
         raise LockError(

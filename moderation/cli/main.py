@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from moderation.cli import doctor, plugin, policy, scan, terminal, train
+from moderation.cli import demo, doctor, plugin, policy, scan, terminal, train
 from moderation.errors import ExitCode, ModerationError
 
 
@@ -65,13 +63,12 @@ def _moderation(
     """
 
 
+app.command("demo")(demo.demo)
 app.add_typer(policy.app, name="policy")
 app.command("scan")(scan.scan)
 app.command("doctor")(doctor.doctor)
 app.add_typer(plugin.app, name="plugin")
 app.command("train")(train.train)
-if find_spec("moderation.cli.demo"):
-    app.command("demo")(import_module("moderation.cli.demo").demo)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

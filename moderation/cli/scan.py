@@ -55,6 +55,9 @@ def scan(
     locks = [find_lock(path, settings) for path in policies]
     with terminal.working("loading the encoder"):
         pipeline = assemble.pipeline(settings, locks)
+    for running in pipeline.running.policies:
+        if not running.terms.cuts:
+            terminal.note(f"policy {running.terms.policy!r} has no certified threshold: it errs on every item")
     summary = Summary(left_alone=found.left_alone)
     with ExitStack() as stack:
         file = stack.enter_context(terminal.replacing(out)) if out else None

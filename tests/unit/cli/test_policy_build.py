@@ -146,7 +146,10 @@ def test_tests_on_an_uncertified_lock_fail(policy: Path, run: Run) -> None:
     run("policy", "compile", policy)
     code, out, _ = run("policy", "test", policy)
     assert code == ExitCode.TESTS_FAILED
-    assert "found error: uncertified" in out
+    assert out.splitlines()[0].startswith("the lock holds no certified threshold")
+    assert out.endswith(": 2 failed\n")
+    found = json.loads(run("policy", "test", policy, "--json")[1])
+    assert {result["message"].rpartition(": ")[2] for result in found["results"]} == {"uncertified"}
 
 
 def test_show_tells_what_a_certified_policy_will_do(certified: Path, run: Run) -> None:

@@ -144,7 +144,8 @@ def test_several_policies_decide_together(
 def test_an_uncertified_policy_decides_nothing(encoder: FakeEncoder, tmp_path: Path, pictures: Path, run: Run) -> None:
     path = lock_path(tmp_path, "weapons")
     write_lock(lock(actions=(action("remove", None),)), path)
-    code, out, _ = run("scan", pictures / "a.png", "--policy", path, "--json")
+    code, out, err = run("scan", pictures / "a.png", "--policy", path, "--json")
+    assert "policy 'weapons' has no certified threshold" in err
     (found,) = map(json.loads, out.splitlines())
     assert (code, found["verdicts"][0]["error"], found["action"]) == (ExitCode.OK, "uncertified", "review")
 

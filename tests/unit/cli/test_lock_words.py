@@ -1,0 +1,69 @@
+"""A lock in plain words: what is promised and what is missing, and a warning where the phrases mean nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from moderation.cli import lock_words
+from moderation.policy.lock import LockedAction
+
+CERTIFICATE = {
+    "metric": "precision", "precision_low": 0.9512, "tpr_lower": 0.61, "share_upper": 0.0312, "flagged_violating": 55,
+    "violating": 60, "flagged_benign": 1, "benign": 2100,
+}  # fmt: skip
+
+
+def promise(**changes: Any) -> str:
+    return lock_words.promise(LockedAction("remove", "precision", 0.95, 0.9, **changes))
+
+
+def test_a_kept_promise_says_its_threshold_its_bounds_and_its_evidence() -> None:
+    assert promise(threshold=0.5, certificate=CERTIFICATE) == (
+        "remove: precision at least 0.95, confidence 0.9: certified at threshold 0.500000: precision at least 0.951 at "
+        "the low end of the prevalence, recall at least 0.610, at most 3.12% of traffic (flagged 55 of 60 violating and "
+        "1 of 2100 benign objects)"
+    )
+
+
+def test_a_promise_of_recall_says_nothing_of_precision() -> None:
+    told = promise(threshold=0.5, certificate=CERTIFICATE | {"metric": "recall"})
+    assert "recall at least 0.610, at most 3.12%" in told
+    assert "low end" not in told
+
+
+@pytest.mark.parametrize(
+    ("shortfall", "told"),
+    [
+        ({"more_violating": 40, "more_benign": 0, "reason": "r"}, "40 more violating targets needed (r)"),
+        ({"more_violating": 40, "more_benign": 9}, "40 more violating targets and 9 more benign targets needed"),
+        ({"more_violating": None, "more_benign": None, "reason": "no number will do"}, "no number will do"),
+    ],
+)
+def test_what_is_missing_is_said_in_targets_where_targets_would_help(shortfall: dict[str, Any], told: str) -> None:
+    assert promise(shortfall=shortfall) == f"remove: precision at least 0.95, confidence 0.9: cannot certify: {told}"
+
+
+def test_an_untried_promise_says_so() -> None:
+    assert promise().endswith(": not certified yet")
+
+
+def test_phrases_no_better_than_a_control_are_a_warning() -> None:
+    controls = {
+        "measured_on": "fit targets",
+        "average_precision": {"name_only": 0.5, "policy": 0.4, "random_words": None},
+        "beaten": {"name_only": False, "random_words": True},
+    }
+    lines = list(lock_words.compiled({"level": {"reason": "why"}, "controls": controls}))
+    assert lines == [
+        "level: why",
+        "average precision on fit targets: policy 0.400, name only 0.500, random words not measured",
+        "WARNING: the phrases do no better than name only: they may not mean what was meant",
+    ]
+
+
+def test_bars_show_the_largest_full_and_nothing_as_nothing() -> None:
+    assert lock_words.bars([0, 1, 500, 1000]) == " ▁▄█"
+    assert lock_words.bars([]) == ""
+    assert lock_words.bars([0, 0]) == "  "
