@@ -166,14 +166,13 @@ def _model(folder: Path, family: Family, card: EncoderCard) -> Any:
 @contextmanager
 def _quiet_transformers() -> Iterator[None]:
     """No progress bar, and no report on stderr of what `_model` itself checks and names."""
-    shown, reporter = logging.is_progress_bar_enabled(), logging.get_logger("transformers.modeling_utils")
-    level = reporter.level
+    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
-    reporter.setLevel(logging.ERROR)
+    logging.set_verbosity_error()
     try:
         yield
     finally:
-        reporter.setLevel(level)
+        logging.set_verbosity(verbosity)
         if shown:
             logging.enable_progress_bar()
 

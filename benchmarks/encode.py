@@ -1,0 +1,255 @@
+"""How much of the machine's matrix rate encoding reaches, and how long it takes from JPEG bytes to vector.
+
+Two tables on one random ViT-B/32: (a) the tower at batch 16 as a share of the matrix rate measured in the same round,
+ours and transformers' CLIPModel; (b) from the bytes of JPEG files to normalised vectors: ours, open_clip, and
+transformers' zero-shot-image-classification pipeline, all from the same weights, their vectors compared first. Every
+round runs all of them one after another, so that a busy machine slows them alike; what is reported is the median over
+the rounds of the ratio within each round.
+
+    python benchmarks/encode.py [--rounds 7] [--images 32] [--dtype float32 bfloat16] [--clock wall] [--json]
+
+On a machine that does other work, `--clock cpu` counts processor time on one thread instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from PIL import Image
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+from moderation.encoder.checkpoint import load
+from moderation.encoder.towers import LeanImageTower
+
+BATCH, SIDE, PATCH, WIDTH, LAYERS, OUT = 16, 224, 32, 768, 12, 512
+TOKENS = (SIDE // PATCH) ** 2 + 1
+LABELS = ["a gun", "a cat"]
+Run = Callable[[], Any]
+
+
+def flops() -> float:
+    """Of one picture through the image tower, a multiplication and an addition being two."""
+    layer = 2 * TOKENS * 12 * WIDTH**2 + 4 * TOKENS**2 * WIDTH
+    return LAYERS * layer + 2 * (TOKENS - 1) * 3 * PATCH**2 * WIDTH + 2 * WIDTH * OUT
+
+
+def random_clip() -> Any:
+    """A CLIP ViT-B/32 with random weights; its text tower is one layer, since pictures are what is measured."""
+    torch.manual_seed(0)
+    act = {"hidden_act": "quick_gelu"}
+    special = {"vocab_size": 64, "bos_token_id": 62, "eos_token_id": 63, "pad_token_id": 63}
+    config = transformers.CLIPConfig(
+        text_config={**act, **special, "num_hidden_layers": 1},
+        vision_config={**act, "patch_size": PATCH},
+        projection_dim=OUT,
+    )
+    return transformers.CLIPModel(config).eval()
+
+
+def write_checkpoint(model: Any, folder: Path) -> None:
+    """The model with a processor and a small tokenizer, as a checkpoint folder."""
+    model.save_pretrained(folder)
+    transformers.CLIPImageProcessorPil().save_pretrained(folder)
+    start, end = "<|startoftext|>", "<|endoftext|>"
+    names = ["[UNK]", "a", "gun", "cat", *(f"[unused{n}]" for n in range(58)), start, end]
+    ids = {name: at for at, name in enumerate(names)}
+    tokenizer = Tokenizer(models.WordLevel(ids, unk_token="[UNK]"))  # noqa: S106
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{start} $A {end}", special_tokens=[(start, ids[start]), (end, ids[end])]
+    )
+    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=end, eos_token=end).save_pretrained(
+        folder
+    )
+
+
+def open_clip_twin(model: Any) -> tuple[Any, Any]:
+    """open_clip's ViT-B/32 with the same weights, and its own preprocessing."""
+    import open_clip
+
+    twin, _, preprocess = open_clip.create_model_and_transforms("ViT-B-32-quickgelu", pretrained=None)
+    vision, visual = model.vision_model, twin.visual
+    embeddings, state = vision.embeddings, {}
+    state["class_embedding"] = embeddings.class_embedding
+    state["positional_embedding"] = embeddings.position_embedding.weight
+    state["conv1.weight"] = embeddings.patch_embedding.weight
+    state["proj"] = model.visual_projection.weight.t()
+    norms = {"ln_pre": vision.pre_layrnorm, "ln_post": vision.post_layernorm}
+    linears: dict[str, Any] = {}
+    for at, layer in enumerate(vision.encoder.layers):
+        block, attention = f"transformer.resblocks.{at}.", layer.self_attn
+        joined = (attention.q_proj, attention.k_proj, attention.v_proj)
+        state[block + "attn.in_proj_weight"] = torch.cat([linear.weight for linear in joined])
+        state[block + "attn.in_proj_bias"] = torch.cat([linear.bias for linear in joined])
+        norms |= {block + "ln_1": layer.layer_norm1, block + "ln_2": layer.layer_norm2}
+        linears |= {block + "attn.out_proj": attention.out_proj}
+        linears |= {block + "mlp.c_fc": layer.mlp.fc1, block + "mlp.c_proj": layer.mlp.fc2}
+    for name, module in (norms | linears).items():
+        state[name + ".weight"], state[name + ".bias"] = module.weight, module.bias
+    visual.load_state_dict({name: value.detach().clone() for name, value in state.items()})
+    return twin.eval(), preprocess
+
+
+def photographs(count: int) -> list[bytes]:
+    """JPEG files of 640 x 480 pixels, quality 90, with smooth fields and texture; about the size of a photograph's."""
+    random, files = np.random.default_rng(0), []
+    y, x = np.mgrid[0:480, 0:640]
+    for _ in range(count):
+        waves = [np.sin(x / random.uniform(5, 80) + y / random.uniform(5, 80) + random.uniform(0, 6)) for _ in range(3)]
+        values = 127 + 90 * np.stack(waves, axis=-1) + random.normal(0, 6, (480, 640, 3))
+        out = io.BytesIO()
+        Image.fromarray(values.clip(0, 255).astype(np.uint8)).save(out, "JPEG", quality=90)
+        files.append(out.getvalue())
+    return files
+
+
+def matrix_rate(dtype: torch.dtype) -> Run:
+    """A product of the tower's own shape, 800 x 768 by 768 x 3072, sixteen times."""
+    left, right = torch.randn(BATCH * TOKENS, WIDTH).to(dtype), torch.randn(WIDTH, 4 * WIDTH).to(dtype)
+    return lambda: [left @ right for _ in range(16)]
+
+
+MATRIX_FLOPS = 16 * 2 * BATCH * TOKENS * WIDTH * 4 * WIDTH
+
+
+def rounds_of(runs: dict[str, Run], count: int, clock: Callable[[], float]) -> list[dict[str, float]]:
+    """Seconds of each run in each round, after one round that is not counted."""
+    seconds = []
+    for _ in range(count + 1):
+        one = {}
+        for name, run in runs.items():
+            began = clock()
+            run()
+            one[name] = clock() - began
+        seconds.append(one)
+    return seconds[1:]
+
+
+@torch.inference_mode()
+def shares(model: Any, dtype: str, count: int, clock: Callable[[], float]) -> dict[str, Any]:
+    """Table (a): the tower's rate over the matrix rate of the same round."""
+    kind = getattr(torch, dtype)
+    ours, theirs = LeanImageTower.of(model, kind), random_clip().to(kind)
+    pixels = torch.randn(BATCH, 3, SIDE, SIDE).to(kind)
+    runs: dict[str, Run] = {
+        "matrix": matrix_rate(kind),
+        "ours": lambda: ours(pixels),
+        "transformers": lambda: theirs.get_image_features(pixel_values=pixels),
+    }
+    rows = rounds_of(runs, count, clock)
+    rate = statistics.median(MATRIX_FLOPS / row["matrix"] for row in rows)
+    share = {
+        name: [BATCH * flops() / row[name] / (MATRIX_FLOPS / row["matrix"]) for row in rows]
+        for name in ("ours", "transformers")
+    }
+    return {
+        "matrix_gflops": round(rate / 1e9, 1),
+        **{name: round(statistics.median(values), 3) for name, values in share.items()},
+        "spread": {name: [round(min(values), 3), round(max(values), 3)] for name, values in share.items()},
+    }
+
+
+@torch.inference_mode()
+def from_bytes(
+    model: Any, folder: Path, dtype: str, options: argparse.Namespace, clock: Callable[[], float]
+) -> dict[str, Any]:
+    """Table (b): seconds from JPEG bytes to vectors, as a multiple of ours."""
+    files, kind = photographs(options.images), getattr(torch, dtype)
+    encoder = load(str(folder), device="cpu", dtype=dtype)  # type: ignore[arg-type]
+    twin, preprocess = open_clip_twin(model)
+    twin = twin.to(kind)
+    pipeline = transformers.pipeline(
+        "zero-shot-image-classification", model=random_clip().to(kind), device="cpu",
+        tokenizer=transformers.AutoTokenizer.from_pretrained(folder),
+        image_processor=transformers.AutoImageProcessor.from_pretrained(folder),
+    )  # fmt: skip
+
+    def open_clip_vectors() -> Any:
+        found = []
+        for start in range(0, len(files), BATCH):
+            images = [preprocess(Image.open(io.BytesIO(file)).convert("RGB")) for file in files[start : start + BATCH]]
+            found.append(twin.encode_image(torch.stack(images).to(kind), normalize=True))
+        return torch.cat(found)
+
+    def pipeline_scores() -> Any:
+        images = [Image.open(io.BytesIO(file)) for file in files]
+        return pipeline(images, candidate_labels=LABELS, batch_size=BATCH)
+
+    difference = np.abs(encoder.encode_images(files).vectors - open_clip_vectors().float().numpy()).max()
+    runs: dict[str, Run] = {
+        "ours": lambda: encoder.encode_images(files),
+        "open_clip": open_clip_vectors,
+        "transformers_pipeline": pipeline_scores,
+    }
+    rows = rounds_of(runs, options.rounds, clock)
+    return {
+        "images_per_second": round(statistics.median(len(files) / row["ours"] for row in rows), 2),
+        "largest_difference_from_open_clip": round(float(difference), 5),
+        "seconds_over_ours": {
+            name: round(statistics.median(row[name] / row["ours"] for row in rows), 2)
+            for name in runs
+            if name != "ours"
+        },
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--images", type=int, default=32)
+    parser.add_argument("--dtype", nargs="+", default=["float32", "bfloat16"], choices=["float32", "bfloat16"])
+    parser.add_argument("--clock", default="wall", choices=["wall", "cpu"])
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    if options.clock == "cpu":
+        torch.set_num_threads(1)
+    clock = time.process_time if options.clock == "cpu" else time.perf_counter
+    result: dict[str, Any] = {
+        "model": "ViT-B/32, random weights", "batch": BATCH, "clock": options.clock, "rounds": options.rounds,
+        "threads": torch.get_num_threads(), "load_before": round(os.getloadavg()[0], 1), "torch": torch.__version__,
+    }  # fmt: skip
+    model = random_clip()
+    with tempfile.TemporaryDirectory() as folder:
+        write_checkpoint(model, Path(folder))
+        for dtype in options.dtype:
+            tower = shares(model, dtype, options.rounds, clock)
+            result[dtype] = {
+                "share_of_matrix_rate": tower,
+                "from_jpeg": from_bytes(model, Path(folder), dtype, options, clock),
+            }
+    result["load_after"] = round(os.getloadavg()[0], 1)
+    print(json.dumps(result, indent=2) if options.json else table(result))
+
+
+def table(result: dict[str, Any]) -> str:
+    """For people."""
+    lines = [f"{result['model']}; {result['threads']} threads, {result['clock']} clock, load {result['load_before']}"]
+    for dtype in (name for name in ("float32", "bfloat16") if name in result):
+        tower, jpeg = result[dtype]["share_of_matrix_rate"], result[dtype]["from_jpeg"]
+        lines += [
+            f"{dtype}",
+            f"  tower at batch {BATCH}, share of {tower['matrix_gflops']} GFLOP/s",
+            f"    ours {tower['ours']:.2f}   transformers {tower['transformers']:.2f}",
+            f"  JPEG bytes to vector, ours {jpeg['images_per_second']} pictures/s; time over ours",
+            "    " + "   ".join(f"{name} {ratio:.2f}" for name, ratio in jpeg["seconds_over_ours"].items()),
+            f"    largest difference from open_clip's vectors {jpeg['largest_difference_from_open_clip']}",
+        ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""The encoder we ship: it loads, fits its card, is small enough, and gives the vectors it gave before."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from moderation.encoder.checkpoint import load
+from moderation.encoder.locate import BUNDLED
+from tests.unit.encoder.pictures import encoded, picture
+
+pytestmark = pytest.mark.skipif(not BUNDLED.is_dir(), reason="the bundled encoder")
+
+
+def test_it_loads_fits_its_card_and_is_small_enough() -> None:
+    encoder = load("bundled", device="cpu")
+    assert encoder.card.modalities == ("image", "text")
+    assert encoder.card.licence
+    assert encoder.card.trained_on
+    assert sum(path.stat().st_size for path in BUNDLED.rglob("*") if path.is_file()) <= 25_000_000
+
+
+def test_its_vectors_are_stable_and_tell_things_apart() -> None:
+    encoder = load("bundled", device="cpu")
+    again = load("bundled", device="cpu")
+    assert again.fingerprint == encoder.fingerprint
+    files = [encoded(picture(70, 60, seed=n)) for n in range(4)]
+    images, texts = encoder.encode_images(files), encoder.encode_text(["a gun", "a pistol", "a slice of cake"])
+    assert images.errors == texts.errors == {}
+    assert images.vectors.shape == (4, encoder.card.width)
+    assert again.encode_images(files).vectors.tobytes() == images.vectors.tobytes()
+    close = texts.vectors.astype(np.float32) @ texts.vectors.astype(np.float32).T
+    assert close[0, 1] > close[0, 2]
+
+
+def test_company_changes_nothing_beyond_a_rounding() -> None:
+    encoder = load("bundled", device="cpu")
+    files = [encoded(picture(70, 60, seed=n)) for n in range(32)]
+    whole = encoder.encode_images(files).vectors.astype(np.float32)
+    alone = np.concatenate([encoder.encode_images([file]).vectors for file in files]).astype(np.float32)
+    assert np.abs(whole - alone).max() <= 5e-4
