@@ -71,7 +71,7 @@ def train(config_path: Path, *, resume: bool = False, progress: Callable[[Progre
             vectors, given.texts, given.wanted, model.log_scale.exp().clamp(max=config.loss.largest_scale)
         )
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimiser.clip)
         optimiser.step()
         average.update(model, step)
