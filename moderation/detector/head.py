@@ -88,8 +88,9 @@ class Head:
         """Raw margins, float64 [n], before centre and scale: what the compiler fits on."""
         _check_vectors(embeddings, self.width)
         margins = np.empty(len(embeddings), np.float64)
+        out = np.empty((_TILES_PER_BLOCK, TILE_ROWS, len(self.shift)), np.float32)
         for rows, tiles in _blocks(embeddings, 0, len(embeddings)):
-            margins[rows] = _margins(self, _project(self, tiles))[0][: rows.stop - rows.start]
+            margins[rows] = _margins(self, _project(self, tiles, out[: len(tiles)]))[0][: rows.stop - rows.start]
         return margins
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
@@ -162,10 +163,12 @@ def to_float32(embeddings: Vectors, out: Floats) -> None:
 
 
 def _score_span(heads: Sequence[Head], embeddings: Vectors, span: tuple[int, int], results: Sequence[Scored]) -> None:
+    # Made once: fresh memory for every block costs more than the exponentials.
+    outs = [np.empty((_TILES_PER_BLOCK, TILE_ROWS, len(head.shift)), np.float32) for head in heads]
     for rows, tiles in _blocks(embeddings, *span):
         count = rows.stop - rows.start
-        for head, result in zip(heads, results, strict=True):
-            margins, nearest = _margins(head, _project(head, tiles))
+        for head, result, out in zip(heads, results, outs, strict=True):
+            margins, nearest = _margins(head, _project(head, tiles, out[: len(tiles)]))
             result.values[rows] = _squash(head, margins[:count])
             result.nearest[rows] = nearest[:count]
 
@@ -183,17 +186,15 @@ def _blocks(embeddings: Vectors, start: int, stop: int) -> Iterator[tuple[slice,
         yield rows, buffer[:padded].reshape(-1, TILE_ROWS, width)
 
 
-def _project(head: Head, tiles: Floats) -> Floats:
+def _project(head: Head, tiles: Floats, out: Floats) -> Floats:
     """Every column of the head for every row, float32 [rows, columns]: one product of fixed shape per tile and strip.
 
     One large product would be no faster and its bits would depend on how many rows and columns came together.
     """
-    width = len(head.strips) * _TILE_COLUMNS
-    out = np.empty((len(tiles), TILE_ROWS, width), np.float32)
     for index, strip in enumerate(head.strips):
         np.matmul(tiles, strip, out=out[:, :, index * _TILE_COLUMNS : (index + 1) * _TILE_COLUMNS])
     np.subtract(out, head.shift, out=out)
-    return out.reshape(-1, width)
+    return out.reshape(-1, len(head.shift))
 
 
 def _margins(head: Head, columns: Floats) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import binom, binomtest, norm
+from scipy.stats import binomtest, norm
 
 from moderation.compiler import bounds
 from moderation.compiler.certify import ScoredTarget, certify, entry_count, grid, one_per_cluster
@@ -111,11 +111,8 @@ def test_clusters_keep_the_promise_where_counting_pictures_breaks_it(
         for apart in (False, True)
     }
     assert no_worse_than_nominal(broken[False], runs, 0.1)
-    # The naive bound, over pictures of one object as if they were independent, is above its level for certain.
-    assert (
-        binom.sf(broken[True] - 1, runs, 0.1) < (1e-6 if metric == "recall" else 0.05) or broken[True] > broken[False]
-    )
-    assert metric != "recall" or not no_worse_than_nominal(broken[True], runs, 0.1)
+    # The naive bound, over pictures of one object as if they were independent, is above its level beyond doubt.
+    assert not no_worse_than_nominal(broken[True], runs, 0.1)
 
 
 @pytest.mark.soak
