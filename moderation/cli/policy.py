@@ -58,7 +58,7 @@ def lint(
 
 @app.command()
 def schema(
-    kind: Annotated[str, typer.Argument(metavar="[policy|tests]", help="Which kind of file.")] = "policy",
+    kind: Annotated[str, typer.Argument(metavar="policy|tests", help="Which kind of file.")] = "policy",
     out: Annotated[Path | None, typer.Option(help="Write to this file.", dir_okay=False)] = None,
 ) -> None:
     """Print the JSON Schema of policy files, or of their test files, for editors that complete and check as you type.

@@ -134,7 +134,7 @@ def _line(line: bytes, where: str, folder: Path, max_bytes: int) -> Entry:
         one = row.get("id", row.get("path", where))
         _expect(isinstance(one, str) and one != "", f"'id' is {one!r}; expected a non-empty string")
     except ItemError as error:
-        return Entry(where, _failing(ItemError(error.reason, f"{where}: {error}")))
+        return Entry(where, _failing(error))
     return Entry(one, lambda: _item(one, row, folder, max_bytes))
 
 

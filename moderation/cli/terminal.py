@@ -92,7 +92,7 @@ def replacing(path: Path) -> Iterator[TextIO]:
             yield stream
         Path(name).chmod(0o644)
         Path(name).replace(path)
-    except BaseException:
+    except BaseException:  # Ctrl-C too: half a file is left nowhere
         Path(name).unlink(missing_ok=True)
         raise
 

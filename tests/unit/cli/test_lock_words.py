@@ -63,6 +63,11 @@ def test_phrases_no_better_than_a_control_are_a_warning() -> None:
     ]
 
 
+def test_targets_too_easy_to_tell_apart_are_no_warning() -> None:
+    controls = {"average_precision": {"policy": 1.0, "name_only": 1.0}, "beaten": {"name_only": False}}
+    assert not any("WARNING" in line for line in lock_words.compiled({"controls": controls}))
+
+
 def test_bars_show_the_largest_full_and_nothing_as_nothing() -> None:
     assert lock_words.bars([0, 1, 500, 1000]) == " ▁▄█"
     assert lock_words.bars([]) == ""
