@@ -46,10 +46,12 @@ class Echo:
         return {"input_ids": [[ord(letter) for letter in text] for text in texts]}
 
 
-@pytest.mark.parametrize(("lowercase", "asked"), [(True, ["a gun", "ß"]), (False, ["A Gun", "ß"])])
-def test_the_card_says_whether_texts_are_lowered(lowercase: bool, asked: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("change", "asked"), [({"lowercase": True}, ["a gun", "ß"]), ({"lowercase": False}, ["A Gun", "ß"])]
+)
+def test_the_card_says_whether_texts_are_lowered(change: dict[str, bool], asked: list[str]) -> None:
     echo = Echo()
-    tokenizer = TextTokenizer(echo, CLIP.model_copy(update={"lowercase": lowercase}))
+    tokenizer = TextTokenizer(echo, CLIP.model_copy(update=change))
     assert len(tokenizer.batch(["A Gun", "ß"])) == 2
     assert echo.asked == asked
     assert echo.options["truncation"] is False
