@@ -20,6 +20,7 @@ from moderation.compiler.probe import Targets, targets
 from moderation.embedding.embedder import Embedder
 from moderation.errors import CompileError
 from moderation.item import Modality, Part
+from moderation.policy.lint import refused
 from moderation.policy.lock import Lock, LockedAction
 from moderation.policy.manifest import TargetRow
 from moderation.policy.schema import Policy, PolicyAction
@@ -35,9 +36,12 @@ def compile_policy(
 ) -> Lock:
     """The policy's lock on this encoder, at the level that the fit targets justify; thresholds come with certify.
 
-    `background` is benign content of any kind. The same inputs give the same lock. Raises CompileError when the encoder
-    lacks a modality, when there is no phrase of either kind, or when one cannot be encoded.
+    `background` is benign content of any kind. The same inputs give the same lock. Raises CompileError when the policy is
+    one that is never compiled (S001), when the encoder lacks a modality, when there is no phrase of either kind, or when
+    one cannot be encoded.
     """
+    if findings := refused(policy):
+        raise CompileError(f"policy {policy.id!r}: {findings[0].code}: {findings[0].message}")
     _check_modalities(policy, embedder)
     vectors = embed_concepts(policy, embedder)
     bank = embed_bank(background, policy.scope.modalities, embedder)

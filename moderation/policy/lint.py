@@ -73,6 +73,11 @@ def lint(
     return sorted(set(findings))
 
 
+def refused(policy: Policy) -> list[Finding]:
+    """The findings that nothing overrides: such a policy is never compiled, whoever asks."""
+    return list(_minors(policy, list(_phrases(policy))))
+
+
 def _finding(node: Node, code: str, severity: str, message: str, fix: str) -> Finding:
     return Finding(node.path, node.line, node.column, code, severity, message, fix)
 

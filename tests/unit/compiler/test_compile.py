@@ -179,3 +179,9 @@ def test_genuine_clip_vectors_tell_weapons_from_1600_other_objects(data: Path) -
         assert lock.level == level
     assert found["L0"] > 0.85
     assert found["L1"] > 0.93
+
+
+def test_what_lint_never_lets_pass_is_not_compiled_from_python_either() -> None:
+    policy = make_policy(violating=("nudity of a child",), scope=TEXT)
+    with pytest.raises(CompileError, match="S001"):
+        compile_policy(policy, embedder(made_table()))
