@@ -25,7 +25,7 @@ from moderation.settings import ImageLimits
 
 _BATCH = BATCH_BUCKETS[-1]
 _MAX_THREADS = 8
-# A decoded picture takes about eight bytes a pixel; of the large ones only two are in memory at a time.
+# Decoding takes four to thirteen bytes a pixel (measured); of the large pictures only two are in memory at a time.
 _LARGE_PIXELS = 8_000_000
 _LARGE_AT_ONCE = 2
 _NORM_TOLERANCE = 0.01

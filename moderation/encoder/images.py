@@ -88,7 +88,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         return _from_deep_grey(image)
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        return _on_background(image.convert("RGBA"))
+        seen = image if image.mode == "RGBA" else image.convert("RGBA")
+        return _on_background(seen, mask=seen)
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
@@ -100,14 +101,10 @@ def _from_deep_grey(image: Image.Image) -> Image.Image:
     if not isinstance(transparent, int):
         return grey.convert("RGB")
     seen = Image.fromarray(np.where(deep == transparent, 0, 255).astype(np.uint8))
-    return _paste(grey.convert("RGB"), seen)
+    return _on_background(grey.convert("RGB"), mask=seen)
 
 
-def _on_background(image: Image.Image) -> Image.Image:
-    return _paste(image.convert("RGB"), image.getchannel("A"))
-
-
-def _paste(image: Image.Image, mask: Image.Image) -> Image.Image:
+def _on_background(image: Image.Image, *, mask: Image.Image) -> Image.Image:
     background = Image.new("RGB", image.size, BACKGROUND)
     background.paste(image, mask=mask)
     return background

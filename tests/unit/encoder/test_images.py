@@ -236,6 +236,23 @@ def test_unreadable_exif_is_ignored(exif: bytes) -> None:
     assert decode(encoded(picture(), "JPEG", exif=ROTATED), LIMITS).size == (60, 80)
 
 
+LARGE = """
+import resource, sys
+from moderation.encoder.images import decode
+from moderation.settings import ImageLimits
+decode(sys.stdin.buffer.read(), ImageLimits())
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "I;16"])
+def test_the_largest_picture_allowed_takes_a_known_amount_of_memory(mode: str) -> None:
+    """Sixteen bytes a pixel at most, beside the interpreter."""
+    content = encoded(Image.new(mode, (6300, 6300)), compress_level=1)
+    done = subprocess.run([sys.executable, "-c", LARGE], input=content, capture_output=True, cwd=ROOT, check=True)
+    assert int(done.stdout) * 1024 < 100e6 + 16 * 40e6
+
+
 FUZZ = """
 import json, resource, sys, warnings
 resource.setrlimit(resource.RLIMIT_AS, (3_000_000_000, 3_000_000_000))
