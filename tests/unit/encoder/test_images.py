@@ -236,16 +236,25 @@ def test_unreadable_exif_is_ignored(exif: bytes) -> None:
     assert decode(encoded(picture(), "JPEG", exif=ROTATED), LIMITS).size == (60, 80)
 
 
-LARGE = """
-import resource, sys
+# Not ru_maxrss: a child starts with the one of the process that forked it, here a pytest that has loaded torch.
+PEAK = """
+from pathlib import Path
+def peak():
+    return next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line)
+"""
+LARGE = (
+    PEAK
+    + """
+import sys
 from moderation.encoder.images import decode
 from moderation.settings import ImageLimits
 decode(sys.stdin.buffer.read(), ImageLimits())
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(peak())
 """
+)
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "I;16"])
+@pytest.mark.parametrize("mode", ["RGBA", "I;16"])
 def test_the_largest_picture_allowed_takes_a_known_amount_of_memory(mode: str) -> None:
     """Sixteen bytes a pixel at most, beside the interpreter."""
     content = encoded(Image.new(mode, (6300, 6300)), compress_level=1)
@@ -253,7 +262,9 @@ def test_the_largest_picture_allowed_takes_a_known_amount_of_memory(mode: str) -
     assert int(done.stdout) * 1024 < 100e6 + 16 * 40e6
 
 
-FUZZ = """
+FUZZ = (
+    PEAK
+    + """
 import json, resource, sys, warnings
 resource.setrlimit(resource.RLIMIT_AS, (3_000_000_000, 3_000_000_000))
 warnings.simplefilter("error")
@@ -269,8 +280,9 @@ for content in mutations(400):
     except ItemError as error:
         outcome = error.reason
     outcomes[outcome] = outcomes.get(outcome, 0) + 1
-print(json.dumps([outcomes, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]))
+print(json.dumps([outcomes, peak()]))
 """
+)
 
 
 def mutations(count: int) -> list[bytes]:
@@ -305,4 +317,4 @@ def test_four_hundred_damaged_pictures_give_an_outcome_each_in_bounded_memory() 
     assert sum(outcomes.values()) == 400
     assert set(outcomes) == {"decoded", "unsupported_input"}
     assert outcomes["unsupported_input"] >= 200
-    assert kilobytes < 1_000_000
+    assert kilobytes < 300_000
