@@ -20,6 +20,10 @@ from transformers import (
 )
 
 from moderation.training import checkpoint
+from moderation.training.config import Stage, read_config
+from moderation.training.data import Order, open_pictures
+from moderation.training.loop import batch
+from moderation.training.tower import load_tower, settle_norms
 
 LARGEST_BYTES = 25_000_000
 LICENCE = "Apache-2.0"
@@ -38,24 +42,35 @@ LIMITS = (
 )
 
 
-def image_side(run: Path) -> dict[str, Tensor]:
-    """The averaged weights of a training run, as VisionTextDualEncoderModel names them."""
-    tensors, _ = checkpoint.load(run / "checkpoint.safetensors")
-    average = {k.removeprefix("average."): v for k, v in tensors.items() if k.startswith("average.")}
+SETTLING_BATCHES = 40
+
+
+def image_side(config_path: Path, *, size: int) -> dict[str, Tensor]:
+    """The averaged weights of a run, their batch norms settled at `size`, as VisionTextDualEncoderModel names them."""
+    config = read_config(config_path)
+    pictures = open_pictures(config.data.folder)
+    tensors, _ = checkpoint.load(config.out / "checkpoint.safetensors")
+    model = load_tower(config.model.tower, width=pictures.texts.shape[1], scale=config.loss.scale, frozen=())
+    model.load_state_dict({k.removeprefix("average."): v for k, v in tensors.items() if k.startswith("average.")})
+    order = Order(pictures.weights, batch=config.batch, seed=config.seed + 1)
+    settled = config.model_copy(update={"stages": (Stage(step=0, size=size, strength=0.4),)})
+    here = torch.device("cpu")
+    settle_norms(model, (batch(pictures, order, settled, step, here).pixels for step in range(SETTLING_BATCHES)))
+    average = model.state_dict()
     found = {f"vision_model.{k.removeprefix('tower.')}": v for k, v in average.items() if k.startswith("tower.")}
     return found | {"visual_projection.weight": average["projection.weight"], "logit_scale": average["log_scale"]}
 
 
-def join(tower: Path, run: Path, text: Path, *, size: int) -> VisionTextDualEncoderModel:
-    """The dual encoder of `run`'s image side (its config from `tower`) and the text side in `text`."""
-    vision, bert = AutoModel.from_pretrained(tower), BertModel.from_pretrained(text)
+def join(config_path: Path, text: Path, *, size: int) -> VisionTextDualEncoderModel:
+    """The dual encoder of a run's image side and the text side in `text`."""
+    vision, bert = AutoModel.from_pretrained(read_config(config_path).model.tower), BertModel.from_pretrained(text)
     vision.config.image_size = size
     projection = torch.from_numpy(np.load(text / "projection.npy"))
     config = VisionTextDualEncoderConfig.from_vision_text_configs(
         vision.config, bert.config, projection_dim=projection.shape[0]
     )
     model = VisionTextDualEncoderModel(config, vision_model=vision, text_model=bert)
-    weights = image_side(run) | {"text_projection.weight": projection}
+    weights = image_side(config_path, size=size) | {"text_projection.weight": projection}
     weights |= {f"text_model.{name}": tensor for name, tensor in bert.state_dict().items()}
     missing, unexpected = model.load_state_dict(weights, strict=False)
     if unexpected or [name for name in missing if "position_ids" not in name]:

@@ -66,7 +66,7 @@ def _held_out_objects() -> frozenset[str]:
 
 
 def _stem(word: str) -> str:
-    for ending in ("ing", "es", "s", "ed"):
+    for ending in ("s", "ing", "ed", "e"):
         if word.endswith(ending) and len(word) - len(ending) >= 3:
-            return word.removesuffix(ending)
+            word = word.removesuffix(ending)
     return word

@@ -39,10 +39,10 @@ def main() -> None:
     once(work / "prepared", lambda out: prepare_pictures(work / "rendered", data, teacher, out))
     once(work / "tower", lambda out: start_tower(data / IMAGENET_TOWER, work / "prepared", out))
     once(work / "text", lambda out: distil_text(work / "rendered", work / "prepared", data, teacher, out))
-    config = work / "encoder.toml"
-    shutil.copyfile(HERE / "encoder.toml", config)
+    config = work / "train.toml"
+    shutil.copyfile(HERE / "train.toml", config)
     train(config, resume=(work / "run" / "checkpoint.safetensors").exists(), progress=tell)
-    size = write(join(work / "tower", work / "run", work / "text", size=SIZE), work / "text", arguments.out, size=SIZE)
+    size = write(join(config, work / "text", size=SIZE), work / "text", arguments.out, size=SIZE)
     print(f"{arguments.out}: {size / 1e6:.1f} MB")
     measure_and_describe(arguments.out, work / "rendered", data)
 

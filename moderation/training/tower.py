@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -75,3 +75,16 @@ class Average:
 
 def _floats(model: nn.Module) -> Iterator[Tensor]:
     return (tensor for tensor in model.state_dict().values() if tensor.is_floating_point())
+
+
+@torch.no_grad()
+def settle_norms(model: ImageTower, batches: Iterable[Tensor]) -> None:
+    """Give averaged weights batch-norm statistics of their own: the mean over `batches` of pixels, not the average of old ones."""
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over all that follows
+    model.train()
+    for pixels in batches:
+        model(pixels)
+    model.eval()

@@ -1,0 +1,106 @@
+"""What the bundled encoder may never see stays out of its captions and its drawings, by the committed rule."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tests.conftest import ROOT
+
+RECIPE = ROOT / "examples" / "bundled_encoder"
+MODULES = ("objects", "heldout", "phrases", "captions", "drawings", "render")
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Iterator[dict[str, ModuleType]]:
+    """The recipe's own files, imported as its command imports them."""
+    import importlib
+
+    sys.path.insert(0, str(RECIPE))
+    try:
+        yield {name: importlib.import_module(name) for name in MODULES}
+    finally:
+        sys.path.remove(str(RECIPE))
+        for name in MODULES:
+            sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("cards-playing-heart-multiple-outline", "cards playing"),
+        ("perspective dice six faces three", "dice faces"),
+        ("thumbs up: medium-dark skin tone", "thumbs"),
+        ("bomb off", "bomb"),
+        ("sword cross", "sword cross"),
+        ("account-plus-outline", "account"),
+        ("broadsword", "broadsword"),
+    ],
+)
+def test_an_object_is_a_name_without_its_variants(recipe: dict[str, ModuleType], name: str, expected: str) -> None:
+    assert recipe["objects"].object_name(name) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a firearm such as a handgun or a rifle",
+        "A handgun or rifle, a firearm",
+        "open flame and heat",
+        "tobacco product",
+    ],
+)
+def test_a_held_out_phrase_and_its_close_variants_are_no_captions(recipe: dict[str, ModuleType], text: str) -> None:
+    assert not recipe["phrases"].may_be_caption(text)
+
+
+@pytest.mark.parametrize("text", ["crossed swords", "dagger", "Sake", "poker chips", ""])
+def test_the_name_of_a_held_out_object_is_no_caption(recipe: dict[str, ModuleType], text: str) -> None:
+    assert not recipe["phrases"].may_be_caption(text)
+
+
+@pytest.mark.parametrize("text", ["wine glass", "fire", "hammer", "volcano", "a person on fire watch"])
+def test_other_texts_are(recipe: dict[str, ModuleType], text: str) -> None:
+    assert recipe["phrases"].may_be_caption(text)
+
+
+def test_no_held_out_phrase_is_used_twice(recipe: dict[str, ModuleType]) -> None:
+    rule = recipe["heldout"].read_rule()
+    phrases = [p for policy in rule["phrases"].values() for kind in ("violating", "contrast") for p in policy[kind]]
+    held_out = [p for policy in rule["phrases"].values() for p in policy["violating"]]
+    assert len(set(held_out)) == len(held_out)
+    assert not set(rule["dev_phrases"].values()) & set(phrases)
+    assert all(4 <= len(policy[kind]) <= 8 for policy in rule["phrases"].values() for kind in policy)
+
+
+def test_measured_styles_are_none_of_the_training_styles(recipe: dict[str, ModuleType]) -> None:
+    drawings = recipe["drawings"]
+    assert set(recipe["heldout"].read_rule()["styles"]) == set(drawings.MEASURED_STYLES)
+    assert not set(drawings.MEASURED_STYLES) & {*drawings.EMOJI_STYLES, *drawings.ICON_STYLES}
+
+
+@pytest.mark.needs_data
+def test_the_committed_list_is_what_the_rule_gives(recipe: dict[str, ModuleType], data: Path) -> None:
+    import json
+
+    listed = json.loads((RECIPE / "heldout.json").read_text(encoding="utf-8"))["objects"]
+    assert recipe["heldout"].apply_rule(data) == listed
+
+
+@pytest.mark.needs_data
+def test_nothing_trained_on_shows_or_names_what_is_held_out(recipe: dict[str, ModuleType], data: Path) -> None:
+    held_out, may_be = recipe["heldout"].held_out_objects(), recipe["phrases"].may_be_caption
+    files = recipe["heldout"].apply_rule(data)
+    for source in ("game-icons", "mdi"):
+        train, measured = recipe["render"].split(recipe["drawings"].shared_icons(data, source))
+        assert len(train) > 1000
+        assert len(measured) > 1000
+        assert not {drawing.object for drawing in train} & held_out
+        assert not {drawing.file for drawing in train} & {f for found in files[source].values() for f in found}
+        for drawing in train:
+            row = {"name": drawing.name, "words": drawing.words}
+            assert all(may_be(text) for text in recipe["captions"].captions_of(row))
