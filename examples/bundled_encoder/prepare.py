@@ -4,13 +4,15 @@ import io
 import json
 import re
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from captions import caption_texts, captions_of, corpus
+from heldout import read_categories
+from measure import kinds_of
 from mobilenet import load_pretrained, unfold_batch_norms
 from PIL import Image
 from teacher import Space, encode, fit_space
@@ -25,12 +27,13 @@ WIDTH, WHITEN = 256, 0.5
 STORED_SIZE = 96
 VOCABULARY, TEXT_STEPS, TEXT_BATCH, TEXT_RATE = 9600, 1100, 256, 6e-4
 OTHER_TEXTS = 60_000
-# How often a drawing comes in one epoch: emoji and game-icons are what policies about stickers meet.
+# How often a drawing comes in one epoch. Emoji and game-icons are what policies about stickers meet; interface icons come less often.
 WEIGHTS = {
-    "noto": 1.5, "twemoji": 1.5, "fluent-emoji": 1.5, "fluent-emoji-flat": 1.5, "noto-v1": 1.2, "fluent-emoji-high-contrast": 1.2,
-    "game-icons": 1.5, "mdi": 1.0, "dcss": 0.7,
+    "noto": 2.0, "twemoji": 2.0, "fluent-emoji": 2.0, "fluent-emoji-flat": 2.0, "noto-v1": 1.6, "fluent-emoji-high-contrast": 1.6,
+    "game-icons": 1.8, "mdi": 0.7, "dcss": 0.5,
 }  # fmt: skip
-OTHER_WEIGHT = 0.8
+OTHER_WEIGHT = 0.35
+MATCH_TIMES, LOOKALIKE_TIMES = 3.0, 1.5  # what belongs to a policy, and what is easily taken for it, comes more often
 
 
 def prepare_pictures(rendered: Path, data: Path, teacher: Path, out: Path) -> None:
@@ -45,14 +48,21 @@ def prepare_pictures(rendered: Path, data: Path, teacher: Path, out: Path) -> No
     np.save(out / "teacher.npy", vectors)
     (out / "texts.json").write_text(json.dumps(texts), encoding="utf-8")
     np.save(out / "texts.npy", space(vectors).astype(np.float16))
-    numbers = {text: i for i, text in enumerate(texts)}
+    numbers, categories = {text: i for i, text in enumerate(texts)}, read_categories()
     with (out / "rows.jsonl").open("w", encoding="utf-8") as lines:
         for i, (row, found) in enumerate(zip(rows, captions, strict=True)):
             if found:
-                line = {"picture": i, "object": row["object"], "weight": WEIGHTS.get(row["source"], OTHER_WEIGHT)}
+                line = {"picture": i, "object": row["object"], "weight": weight_of(row, categories)}
                 lines.write(json.dumps(line | {"captions": [numbers[text] for text in caption_texts(found)]}) + "\n")
     shrink(rendered / "train.npy", out / "pictures.npy")
     np.save(out / "backgrounds.npy", read_photos(data / "photos/clothing_cc0_subset.tar"))
+
+
+def weight_of(row: Mapping[str, Any], categories: Mapping[str, Mapping[str, Mapping[str, str]]]) -> float:
+    """How often a drawing comes in one epoch, by its source and by what it is to the policies."""
+    kinds = kinds_of(row, categories).values()
+    times = MATCH_TIMES if "match" in kinds else LOOKALIKE_TIMES if "lookalike" in kinds else 1.0
+    return round(WEIGHTS.get(row["source"], OTHER_WEIGHT) * times, 3)
 
 
 def read_rows(rendered: Path) -> list[dict[str, Any]]:
