@@ -14,10 +14,14 @@ from heldout import read_categories, read_rule
 from PIL import Image
 from scenes import plain, scene
 
+from moderation.compiler.heads import Bank, normalised_head
+from moderation.compiler.phrases import PhraseVectors
+from moderation.detector.head import Head
 from moderation.training.evaluate import auc, policy_scores, recall_at
 
 EncodeImages = Callable[[Sequence[bytes]], np.ndarray]
 EncodeTexts = Callable[[Sequence[str]], np.ndarray]
+BANK = 600
 NAME_TEMPLATES = ("{}", "an emoji of {}", "a picture of a {}")
 
 
@@ -49,19 +53,37 @@ def kinds_of(row: Mapping[str, Any], categories: Mapping[str, Mapping[str, Mappi
 
 
 def policy_areas(
-    rows: Sequence[Mapping[str, Any]], images: np.ndarray, texts: EncodeTexts
-) -> dict[str, dict[str, float]]:
-    """Policy to its area, interval and counts, over `rows` with vectors `images`; what is ambiguous for a policy is left out of it."""
-    categories, found = read_categories(), {}
+    rows: Sequence[Mapping[str, Any]], images: np.ndarray, texts: EncodeTexts, bank: np.ndarray
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Way of scoring to policy to its area, interval and counts, over `rows` with vectors `images`.
+
+    What is ambiguous for a policy is left out of both of its sides. "compiled" is the compiler's L1 (phrases and a bank of benign
+    vectors), "margin" the best violating cosine less a soft maximum of contrast, "violating" the best violating cosine alone.
+    """
+    categories = read_categories()
+    found: dict[str, dict[str, dict[str, float]]] = {"compiled": {}, "margin": {}, "violating": {}}
     kinds = [kinds_of(row, categories) for row in rows]
     for policy, phrases in read_rule()["phrases"].items():
         keep = np.array([k.get(policy) != "ambiguous" for k in kinds])
         positive = np.array([k.get(policy) == "match" for k in kinds])[keep]
         if not positive.any():
             continue
-        scores = policy_scores(images[keep], texts(phrases["violating"]), texts(phrases["contrast"]))
-        found[policy] = asdict(auc(scores, positive, [row["object"] for row, k in zip(rows, keep, strict=True) if k]))
+        violating, contrast = texts(phrases["violating"]), texts(phrases["contrast"])
+        objects = [row["object"] for row, kept in zip(rows, keep, strict=True) if kept]
+        scores = {
+            "compiled": compiled(violating, contrast, bank).raw(images[keep].astype(np.float16)),
+            "margin": policy_scores(images[keep], violating, contrast),
+            "violating": (images[keep] @ violating.T).max(axis=1),
+        }
+        for way, values in scores.items():
+            found[way][policy] = asdict(auc(values, positive, objects))
     return found
+
+
+def compiled(violating: np.ndarray, contrast: np.ndarray, bank: np.ndarray) -> Head:
+    """The head that `moderation policy compile` makes of phrases without targets (L1)."""
+    nothing = np.zeros((0, bank.shape[1]), np.float16)
+    return normalised_head(PhraseVectors((), violating, contrast, violating.astype(np.float16)), Bank(bank.astype(np.float16), nothing, 0))
 
 
 def measure(
@@ -76,25 +98,29 @@ def measure(
         "style_never_seen_openmoji": (measured, measured.where(lambda r: r["source"] == "openmoji")),
         "style_never_seen_fxemoji": (measured, measured.where(lambda r: r["source"] == "fxemoji")),
     }
+    rng = np.random.default_rng(seed + 1)
+    benign = rng.permutation(train.where(lambda r: r["source"] in sources and not kinds_of(r, read_categories())))[
+        :BANK
+    ]
+    bank = images([scene(train.pixels[i], rng, photos) for i in benign])
     report: dict[str, Any] = {}
     for name, (collection, chosen) in groups.items():
         rng = np.random.default_rng(seed)
         rows = [collection.rows[i] for i in chosen]
         vectors = images([scene(collection.pixels[i], rng, photos) for i in chosen])
-        areas = policy_areas(rows, vectors, texts)
-        values = {policy: area["value"] for policy, area in areas.items()}
-        worst = min(values, key=lambda policy: values[policy])
-        report[name] = {
-            "mean_auc": float(np.mean(list(values.values()))),
-            "worst": worst,
-            "worst_auc": values[worst],
-            "auc": areas,
-        }
+        report[name] = {way: _with_mean(areas) for way, areas in policy_areas(rows, vectors, texts, bank).items()}
         if name.startswith("style"):
             report[name] |= _retrieval(rows, vectors, texts, "scenes")
             flat = images([plain(collection.pixels[i]) for i in chosen])
             report[name] |= _retrieval(rows, flat, texts, "plain")
     return report
+
+
+def _with_mean(areas: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+    values = {policy: area["value"] for policy, area in areas.items()}
+    worst = min(values, key=lambda policy: values[policy])
+    short = {p: {k: round(v, 4) for k, v in area.items()} for p, area in areas.items()}
+    return {"mean": round(float(np.mean(list(values.values()))), 4), "worst": worst, "auc": short}
 
 
 def _some(collection: Collection, chosen: list[int], seed: int, most: int) -> list[int]:
@@ -111,7 +137,7 @@ def _retrieval(
     names = [row["name"] for row in rows]
     wanted = list(dict.fromkeys(names))
     queries = np.mean([texts([template.format(name) for name in wanted]) for template in NAME_TEMPLATES], axis=0)
-    return {f"recall_at_{k}_{kind}": recall_at(k, queries, images, wanted, names) for k in (1, 5)}
+    return {f"recall_at_{k}_{kind}": round(recall_at(k, queries, images, wanted, names), 4) for k in (1, 5)}
 
 
 def measuring_photos(data: Path) -> list[Image.Image]:
@@ -129,11 +155,11 @@ def summary(report: Mapping[str, Any]) -> str:
     """A few lines for people."""
     lines = []
     for name, part in report.items():
-        each = "  ".join(
-            f"{p} {a['value']:.3f} [{a['low']:.2f}, {a['high']:.2f}] n={a['positives']}" for p, a in part["auc"].items()
-        )
-        recall = "  ".join(f"{k} {v:.3f}" for k, v in part.items() if k.startswith("recall"))
-        lines.append(
-            f"{name}: mean {part['mean_auc']:.3f}, worst {part['worst']} {part['worst_auc']:.3f}\n    {each}\n    {recall}"
-        )
+        lines.append(name + "".join(f"  {k} {v:.3f}" for k, v in part.items() if k.startswith("recall")))
+        for way in ("compiled", "margin", "violating"):
+            areas = part[way]["auc"]
+            each = "  ".join(
+                f"{p} {a['value']:.3f} [{a['low']:.2f}, {a['high']:.2f}] n={a['positives']}" for p, a in areas.items()
+            )
+            lines.append(f"    {way}: mean {part[way]['mean']:.3f}, worst {part[way]['worst']}; {each}")
     return "\n".join(lines)

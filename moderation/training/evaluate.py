@@ -31,27 +31,25 @@ def policy_scores(images: Floats, violating: Floats, contrast: Floats) -> Floats
     return np.asarray(best - CONTRAST_TEMPERATURE * pooled)
 
 
-def auc(
-    scores: Floats, positive: NDArray[np.bool_], objects: Sequence[str], *, seed: int = 0, repeats: int = 400
-) -> Auc:
-    """Area over all pictures, its interval by resampling objects (positive and negative apart), NaN where a side is empty."""
-    positive_groups = _groups(scores[positive], [o for o, p in zip(objects, positive, strict=True) if p])
-    negative_groups = _groups(scores[~positive], [o for o, p in zip(objects, positive, strict=True) if not p])
-    counts = len(positive_groups), len(negative_groups)
+def auc(scores: Floats, positive: NDArray[np.bool_], objects: Sequence[str]) -> Auc:
+    """Area over all pictures; the interval counts objects (Obuchowski's clustered form of DeLong's variance, on the logit).
+
+    With one positive object nothing is known of others, and the interval says so: 0 to 1. NaN where a side is empty.
+    """
+    names = np.array(objects)
+    counts = len(set(names[positive])), len(set(names[~positive]))
     if 0 in counts:
         return Auc(float("nan"), float("nan"), float("nan"), *counts)
-    rng = np.random.default_rng(seed)
-    draws = np.empty(repeats)
-    for i in range(repeats):
-        chosen = (
-            groups[j]
-            for groups in (positive_groups, negative_groups)
-            for j in rng.integers(len(groups), size=len(groups))
-        )
-        resampled = list(chosen)
-        draws[i] = _area(np.concatenate(resampled[: counts[0]]), np.concatenate(resampled[counts[0] :]))
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return Auc(_area(scores[positive], scores[~positive]), float(low), float(high), *counts)
+    above = _placements(scores[positive], scores[~positive])
+    below = 1.0 - _placements(scores[~positive], scores[positive])
+    value = float(above.mean())
+    if min(counts) == 1:
+        return Auc(value, 0.0, 1.0, *counts)
+    variance = _clustered(above - value, names[positive]) + _clustered(below - value, names[~positive])
+    inside = min(max(value, 1e-4), 1 - 1e-4)
+    logit, width = np.log(inside / (1 - inside)), 1.96 * variance**0.5 / (inside * (1 - inside))
+    low, high = (float(1 / (1 + np.exp(-(logit + sign * width)))) for sign in (-1, 1))
+    return Auc(value, low, high, *counts)
 
 
 def recall_at(k: int, queries: Floats, candidates: Floats, wanted: Sequence[str], names: Sequence[str]) -> float:
@@ -60,16 +58,16 @@ def recall_at(k: int, queries: Floats, candidates: Floats, wanted: Sequence[str]
     return float(np.mean([any(names[j] == name for j in row) for row, name in zip(order, wanted, strict=True)]))
 
 
-def _groups(scores: Floats, objects: Sequence[str]) -> list[Floats]:
-    found: dict[str, list[float]] = {}
-    for score, name in zip(scores, objects, strict=True):
-        found.setdefault(name, []).append(float(score))
-    return [np.array(values) for values in found.values()]
+def _placements(scores: Floats, others: Floats) -> Floats:
+    """For each score, the share of `others` below it, ties counting half."""
+    ordered = np.sort(others)
+    below = np.searchsorted(ordered, scores, side="left") + np.searchsorted(ordered, scores, side="right")
+    return np.asarray(below / (2 * len(ordered)))
 
 
-def _area(positive: Floats, negative: Floats) -> float:
-    """Chance that a positive outscores a negative, ties counting half."""
-    ordered = np.sort(negative)
-    below = np.searchsorted(ordered, positive, side="left")
-    not_above = np.searchsorted(ordered, positive, side="right")
-    return float((below + not_above).mean() / 2 / len(ordered))
+def _clustered(deviations: Floats, names: NDArray[np.str_]) -> float:
+    """Variance of the mean of deviations that come in clusters."""
+    _, place = np.unique(names, return_inverse=True)
+    sums = np.bincount(place, weights=deviations)
+    clusters = len(sums)
+    return float(clusters / (clusters - 1) * (sums**2).sum() / len(deviations) ** 2)

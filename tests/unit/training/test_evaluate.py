@@ -23,6 +23,19 @@ def test_auc_counts_objects_not_pictures() -> None:
     found = auc(scores, np.array([True, True, False, False, False]), ["a", "a", "c", "c", "d"])
     assert (found.positives, found.negatives) == (1, 2)
     assert found.value == 1.0
+    assert (found.low, found.high) == (0.0, 1.0)
+
+
+def test_pictures_of_the_same_objects_narrow_the_interval_less_than_other_objects() -> None:
+    rng = np.random.default_rng(1)
+    scores = np.concatenate([rng.normal(1, 1, 20), rng.normal(0, 1, 50)])
+    positive = np.arange(70) < 20
+    apart = auc(scores, positive, [f"o{i}" for i in range(70)])
+    repeated = auc(np.tile(scores, 4), np.tile(positive, 4), [f"o{i}" for i in range(70)] * 4)
+    others = auc(np.tile(scores, 4), np.tile(positive, 4), [f"o{i}" for i in range(280)])
+    assert abs((repeated.high - repeated.low) - (apart.high - apart.low)) < 1e-9
+    assert others.high - others.low < 0.6 * (apart.high - apart.low)
+    assert apart.low < apart.value < apart.high
 
 
 def test_auc_without_one_side_is_not_a_number() -> None:
