@@ -36,7 +36,7 @@ def embedder(
     settings: Settings, name: str = "default", *, known: Plugins | None = None, cache: EmbeddingCache | None = None
 ) -> Embedder:
     """An encoder with the embedding cache in front of it; several encoders may share one `cache`."""
-    cache = cache or MemoryCache(settings.cache.max_bytes)
+    cache = MemoryCache(settings.cache.max_bytes) if cache is None else cache  # an empty cache is falsy
     return Embedder(encoder(settings, name, known=known), cache, tenant=settings.cache.tenant)
 
 

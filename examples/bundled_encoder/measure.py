@@ -83,7 +83,9 @@ def policy_areas(
 def compiled(violating: np.ndarray, contrast: np.ndarray, bank: np.ndarray) -> Head:
     """The head that `moderation policy compile` makes of phrases without targets (L1)."""
     nothing = np.zeros((0, bank.shape[1]), np.float16)
-    return normalised_head(PhraseVectors((), violating, contrast, violating.astype(np.float16)), Bank(bank.astype(np.float16), nothing, 0))
+    return normalised_head(
+        PhraseVectors((), violating, contrast, violating.astype(np.float16)), Bank(bank.astype(np.float16), nothing, 0)
+    )
 
 
 def measure(

@@ -1,7 +1,8 @@
 """Thresholds that keep a promise: exact binomial tests along a fixed sequence, over clusters, at a stated prevalence.
 
-Why it is exact. One target per cluster and class is kept, the one with the smallest digest: a choice that cannot know the
-score, so each class is a sample of independent objects. Precision: thresholds stand on a grid published in advance and
+Why it is exact. One target per cluster is kept, the one with the smallest digest: a choice that cannot know the score, so
+each class is a sample of independent objects. All rates, and so the precision promised, are therefore of objects: one
+benign look-alike that is posted forty times counts once, and the prevalence must be that of objects too. Precision: thresholds stand on a grid published in advance and
 are tested from strict to lenient until the first failure, so a wrong certificate needs the first bad threshold after the
 start to pass. A test passes only if precision is high enough at the lower bound of the true and the upper bound of the
 false positive rate, which hold together but for alpha. The start is the lowest threshold that flags at most k benign targets,
@@ -126,13 +127,16 @@ def certify(
 
 
 def one_per_cluster(scored: Iterable[ScoredTarget]) -> Sides:
-    """One target per cluster and class, chosen by digest; two targets of one object are one piece of evidence."""
+    """One target per cluster, chosen by digest; two targets of one object are one piece of evidence.
+
+    A cluster with targets of both classes counts on one side only, so that the two samples stay independent.
+    """
     targets = list(scored)
     if not all(0.0 <= one.score <= 1.0 for one in targets):
         raise ValueError("certify: found a score outside [0, 1]; expected the pipeline's scores")
-    chosen: dict[tuple[bool, str], ScoredTarget] = {}
+    chosen: dict[str, ScoredTarget] = {}
     for one in sorted(targets, key=lambda target: target.digest):
-        chosen.setdefault((one.target, one.cluster), one)
+        chosen.setdefault(one.cluster, one)
     return Sides(*(_scores(group, side) for group in (chosen.values(), targets) for side in (True, False)))
 
 

@@ -83,7 +83,7 @@ def _shuffled(choice: Choice, fit: Targets, *, seed: int) -> float:
         if too_few(shuffled):
             continue
         folds = split(shuffled, seed=seed)
-        results += measure(lambda train: fit_probe(choice.head, train, pull), shuffled, folds).folds
+        results += measure(lambda train: fit_probe(choice.base, train, pull), shuffled, folds).folds
     return float(np.mean(results)) if results else 0.0
 
 

@@ -37,9 +37,12 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Choice:
-    """The head that was chosen, what each level measured, the pull of the probe (None: none fitted), and why."""
+    """The head that was chosen, the highest one without targets (which a probe extends), what each level measured, the pull of
+    the probe (None: none fitted), and why.
+    """
 
     head: Head
+    base: Head
     measured: Mapping[str, Measured]
     pull: float | None
     reason: str
@@ -49,7 +52,7 @@ def choose_level(heads: Sequence[Head], fit: Targets | None, *, seed: int) -> Ch
     """The lowest of L0, L1 and L3 that no higher one beats by a standard error; `heads` are L0 and, with a bank, L1."""
     short = too_few(fit)
     if fit is None or short:
-        return Choice(heads[-1], {}, None, f"{short}; {heads[-1].level} needs none")
+        return Choice(heads[-1], heads[-1], {}, None, f"{short}; {heads[-1].level} needs none")
     folds = split(fit, seed=seed)
     measured = {head.level: measure(lambda _, head=head: head, fit, folds) for head in heads}  # type: ignore[misc]
     best = heads[0]
@@ -59,10 +62,10 @@ def choose_level(heads: Sequence[Head], fit: Targets | None, *, seed: int) -> Ch
     measured["L3"] = _honest(by_pull)
     if not measured["L3"].beats(measured[best.level]):
         reason = f"no higher level beats {best.level} by one standard error"
-        return Choice(best, measured, None, reason)
+        return Choice(best, heads[-1], measured, None, reason)
     pull = strongest_pull(by_pull)
     reason = f"L3 beats {best.level} by more than one standard error"
-    return Choice(fit_probe(heads[-1], fit, pull), measured, pull, reason)
+    return Choice(fit_probe(heads[-1], fit, pull), heads[-1], measured, pull, reason)
 
 
 def too_few(fit: Targets | None) -> str:

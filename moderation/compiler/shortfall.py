@@ -49,8 +49,10 @@ def labels_needed(
     *,
     recall: float = ASSUMED_RECALL,
     guarantees: int = 1,
-) -> LabelsNeeded:
+) -> LabelsNeeded | None:
     """The fewest targets that can certify a guarantee at this prevalence (the low end), if no error is seen.
+
+    None where no number of targets will do, as at a prevalence of 0.
 
     For precision, `recall` is the share of violating targets expected above the threshold.
     """
@@ -60,9 +62,7 @@ def labels_needed(
     found = _cheapest(
         np.array([recall]), np.array([0.0]), (1, 1), target=at_least, prevalence=prevalence, alpha=alpha, price=PRICE
     )
-    if found is None:
-        raise ValueError(f"precision {at_least} at prevalence {prevalence} is out of reach of any number of targets")
-    return LabelsNeeded(1 + found[0], 1 + found[1])
+    return None if found is None else LabelsNeeded(1 + found[0], 1 + found[1])
 
 
 def recall_shortfall(violating: int, target: float, alpha: float) -> Shortfall:
@@ -96,6 +96,9 @@ def precision_shortfall(
     if not violating or not benign:
         need = labels_needed("precision", target, 1.0 - alpha, prevalence)
         missing = "violating" if not violating else "benign"
+        if need is None:
+            reason = f"there is no {missing} target, and at prevalence {prevalence:g} no number of targets will do"
+            return Shortfall(reason, None, None, 0.0)
         more = max(need.violating - violating, 0), max(need.benign - benign, 0)
         return Shortfall(f"there is no {missing} target; the numbers assume a recall of {ASSUMED_RECALL}", *more, 0.0)
     bounds = precision(

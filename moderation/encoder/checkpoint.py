@@ -200,7 +200,7 @@ def _tokenizer(folder: Path, card: EncoderCard) -> TextTokenizer:
     if card.text is None:
         raise CheckpointError(f"{folder}: a tokenizer was asked for, but the card has no text section")
     try:
-        backend = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        backend = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # noqa: BLE001  tokenizers raise bare Exception
         raise CheckpointError(f"{folder}: the tokenizer does not load: {error}") from None
     return TextTokenizer(backend, card.text)

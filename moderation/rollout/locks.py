@@ -14,6 +14,7 @@ from moderation.item import ContentItem, Modality
 from moderation.plugin.manager import Plugins
 from moderation.policy.decide import Cut, Finding, Terms
 from moderation.policy.lock import Lock
+from moderation.policy.scripts import same_language
 from moderation.rollout.selftest import measure_epsilon
 
 CONCEPT = "concept"
@@ -58,7 +59,7 @@ class RunningPolicy:
         lock = self.lock
         if _stated_outside(item, "surface", lock.surfaces):
             return ()
-        foreign = _stated_outside(item, "language", lock.languages)
+        foreign = _foreign(item, lock.languages)
         seen = [one for one in lock.modalities if not (foreign and one is Modality.TEXT)]
         return tuple(place for place, part in enumerate(item.parts) if part.modality in seen)
 
@@ -92,6 +93,12 @@ class RunningSet:
 def _stated_outside(item: ContentItem, attribute: str, allowed: tuple[str, ...]) -> bool:
     stated = item.attributes.get(attribute)
     return bool(allowed) and stated is not None and stated not in allowed
+
+
+def _foreign(item: ContentItem, languages: tuple[str, ...]) -> bool:
+    """Whether an item says that it is in another language; en-GB is English, however it is written."""
+    stated = item.attributes.get("language", "").strip().casefold()
+    return bool(stated and languages) and not same_language(stated, [one.casefold() for one in languages])
 
 
 def put_in_force(

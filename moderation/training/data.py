@@ -1,6 +1,7 @@
 """Pictures with captions as arrays on disk, and the order they are trained in: a pure function of seed, epoch and step."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,11 +71,16 @@ def _check(found: Pictures, folder: Path) -> None:
 
 
 def epoch_order(weights: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
-    """Row numbers of one epoch, shuffled, always floor(sum of weights) of them: a row of weight 1.5 comes once or twice."""
+    """Row numbers of one epoch, shuffled, always floor(sum of weights) of them: a row of weight 1.5 comes once or twice.
+
+    The sum is exact, so that it is the same whatever the order.
+    """
     rng = np.random.default_rng([seed, epoch])
     rows = rng.permutation(len(weights))
     reached = np.cumsum(weights[rows])
-    points = np.arange(int(reached[-1])) + rng.random()  # one point per unit of weight: as even as counts can be
+    points = (
+        np.arange(int(math.fsum(weights) + 1e-9)) + rng.random()
+    )  # one point per unit of weight: as even as counts can be
     order = rows[np.searchsorted(reached, points.clip(max=reached[-1] - 1e-9), side="right")]
     rng.shuffle(order)
     return order

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from moderation import assemble
+from moderation.embedding.cache import MemoryCache
 from moderation.embedding.embedder import Embedder
 from moderation.errors import PluginError, SettingsError
 from moderation.plugin.manager import Plugins
@@ -72,3 +73,10 @@ def test_the_policies_own_detectors_are_trusted_and_plugins_are_not() -> None:
 def test_the_settings_choose_the_plugins() -> None:
     plugins = assemble.plugins(Settings(plugins=PluginSettings(only=())))
     assert [one.id for one in plugins.records if one.state == "loaded"] == ["builtin"]
+
+
+def test_an_empty_cache_is_shared_all_the_same() -> None:
+    cache = MemoryCache(1000)
+    first, second = (assemble.embedder(SETTINGS, known=known([]), cache=cache) for _ in range(2))
+    embedded = first.embed([picture(0.95)]), second.embed([picture(0.95)])
+    assert [list(one.hits) for one in embedded] == [[False], [True]]

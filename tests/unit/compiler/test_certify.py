@@ -121,7 +121,7 @@ def test_clusters_keep_the_promise_where_counting_pictures_breaks_it(
 def test_soak_promises_are_broken_no_oftener_than_stated(
     metric: str, at_least: float, distance: float, counts: tuple[int, int]
 ) -> None:
-    runs = int(os.environ.get("MODERATION_SOAK_RUNS", "4000"))
+    runs = int(os.environ.get("SOAK_RUNS", "4000"))
     draws = [gaussian(distance, *counts), clustered(distance, *counts, size=5, apart=False)]
     for draw in draws:
         _, broken = violations(draw, rates(distance), promise(metric, at_least), runs)
@@ -156,7 +156,7 @@ def test_guarantees_share_the_error() -> None:
     assert both[0].threshold >= alone.threshold
 
 
-def test_one_target_per_cluster_and_class_is_chosen_by_digest() -> None:
+def test_one_target_per_cluster_is_chosen_by_digest() -> None:
     made = [
         ScoredTarget(0.9, True, "gun", "b"),
         ScoredTarget(0.1, True, "gun", "a"),
@@ -166,7 +166,7 @@ def test_one_target_per_cluster_and_class_is_chosen_by_digest() -> None:
     for order in (made, made[::-1]):
         sides = one_per_cluster(order)
         assert sides.violating.tolist() == [0.1]
-        assert sides.benign.tolist() == [0.3, 0.7]
+        assert sides.benign.tolist() == [0.3]
         assert (len(sides.all_violating), len(sides.all_benign)) == (2, 2)
 
 
@@ -231,9 +231,18 @@ def test_a_budget_that_recall_breaks_ends_in_a_trade_off() -> None:
 
 def test_labels_needed_can_certify_and_fewer_cannot() -> None:
     need = labels_needed("precision", 0.9, 0.95, 0.1, recall=1.0)
+    assert need is not None
     for scale, expected in ((1.0, True), (0.5, False)):
         made = targets(np.full(int(need.violating * scale), 9.0), np.full(int(need.benign * scale), -9.0))
         assert (certify(made, [promise("precision", 0.9, 0.95)], PREVALENCE)[0].threshold is not None) is expected
+
+
+def test_at_prevalence_zero_the_answer_is_that_no_number_will_do() -> None:
+    assert labels_needed("precision", 0.9, 0.95, 0.0) is None
+    made = [ScoredTarget(0.9, True, "a", "a")]
+    (action,) = certify(made, [promise("precision", 0.9)], SimpleNamespace(low=0.0, high=0.1))
+    assert action.threshold is None
+    assert action.shortfall["more_benign"] is None
 
 
 def test_a_score_outside_the_unit_interval_is_refused() -> None:

@@ -10,9 +10,8 @@ import pytest
 from moderation.compiler.compile import compile_policy
 from moderation.compiler.levels import Measured
 from moderation.compiler.phrases import templates
-from moderation.compiler.splits import refuse_overlap
 from moderation.detector.head import Head
-from moderation.errors import CompileError, DataError
+from moderation.errors import CompileError
 from moderation.item import Modality, Part
 from moderation.policy.lock import Lock, lock_path, read_lock, write_lock
 from tests.unit.compiler.recorded import clip_names, embedder, make_policy, row
@@ -149,14 +148,6 @@ def test_prompts_begin_with_the_bare_phrase_and_suit_the_content() -> None:
     assert templates((Modality.TEXT,))[0] == templates((Modality.IMAGE,))[0] == "{}"
     assert "a photo of {}" in templates((Modality.IMAGE,))
     assert "a photo of {}" not in templates((Modality.TEXT,))
-
-
-def test_splits_that_share_content_or_a_cluster_are_refused_row_by_row() -> None:
-    fit = [row("a", target=True, cluster="one"), row("b", target=False, cluster="two")]
-    refuse_overlap(fit, [row("c", target=True, cluster="three")])
-    with pytest.raises(DataError) as error:
-        refuse_overlap(fit, [row("a", target=True, cluster="three"), row("d", target=True, cluster="two")])
-    assert {problem.code for problem in error.value.problems} == {"D101", "D102"}
 
 
 @pytest.mark.needs_data

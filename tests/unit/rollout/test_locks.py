@@ -152,6 +152,8 @@ PHOTO, WORDS = picture(0.1), Part.text("words")
         ({}, item(PHOTO, surface="avatar"), (0,)),
         ({"languages": ("en",)}, item(PHOTO, WORDS, language="en"), (0, 1)),
         ({"languages": ("en",)}, item(PHOTO, WORDS, language="de"), (0,)),
+        ({"languages": ("en",)}, item(PHOTO, WORDS, language="EN-gb"), (0, 1)),
+        ({"languages": ("en",)}, item(PHOTO, WORDS, language=" "), (0, 1)),
         ({"languages": ("en",)}, item(PHOTO, WORDS), (0, 1)),
     ],
 )
