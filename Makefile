@@ -16,6 +16,7 @@ test: $(READY) lint  ## From nothing to a passed test suite.
 	@$(BIN)/pytest -n 2
 
 lint: $(READY)  ## Format, lint, types, import contract.
+	@mkdir -p build
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
@@ -23,6 +24,7 @@ lint: $(READY)  ## Format, lint, types, import contract.
 
 soak: $(READY)  ## The long forms of the tests: larger simulations, more fuzzing.
 	@$(BIN)/pytest -n 2 -m soak
+	@HYPOTHESIS_PROFILE=soak $(BIN)/pytest -n 2 tests/property
 
 bench: $(READY)  ## Every figure in the README, measured side by side on this machine.
 	@$(BIN)/pip install --quiet --constraint constraints.txt --group bench

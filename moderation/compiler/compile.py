@@ -21,7 +21,7 @@ from moderation.embedding.embedder import Embedder
 from moderation.errors import CompileError
 from moderation.item import Modality, Part
 from moderation.policy.lint import refused
-from moderation.policy.lock import Lock, LockedAction
+from moderation.policy.lock import Lock, LockedAction, marks
 from moderation.policy.manifest import TargetRow
 from moderation.policy.schema import Policy, PolicyAction
 
@@ -67,7 +67,11 @@ def compile_policy(
         encoder_numeric=fingerprint.numeric,
         width=embedder.encoder.card.width,
         level=_level(choice),
-        arrays={**choice.head.to_arrays(), "golden": vectors.golden},
+        arrays={
+            **choice.head.to_arrays(),
+            "golden": vectors.golden,
+            "used": marks((*(row.sha256 for row in fit), *(part.digest for part in background)), _clusters(fit)),
+        },
         phrases=vectors.phrases,
         actions=tuple(_open_action(one) for one in policy.actions),
         labels=tuple(policy.detectors),
@@ -124,6 +128,10 @@ def _read_targets(policy: Policy, embedder: Embedder, fit: Sequence[TargetRow]) 
         for name, side in (("violating", True), ("benign", False))
     }
     return _Read(found, {**evidence, **counts, "sha256": digests})
+
+
+def _clusters(fit: Sequence[TargetRow]) -> set[str]:
+    return {row.cluster for row in fit}
 
 
 def _level(choice: Choice) -> Any:

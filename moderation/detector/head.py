@@ -109,11 +109,11 @@ class Head:
 
     @classmethod
     def from_arrays(cls, level: str, arrays: Mapping[str, NDArray[Any]]) -> Head:
-        """The head that `to_arrays` wrote; a lock's `golden` vectors are none of its business.
+        """The head that `to_arrays` wrote; a lock's `golden` vectors and `used` marks are none of its business.
 
         Raises LockError that says which array is missing or does not fit.
         """
-        arrays = {name: array for name, array in arrays.items() if name != "golden"}
+        arrays = {name: array for name, array in arrays.items() if name not in {"golden", "used"}}
         expected = {"violating", "contrast", "gain", "offset", "numbers"} | (
             {"probe", "anchor"} if level == "L3" else set()
         )

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -98,6 +98,16 @@ def write_lock(lock: Lock, path: Path) -> None:
         _replace(path, document)
     except OSError as error:
         raise LockError(f"lock {path}: cannot be written: {error.strerror}") from None
+
+
+def marks(digests: Iterable[str], clusters: Iterable[str]) -> NDArray[np.uint64]:
+    """Sorted marks, uint64, of content and clusters that a classifier was made from: what may not certify it."""
+    named = {*(f"digest {one}" for one in digests), *(f"cluster {one}" for one in clusters)}
+    return np.array(sorted(_mark(one) for one in named), np.uint64)
+
+
+def _mark(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
 
 
 def read_lock(path: Path) -> Lock:

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
+import numpy as np
+
 from moderation.compiler.certify import ScoredTarget, certify
 from moderation.decision import Abstention, Score
 from moderation.errors import DataError, Problem
 from moderation.item import ContentItem
-from moderation.policy.lock import Lock
+from moderation.policy.lock import Lock, marks
 from moderation.policy.manifest import TargetRow
 from moderation.policy.schema import Policy
 
@@ -40,12 +42,22 @@ def certify_lock(
     """`lock` with a threshold, or what it lacks, for each of the policy's actions.
 
     Every row is scored as a whole item by the pipeline that will decide on it. Raises DataError for all rows that could
-    not be judged: evidence with holes in it would prove too much.
+    not be judged (evidence with holes in it would prove too much), or that the classifier was made from.
     """
+    _refuse_used(lock, rows)
     scored = score_targets(policy, rows, pipeline, advance=advance)
     actions = certify(scored, policy.actions, policy.prevalence)
     evidence = {**lock.evidence, "certify": _evidence(policy, scored)}
     return replace(lock, actions=actions, max_parts=1, evidence=evidence)
+
+
+def _refuse_used(lock: Lock, rows: Iterable[TargetRow]) -> None:
+    """The lock itself says what it was made from, whatever the manifests say by now."""
+    used = lock.arrays.get("used", marks((), ()))
+    seen = [row for row in rows if np.isin(marks((row.sha256,), (row.cluster,)), used).any()]
+    if seen:
+        message = "the classifier was made from this content or its cluster; it cannot certify it"
+        raise DataError(row.problem("D201", message) for row in seen)
 
 
 def _evidence(policy: Policy, scored: Sequence[ScoredTarget]) -> dict[str, Any]:

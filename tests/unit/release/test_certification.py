@@ -13,6 +13,7 @@ import pytest
 from moderation.decision import Abstention, Score
 from moderation.errors import DataError
 from moderation.item import ContentItem
+from moderation.policy.lock import marks
 from moderation.policy.manifest import TargetRow, load_manifest
 from moderation.release.certification import BINS, certify_lock, histogram, score_targets
 from tests.fakes import lock
@@ -88,6 +89,15 @@ def test_the_lock_remembers_what_its_thresholds_rest_on(tmp_path: Path) -> None:
     assert sum(certified["histogram"]["benign"]) == 30
     again = certify_lock(before, POLICY, rows(tmp_path, texts[::-1]), FakePipeline())
     assert again.evidence["certify"]["digest"] == certified["digest"]
+
+
+def test_what_the_classifier_was_made_from_cannot_certify_it_whatever_the_manifests_say_by_now(tmp_path: Path) -> None:
+    targets = rows(tmp_path, ["0.9", "0.8", "0.1"])
+    for used in (marks((targets[1].sha256,), ()), marks((), (targets[1].cluster,))):
+        made = lock(arrays={**lock().arrays, "used": used})
+        with pytest.raises(DataError, match="made from") as error:
+            certify_lock(made, POLICY, targets, FakePipeline())
+        assert [problem.line for problem in error.value.problems] == [targets[1].line]
 
 
 def test_the_histogram_counts_every_score_once() -> None:
