@@ -32,7 +32,7 @@ def draw_scene(svg: str, seed: str) -> tuple[Image.Image, Scene]:
     frame = chance.choices(["plain", "sticker", "badge", "bubble"], weights=[5, 3, 1, 1])[0]
     picture = _BACKGROUNDS[background](side, palette, chance)
     _extras(picture, palette, chance)
-    mask = _placed(_silhouette(svg, side), side, chance, shrink={"badge": 0.8, "bubble": 0.86}.get(frame, 1.0))
+    mask = _placed(_silhouette(svg, side), side, chance, shrink={"badge": 0.86, "bubble": 0.92}.get(frame, 1.0))
     _FRAMES[frame](picture, mask, palette, chance)
     return picture.resize((size, size), Image.Resampling.LANCZOS), Scene(background, frame)
 
@@ -90,12 +90,12 @@ def _silhouette(svg: str, side: int) -> Image.Image:
 
 
 def _placed(mask: Image.Image, side: int, chance: random.Random, *, shrink: float) -> Image.Image:
-    """The silhouette mirrored, turned, scaled to 60 to 90 per cent of the scene, and put somewhere it fits."""
+    """The silhouette mirrored, turned, scaled to 70 to 94 per cent of the scene, and put somewhere it fits."""
     if chance.random() < 0.5:
         mask = mask.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    mask = mask.rotate(chance.gauss(0, 14), Image.Resampling.BICUBIC, expand=True)
+    mask = mask.rotate(chance.gauss(0, 9), Image.Resampling.BICUBIC, expand=True)
     mask = mask.crop(mask.getbbox())
-    scale = chance.uniform(0.6, 0.9) * shrink * side / max(mask.size)
+    scale = chance.uniform(0.7, 0.94) * shrink * side / max(mask.size)
     mask = mask.resize(
         (max(1, round(mask.width * scale)), max(1, round(mask.height * scale))), Image.Resampling.BICUBIC
     )

@@ -88,9 +88,7 @@ _HEADINGS = (
         target=True,
     ),
     _Heading("match", "Acted on rightly", "Violating, and at or above the threshold.", Outcome.MATCH, target=True),
-    _Heading(
-        "review", "Sent to review", "Between the thresholds: a person decides. Highest scores first.", Outcome.REVIEW
-    ),
+    _Heading("review", "Sent to review", "A person decides. Highest scores first.", Outcome.REVIEW),
     _Heading(
         "near",
         "Near misses",
