@@ -57,7 +57,7 @@ WORD_RULES = (
         "error",
         words(
             "no|not|without|except(?: for)?|excluding|never|none|neither|nor|nothing|nobody|cannot|lacking|free of",
-            r"(?:is|are|was|were|do|does|did|ca|wo|has|have|had|should|would|could)n['’]?t|absence of|other than",
+            r"(?:is|are|was|were|do|does|did|ca|wo|has|have|had|should|would|could)n['’]?t|absence of|lack of|lacks|devoid of|other than|w/o",
         ),
         words(r"no[- ](?:smoking|entry|parking|swimming|trespassing|fishing|dogs) (?:sign|symbol|notice|logo)s?"),
         "an encoder reads past a negation: it sees the thing that is said to be absent",
@@ -70,7 +70,7 @@ WORD_RULES = (
             r"\d+ (?:[a-z]+ )?[a-z]{2,}s",
             f"(?:{_COUNT})",
             r"several|many|multiple|numerous|few|at least|at most|more than|less than|fewer than|exactly|a lot of|lots of",
-            r"every|each|most of|all of|all the|only one|a couple of",
+            r"every|each|both|half of|most of|all of|all the|only one|a couple of",
         ),
         words(
             r"ak 47 \w+|\d+ (?:euros?|dollars?|pounds?|rounds?|mm|cm|years?|proofs?)(?: \w+)?",
@@ -84,7 +84,7 @@ WORD_RULES = (
         "error",
         words(
             r"(?:to the |on the |at the )(?:left|right)|(?:left|right)[- ](?:hand )?(?:side )?of|above|below|underneath",
-            r"beneath|under|behind|in front of|next to|beside|between|on top of|opposite",
+            r"beneath|under|behind|inside|near|close to|surrounded by|in front of|next to|beside|between|on top of|opposite",
         ),
         words(
             r"behind (?:the |a )?(?:\w+ )?(?:glass|bars|wheel)|under (?:glass|water|construction|arrest)",

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +13,11 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from PIL import Image
 
-from moderation.encoder import checkpoint
+from moderation.encoder import checkpoint, clip
 from moderation.encoder.base import Encoder
+from moderation.encoder.tokens import BATCH_BUCKETS
 from moderation.errors import EncoderError
 from moderation.settings import ImageLimits
 from tests.unit.encoder import checkpoints
@@ -236,3 +242,48 @@ def test_a_gpu_agrees_with_the_cpu(folder: Path, encoder: Encoder) -> None:
     images = [jpeg(seed=n) for n in range(9)]
     assert spread(gpu.encode_images(images).vectors, encoder.encode_images(images).vectors) <= 2e-3
     assert spread(gpu.encode_text(TEXTS).vectors, encoder.encode_text(TEXTS).vectors) <= 2e-3
+
+
+def test_towers_run_bucket_sizes_only(encoder: Any) -> None:
+    ran: list[int] = []
+
+    def spied(tower: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        return lambda *batch: (ran.append(len(batch[0])), tower(*batch))[1]
+
+    watched = replace(
+        encoder,
+        image=replace(encoder.image, tower=spied(encoder.image.tower)),
+        text=replace(encoder.text, tower=spied(encoder.text.tower)),
+    )
+    files = [encoded(picture(40, 40, seed=n)) for n in range(45)]
+    for count in (3, 7, 11, 45):
+        watched.encode_images(files[:count])
+        watched.encode_text([f"a gun {n}" for n in range(count)])
+    assert ran
+    assert set(ran) <= set(BATCH_BUCKETS)
+
+
+def test_at_most_two_large_pictures_are_decoded_at_a_time(encoder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    decode, lock, active, most = clip.pictures.decode, threading.Lock(), 0, 0
+    crowd = threading.Barrier(3)
+
+    def counted(content: bytes, limits: ImageLimits) -> Any:
+        nonlocal active, most
+        with lock:
+            active += 1
+            most = max(most, active)
+        try:
+            crowd.wait(timeout=0.2)  # a third would be let in here, if a third came
+        except threading.BrokenBarrierError:
+            crowd.reset()
+        try:
+            return decode(content, limits)
+        finally:
+            with lock:
+                active -= 1
+
+    monkeypatch.setattr(clip.pictures, "decode", counted)
+    large = encoded(Image.new("RGB", (3000, 2800), "red"))
+    with ThreadPoolExecutor(6) as pool:
+        replace(encoder, _pool=pool).encode_images([large] * 6)
+    assert most == 2
