@@ -46,7 +46,7 @@ def _moderation(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
     ] = False,
 ) -> None:
-    r"""Write a policy in words, get a measured classifier, run it on pictures and texts.
+    """Write a policy in words, get a measured classifier, run it on pictures and texts.
 
     \b
     The usual order, for a policy called weapons:
@@ -56,11 +56,12 @@ def _moderation(
       moderation policy certify FILE             thresholds that keep promises
       moderation policy test FILE                the policy's own tests
       moderation scan pictures/ --policy FILE    a decision for every item
+
     \b
     All of it on shipped pictures, in two minutes:  moderation demo
     When something does not work:                   moderation doctor
     Settings: a TOML file that MODERATION_SETTINGS names, and MODERATION_ variables.
-    """
+    """  # noqa: D301  typer wants the character itself
 
 
 app.command("demo")(demo.demo)
