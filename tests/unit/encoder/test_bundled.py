@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from moderation.encoder.checkpoint import load
 from moderation.encoder.locate import BUNDLED
 from tests.unit.encoder.pictures import encoded, picture
-
-pytestmark = pytest.mark.skipif(not BUNDLED.is_dir(), reason="the bundled encoder")
 
 
 def test_it_loads_fits_its_card_and_is_small_enough() -> None:
