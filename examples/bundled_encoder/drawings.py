@@ -13,7 +13,12 @@ from objects import object_name, words
 
 EMOJI_STYLES = ("noto", "noto-v1", "twemoji", "fluent-emoji", "fluent-emoji-flat", "fluent-emoji-high-contrast")
 MEASURED_STYLES = ("openmoji", "fxemoji")
-ICON_STYLES = ("tabler", "ph", "lucide", "icon-park", "mingcute", "fa6-solid", "healthicons")
+# Colour icons in many hands: outlined and flat, angular, plump, loose pen. They are what a drawing style never seen has most in common with.
+COLOUR_ICON_STYLES = (
+    "streamline-color", "streamline-plump-color", "streamline-sharp-color", "streamline-flex-color", "streamline-cyber-color",
+    "streamline-freehand-color", "streamline-ultimate-color", "streamline-kameleon-color", "streamline-stickies-color", "flat-color-icons",
+)  # fmt: skip
+ICON_STYLES = ("tabler", "ph", "lucide", "icon-park", "mingcute", "fa6-solid", "healthicons", *COLOUR_ICON_STYLES)
 PACKAGES = EMOJI_STYLES + MEASURED_STYLES + ICON_STYLES
 
 _SKIN = re.compile(r"-(medium-light|medium-dark|light|medium|dark)(-skin-tone)?(-|$)")
@@ -21,7 +26,7 @@ _BRAND = re.compile(
     r"^(brand|logo|letter|number|align|layout|box-|square-letter|square-number|circle-letter|circle-number|hexagon)|-logo|-brand"
 )
 _STYLE_SUFFIX = re.compile(
-    r"[- ](outline|outlined|filled|fill|line|bold|light|thin|duotone|solid|24px|variant|alt|\d)$"
+    r"[- ](outline|outlined|filled|fill|line|bold|light|thin|duotone|solid|24px|variant|alt|alternate|flat|duo|\d+)$"
 )
 _PH_STYLES = re.compile(r"-(thin|light|bold)$")
 # fxemoji writes names without spaces; these are the ones that do not match a Unicode name once spaces are gone.

@@ -31,7 +31,7 @@ TRAINED_ON = (
     "noto (Apache-2.0)", "noto-v1 (Apache-2.0)", "twemoji (CC BY 4.0)", "fluent-emoji (MIT)", "fluent-emoji-flat (MIT)",
     "fluent-emoji-high-contrast (MIT)", "game-icons (CC BY 3.0, parts CC0)", "Material Design icons (Apache-2.0)",
     "Dungeon Crawl tiles (CC0)", "tabler (MIT)", "ph (MIT)", "lucide (ISC)", "icon-park (Apache-2.0)", "mingcute (Apache-2.0)",
-    "fa6-solid (CC BY 4.0)", "healthicons (MIT)", "clothing photographs as backgrounds (CC0)",
+    "fa6-solid (CC BY 4.0)", "healthicons (MIT)", "Streamline's colour sets (CC BY 4.0)", "flat-color-icons (MIT)", "clothing photographs as backgrounds (CC0)",
     "names and keywords: Unicode CLDR (Unicode-3.0), emojilib (MIT)",
     "image tower started from MobileNetV2 trained on ImageNet (google-coral/test_data, Apache-2.0)",
     "text tower distilled from all-MiniLM-L6-v2 (Apache-2.0), on the names above, LVIS, Open Images and Objects365 names, SugarCrepe and HatemojiBuild",

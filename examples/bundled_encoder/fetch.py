@@ -4,12 +4,13 @@ import json
 import subprocess
 from pathlib import Path
 
-from drawings import PACKAGES
+from drawings import COLOUR_ICON_STYLES, PACKAGES
 
 LICENCES = {
     "noto": "Apache-2.0", "noto-v1": "Apache-2.0", "twemoji": "CC-BY-4.0", "fluent-emoji": "MIT", "fluent-emoji-flat": "MIT",
     "fluent-emoji-high-contrast": "MIT", "fxemoji": "Apache-2.0", "openmoji": "CC-BY-SA-4.0", "tabler": "MIT", "ph": "MIT",
     "lucide": "ISC", "icon-park": "Apache-2.0", "mingcute": "Apache-2.0", "fa6-solid": "CC-BY-4.0", "healthicons": "MIT",
+    **{name: "MIT" if name == "flat-color-icons" else "CC-BY-4.0" for name in COLOUR_ICON_STYLES},
 }  # fmt: skip
 
 

@@ -126,9 +126,9 @@ def _with_mean(areas: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
 
 
 def _some(collection: Collection, chosen: list[int], seed: int, most: int) -> list[int]:
-    """Every drawing that belongs to a policy, and a fair sample of the others, `most` in all."""
+    """Every drawing that is anything to a policy, look-alikes too, and a fair sample of the others, `most` in all."""
     categories = read_categories()
-    wanted = [i for i in chosen if "match" in kinds_of(collection.rows[i], categories).values()]
+    wanted = [i for i in chosen if kinds_of(collection.rows[i], categories)]
     others = np.array(sorted(set(chosen) - set(wanted)))
     return sorted(wanted + np.random.default_rng(seed).permutation(others)[: most - len(wanted)].tolist())
 

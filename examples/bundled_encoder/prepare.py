@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from captions import caption_texts, captions_of, corpus
+from drawings import COLOUR_ICON_STYLES
 from heldout import read_categories
 from measure import kinds_of
 from mobilenet import load_pretrained, unfold_batch_norms
@@ -32,6 +33,7 @@ WEIGHTS = {
     "noto": 2.0, "twemoji": 2.0, "fluent-emoji": 2.0, "fluent-emoji-flat": 2.0, "noto-v1": 1.6, "fluent-emoji-high-contrast": 1.6,
     "game-icons": 1.8, "mdi": 0.7, "dcss": 0.5,
 }  # fmt: skip
+WEIGHTS |= dict.fromkeys(COLOUR_ICON_STYLES, 0.6)
 OTHER_WEIGHT = 0.35
 MATCH_TIMES, LOOKALIKE_TIMES = 3.0, 1.5  # what belongs to a policy, and what is easily taken for it, comes more often
 

@@ -21,7 +21,7 @@ from moderation.encoder.checkpoint import load
 from moderation.training.loop import Progress, train
 
 HERE = Path(__file__).parent
-SIZE = 72
+SIZE = 96
 IMAGENET_TOWER = "weights/mobilenet_v2/mobilenet_v2_1.0_224_quant.tflite"
 
 

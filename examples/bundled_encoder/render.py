@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import resvg_py
 from drawings import (
+    COLOUR_ICON_STYLES,
     EMOJI_STYLES,
     ICON_STYLES,
     MEASURED_STYLES,
@@ -19,6 +20,7 @@ from drawings import (
     tile_drawings,
 )
 from heldout import held_out_objects
+from objects import words
 from PIL import Image
 
 SIZE = 128
@@ -36,9 +38,16 @@ def all_drawings(packages: Path, data: Path) -> Iterator[Drawing]:
 
 
 def is_held_out(drawing: Drawing, held_out: frozenset[str]) -> bool:
-    """True where the drawing's object, or its singular, plural or spaceless spelling, is held out, or its style is."""
+    """True where the drawing's object, or its singular, plural or spaceless spelling, is held out, or its style is.
+
+    Colour icons carry long names ("casino chip 5", "card game spade"), so there any run of words that names a held-out object will do.
+    """
     name = drawing.object
     spellings = {name, name.removesuffix("s"), name + "s", drawing.name.lower()}
+    if drawing.source in COLOUR_ICON_STYLES:
+        run = words(drawing.name)
+        parts = {" ".join(run[i:j]) for i in range(len(run)) for j in range(i + 1, len(run) + 1)}
+        spellings |= parts | {part.removesuffix("s") for part in parts}
     return drawing.source in MEASURED_STYLES or bool(spellings & held_out)
 
 
