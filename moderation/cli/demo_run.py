@@ -9,8 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from moderation import assemble
-from moderation.cli import policy_lint, terminal
-from moderation.compiler.compile import compile_policy
+from moderation.cli import policy_build, policy_lint, terminal
 from moderation.embedding.embedder import Embedder
 from moderation.encoder.card import EncoderCard
 from moderation.errors import DataError, PolicyError, Problem
@@ -19,7 +18,7 @@ from moderation.pipeline import Pipeline
 from moderation.plugin.manager import Plugins
 from moderation.policy.loader import load_policy
 from moderation.policy.lock import Lock, lock_path, write_lock
-from moderation.policy.manifest import TargetRow, disjoint, load_manifest
+from moderation.policy.manifest import TargetRow, load_manifest
 from moderation.policy.schema import Policy
 from moderation.release.achieved import Achieved, Known, achieved
 from moderation.release.certification import certify_lock, score_targets
@@ -104,13 +103,8 @@ class Workshop:
     def compile(self, path: Path) -> tuple[Policy, Lock]:
         """A policy's phrases, and its fit targets where it has some, into a lock without thresholds."""
         policy = load_policy(path, action_names=self.settings.actions)
-        encoder = self.embedder.encoder
-        policy_lint.refuse(policy_lint.check(policy, card=encoder.card, encoder=encoder))
-        fit = load_manifest(policy.data.fit) if policy.data.fit else ()
-        bank = [row.read() for row in load_manifest(self.content / "data" / "background.jsonl")]
-        self._encode([*bank, *(row.read() for row in fit)], f"{policy.id}: encoding")
-        lock = compile_policy(policy, self.embedder, fit=fit, background=bank, seed=SEED)
-        return policy, lock
+        background = load_manifest(self.content / "data" / "background.jsonl")
+        return policy, policy_build.build(policy, self.embedder, background)
 
     def compiled_in_words(self, policy: Policy, lock: Lock) -> str:
         """What a policy was compiled from and into, for people."""
@@ -125,9 +119,6 @@ class Workshop:
         if policy.data.certify is None:
             raise PolicyError([Problem(policy.path, 0, 0, "P110", "data.certify is missing")])
         rows = load_manifest(policy.data.certify)
-        overlap = disjoint(load_manifest(policy.data.fit), rows) if policy.data.fit else []
-        if overlap:
-            raise DataError(overlap)
         pipeline = self._pipeline([lock])
         with terminal.progress(f"{policy.id}: scoring targets", len(rows)) as advance:
             certified = certify_lock(lock, policy, rows, pipeline, advance=advance)
@@ -156,13 +147,6 @@ class Workshop:
         """What the certified thresholds achieved on the stream's known targets."""
         known, decisions = [one.known for one in stream], [one.decision for one in stream]
         return achieved(run.policy.id, run.lock.actions, known, decisions)
-
-    def _encode(self, parts: Sequence[Part], what: str) -> None:
-        with terminal.progress(what, len(parts)) as advance:
-            for start in range(0, len(parts), BATCH):
-                batch = parts[start : start + BATCH]
-                self.embedder.embed(batch)
-                advance(len(batch))
 
     def _pipeline(self, locks: Sequence[Lock]) -> Pipeline:
         return assemble.pipeline(self.settings, locks, embedders=self._embedders, known=self.plugins)

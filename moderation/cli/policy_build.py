@@ -29,21 +29,29 @@ def compile_lock(path: Path, *, out: Path | None, background: Path | None, as_js
     """Compile one policy and write its lock."""
     settings = load_settings()
     policy = load_policy(path, action_names=settings.actions)
-    fit = load_manifest(policy.data.fit) if policy.data.fit else ()
     bank = _background(policy, background)
     with terminal.working("loading the encoder"):
         embedder = assemble.embedder(settings, policy.encoder)
-    _refuse_findings(policy, embedder)
-    ordinary = _read(bank)
-    _warm(embedder, [*ordinary, *_read(fit)])
-    with terminal.working("compiling"):
-        lock = compile_policy(policy, embedder, fit=fit, background=ordinary)
+    lock = build(policy, embedder, bank)
     target = lock_file(policy, out)
     write_lock(lock, target)
     if as_json:
         terminal.emit(lock_words.as_plain(lock, target))
     else:
         _tell_compiled(lock, target, policy)
+
+
+def build(policy: Policy, embedder: Embedder, background: Sequence[TargetRow]) -> Lock:
+    """A policy's phrases, and its fit targets where it has some, into a lock without thresholds, with a bar and notes.
+
+    A policy that lint calls wrong is not compiled: with the encoder at hand, its limits are checked as well.
+    """
+    policy_lint.refuse(policy_lint.check(policy, card=embedder.encoder.card, encoder=embedder.encoder))
+    fit = load_manifest(policy.data.fit) if policy.data.fit else ()
+    ordinary, parts = _read(background), _read(fit)
+    _warm(embedder, [*background, *fit], [*ordinary, *parts], f"{policy.id}: encoding")
+    with terminal.working(f"{policy.id}: compiling"):
+        return compile_policy(policy, embedder, fit=fit, background=ordinary)
 
 
 def certify_lock(path: Path, *, out: Path | None, as_json: bool) -> None:
@@ -87,11 +95,6 @@ def _refuse_overlap(policy: Policy, rows: Sequence[TargetRow]) -> None:
         raise DataError(overlap)
 
 
-def _refuse_findings(policy: Policy, embedder: Embedder) -> None:
-    """A policy that lint calls wrong is not compiled: with the encoder at hand, its limits are checked as well."""
-    policy_lint.refuse(policy_lint.check(policy, card=embedder.encoder.card, encoder=embedder.encoder))
-
-
 def _read(rows: Sequence[TargetRow]) -> list[Part]:
     """The content of every row. Raises DataError with all rows whose file is not what the manifest says."""
     parts: list[Part] = []
@@ -106,12 +109,14 @@ def _read(rows: Sequence[TargetRow]) -> list[Part]:
     return parts
 
 
-def _warm(embedder: Embedder, parts: Sequence[Part]) -> None:
-    """Encode everything once into the cache, with a bar: the compiler then finds it there."""
-    with terminal.progress("encoding", len(parts)) as advance:
+def _warm(embedder: Embedder, rows: Sequence[TargetRow], parts: Sequence[Part], what: str) -> None:
+    """Encode everything once into the cache, with a bar: the compiler then finds it there, and leaves out what is told here."""
+    with terminal.progress(what, len(parts)) as advance:
         for start in range(0, len(parts), BATCH):
             batch = parts[start : start + BATCH]
-            embedder.embed(batch)
+            for row, error in embedder.embed(batch).errors.items():
+                left_out = rows[start + row]
+                terminal.note(str(left_out.problem("D200", f"{left_out.path or 'the text'} is left out: {error}")))
             advance(len(batch))
 
 

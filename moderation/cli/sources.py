@@ -9,10 +9,11 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from moderation.errors import DataError, ItemError, Problem
 from moderation.item import ContentItem, Part
+from moderation.policy.manifest import MAX_LINE_BYTES
 
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif"})
 TEXTS = frozenset({".txt"})
@@ -93,7 +94,7 @@ def _total(files: Iterable[Path]) -> int | None:
 def _count_lines(path: Path) -> int:
     try:
         with path.open("rb") as stream:
-            return sum(1 for line in stream if line.strip())
+            return sum(1 for line in _bounded(stream, MAX_LINE_BYTES) if line is None or line.strip())
     except OSError:
         return 1  # the one entry that says so
 
@@ -122,10 +123,22 @@ def _manifest(path: Path, max_bytes: int) -> Iterator[Entry]:
         yield Entry(path.as_posix(), _failing(ItemError("unreadable", f"{path}: {error.strerror}")))
 
 
-def _lines(stream: Iterable[bytes], name: str, folder: Path, max_bytes: int) -> Iterator[Entry]:
-    for number, line in enumerate(stream, start=1):
-        if line.strip():
-            yield _line(line, f"{name}:{number}", folder, max_bytes)
+def _lines(stream: BinaryIO, name: str, folder: Path, max_bytes: int) -> Iterator[Entry]:
+    for number, line in enumerate(_bounded(stream, MAX_LINE_BYTES), start=1):
+        where = f"{name}:{number}"
+        if line is None:
+            yield Entry(where, _failing(ItemError("unsupported_input", f"a line of over {MAX_LINE_BYTES} bytes")))
+        elif line.strip():
+            yield _line(line, where, folder, max_bytes)
+
+
+def _bounded(stream: BinaryIO, most: int) -> Iterator[bytes | None]:
+    """Every line, None for one of over `most` bytes: such a line is passed over in pieces and never held whole."""
+    while line := stream.readline(most + 1):
+        fits = len(line) <= most
+        while not line.endswith(b"\n") and not fits and (line := stream.readline(most)):
+            pass
+        yield line if fits else None
 
 
 def _line(line: bytes, where: str, folder: Path, max_bytes: int) -> Entry:

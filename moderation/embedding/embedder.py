@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from moderation.embedding.cache import EmbeddingCache, cache_key, pack, unpack
 from moderation.encoder.base import Encoded, Encoder, Vectors
-from moderation.errors import ItemError
+from moderation.errors import EncoderError, ItemError
 from moderation.item import Modality, Part
 
 
@@ -120,20 +120,47 @@ class Embedder:
     def _encode(self, missing: Mapping[str, Part]) -> _Encoding:
         began = time.perf_counter()
         fresh: dict[str, bytes] = {}
+        made: dict[str, Vectors] = {}
         errors: dict[str, ItemError] = {}
         decode_seconds = 0.0
         for modality in Modality:
             chosen = {key: part for key, part in missing.items() if part.modality is modality}
             if chosen:
-                encoded = self._encode_modality(modality, list(chosen.values()))
+                encoded = self._isolate(modality, list(chosen.values()))
                 decode_seconds += encoded.decode_seconds
                 for row, key in enumerate(chosen):
                     if row in encoded.errors:
                         errors[key] = encoded.errors[row]
+                        continue
+                    value = pack(encoded.vectors[row])
+                    vector = unpack(value, self.encoder.card.width)
+                    if vector is None:
+                        errors[key] = ItemError("encoder_error", "its vector is not finite and of norm 1")
                     else:
-                        fresh[key] = pack(encoded.vectors[row])
-        vectors = self._remember(fresh)
-        return _Encoding(vectors, errors, decode_seconds, time.perf_counter() - began - decode_seconds)
+                        fresh[key], made[key] = value, vector
+        return _Encoding(self._remember(fresh, made), errors, decode_seconds, time.perf_counter() - began - decode_seconds)
+
+    def _isolate(self, modality: Modality, parts: Sequence[Part]) -> Encoded:
+        """Encode, and where the encoder raises, find by halves the parts it raises on: only they are errors.
+
+        An EncoderError says that the encoder itself cannot be used, and goes on to the caller.
+        """
+        try:
+            encoded = self._encode_modality(modality, parts)
+            if encoded.vectors.shape != (len(parts), self.encoder.card.width):
+                raise ValueError(f"vectors of shape {encoded.vectors.shape} for {len(parts)} parts")
+            return encoded
+        except EncoderError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a foreign encoder raises is its own fault
+            if len(parts) == 1:
+                # The type and no more: a message may hold content.
+                return _refused(1, self.encoder.card.width, ItemError("encoder_error", type(error).__name__))
+        middle = len(parts) // 2
+        left, right = self._isolate(modality, parts[:middle]), self._isolate(modality, parts[middle:])
+        errors = {**left.errors, **{middle + row: error for row, error in right.errors.items()}}
+        vectors = np.concatenate([left.vectors, right.vectors])
+        return Encoded(vectors, errors, left.decode_seconds + right.decode_seconds)
 
     def _encode_modality(self, modality: Modality, parts: Sequence[Part]) -> Encoded:
         if modality.value not in self.encoder.card.modalities:
@@ -143,26 +170,20 @@ class Embedder:
             return self.encoder.encode_images([part.content for part in parts])
         return _encode_decodable(self.encoder.encode_text, parts, self.encoder.card.width)
 
-    def _remember(self, fresh: Mapping[str, bytes]) -> dict[str, Vectors]:
-        """The vectors that stand in the cache now: another worker's, where it was first."""
+    def _remember(self, fresh: Mapping[str, bytes], made: Mapping[str, Vectors]) -> dict[str, Vectors]:
+        """The vectors that stand in the cache now: another worker's, where it was first and its value is whole."""
         kept = self.cache.put_many(fresh) if fresh else {}
-        vectors = {}
-        for key, own in fresh.items():
-            vector = unpack(kept.get(key, own), self.encoder.card.width)
-            vectors[key] = _own(own, self.encoder.card.width) if vector is None else vector
+        vectors = dict(made)
+        for key in kept.keys() & fresh.keys():
+            vector = unpack(kept[key], self.encoder.card.width)
+            if vector is not None:
+                vectors[key] = vector
         return vectors
 
     def _count(self, *, hits: int = 0, misses: int = 0, damaged: int = 0) -> None:
         with self._lock:
             now = self._stats
             self._stats = replace(now, hits=now.hits + hits, misses=now.misses + misses, damaged=now.damaged + damaged)
-
-
-def _own(data: bytes, width: int) -> Vectors:
-    vector = unpack(data, width)
-    if vector is None:
-        raise ValueError(f"the encoder's vector is not {width} finite values of norm 1")
-    return vector
 
 
 def _encode_decodable(encode: Callable[[Sequence[str]], Encoded], parts: Sequence[Part], width: int) -> Encoded:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
@@ -56,8 +57,11 @@ def _refuse_used(lock: Lock, rows: Iterable[TargetRow]) -> None:
     used = lock.arrays.get("used", marks((), ()))
     seen = [row for row in rows if np.isin(marks((row.sha256,), (row.cluster,)), used).any()]
     if seen:
-        message = "the classifier was made from this content or its cluster; it cannot certify it"
-        raise DataError(row.problem("D201", message) for row in seen)
+        counts, first = Counter(row.cluster for row in seen), {row.cluster: row for row in reversed(seen)}
+        raise DataError(
+            row.problem("D201", f"the classifier was made from cluster {cluster!r}; it cannot certify it ({counts[cluster]} rows)")
+            for cluster, row in first.items()
+        )
 
 
 def _evidence(policy: Policy, scored: Sequence[ScoredTarget]) -> dict[str, Any]:
@@ -98,7 +102,8 @@ def score_targets(
         for (row, _), answer in zip(readable, answers, strict=True):
             score = answer.get(policy.id, OUT_OF_SCOPE)
             if isinstance(score, Abstention):
-                problems.append(row.problem("D200", f"cannot be judged: {score.reason} {score.detail}".strip()))
+                what = row.path or "the text"
+                problems.append(row.problem("D200", f"{what} cannot be judged: {score.reason} {score.detail}".strip()))
             else:
                 scored.append(ScoredTarget(score.value, row.target, row.cluster, row.sha256))
         advance(len(batch))

@@ -151,3 +151,17 @@ def test_a_name_that_is_not_utf8_can_still_be_printed(tmp_path: Path) -> None:
     assert found.id.endswith("a\\xff.txt")
     found.id.encode("utf-8")
     assert found.read().parts[0].content == b"hello"
+
+
+def test_a_line_without_end_is_passed_over_and_never_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "MAX_LINE_BYTES", 100)
+    file = tmp_path / "items.jsonl"
+    long = '{"id": "long", "text": "' + "x" * 1000 + '"}'
+    exact = '{"id": "exact", "text": "' + "x" * 72 + '"}'
+    file.write_text("\n".join(['{"text": "a"}', long, exact, '{"text": "b"}', long]), encoding="utf-8")
+    assert len(exact) + 1 == 100  # with its line end
+    assert find([file], max_bytes=LIMIT).total == 5
+    found = entries(file)
+    assert [entry.id for entry in found] == [f"{file}:1", f"{file}:2", "exact", f"{file}:4", f"{file}:5"]
+    for number in (1, 4):
+        assert "over 100 bytes" in refusal(found[number])

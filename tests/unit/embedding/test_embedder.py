@@ -4,12 +4,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pytest
 
 from moderation.embedding.cache import MemoryCache, pack
 from moderation.embedding.embedder import Embedder, EmbedderStats
 from moderation.encoder.base import Encoded, Fingerprint
 from moderation.encoder.card import EncoderCard, ImageCard, TextCard
-from moderation.errors import ItemError
+from moderation.errors import EncoderError, ItemError
 from moderation.item import Part
 
 WIDTH = 16
@@ -159,3 +160,37 @@ def test_time_is_split() -> None:
     assert result.decode_seconds == 0.25
     hit = Embedder(FakeEncoder(), MemoryCache(10**6)).embed([])
     assert hit.decode_seconds == 0
+
+
+class TroubledEncoder(FakeEncoder):
+    """Raises on a batch that holds "boom", gives NaN for "nan", and a vector too many for a batch that holds "short"."""
+
+    def _encode(self, contents: Sequence[bytes], *, decode_seconds: float) -> Encoded:
+        if b"boom" in contents:
+            raise RuntimeError("secret content")
+        found = super()._encode(contents, decode_seconds=decode_seconds)
+        if b"nan" in contents:
+            found.vectors[contents.index(b"nan")] = np.nan
+        if b"short" in contents:
+            return Encoded(found.vectors[1:], found.errors, decode_seconds)
+        return found
+
+
+@pytest.mark.parametrize("poison", ["boom", "nan", "short"])
+def test_an_encoder_at_fault_costs_the_part_it_fails_on_and_no_other(poison: str) -> None:
+    batch = parts("one", "two", poison, "three", "four")
+    result = Embedder(TroubledEncoder(), MemoryCache(10**6)).embed(batch)
+    whole = Embedder(FakeEncoder(), MemoryCache(10**6)).embed(batch)
+    assert [(row, error.reason) for row, error in result.errors.items()] == [(2, "encoder_error")]
+    assert "secret" not in str(result.errors[2])
+    assert np.array_equal(np.delete(result.vectors, 2, axis=0), np.delete(whole.vectors, 2, axis=0))
+    assert not result.vectors[2].any()
+
+
+def test_an_encoder_that_cannot_be_used_at_all_is_no_fault_of_a_part() -> None:
+    class Gone(FakeEncoder):
+        def _encode(self, contents: Sequence[bytes], *, decode_seconds: float) -> Encoded:
+            raise EncoderError("the device is gone")
+
+    with pytest.raises(EncoderError, match="device is gone"):
+        Embedder(Gone(), MemoryCache(10**6)).embed(parts("one", "two"))
