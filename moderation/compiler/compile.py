@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import scipy
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 import moderation
@@ -18,10 +19,11 @@ from moderation.compiler.levels import Choice, choose_level
 from moderation.compiler.phrases import embed_concepts, templates
 from moderation.compiler.probe import Targets, targets
 from moderation.embedding.embedder import Embedder
+from moderation.encoder.base import Encoder
 from moderation.errors import CompileError
 from moderation.item import Modality, Part
 from moderation.policy.lint import refused
-from moderation.policy.lock import Lock, LockedAction, marks
+from moderation.policy.lock import Level, Lock, LockedAction, marks
 from moderation.policy.manifest import TargetRow
 from moderation.policy.schema import Policy, PolicyAction
 
@@ -54,7 +56,36 @@ def compile_policy(
     with threadpool_limits(1):
         choice = choose_level(heads, read.targets, seed=seed)
         controls = compare(choice, others, read.targets, vectors, seed=seed)
-    fingerprint = embedder.encoder.fingerprint
+    evidence = {
+        "level": _level_evidence(choice),
+        "controls": controls,
+        "background": _bank_evidence(bank),
+        "fit": read.evidence,
+        "templates": list(templates(policy.scope.modalities)),
+        "seed": seed,
+        "versions": {"moderation": moderation.__version__, "numpy": np.__version__, "scipy": scipy.__version__},
+    }
+    arrays = {**choice.head.to_arrays(), "golden": vectors.golden, "used": _used(fit, background)}
+    return _freeze(
+        policy,
+        embedder.encoder,
+        level=choice.head.level,
+        phrases=vectors.phrases,
+        arrays=arrays,
+        evidence=evidence,
+    )
+
+
+def _freeze(
+    policy: Policy,
+    encoder: Encoder,
+    *,
+    level: Level,
+    phrases: tuple[str, ...],
+    arrays: Mapping[str, NDArray[Any]],
+    evidence: Mapping[str, Any],
+) -> Lock:
+    """What the policy says and what was made of it, in one lock."""
     return Lock(
         policy=policy.id,
         version=policy.version,
@@ -63,30 +94,18 @@ def compile_policy(
         on_error=policy.on_error,
         modalities=tuple(policy.scope.modalities),
         encoder=policy.encoder,
-        encoder_identity=fingerprint.identity,
-        encoder_numeric=fingerprint.numeric,
-        width=embedder.encoder.card.width,
-        level=_level(choice),
-        arrays={
-            **choice.head.to_arrays(),
-            "golden": vectors.golden,
-            "used": marks((*(row.sha256 for row in fit), *(part.digest for part in background)), _clusters(fit)),
-        },
-        phrases=vectors.phrases,
+        encoder_identity=encoder.fingerprint.identity,
+        encoder_numeric=encoder.fingerprint.numeric,
+        width=encoder.card.width,
+        level=level,
+        arrays=arrays,
+        phrases=phrases,
         actions=tuple(_open_action(one) for one in policy.actions),
         labels=tuple(policy.detectors),
         detectors=tuple(policy.detectors),
         surfaces=tuple(policy.scope.surfaces),
         languages=tuple(policy.scope.languages),
-        evidence={
-            "level": _level_evidence(choice),
-            "controls": controls,
-            "background": _bank_evidence(bank),
-            "fit": read.evidence,
-            "templates": list(templates(policy.scope.modalities)),
-            "seed": seed,
-            "versions": {"moderation": moderation.__version__, "numpy": np.__version__, "scipy": scipy.__version__},
-        },
+        evidence=evidence,
     )
 
 
@@ -130,12 +149,9 @@ def _read_targets(policy: Policy, embedder: Embedder, fit: Sequence[TargetRow]) 
     return _Read(found, {**evidence, **counts, "sha256": digests})
 
 
-def _clusters(fit: Sequence[TargetRow]) -> set[str]:
-    return {row.cluster for row in fit}
-
-
-def _level(choice: Choice) -> Any:
-    return choice.head.level
+def _used(fit: Sequence[TargetRow], background: Sequence[Part]) -> NDArray[np.uint64]:
+    digests = (*(row.sha256 for row in fit), *(part.digest for part in background))
+    return marks(digests, {row.cluster for row in fit})
 
 
 def _open_action(action: PolicyAction) -> LockedAction:

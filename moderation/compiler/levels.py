@@ -12,6 +12,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from moderation.compiler.probe import PULLS, Targets, fit_probe, fit_probes
 from moderation.detector.head import Head
+from moderation.policy.lock import Level
 
 Floats = NDArray[np.float64]
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -43,7 +44,7 @@ class Choice:
 
     head: Head
     base: Head
-    measured: Mapping[str, Measured]
+    measured: Mapping[Level, Measured]
     pull: float | None
     reason: str
 

@@ -10,15 +10,16 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moderation.errors import LockError
+from moderation.policy.lock import Level
 
 TILE_ROWS = 64
-LEVELS = ("L0", "L1", "L3")
+LEVELS: tuple[Level, ...] = get_args(Level)
 DECIMALS = 6
 
 _TILE_COLUMNS = 8
@@ -54,7 +55,7 @@ class Head:
     same as the products want it. Raises LockError when shapes or numbers do not fit.
     """
 
-    level: str
+    level: Level
     violating: Floats
     contrast: Floats
     gain: NDArray[np.float64]
@@ -108,7 +109,7 @@ class Head:
         return arrays
 
     @classmethod
-    def from_arrays(cls, level: str, arrays: Mapping[str, NDArray[Any]]) -> Head:
+    def from_arrays(cls, level: Level, arrays: Mapping[str, NDArray[Any]]) -> Head:
         """The head that `to_arrays` wrote; a lock's `golden` vectors and `used` marks are none of its business.
 
         Raises LockError that says which array is missing or does not fit.

@@ -138,7 +138,9 @@ class Embedder:
                         errors[key] = ItemError("encoder_error", "its vector is not finite and of norm 1")
                     else:
                         fresh[key], made[key] = value, vector
-        return _Encoding(self._remember(fresh, made), errors, decode_seconds, time.perf_counter() - began - decode_seconds)
+        return _Encoding(
+            self._remember(fresh, made), errors, decode_seconds, time.perf_counter() - began - decode_seconds
+        )
 
     def _isolate(self, modality: Modality, parts: Sequence[Part]) -> Encoded:
         """Encode, and where the encoder raises, find by halves the parts it raises on: only they are errors.
@@ -146,10 +148,7 @@ class Embedder:
         An EncoderError says that the encoder itself cannot be used, and goes on to the caller.
         """
         try:
-            encoded = self._encode_modality(modality, parts)
-            if encoded.vectors.shape != (len(parts), self.encoder.card.width):
-                raise ValueError(f"vectors of shape {encoded.vectors.shape} for {len(parts)} parts")
-            return encoded
+            return self._encode_modality(modality, parts)
         except EncoderError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a foreign encoder raises is its own fault
@@ -166,9 +165,14 @@ class Embedder:
         if modality.value not in self.encoder.card.modalities:
             message = f"encoder {self.encoder.card.name!r} has no {modality} tower"
             return _refused(len(parts), self.encoder.card.width, ItemError("unsupported_modality", message))
+        width = self.encoder.card.width
         if modality is Modality.IMAGE:
-            return self.encoder.encode_images([part.content for part in parts])
-        return _encode_decodable(self.encoder.encode_text, parts, self.encoder.card.width)
+            encoded = self.encoder.encode_images([part.content for part in parts])
+        else:
+            encoded = _encode_decodable(self.encoder.encode_text, parts, width)
+        if encoded.vectors.shape != (len(parts), width):
+            raise ValueError(f"vectors of shape {encoded.vectors.shape} for {len(parts)} parts")
+        return encoded
 
     def _remember(self, fresh: Mapping[str, bytes], made: Mapping[str, Vectors]) -> dict[str, Vectors]:
         """The vectors that stand in the cache now: another worker's, where it was first and its value is whole."""

@@ -24,6 +24,7 @@ from moderation.item import Modality
 SCHEMA = "lock/v1"
 SUFFIX = ".lock.json"
 ARRAYS_SUFFIX = ".safetensors"
+Level = Literal["L0", "L1", "L3"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Lock:
     encoder_identity: str
     encoder_numeric: str
     width: int
-    level: Literal["L0", "L1", "L3"]
+    level: Level
     arrays: Mapping[str, NDArray[Any]] = field(repr=False)
     phrases: tuple[str, ...]
     actions: tuple[LockedAction, ...]
@@ -159,7 +160,7 @@ class _LockFile(_File):
     encoder_identity: str
     encoder_numeric: str
     width: Annotated[int, Field(gt=0)]
-    level: Literal["L0", "L1", "L3"]
+    level: Level
     phrases: tuple[str, ...]
     actions: tuple[_ActionFile, ...]
     labels: tuple[str, ...]

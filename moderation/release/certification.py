@@ -59,7 +59,10 @@ def _refuse_used(lock: Lock, rows: Iterable[TargetRow]) -> None:
     if seen:
         counts, first = Counter(row.cluster for row in seen), {row.cluster: row for row in reversed(seen)}
         raise DataError(
-            row.problem("D201", f"the classifier was made from cluster {cluster!r}; it cannot certify it ({counts[cluster]} rows)")
+            row.problem(
+                "D201",
+                f"the classifier was made from cluster {cluster!r}; it cannot certify it ({counts[cluster]} rows)",
+            )
             for cluster, row in first.items()
         )
 

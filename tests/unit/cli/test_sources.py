@@ -158,7 +158,8 @@ def test_a_line_without_end_is_passed_over_and_never_held(tmp_path: Path, monkey
     file = tmp_path / "items.jsonl"
     long = '{"id": "long", "text": "' + "x" * 1000 + '"}'
     exact = '{"id": "exact", "text": "' + "x" * 72 + '"}'
-    file.write_text("\n".join(['{"text": "a"}', long, exact, '{"text": "b"}', long]), encoding="utf-8")
+    lines = ['{"text": "a"}', long, exact, '{"text": "b"}', long]
+    file.write_text("\n".join(lines), encoding="utf-8")
     assert len(exact) + 1 == 100  # with its line end
     assert find([file], max_bytes=LIMIT).total == 5
     found = entries(file)
