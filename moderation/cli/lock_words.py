@@ -105,10 +105,18 @@ def certified(evidence: Mapping[str, Any]) -> Iterator[str]:
     shown = evidence.get("certify", {})
     for side, targets in shown.get("targets", {}).items():
         yield f"certified on {targets} {side} targets of {shown.get('clusters', {}).get(side, '?')} objects"
+    yield from asked(evidence)
     histogram = shown.get("histogram", {})
     if histogram:
         yield "their scores, 0 on the left, 1 on the right:"
         yield from (f"  {name:<10} |{bars(counts)}| {sum(counts)}" for name, counts in histogram.items())
+
+
+def asked(evidence: Mapping[str, Any]) -> Iterator[str]:
+    """A warning where these targets were asked before, about another classifier or other promises."""
+    times = evidence.get("certify", {}).get("asked", 1)
+    if times > 1:
+        yield f"WARNING: question {times} to the same targets: each answer has its confidence, the best of {times} has less"
 
 
 def bars(counts: list[int]) -> str:

@@ -12,10 +12,10 @@ from moderation.cli import lock_words, policy_lint, terminal
 from moderation.cli.locks import current_lock, lock_file
 from moderation.compiler.compile import compile_policy
 from moderation.embedding.embedder import Embedder
-from moderation.errors import DataError, ExitCode, PolicyError, Problem
+from moderation.errors import DataError, ExitCode, LockError, PolicyError, Problem
 from moderation.item import Part
 from moderation.policy.loader import load_policy
-from moderation.policy.lock import Lock, write_lock
+from moderation.policy.lock import Lock, read_lock, write_lock
 from moderation.policy.manifest import TargetRow, disjoint, load_manifest
 from moderation.policy.schema import Policy
 from moderation.release import certification
@@ -34,11 +34,22 @@ def compile_lock(path: Path, *, out: Path | None, background: Path | None, as_js
         embedder = assemble.embedder(settings, policy.encoder)
     lock = build(policy, embedder, bank)
     target = lock_file(policy, out)
-    write_lock(lock, target)
+    write_lock(_remembering(lock, target), target)
     if as_json:
         terminal.emit(lock_words.as_plain(lock, target))
     else:
         _tell_compiled(lock, target, policy)
+
+
+def _remembering(lock: Lock, target: Path) -> Lock:
+    """`lock` with what the one in its place was certified on."""
+    if not target.exists():
+        return lock
+    try:
+        return certification.remember(lock, read_lock(target))
+    except LockError as error:
+        terminal.note(f"replaced, and what was certified with it is no longer counted: {error}")
+        return lock
 
 
 def build(policy: Policy, embedder: Embedder, background: Sequence[TargetRow]) -> Lock:
@@ -134,3 +145,5 @@ def _tell_certified(lock: Lock, path: Path) -> None:
     terminal.say(f"{lock.policy} {lock.version}, revision {lock.revision}: {path}")
     for action in lock.actions:
         terminal.say(f"  {lock_words.promise(action)}")
+    for line in lock_words.asked(lock.evidence):
+        terminal.say(f"  {line}")

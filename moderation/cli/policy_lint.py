@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,10 +15,11 @@ import typer
 from moderation.cli import terminal
 from moderation.encoder.card import CARD_FILE, EncoderCard
 from moderation.encoder.locate import locate
-from moderation.errors import EncoderError, ExitCode, PolicyError, Problem
+from moderation.errors import DataError, EncoderError, ExitCode, PolicyError, Problem
 from moderation.policy import lint as static
 from moderation.policy.lint import Finding
 from moderation.policy.loader import load_policies, load_policy, policy_files
+from moderation.policy.manifest import TargetRow, disjoint, load_manifest
 from moderation.policy.schema import Policy, json_schema
 from moderation.release import suite
 from moderation.settings import Settings, load_settings
@@ -72,7 +74,9 @@ def lint_all(paths: Sequence[Path], settings: Settings) -> Linted:
         except PolicyError:
             continue  # its problems are among those above; a base is no policy of its own
         findings.update(check(policy, card=_card(policy, settings)))
-        findings.update(_finding(problem) for path in policy.tests for problem in suite.check(path))
+        actions = [one.action for one in policy.actions]
+        findings.update(_finding(problem) for path in policy.tests for problem in suite.check(path, actions=actions))
+        findings.update(_data(policy))
     return Linted(len(files), tuple(sorted(findings)))
 
 
@@ -119,6 +123,29 @@ def _card(policy: Policy, settings: Settings) -> EncoderCard | None:
         return EncoderCard.model_validate_json((locate(wanted.checkpoint) / CARD_FILE).read_bytes())
     except (EncoderError, OSError, ValueError):
         return None  # whoever loads the encoder says what is wrong with it
+
+
+def _data(policy: Policy) -> Iterator[Finding]:
+    """What is wrong with the manifests in themselves, and between them; digests are compared when pictures are read.
+
+    A manifest that is not there yet is a warning: the words of a policy come first.
+    """
+    known: dict[str, tuple[TargetRow, ...]] = {}
+    for use in ("fit", "certify", "audit"):
+        path: Path | None = getattr(policy.data, use)
+        if path is None:
+            continue
+        if not path.exists():
+            node, message = policy.locate("data", use), f"{path} is not there"
+            fix = f"write it before {use} needs it: one JSON line for each target"
+            yield Finding(node.path, node.line, node.column, "D001", "warning", message, fix)
+            continue
+        try:
+            known[use] = load_manifest(path)
+        except DataError as error:
+            yield from map(_finding, error.problems)
+    for first, second in itertools.combinations(known, 2):
+        yield from map(_finding, disjoint(known[first], known[second]))
 
 
 def _finding(problem: Problem) -> Finding:

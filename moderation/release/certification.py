@@ -48,8 +48,31 @@ def certify_lock(
     _refuse_used(lock, rows)
     scored = score_targets(policy, rows, pipeline, advance=advance)
     actions = certify(scored, policy.actions, policy.prevalence)
-    evidence = {**lock.evidence, "certify": _evidence(policy, scored)}
-    return replace(lock, actions=actions, max_parts=1, evidence=evidence)
+    shown = _evidence(policy, scored)
+    asked = _ask(lock, shown["digest"])
+    shown["asked"] = len(asked[shown["digest"]])
+    return replace(lock, actions=actions, max_parts=1, evidence={**lock.evidence, "certify": shown, "asked": asked})
+
+
+def remember(lock: Lock, before: Lock) -> Lock:
+    """`lock` with what the lock whose place it takes had asked: each new question to the same targets is counted.
+
+    Every answer has its own confidence; of many questions to one set, some answer comes out too good by chance.
+    """
+    asked = before.evidence.get("asked")
+    return replace(lock, evidence={**lock.evidence, "asked": asked}) if asked else lock
+
+
+def _ask(lock: Lock, digest: str) -> dict[str, list[str]]:
+    """By digest of certify targets, the questions put to them: which classifier, which promises."""
+    question = hashlib.sha256()
+    for name, array in sorted(lock.arrays.items()):
+        question.update(name.encode() + array.tobytes())
+    for one in lock.actions:
+        question.update(f"{one.action} {one.metric} {one.at_least} {one.confidence}".encode())
+    asked: dict[str, list[str]] = {key: list(found) for key, found in lock.evidence.get("asked", {}).items()}
+    asked[digest] = sorted({*asked.get(digest, ()), question.hexdigest()[:16]})
+    return asked
 
 
 def _refuse_used(lock: Lock, rows: Iterable[TargetRow]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,6 +19,7 @@ from pydantic import (
 from moderation.decision import Outcome
 from moderation.errors import DataError, Problem
 from moderation.item import ContentItem, Modality, Part
+from moderation.policy.decide import REVIEW
 from moderation.policy.explain import explain
 from moderation.policy.fields import Name, Section, Text
 from moderation.policy.paths import join_path
@@ -159,9 +160,15 @@ def load_suites(paths: Sequence[Path]) -> tuple[Suite, ...]:
     return tuple(suites)
 
 
-def check(path: Path) -> list[Problem]:
-    """Everything wrong with one test file in itself."""
-    return _load(path)[1]
+def check(path: Path, *, actions: Collection[str] = ()) -> list[Problem]:
+    """Everything wrong with one test file in itself, and with what it expects of a policy that has these actions."""
+    suite, problems = _load(path)
+    node, _ = read_yaml(path)
+    if suite and node and set(actions) == {REVIEW}:
+        message = "expects match, but review is all that the policy asks for: such a policy answers review"
+        wrong = [keys for keys, _, expect in suite.items if expect is Expectation.MATCH]
+        problems += [(node.get(*keys) or node).problem("T104", message) for keys in wrong]
+    return problems
 
 
 def json_schema() -> dict[str, Any]:

@@ -152,6 +152,21 @@ def test_tests_on_an_uncertified_lock_fail(policy: Path, run: Run) -> None:
     assert {result["message"].rpartition(": ")[2] for result in found["results"]} == {"uncertified"}
 
 
+def test_another_promise_on_the_same_targets_is_told_to_be_another_question(certified: Path, run: Run) -> None:
+    assert "WARNING: question" not in run("policy", "show", certified)[1]
+    certified.write_text(certified.read_text().replace("at_least: 0.8,", "at_least: 0.7,"))
+    run("policy", "compile", certified)
+    assert "WARNING: question 2 to the same targets" in run("policy", "certify", certified)[1]
+    assert "WARNING: question 2 to the same targets" in run("policy", "show", certified)[1]
+
+
+def test_a_broken_lock_in_the_place_is_replaced_with_a_word(certified: Path, run: Run) -> None:
+    lock = certified.with_name("flyers.lock.json")
+    lock.write_text("{")
+    code, _, err = run("policy", "compile", certified)
+    assert (code, "no longer counted" in err) == (ExitCode.OK, True)
+
+
 def test_show_tells_what_a_certified_policy_will_do(certified: Path, run: Run) -> None:
     code, out, _ = run("policy", "show", certified)
     assert code == ExitCode.OK

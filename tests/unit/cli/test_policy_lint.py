@@ -17,6 +17,10 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "tests").mkdir()
     (tmp_path / "flyers.yaml").write_text(POLICY)
     (tmp_path / "tests" / "flyers.yaml").write_text(TESTS)
+    (tmp_path / "data").mkdir()
+    for number, name in enumerate(("fit", "certify")):
+        row = {"text": f"good morning {number}", "target": False, "cluster": name}
+        (tmp_path / "data" / f"{name}.jsonl").write_text(json.dumps(row))
     return tmp_path
 
 
@@ -102,3 +106,31 @@ def test_an_unknown_kind_of_schema_is_a_usage_error(run: Run) -> None:
     code, out, err = run("policy", "schema", "polcy")
     assert (code, out) == (ExitCode.USAGE, "")
     assert "expected policy or tests" in err
+
+
+def test_what_is_wrong_in_a_manifest_or_between_two_is_found_here_too(folder: Path, run: Run) -> None:
+    data = folder / "data"
+    row = {"text": "cheap pills today", "target": True, "cluster": "a"}
+    (data / "fit.jsonl").write_text(json.dumps(row))
+    (data / "certify.jsonl").write_text(json.dumps(row) + "\n{}")
+    code, out, _ = run("policy", "lint", folder)
+    assert code == ExitCode.POLICY
+    assert "certify.jsonl:2:1: D003 error" in out
+    (data / "certify.jsonl").write_text(json.dumps(row))
+    code, out, _ = run("policy", "lint", folder)
+    assert (code, "certify.jsonl:1:1: D007 error" in out) == (ExitCode.POLICY, True)
+
+
+def test_a_test_that_the_policy_can_never_pass_is_an_error(folder: Path, run: Run) -> None:
+    only_review = "\n".join(line for line in POLICY.splitlines() if "action: remove" not in line)
+    (folder / "flyers.yaml").write_text(only_review)
+    (folder / "tests" / "flyers.yaml").write_text(TESTS.replace("at_least review", "match"))
+    code, out, _ = run("policy", "lint", folder)
+    assert (code, "tests/flyers.yaml:3:" in out, "T104" in out) == (ExitCode.POLICY, True, True)
+
+
+def test_a_manifest_that_is_not_there_yet_is_a_warning(folder: Path, run: Run) -> None:
+    (folder / "data" / "fit.jsonl").unlink()
+    code, out, _ = run("policy", "lint", folder)
+    assert (code, out.splitlines()[-1]) == (ExitCode.OK, "1 file, 0 errors, 1 warning")
+    assert "D001 warning" in out

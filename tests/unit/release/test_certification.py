@@ -15,7 +15,7 @@ from moderation.errors import DataError
 from moderation.item import ContentItem
 from moderation.policy.lock import marks
 from moderation.policy.manifest import TargetRow, load_manifest
-from moderation.release.certification import BINS, certify_lock, histogram, score_targets
+from moderation.release.certification import BINS, certify_lock, histogram, remember, score_targets
 from tests.fakes import lock
 
 POLICY: Any = SimpleNamespace(
@@ -104,3 +104,14 @@ def test_the_histogram_counts_every_score_once() -> None:
     counts = histogram([0.0, 1.0, 0.5, 0.999999, 1 / BINS])
     assert sum(counts) == 5
     assert (counts[0], counts[1], counts[-1]) == (1, 1, 2)
+
+
+def test_a_new_question_to_the_same_targets_is_counted_and_the_same_one_is_not(tmp_path: Path) -> None:
+    targets = rows(tmp_path, [f"0.9{n:02}" for n in range(20)] + [f"0.1{n:02}" for n in range(30)])
+    first = certify_lock(lock(), POLICY, targets, FakePipeline())
+    again = certify_lock(remember(lock(), first), POLICY, targets, FakePipeline())
+    golden = lock().arrays["golden"]
+    another = lock(arrays={**lock().arrays, "golden": golden + golden.dtype.type(1)})
+    second = certify_lock(remember(another, again), POLICY, targets, FakePipeline())
+    others = certify_lock(remember(another, again), POLICY, targets[1:], FakePipeline())
+    assert [one.evidence["certify"]["asked"] for one in (first, again, second, others)] == [1, 1, 2, 1]
