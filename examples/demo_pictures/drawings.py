@@ -3,7 +3,7 @@
 import json
 import tomllib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ HERE = Path(__file__).parent
 HELD_OUT = HERE.parent / "bundled_encoder"
 POLICIES = ("weapons", "fire", "alcohol")
 LISTS = {"game-icons": "game_icons.jsonl", "mdi": "material_design_icons.jsonl"}
+_TARGETS = {"match": True, "ambiguous": None}
 CC0_AUTHORS = frozenset({"viscious-speed", "zeromancer"})  # license.txt of game-icons names these two
 
 
@@ -61,7 +62,10 @@ def read_things(icons: Path) -> list[Thing]:
     dropped = set(rules["drop"])
     names = [name for name in sorted(drawn) if name not in dropped]
     targets = {
-        name: {policy: _target(rules[policy], policy, name, kinds[name]) for policy in POLICIES} for name in names
+        name: {
+            policy: _agree([_TARGETS.get(kind.get(policy, ""), False) for kind in kinds[name]]) for policy in POLICIES
+        }
+        for name in names
     }
     things = []
     for cluster, members in _clusters(names, rules["same"], drawn, targets).items():
@@ -75,14 +79,6 @@ def read_things(icons: Path) -> list[Thing]:
 def _authors(path: Path) -> dict[str, str]:
     rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
     return {row["file"]: row["author"] for row in rows}
-
-
-def _target(rule: Mapping[str, list[str]], policy: str, name: str, kinds: Iterable[Mapping[str, str]]) -> bool | None:
-    if name in rule["ambiguous"]:
-        return None
-    if name in rule["violating"]:
-        return True
-    return _agree([{"match": True, "ambiguous": None}.get(kind.get(policy, ""), False) for kind in kinds])
 
 
 def _agree(targets: list[bool | None]) -> bool | None:
