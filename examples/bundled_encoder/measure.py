@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from drawings import EMOJI_STYLES
+from drawings import EMOJI_STYLES, MEASURED_STYLES
 from heldout import read_categories, read_rule
 from PIL import Image
 from scenes import plain, scene
@@ -94,12 +94,17 @@ def measure(
     """All figures of the card, as plain JSON."""
     train, measured = open_collection(rendered, "train"), open_collection(rendered, "measured")
     sources = {*EMOJI_STYLES, "game-icons", "mdi"}
+    known = {row["object"] for row in train.rows if not row["empty"]}
     groups = {
         "seen_objects_new_renderings": (train, _some(train, train.where(lambda r: r["source"] in sources), seed, 3000)),
         "objects_never_drawn": (measured, measured.where(lambda r: r["source"] in sources)),
-        "style_never_seen_openmoji": (measured, measured.where(lambda r: r["source"] == "openmoji")),
-        "style_never_seen_fxemoji": (measured, measured.where(lambda r: r["source"] == "fxemoji")),
     }
+    # All objects of a style, then those that other styles drew in training: what the style alone costs.
+    for style in MEASURED_STYLES:
+        chosen = measured.where(lambda r, style=style: r["source"] == style)
+        groups[f"style_never_seen_{style}"] = (measured, chosen)
+        drawn = [i for i in chosen if measured.rows[i]["object"] in known]
+        groups[f"style_never_seen_{style}_objects_seen"] = (measured, drawn)
     rng = np.random.default_rng(seed + 1)
     benign = rng.permutation(train.where(lambda r: r["source"] in sources and not kinds_of(r, read_categories())))[
         :BANK
@@ -111,7 +116,7 @@ def measure(
         rows = [collection.rows[i] for i in chosen]
         vectors = images([scene(collection.pixels[i], rng, photos) for i in chosen])
         report[name] = {way: _with_mean(areas) for way, areas in policy_areas(rows, vectors, texts, bank).items()}
-        if name.startswith("style"):
+        if name.removeprefix("style_never_seen_") in MEASURED_STYLES:
             report[name] |= _retrieval(rows, vectors, texts, "scenes")
             flat = images([plain(collection.pixels[i]) for i in chosen])
             report[name] |= _retrieval(rows, flat, texts, "plain")
@@ -120,9 +125,13 @@ def measure(
 
 def _with_mean(areas: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
     values = {policy: area["value"] for policy, area in areas.items()}
-    worst = min(values, key=lambda policy: values[policy])
+    several = [area["value"] for area in areas.values() if area["positives"] > 1]  # of one object nothing can be said
+    means = {"mean": list(values.values()), "mean_of_several": several}
     short = {p: {k: round(v, 4) for k, v in area.items()} for p, area in areas.items()}
-    return {"mean": round(float(np.mean(list(values.values()))), 4), "worst": worst, "auc": short}
+    return {name: round(float(np.mean(found)), 4) for name, found in means.items()} | {
+        "worst": min(values, key=lambda policy: values[policy]),
+        "auc": short,
+    }
 
 
 def _some(collection: Collection, chosen: list[int], seed: int, most: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from tests.conftest import ROOT
 
 RECIPE = ROOT / "examples" / "bundled_encoder"
-MODULES = ("objects", "heldout", "phrases", "captions", "drawings", "render")
+MODULES = ("objects", "heldout", "phrases", "captions", "drawings", "render", "figures")
 
 
 @pytest.fixture(scope="module")
@@ -83,10 +84,27 @@ def test_measured_styles_are_none_of_the_training_styles(recipe: dict[str, Modul
     assert not set(drawings.MEASURED_STYLES) & {*drawings.EMOJI_STYLES, *drawings.ICON_STYLES}
 
 
+@pytest.mark.parametrize(
+    ("name", "held_out"),
+    [("casino chip 5", True), ("card game spade", True), ("martial arts swords", True), ("fire evacuation", False)],
+)
+def test_a_colour_icon_is_held_out_by_any_run_of_its_name(
+    recipe: dict[str, ModuleType], name: str, held_out: bool
+) -> None:
+    drawing = recipe["drawings"].Drawing("streamline-color", name, name, recipe["objects"].object_name(name), ())
+    assert recipe["render"].is_held_out(drawing, recipe["heldout"].held_out_objects()) is held_out
+
+
+def test_the_figures_told_are_those_of_the_card(recipe: dict[str, ModuleType]) -> None:
+    figures = recipe["figures"]
+    metrics = json.loads(figures.CARD.read_text(encoding="utf-8"))["metrics"]
+    told = (RECIPE / "README.md").read_text(encoding="utf-8")
+    for line in (*figures.areas(metrics), *figures.retrieval(metrics)):
+        assert line in told
+
+
 @pytest.mark.needs_data
 def test_the_committed_list_is_what_the_rule_gives(recipe: dict[str, ModuleType], data: Path) -> None:
-    import json
-
     listed = json.loads((RECIPE / "heldout.json").read_text(encoding="utf-8"))["objects"]
     assert recipe["heldout"].apply_rule(data) == listed
 

@@ -1,0 +1,58 @@
+"""The tables of README.md, from the encoder's card: python examples/bundled_encoder/figures.py [CARD]."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+CARD = Path(__file__).parents[2] / "moderation" / "bundled" / "encoder" / "card.json"
+POLICIES = ("weapons", "fire", "alcohol", "gambling", "smoking", "rude_gesture")
+GROUPS = {
+    "seen_objects_new_renderings": "objects seen, new renderings",
+    "objects_never_drawn": "objects never drawn in training",
+    "style_never_seen_fxemoji": "style never seen: fxemoji",
+    "style_never_seen_fxemoji_objects_seen": "fxemoji, objects drawn in other styles",
+    "style_never_seen_openmoji": "style never seen: openmoji",
+    "style_never_seen_openmoji_objects_seen": "openmoji, objects drawn in other styles",
+}
+WAYS = {"compiled": "compiled, L1", "margin": "margin", "violating": "violating only"}
+
+
+def areas(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """One line for each group and way of scoring: means, the worst policy, each policy with interval and objects."""
+    yield (
+        "| measured on | scoring | mean AUC | of policies with two objects or more | worst | "
+        + " | ".join(POLICIES)
+        + " |"
+    )
+    yield "|---|---|---|---|---|" + "---|" * len(POLICIES)
+    for group, told in GROUPS.items():
+        for way, named in WAYS.items():
+            part, headline = metrics[group][way], way == "compiled"
+            cells = [_cell(part["auc"].get(policy), whole=headline) for policy in POLICIES]
+            worst = f"{part['worst']} {part['auc'][part['worst']]['value']:.2f}"
+            means = f"**{part['mean']:.3f}** | {part['mean_of_several']:.3f}"
+            yield f"| {told if headline else ''} | {named} | {means} | {worst} | {' | '.join(cells)} |"
+
+
+def retrieval(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """Name to picture, for each style never seen, on plain drawings and in scenes."""
+    yield "| name → picture, all base emoji of the style | recall@1 | recall@5 |"
+    yield "|---|---|---|"
+    for style in ("fxemoji", "openmoji"):
+        for kind in ("plain", "scenes"):
+            one, five = (metrics[f"style_never_seen_{style}"][f"recall_at_{k}_{kind}"] for k in (1, 5))
+            yield f"| {style}, {kind} | {one:.2f} | {five:.2f} |"
+
+
+def _cell(area: Mapping[str, float] | None, *, whole: bool) -> str:
+    if area is None:
+        return "–"
+    value = f"{area['value']:.2f}"
+    return f"{value} ({area['low']:.2f}–{area['high']:.2f}), {area['positives']}" if whole else value
+
+
+if __name__ == "__main__":
+    card = json.loads(Path(sys.argv[1] if len(sys.argv) > 1 else CARD).read_text(encoding="utf-8"))
+    print("\n".join([*areas(card["metrics"]), "", *retrieval(card["metrics"])]))
