@@ -34,7 +34,8 @@ def policy_scores(images: Floats, violating: Floats, contrast: Floats) -> Floats
 def auc(scores: Floats, positive: NDArray[np.bool_], objects: Sequence[str]) -> Auc:
     """Area over all pictures; the interval counts objects (Obuchowski's clustered form of DeLong's variance, on the logit).
 
-    With one positive object nothing is known of others, and the interval says so: 0 to 1. NaN where a side is empty.
+    With one positive object nothing is known of others, and the interval says so: 0 to 1. Where no object of either side stands out
+    of line there is no variance to go by: then the exact bound of so many objects without a miss. NaN where a side is empty.
     """
     names = np.array(objects)
     counts = len(set(names[positive])), len(set(names[~positive]))
@@ -46,10 +47,13 @@ def auc(scores: Floats, positive: NDArray[np.bool_], objects: Sequence[str]) -> 
     if min(counts) == 1:
         return Auc(value, 0.0, 1.0, *counts)
     variance = _clustered(above - value, names[positive]) + _clustered(below - value, names[~positive])
+    if variance == 0.0:
+        room = 1.0 - 0.025 ** (1.0 / min(counts))
+        return Auc(value, max(0.0, value - room), min(1.0, value + room), *counts)
     inside = min(max(value, 1e-4), 1 - 1e-4)
     logit, width = np.log(inside / (1 - inside)), 1.96 * variance**0.5 / (inside * (1 - inside))
     low, high = (float(1 / (1 + np.exp(-(logit + sign * width)))) for sign in (-1, 1))
-    return Auc(value, low, high, *counts)
+    return Auc(value, min(low, value), max(high, value), *counts)
 
 
 def recall_at(k: int, queries: Floats, candidates: Floats, wanted: Sequence[str], names: Sequence[str]) -> float:
