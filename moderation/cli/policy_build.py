@@ -16,7 +16,7 @@ from moderation.errors import DataError, ExitCode, LockError, PolicyError, Probl
 from moderation.item import Part
 from moderation.policy.loader import load_policy
 from moderation.policy.lock import Lock, read_lock, write_lock
-from moderation.policy.manifest import TargetRow, disjoint, load_manifest
+from moderation.policy.manifest import TargetRow, load_manifest
 from moderation.policy.schema import Policy
 from moderation.release import certification
 from moderation.settings import load_settings
@@ -73,7 +73,6 @@ def certify_lock(path: Path, *, out: Path | None, as_json: bool) -> None:
         message = "data.certify: is missing: the manifest of targets, never fitted on, that thresholds are certified on"
         raise PolicyError([policy.locate("data").problem("P102", message)])
     rows = load_manifest(policy.data.certify)
-    _refuse_overlap(policy, rows)
     lock, target = current_lock(policy, out), lock_file(policy, out)
     with terminal.working("loading the encoder"):
         pipeline = assemble.pipeline(settings, [target])
@@ -95,15 +94,6 @@ def _background(policy: Policy, given: Path | None) -> tuple[TargetRow, ...]:
         return load_manifest(path)
     terminal.note(f"no background manifest at {path}: phrases are not compared with ordinary content")
     return ()
-
-
-def _refuse_overlap(policy: Policy, rows: Sequence[TargetRow]) -> None:
-    """What the classifier was made from cannot certify it: neither fit targets nor the background beside the policy."""
-    ordinary = policy.path.parent / BACKGROUND
-    used = [path for path in (policy.data.fit, ordinary if ordinary.exists() else None) if path]
-    overlap = [problem for path in used for problem in disjoint(load_manifest(path), rows)]
-    if overlap:
-        raise DataError(overlap)
 
 
 def _read(rows: Sequence[TargetRow]) -> list[Part]:

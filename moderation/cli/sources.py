@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from moderation.errors import DataError, ItemError, Problem
 from moderation.item import ContentItem, Part
-from moderation.policy.manifest import MAX_LINE_BYTES
+from moderation.policy.manifest import MAX_LINE_BYTES, bounded_lines
 
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif"})
 TEXTS = frozenset({".txt"})
@@ -56,7 +56,7 @@ def find(paths: Iterable[Path], *, max_bytes: int) -> Found:
     Raises DataError for an argument that is not there, and when nothing at all is found.
     """
     paths = list(paths)
-    missing = [path for path in paths if path != STDIN and not path.exists()]
+    missing = [path for path in paths if path != STDIN and not os.path.lexists(path)]
     if missing:
         raise DataError(Problem(path, 0, 0, "D000", "no such file or folder") for path in missing)
     search = _Search(max_bytes)
@@ -73,10 +73,13 @@ def _search(path: Path, search: _Search) -> None:
     if path == STDIN or not path.is_dir():
         search.files.append(path)
         return
-    for folder, folders, names in os.walk(path):
+    for folder, folders, names in os.walk(path, onerror=lambda error: search.files.append(Path(error.filename))):
         folders.sort()
+        search.left_alone += sum(Path(folder, name).is_symlink() for name in folders)
         for name in sorted(names):
-            if Path(name).suffix.lower() in PICTURES | TEXTS | LINES:
+            suffix = Path(name).suffix.lower()
+            # A pipe of lines would be waited on for ever; one that is named on the command line is meant.
+            if suffix in PICTURES | TEXTS or (suffix in LINES and not Path(folder, name).is_fifo()):
                 search.files.append(Path(folder, name))
             else:
                 search.left_alone += 1
@@ -85,7 +88,7 @@ def _search(path: Path, search: _Search) -> None:
 def _total(files: Iterable[Path]) -> int | None:
     total = 0
     for path in files:
-        if path == STDIN:
+        if path == STDIN or path.is_fifo():
             return None
         total += _count_lines(path) if path.suffix.lower() in LINES else 1
     return total
@@ -94,7 +97,7 @@ def _total(files: Iterable[Path]) -> int | None:
 def _count_lines(path: Path) -> int:
     try:
         with path.open("rb") as stream:
-            return sum(1 for line in _bounded(stream, MAX_LINE_BYTES) if line is None or line.strip())
+            return sum(1 for line in bounded_lines(stream) if line is None or line.strip())
     except OSError:
         return 1  # the one entry that says so
 
@@ -103,6 +106,8 @@ def _entries(search: _Search) -> Iterator[Entry]:
     for path in search.files:
         if path == STDIN:
             yield from _lines(sys.stdin.buffer, "stdin", Path(), search.max_bytes)
+        elif path.is_dir():
+            yield Entry(path.as_posix(), _failing(ItemError("unreadable", f"{path}: the folder cannot be read")))
         elif path.suffix.lower() in LINES:
             yield from _manifest(path, search.max_bytes)
         else:
@@ -124,21 +129,12 @@ def _manifest(path: Path, max_bytes: int) -> Iterator[Entry]:
 
 
 def _lines(stream: BinaryIO, name: str, folder: Path, max_bytes: int) -> Iterator[Entry]:
-    for number, line in enumerate(_bounded(stream, MAX_LINE_BYTES), start=1):
+    for number, line in enumerate(bounded_lines(stream), start=1):
         where = f"{name}:{number}"
         if line is None:
-            yield Entry(where, _failing(ItemError("unsupported_input", f"a line of over {MAX_LINE_BYTES} bytes")))
+            yield Entry(where, _failing(ItemError("unsupported_input", f"a line of over {MAX_LINE_BYTES:,} bytes")))
         elif line.strip():
             yield _line(line, where, folder, max_bytes)
-
-
-def _bounded(stream: BinaryIO, most: int) -> Iterator[bytes | None]:
-    """Every line, None for one of over `most` bytes: such a line is passed over in pieces and never held whole."""
-    while line := stream.readline(most + 1):
-        fits = len(line) <= most
-        while not line.endswith(b"\n") and not fits and (line := stream.readline(most)):
-            pass
-        yield line if fits else None
 
 
 def _line(line: bytes, where: str, folder: Path, max_bytes: int) -> Entry:
@@ -157,11 +153,21 @@ def _row(line: bytes) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ItemError("unsupported_input", f"not a line of JSON: {error}") from None
     _expect(isinstance(row, dict), f"found {type(row).__name__}; expected a JSON object")
+    # What JSON can write and UTF-8 cannot would break the very line that tells the decision.
+    _expect(b"\\u" not in line or _is_utf8(row), "a string holds half a surrogate pair")
     unknown = sorted(row.keys() - _ITEM_KEYS - _MANIFEST_KEYS)
     _expect(not unknown, f"unknown key {', '.join(map(repr, unknown))}; expected {', '.join(sorted(_ITEM_KEYS))}")
     kinds = [key for key in ("path", "text", "parts") if key in row]
     _expect(len(kinds) == 1, f"found {' and '.join(kinds) or 'no content'}; expected one of 'path', 'text', 'parts'")
     return dict(row)
+
+
+def _is_utf8(row: Any) -> bool:
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _item(one: str, row: Mapping[str, Any], folder: Path, max_bytes: int) -> ContentItem:

@@ -79,19 +79,29 @@ def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[TextIO]:
-    """A text file that takes its place at `path` only once everything was written. Raises DataError where it cannot."""
+    """A text file that takes its place at `path` only once everything was written; a pipe or a device is written to as it is.
+
+    Raises DataError where it cannot.
+    """
     import tempfile
 
+    target = path.resolve()  # what a link points to, not the link
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        if target.exists() and not target.is_file():
+            with target.open("w", encoding="utf-8") as stream:
+                yield stream
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     except OSError as failure:
         raise DataError([Problem(path, 0, 0, "D000", f"cannot be written: {failure.strerror}")]) from None
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             yield stream
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
+        mask = os.umask(0)
+        os.umask(mask)
+        Path(name).chmod(0o666 & ~mask)
+        Path(name).replace(target)
     except BaseException:  # Ctrl-C too: half a file is left nowhere
         Path(name).unlink(missing_ok=True)
         raise

@@ -19,6 +19,8 @@ from moderation.errors import LockError
 from moderation.policy.lock import Level
 
 TILE_ROWS = 64
+# What a lock holds beside its head: vectors to test the encoder by, marks of what it was made from and of what certified it.
+NOT_OF_THE_HEAD = frozenset({"golden", "used", "asked"})
 LEVELS: tuple[Level, ...] = get_args(Level)
 DECIMALS = 6
 
@@ -114,7 +116,7 @@ class Head:
 
         Raises LockError that says which array is missing or does not fit.
         """
-        arrays = {name: array for name, array in arrays.items() if name not in {"golden", "used"}}
+        arrays = {name: array for name, array in arrays.items() if name not in NOT_OF_THE_HEAD}
         expected = {"violating", "contrast", "gain", "offset", "numbers"} | (
             {"probe", "anchor"} if level == "L3" else set()
         )

@@ -19,6 +19,8 @@ from moderation.encoder.base import Encoded, Encoder, Vectors
 from moderation.errors import EncoderError, ItemError
 from moderation.item import Modality, Part
 
+ENCODER_ERROR = "encoder_error"
+
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
@@ -135,7 +137,7 @@ class Embedder:
                     value = pack(encoded.vectors[row])
                     vector = unpack(value, self.encoder.card.width)
                     if vector is None:
-                        errors[key] = ItemError("encoder_error", "its vector is not finite and of norm 1")
+                        errors[key] = ItemError(ENCODER_ERROR, "its vector is not finite and of norm 1")
                     else:
                         fresh[key], made[key] = value, vector
         return _Encoding(
@@ -145,8 +147,16 @@ class Embedder:
     def _isolate(self, modality: Modality, parts: Sequence[Part]) -> Encoded:
         """Encode, and where the encoder raises, find by halves the parts it raises on: only they are errors.
 
-        An EncoderError says that the encoder itself cannot be used, and goes on to the caller.
+        Raises EncoderError where it raises on every part of a batch of several: then it is the encoder that is at fault, and
+        no part may be judged for it.
         """
+        encoded = self._by_halves(modality, parts)
+        at_fault = [error for error in encoded.errors.values() if error.reason == ENCODER_ERROR]
+        if len(parts) > 1 and len(at_fault) == len(parts):
+            raise EncoderError(f"encoder {self.encoder.card.name!r} fails on everything: {at_fault[0]}")
+        return encoded
+
+    def _by_halves(self, modality: Modality, parts: Sequence[Part]) -> Encoded:
         try:
             return self._encode_modality(modality, parts)
         except EncoderError:
@@ -154,9 +164,10 @@ class Embedder:
         except Exception as error:  # noqa: BLE001 - whatever a foreign encoder raises is its own fault
             if len(parts) == 1:
                 # The type and no more: a message may hold content.
-                return _refused(1, self.encoder.card.width, ItemError("encoder_error", type(error).__name__))
+                told = error if isinstance(error, ItemError) else ItemError(ENCODER_ERROR, type(error).__name__)
+                return _refused(1, self.encoder.card.width, told)
         middle = len(parts) // 2
-        left, right = self._isolate(modality, parts[:middle]), self._isolate(modality, parts[middle:])
+        left, right = self._by_halves(modality, parts[:middle]), self._by_halves(modality, parts[middle:])
         errors = {**left.errors, **{middle + row: error for row, error in right.errors.items()}}
         vectors = np.concatenate([left.vectors, right.vectors])
         return Encoded(vectors, errors, left.decode_seconds + right.decode_seconds)

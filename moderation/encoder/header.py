@@ -5,6 +5,7 @@ The four formats are recognised by their own bytes, never by a file name, and no
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from typing import Literal
@@ -14,6 +15,8 @@ from moderation.errors import ItemError
 Format = Literal["JPEG", "PNG", "WEBP", "GIF"]
 
 _JPEG_SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# A marker that is no fill byte, no byte stuffed into a scan and no restart inside one.
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
 _JPEG_BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})
 _ORIENTATION_TAG, _SHORT = 0x0112, 3
 # A progressive JPEG passes over the whole picture once per scan; encoders write about ten, an attack writes thousands.
@@ -92,7 +95,7 @@ def _png(content: bytes) -> Header:
 
 
 def _jpeg(content: bytes) -> Header:
-    if content.count(b"\xff\xda") > _MAX_JPEG_SCANS:
+    if _count_scans(content) > _MAX_JPEG_SCANS:
         raise unsupported(f"the JPEG has more than {_MAX_JPEG_SCANS} scans")
     at = 2
     while True:
@@ -109,6 +112,20 @@ def _jpeg(content: bytes) -> Header:
             raise unsupported("the JPEG holds no size before its first scan")
         if marker not in _JPEG_BARE_MARKERS:
             at += max(2, struct.unpack_from(">H", content, at)[0])
+
+
+def _count_scans(content: bytes) -> int:
+    """Scans up to the end of the picture: what a phone puts behind it (a film, a second picture) is nobody's scan."""
+    scans, at = 0, 2
+    while scans <= _MAX_JPEG_SCANS and (found := _JPEG_MARKER.search(content, at)):
+        marker = content[found.end() - 1]
+        if marker == 0xD9:
+            break
+        scans += marker == 0xDA
+        at = found.end()
+        if marker not in _JPEG_BARE_MARKERS:
+            at += int.from_bytes(content[at : at + 2])
+    return scans
 
 
 def _gif(content: bytes) -> Header:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 from pydantic import Field, ValidationError
 
@@ -14,7 +14,7 @@ from moderation.errors import DataError, Problem
 from moderation.item import Modality, Part, content_digest
 from moderation.policy.explain import explain
 from moderation.policy.fields import Section
-from moderation.policy.paths import join_path
+from moderation.policy.paths import is_file, join_path
 from moderation.policy.yaml_source import Entry, Node
 
 TEXT_SUFFIXES = (".txt",)
@@ -92,8 +92,12 @@ def load_manifest(path: Path, *, check_files: bool = True) -> tuple[TargetRow, .
     problems: list[Problem] = []
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""), start=1):
-                if line.strip():
+            for number, line in enumerate(bounded_lines(file), start=1):
+                if line is None:
+                    problems.append(
+                        Problem(path, number, 1, "D002", f"the line is longer than {MAX_LINE_BYTES:,} bytes")
+                    )
+                elif line.strip():
                     row, found = _row(line, path, number)
                     problems += found
                     rows += [row] if row else []
@@ -103,13 +107,22 @@ def load_manifest(path: Path, *, check_files: bool = True) -> tuple[TargetRow, .
     problems += _twice(rows)
     if check_files:
         problems += [
-            row.problem("D005", f"{row.path} is not a file") for row in rows if row.path and not row.path.is_file()
+            row.problem("D005", f"{row.path} is not a file") for row in rows if row.path and not is_file(row.path)
         ]
     if not rows and not problems:
         problems.append(Problem(path, 0, 0, "D001", "the manifest holds no rows"))
     if problems:
         raise DataError(problems)
     return tuple(rows)
+
+
+def bounded_lines(stream: BinaryIO) -> Iterator[bytes | None]:
+    """Every line, None for one of over MAX_LINE_BYTES: such a line is passed over in pieces and never held whole."""
+    while line := stream.readline(MAX_LINE_BYTES + 1):
+        fits = len(line) <= MAX_LINE_BYTES
+        while not line.endswith(b"\n") and not fits and (line := stream.readline(MAX_LINE_BYTES)):
+            pass
+        yield line if fits else None
 
 
 def disjoint(first: Sequence[TargetRow], second: Sequence[TargetRow]) -> list[Problem]:
@@ -140,8 +153,6 @@ def _row(line: bytes, path: Path, number: int) -> tuple[TargetRow | None, list[P
 
 def _json_object(line: bytes, path: Path, number: int) -> tuple[dict[str, Any], Problem | None]:
     column, code = 1, "D002"
-    if len(line) > MAX_LINE_BYTES:
-        return {}, Problem(path, number, column, code, f"the line is longer than {MAX_LINE_BYTES:,} bytes")
     try:
         values = json.loads(line.decode("utf-8"), object_pairs_hook=_pairs, parse_constant=_no_constant)
         if isinstance(values, dict):

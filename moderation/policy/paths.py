@@ -53,3 +53,11 @@ def _leaf(node: Node, problems: list[Problem]) -> Node:
         problems.append(node.problem("P103", f"found {node.value!r}; {expected}"))
         path = node.path.parent / "refused"
     return replace(node, value=path)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file; a name too long for the system, or in a folder that may not be entered, is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moderation.compiler.certify import ScoredTarget, certify
 from moderation.decision import Abstention, Score
@@ -48,37 +49,48 @@ def certify_lock(
     _refuse_used(lock, rows)
     scored = score_targets(policy, rows, pipeline, advance=advance)
     actions = certify(scored, policy.actions, policy.prevalence)
-    shown = _evidence(policy, scored)
-    asked = _ask(lock, shown["digest"])
-    shown["asked"] = len(asked[shown["digest"]])
-    return replace(lock, actions=actions, max_parts=1, evidence={**lock.evidence, "certify": shown, "asked": asked})
+    asked, known = _ask(lock, policy, rows)
+    evidence = {**lock.evidence, "certify": {**_evidence(policy, scored), "asked": len(asked)}, "asked": asked}
+    return replace(lock, actions=actions, max_parts=1, arrays={**lock.arrays, "asked": known}, evidence=evidence)
 
 
 def remember(lock: Lock, before: Lock) -> Lock:
-    """`lock` with what the lock whose place it takes had asked: each new question to the same targets is counted.
+    """`lock` with what the lock whose place it takes had asked: each new question to targets that were asked before is counted.
 
     Every answer has its own confidence; of many questions to one set, some answer comes out too good by chance.
     """
     asked = before.evidence.get("asked")
-    return replace(lock, evidence={**lock.evidence, "asked": asked}) if asked else lock
+    if not asked:
+        return lock
+    arrays = {**lock.arrays, "asked": before.arrays.get("asked", marks((), ()))}
+    return replace(lock, arrays=arrays, evidence={**lock.evidence, "asked": asked})
 
 
-def _ask(lock: Lock, digest: str) -> dict[str, list[str]]:
-    """By digest of certify targets, the questions put to them: which classifier, which promises."""
-    question = hashlib.sha256()
+def _ask(lock: Lock, policy: Policy, rows: Sequence[TargetRow]) -> tuple[list[str], NDArray[np.uint64]]:
+    """The questions put to targets of which some are asked again now, and marks of all that were asked so far.
+
+    A question is the classifier, the promises, and the rows: a set that grew, or lost a row, is asked anew. Rows that share
+    nothing with those of before start a new count.
+    """
+    now = marks((row.sha256 for row in rows), (row.cluster for row in rows))
+    before = lock.arrays.get("asked", marks((), ()))
+    asked: list[str] = list(lock.evidence.get("asked", ())) if np.isin(now, before).any() else []
+    question = hashlib.sha256(now.tobytes())
     for name, array in sorted(lock.arrays.items()):
-        question.update(name.encode() + array.tobytes())
-    for one in lock.actions:
-        question.update(f"{one.action} {one.metric} {one.at_least} {one.confidence}".encode())
-    asked: dict[str, list[str]] = {key: list(found) for key, found in lock.evidence.get("asked", {}).items()}
-    asked[digest] = sorted({*asked.get(digest, ()), question.hexdigest()[:16]})
-    return asked
+        if name != "asked":
+            question.update(name.encode() + array.tobytes())
+    for one in policy.actions:
+        promise = one.guarantee
+        question.update(f"{one.action} {promise.metric} {promise.at_least} {promise.confidence} {one.budget}".encode())
+    question.update(f"{policy.prevalence.low} {policy.prevalence.high}".encode())
+    known = np.union1d(now, before) if asked else now
+    return sorted({*asked, question.hexdigest()[:16]}), known
 
 
 def _refuse_used(lock: Lock, rows: Iterable[TargetRow]) -> None:
     """The lock itself says what it was made from, whatever the manifests say by now."""
-    used = lock.arrays.get("used", marks((), ()))
-    seen = [row for row in rows if np.isin(marks((row.sha256,), (row.cluster,)), used).any()]
+    used = set(lock.arrays.get("used", marks((), ())).tolist())
+    seen = [row for row in rows if used.intersection(marks((row.sha256,), (row.cluster,)).tolist())]
     if seen:
         counts, first = Counter(row.cluster for row in seen), {row.cluster: row for row in reversed(seen)}
         raise DataError(

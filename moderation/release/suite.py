@@ -22,7 +22,7 @@ from moderation.item import ContentItem, Modality, Part
 from moderation.policy.decide import REVIEW
 from moderation.policy.explain import explain
 from moderation.policy.fields import Name, Section, Text
-from moderation.policy.paths import join_path
+from moderation.policy.paths import is_file, join_path
 from moderation.policy.yaml_source import Node, plain, read_yaml
 
 _TEXT_SUFFIX = ".txt"
@@ -132,7 +132,7 @@ class Suite(Section):
         """The content of one of the suite's items. Raises DataError when its file is gone or cannot be read."""
         if item.text is not None:
             return ContentItem(id, (Part.text(item.text),))
-        path = self._path.parent / (item.path or "")
+        path = join_path(item.path or "", self._path.parent) or self._path.parent
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -210,7 +210,7 @@ def _missing(suite: Suite, node: Node) -> Iterator[Problem]:
         path = join_path(item.path, node.path.parent)
         if path is None:
             yield where.problem("P103", f"found {item.path!r}; expected a path relative to this file")
-        elif not path.is_file():
+        elif not is_file(path):
             yield where.problem("T101", f"no file at {path}")
 
 

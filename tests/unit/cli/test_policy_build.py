@@ -100,7 +100,7 @@ def test_what_the_classifier_was_made_from_cannot_certify_it(policy: Path, run: 
         stream.write((data / other).read_text().splitlines()[0] + "\n")
     code, _, err = run("policy", "certify", policy)
     assert code == ExitCode.DATA
-    assert "certify.jsonl:681:1: D007" in err
+    assert "certify.jsonl:681:1: D201" in err
 
 
 def test_certify_before_compile_says_what_to_run(policy: Path, run: Run) -> None:

@@ -13,6 +13,7 @@ from moderation.cli import sources
 from moderation.cli.sources import STDIN, find
 from moderation.errors import DataError, ItemError
 from moderation.item import Modality
+from moderation.policy import manifest
 
 LIMIT = 1000
 
@@ -154,7 +155,7 @@ def test_a_name_that_is_not_utf8_can_still_be_printed(tmp_path: Path) -> None:
 
 
 def test_a_line_without_end_is_passed_over_and_never_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "MAX_LINE_BYTES", 100)
+    monkeypatch.setattr(manifest, "MAX_LINE_BYTES", 100)
     file = tmp_path / "items.jsonl"
     long = '{"id": "long", "text": "' + "x" * 1000 + '"}'
     exact = '{"id": "exact", "text": "' + "x" * 72 + '"}'
@@ -165,4 +166,43 @@ def test_a_line_without_end_is_passed_over_and_never_held(tmp_path: Path, monkey
     found = entries(file)
     assert [entry.id for entry in found] == [f"{file}:1", f"{file}:2", "exact", f"{file}:4", f"{file}:5"]
     for number in (1, 4):
-        assert "over 100 bytes" in refusal(found[number])
+        assert "a line of over" in refusal(found[number])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"id": "\\ud800", "text": "x"}',
+        '{"id": "a", "path": "\\ud800.png"}',
+        '{"id": "a", "parts": [{"text": "x", "name": "\\udfff"}]}',
+    ],
+)
+def test_what_utf8_cannot_write_is_an_error_of_its_item(tmp_path: Path, line: str) -> None:
+    (tmp_path / "items.jsonl").write_text(line)
+    (entry,) = entries(tmp_path / "items.jsonl")
+    assert "half a surrogate pair" in refusal(entry)
+    entry.id.encode()
+
+
+def test_a_folder_that_cannot_be_read_is_an_entry_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a.png").write_bytes(b"picture")
+    scandir = os.scandir
+
+    def refused(path: str) -> object:  # root may read everything, so the refusal has to be made
+        if os.fspath(path).endswith("sub"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    one, two = sorted(entries(tmp_path), key=lambda entry: entry.id)
+    assert one.id.endswith("a.png")
+    assert "the folder cannot be read" in refusal(two)
+
+
+def test_a_pipe_in_a_folder_is_left_alone_and_one_that_is_named_is_read_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "items.jsonl")
+    (tmp_path / "a.png").write_bytes(b"picture")
+    found = find([tmp_path], max_bytes=LIMIT)
+    assert (found.total, found.left_alone) == (1, 1)
+    assert find([tmp_path / "items.jsonl"], max_bytes=LIMIT).total is None

@@ -194,3 +194,23 @@ def test_an_encoder_that_cannot_be_used_at_all_is_no_fault_of_a_part() -> None:
 
     with pytest.raises(EncoderError, match="device is gone"):
         Embedder(Gone(), MemoryCache(10**6)).embed(parts("one", "two"))
+
+
+def test_an_encoder_that_fails_on_everything_is_itself_at_fault() -> None:
+    class Dead(FakeEncoder):
+        def _encode(self, contents: Sequence[bytes], *, decode_seconds: float) -> Encoded:
+            raise RuntimeError("device-side assert")
+
+    with pytest.raises(EncoderError, match="fails on everything: encoder_error: RuntimeError"):
+        Embedder(Dead(), MemoryCache(10**6)).embed(parts("one", "two"))
+
+
+def test_an_encoder_may_raise_the_reason_itself() -> None:
+    class Choosy(FakeEncoder):
+        def _encode(self, contents: Sequence[bytes], *, decode_seconds: float) -> Encoded:
+            if b"odd" in contents:
+                raise ItemError("unsupported_input", "odd")
+            return super()._encode(contents, decode_seconds=decode_seconds)
+
+    result = Embedder(Choosy(), MemoryCache(10**6)).embed(parts("even", "odd"))
+    assert [(row, error.reason) for row, error in result.errors.items()] == [(1, "unsupported_input")]

@@ -68,8 +68,8 @@ def test_the_reference_has_every_list_that_changes_by_id() -> None:
 
 
 def test_the_reference_has_every_code_and_no_other() -> None:
-    files = sorted((ROOT / "moderation" / "policy").glob("*.py"))
-    code = {one for path in files for one in re.findall(r'"([YPLSD]\d{3})"', path.read_text(encoding="utf-8"))}
+    files = [one for room in ("policy", "release", "cli") for one in sorted((ROOT / "moderation" / room).glob("*.py"))]
+    code = {one for path in files for one in re.findall(r'"([YPLSDT]\d{3})"', path.read_text(encoding="utf-8"))}
     assert set(re.findall(r"^\| `([A-Z]\d{3})` \|", README, re.MULTILINE)) == code
     for rule in WORD_RULES:
         assert f"| `{rule.code}` | {rule.severity} |" in README

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -113,5 +114,10 @@ def test_a_new_question_to_the_same_targets_is_counted_and_the_same_one_is_not(t
     golden = lock().arrays["golden"]
     another = lock(arrays={**lock().arrays, "golden": golden + golden.dtype.type(1)})
     second = certify_lock(remember(another, again), POLICY, targets, FakePipeline())
-    others = certify_lock(remember(another, again), POLICY, targets[1:], FakePipeline())
-    assert [one.evidence["certify"]["asked"] for one in (first, again, second, others)] == [1, 1, 2, 1]
+    fewer = certify_lock(remember(another, again), POLICY, targets[1:], FakePipeline())
+    others = [replace(row, sha256=f"{number:064x}", cluster=f"new {number}") for number, row in enumerate(targets)]
+    fresh = certify_lock(remember(another, again), POLICY, others, FakePipeline())
+    promises = SimpleNamespace(**{**vars(POLICY), "prevalence": SimpleNamespace(low=0.15, high=0.2)})
+    easier = certify_lock(remember(lock(), again), promises, targets, FakePipeline())
+    found = (first, again, second, fewer, fresh, easier)
+    assert [one.evidence["certify"]["asked"] for one in found] == [1, 1, 2, 2, 1, 2]
