@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import typer
@@ -31,8 +31,11 @@ def compile_lock(path: Path, *, out: Path | None, background: Path | None, as_js
     policy = load_policy(path, action_names=settings.actions)
     bank = _background(policy, background)
     with terminal.working("loading the encoder"):
-        embedder = assemble.embedder(settings, policy.encoder)
-    lock = build(policy, embedder, bank)
+        known = assemble.plugins(settings)
+        embedder = assemble.embedder(settings, policy.encoder, known=known)
+    detectors = [name.partition("/")[0] for name in policy.detectors]
+    used = known.versions([*detectors, settings.encoders[policy.encoder].loader])
+    lock = build(policy, embedder, bank, versions=used)
     target = lock_file(policy, out)
     write_lock(_remembering(lock, target), target)
     if as_json:
@@ -52,7 +55,13 @@ def _remembering(lock: Lock, target: Path) -> Lock:
         return lock
 
 
-def build(policy: Policy, embedder: Embedder, background: Sequence[TargetRow]) -> Lock:
+def build(
+    policy: Policy,
+    embedder: Embedder,
+    background: Sequence[TargetRow],
+    *,
+    versions: Mapping[str, str] | None = None,
+) -> Lock:
     """A policy's phrases, and its fit targets where it has some, into a lock without thresholds, with a bar and notes.
 
     A policy that lint calls wrong is not compiled: with the encoder at hand, its limits are checked as well.
@@ -62,7 +71,7 @@ def build(policy: Policy, embedder: Embedder, background: Sequence[TargetRow]) -
     ordinary, parts = _read(background), _read(fit)
     _warm(embedder, [*background, *fit], [*ordinary, *parts], f"{policy.id}: encoding")
     with terminal.working(f"{policy.id}: compiling"):
-        return compile_policy(policy, embedder, fit=fit, background=ordinary)
+        return compile_policy(policy, embedder, fit=fit, background=ordinary, versions=versions)
 
 
 def certify_lock(path: Path, *, out: Path | None, as_json: bool) -> None:

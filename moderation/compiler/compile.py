@@ -35,12 +35,13 @@ def compile_policy(
     fit: Sequence[TargetRow] = (),
     background: Sequence[Part] = (),
     seed: int = 0,
+    versions: Mapping[str, str] | None = None,
 ) -> Lock:
     """The policy's lock on this encoder, at the level that the fit targets justify; thresholds come with certify.
 
-    `background` is benign content of any kind. The same inputs give the same lock. Raises CompileError when the policy is
-    one that is never compiled (S001), when the encoder lacks a modality, when there is no phrase of either kind, or when
-    one cannot be encoded.
+    `background` is benign content of any kind; `versions` are those of the plugins that the policy uses, told beside
+    our own. The same inputs give the same lock. Raises CompileError when the policy is one that is never compiled (S001),
+    when the encoder lacks a modality, when there is no phrase of either kind, or when one cannot be encoded.
     """
     if findings := refused(policy):
         raise CompileError(f"policy {policy.id!r}: {findings[0].code}: {findings[0].message}")
@@ -63,7 +64,12 @@ def compile_policy(
         "fit": read.evidence,
         "templates": list(templates(policy.scope.modalities)),
         "seed": seed,
-        "versions": {"moderation": moderation.__version__, "numpy": np.__version__, "scipy": scipy.__version__},
+        "versions": {
+            **(versions or {}),
+            "moderation": moderation.__version__,
+            "numpy": np.__version__,
+            "scipy": scipy.__version__,
+        },
     }
     arrays = {**choice.head.to_arrays(), "golden": vectors.golden, "used": _used(fit, background)}
     return _freeze(

@@ -18,6 +18,7 @@ from moderation.encoder.base import Encoder, Fingerprint
 from moderation.encoder.card import CARD_FILE, EncoderCard
 from moderation.encoder.clip import ImageSide, TextSide, TorchEncoder
 from moderation.encoder.derive import Family, activation, derive_card, family_of, positions, projection_width, read_json
+from moderation.encoder.device import find_device
 from moderation.encoder.identity import identity
 from moderation.encoder.locate import locate, weight_files
 from moderation.encoder.tokens import TextTokenizer
@@ -62,7 +63,7 @@ def load(
         raise CheckpointError(f"{folder}: the checkpoint wants to run its own code (auto_map); that is never done")
     family = family_of(config, folder)
     card = _card(folder, config, family, name=_name(reference, folder))
-    place, kind = _device(device), _DTYPES.get(dtype)
+    place, kind = find_device(device), _DTYPES.get(dtype)
     if kind is None:
         raise EncoderError(f"dtype {dtype!r}; expected one of {', '.join(_DTYPES)}")
     model = _model(folder, family, card)
@@ -76,18 +77,6 @@ def load(
         text=TextSide(_tokenizer(folder, card), text) if card.text and text else None,
         limits=limits or ImageLimits(),
     )
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise EncoderError(f"device {name!r}; expected auto, cpu, cuda or cuda:N") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise EncoderError(f"device {name!r}: torch finds no CUDA GPU here; expected auto or cpu")
-    return device
 
 
 def _name(reference: str, folder: Path) -> str:

@@ -76,6 +76,12 @@ class Plugins:
             raise PluginError(name, self._absent("encoder loader", name, needed_by, self.loaders))
         return self.loaders[name]
 
+    def versions(self, names: Iterable[str]) -> dict[str, str]:
+        """The distributions that bring these detectors and encoder loaders, with their versions."""
+        wanted = set(names)
+        brought = [r for r in self.records if r.state is PluginState.LOADED and wanted & {*r.detectors, *r.encoders}]
+        return {one.distribution: one.version for one in brought}
+
     def _absent(self, what: str, name: str, needed_by: str, known: Iterable[str]) -> str:
         absent = [r for r in self.records if r.state is not PluginState.LOADED]
         named = [r for r in absent if name in _names(r)]

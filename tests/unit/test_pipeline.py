@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +26,15 @@ TEXT, BOTH = (Modality.TEXT,), (Modality.IMAGE, Modality.TEXT)
 
 
 def pipeline(
-    *locks: Lock, detectors: tuple[FakeDetector, ...] = (), faults: int = 1000, **encoders: FakeEncoder
+    *locks: Lock,
+    detectors: tuple[FakeDetector, ...] = (),
+    faults: int = 1000,
+    seconds: float = 10.0,
+    **encoders: FakeEncoder,
 ) -> Pipeline:
     named = {"default": FakeEncoder(), **encoders}
     embedders = {name: Embedder(one, MemoryCache(1_000_000)) for name, one in named.items()}
-    settings = Settings(detectors=DetectorSettings(faults_before_quarantine=faults))
+    settings = Settings(detectors=DetectorSettings(faults_before_quarantine=faults, timeout_seconds=seconds))
     return assemble.pipeline(settings, locks or (lock(),), embedders=embedders, known=plugins_with(*detectors))
 
 
@@ -183,6 +189,13 @@ def test_a_detector_that_asks_for_vectors_gets_those_of_its_parts() -> None:
     assert (high.verdicts[0].score, low.verdicts[0].error) == (1.0, "unsupported_input")
 
 
+def forged(value: float) -> Score:
+    """A score that its own constructor would refuse."""
+    score = Score("gambling", 0.0)
+    object.__setattr__(score, "value", value)
+    return score
+
+
 @pytest.mark.parametrize("on_error", ["allow", "review", "remove"])
 @pytest.mark.parametrize(
     ("answer", "reason"),
@@ -191,8 +204,9 @@ def test_a_detector_that_asks_for_vectors_gets_those_of_its_parts() -> None:
         (lambda _: 1 / 0, "detector_error"),
         (lambda _: [], "bad_answer"),
         (lambda b: [()] * len(b), "bad_answer"),
+        (lambda b: [(forged(math.nan),)] * len(b), "bad_answer"),
     ],
-    ids=["abstains", "raises", "wrong length", "no score"],
+    ids=["abstains", "raises", "wrong length", "no score", "a score that is no number"],
 )
 def test_trap_09_a_detector_that_fails_takes_the_policys_fail_mode(answer: Any, reason: str, on_error: str) -> None:
     running = pipeline(
@@ -202,6 +216,28 @@ def test_trap_09_a_detector_that_fails_takes_the_policys_fail_mode(answer: Any, 
     )
     (decision,) = running.decide([item(picture(0.1), Part.text("0.1"))])
     assert outcomes(decision) == {"gambling": reason, "weapons": "no_match"}
+    assert decision.action == on_error
+
+
+@pytest.mark.parametrize("on_error", ["allow", "review", "remove"])
+def test_trap_09_a_detector_that_hangs_takes_the_policys_fail_mode(on_error: str) -> None:
+    release = threading.Event()
+
+    def hang(batch: DetectionBatch) -> Any:
+        release.wait(60)
+        return always(1.0, "gambling")(batch)
+
+    running = pipeline(
+        lock("gambling", detectors=("keywords",), modalities=BOTH, on_error=on_error),
+        lock("weapons"),
+        detectors=(keywords(hang),),
+        seconds=0.01,
+    )
+    try:
+        (decision,) = running.decide([item(picture(0.1), Part.text("0.1"))])
+    finally:
+        release.set()
+    assert outcomes(decision) == {"gambling": "detector_timeout", "weapons": "no_match"}
     assert decision.action == on_error
 
 

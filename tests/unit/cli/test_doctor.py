@@ -45,7 +45,7 @@ def test_a_sound_installation_is_usable(words: WordEncoder, run: Run) -> None:
 
 def test_the_same_as_json_with_stable_keys(words: WordEncoder, run: Run) -> None:
     found = json.loads(run("doctor", "--json")[1])
-    assert list(found) == ["schema", "usable", "versions", "settings", "compiler", "encoders", "plugins"]
+    assert list(found) == ["schema", "usable", "device", "versions", "settings", "compiler", "encoders", "plugins"]
     assert all(one["usable"] and one["summary"] for name, one in found.items() if name not in ("schema", "usable"))
     assert found["encoders"]["default"]["fingerprint"] == str(words.fingerprint)
     assert found["versions"]["torch"]
@@ -115,6 +115,26 @@ def test_no_compiler_is_said_and_is_usable(words: WordEncoder, run: Run, monkeyp
     code, out, _ = run("doctor")
     assert code == ExitCode.OK
     assert "no C++ compiler" in out
+
+
+@pytest.mark.parametrize(
+    ("gpus", "said"),
+    [((), "no CUDA GPU"), (("NVIDIA H100", "NVIDIA L4"), "NVIDIA H100, NVIDIA L4")],
+    ids=["none", "two"],
+)
+def test_the_device_is_told_in_words_and_as_json(
+    gpus: tuple[str, ...], said: str, words: WordEncoder, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moderation.encoder.device.cuda_names", lambda: gpus)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _process: {0, 3})
+    assert f"ok    device: 2 CPU cores, {said}\n        cpu_cores: 2\n" in run("doctor")[1]
+    found = json.loads(run("doctor", "--json")[1])["device"]
+    assert found == {"usable": True, "summary": f"2 CPU cores, {said}", "cpu_cores": 2, "cuda": list(gpus)}
+
+
+def test_the_device_is_told_where_the_encoder_does_not_load(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODERATION_ENCODERS", '{default = {checkpoint = "/no/such/folder"}}')
+    assert json.loads(run("doctor", "--json")[1])["device"]["cpu_cores"] >= 1
 
 
 def test_plugins_are_listed_with_their_state(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from moderation.errors import ExitCode
+from moderation.plugin.manager import PluginRecord, Plugins, PluginState
 from moderation.policy.lock import read_lock
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.texts import POLICY
@@ -174,6 +175,23 @@ def test_show_tells_what_a_certified_policy_will_do(certified: Path, run: Run) -
     assert "remove: precision at least 0.5, confidence 0.9: certified at threshold" in out
     found = json.loads(run("policy", "show", certified, "--json")[1])
     assert (found["lock_is"], found["policy"]["id"], found["lock"]["policy"]) == ("certified", "flyers", "flyers")
+
+
+def test_show_tells_the_versions_of_the_plugins_that_count(
+    policy: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = (
+        PluginRecord("keywords", "acme-keywords", "2.0", PluginState.LOADED, detectors=("keywords",)),
+        PluginRecord("ocr", "acme-ocr", "3.0", PluginState.LOADED, encoders=("torch",)),
+        PluginRecord("other", "acme-other", "4.0", PluginState.LOADED, detectors=("other",)),
+    )
+    monkeypatch.setattr("moderation.assemble.plugins", lambda _settings: Plugins(records))
+    policy.write_text(POLICY + "detectors: [keywords/pills]\n")
+    code, out, err = run("policy", "compile", policy)
+    assert code == ExitCode.OK, out + err
+    versions = json.loads(run("policy", "show", policy, "--json")[1])["lock"]["evidence"]["versions"]
+    assert set(versions) == {"acme-keywords", "acme-ocr", "moderation", "numpy", "scipy"}
+    assert (versions["acme-keywords"], versions["acme-ocr"]) == ("2.0", "3.0")
 
 
 def test_show_knows_a_missing_an_uncertified_and_a_stale_lock(policy: Path, run: Run) -> None:

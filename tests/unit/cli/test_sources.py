@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
+import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,9 @@ from moderation.cli.sources import STDIN, find
 from moderation.errors import DataError, ItemError
 from moderation.item import Modality
 from moderation.policy import manifest
+
+
+from moderation.policy.manifest import load_manifest
 
 LIMIT = 1000
 
@@ -206,3 +211,26 @@ def test_a_pipe_in_a_folder_is_left_alone_and_one_that_is_named_is_read_once(tmp
     found = find([tmp_path], max_bytes=LIMIT)
     assert (found.total, found.left_alone) == (1, 1)
     assert find([tmp_path / "items.jsonl"], max_bytes=LIMIT).total is None
+
+
+        assert "over 100 bytes" in refusal(found[number])
+
+
+@pytest.mark.parametrize("url", ["https://example.org/a.png", "http://example.org/a.txt", "file:///etc/hostname.txt"])
+def test_an_address_is_a_file_that_is_not_there_and_nothing_is_fetched(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def used(*_args: Any, **_options: Any) -> Any:
+        raise AssertionError("the network was used")
+
+    for name in ("socket", "create_connection", "getaddrinfo"):
+        monkeypatch.setattr(socket, name, used)
+    row = {"path": url, "sha256": "0" * 64, "target": True, "cluster": "a"}
+    file = tmp_path / "fit.jsonl"
+    file.write_text(f"{json.dumps(row)}\n{json.dumps({'parts': [{'path': url}]})}\n")
+    assert [refusal(entry).split(":")[0] for entry in entries(file)] == ["unreadable", "unreadable"]
+    with pytest.raises(DataError, match="no such file or folder"):
+        find([Path(url)], max_bytes=LIMIT)
+    file.write_text(json.dumps(row))
+    with pytest.raises(DataError, match="expected a path relative to the manifest"):
+        load_manifest(file)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,8 @@ def clip(folder: Path, *, activation: str = "quick_gelu", image_size: int = 48, 
     return model
 
 
-def siglip(folder: Path) -> Any:
+def siglip(folder: Path, *, pieces: bool = False) -> Any:
+    """A SigLIP; with `pieces`, its tokenizer is a SentencePiece model, as in Google's checkpoints."""
     torch.manual_seed(1)
     config = transformers.SiglipConfig(
         text_config={**TINY, "max_position_embeddings": CONTEXT, "vocab_size": 60, "projection_size": 64},
@@ -43,7 +46,10 @@ def siglip(folder: Path) -> Any:
     )
     model = randomised(transformers.SiglipModel(config))
     model.save_pretrained(folder)
-    word_tokenizer(folder, start=None, end="</s>", size=60)
+    if pieces:
+        piece_tokenizer(folder, size=46)
+    else:
+        word_tokenizer(folder, start=None, end="</s>", size=60)
     transformers.SiglipImageProcessorPil(size={"height": 48, "width": 48}).save_pretrained(folder)
     return model
 
@@ -119,6 +125,25 @@ def word_tokenizer(folder: Path, *, start: str | None, end: str, size: int) -> N
         bos_token=start,
     )
     fast.save_pretrained(folder)
+
+
+def piece_tokenizer(folder: Path, *, size: int) -> None:
+    """SentencePiece over the words, trained here; the ids of its special pieces are those of SigLIP's own."""
+    import sentencepiece
+
+    dice, trained = random.Random(9), io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(" ".join(dice.choices(WORDS, k=6)) for _ in range(400)),
+        model_writer=trained,
+        vocab_size=size,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        minloglevel=2,
+    )
+    (folder / "spiece.model").write_bytes(trained.getvalue())
+    transformers.SiglipTokenizer(str(folder / "spiece.model"), model_max_length=CONTEXT).save_pretrained(folder)
 
 
 def write_clip_processor(folder: Path, size: int) -> None:

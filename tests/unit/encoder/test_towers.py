@@ -9,7 +9,15 @@ import pytest
 import torch
 import transformers
 
-from moderation.encoder.towers import DualImageTower, LeanImageTower, LeanTextTower, PooledTextTower
+from moderation.encoder import checkpoint
+from moderation.encoder.towers import (
+    DualImageTower,
+    FeatureImageTower,
+    FeatureTextTower,
+    LeanImageTower,
+    LeanTextTower,
+    PooledTextTower,
+)
 from tests.unit.encoder import checkpoints
 from tests.unit.encoder.checkpoints import TINY, VISIONS, randomised
 
@@ -34,9 +42,8 @@ def base_32() -> Any:
     """The true shapes of ViT-B/32, weights as transformers initialises them, biases and norms moved."""
     torch.manual_seed(6)
     act = {"hidden_act": "quick_gelu"}
-    config = transformers.CLIPConfig(
-        text_config={**act, "num_hidden_layers": 4}, vision_config={**act, "patch_size": 32}
-    )
+    config = transformers.CLIPConfig(text_config=act, vision_config={**act, "patch_size": 32})
+    assert (config.text_config.num_hidden_layers, config.vision_config.num_hidden_layers) == (12, 12)
     model = transformers.CLIPModel(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -127,6 +134,57 @@ def test_in_bfloat16_the_lean_tower_is_as_near_as_transformers_own(base_32: Any)
     base_32.to(torch.float32)
     assert (lean * expected).sum(-1).min() >= 0.999
     assert (lean - expected).abs().mean() <= 1.5 * (theirs - expected).abs().mean()
+
+
+def own_forward(family: str, model: Any, pixels: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor) -> list[Any]:
+    """The unit vectors of texts, and of pictures where the family has them, as transformers' own forward gives them."""
+    if family == "sentence":
+        hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+        return [unit((hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True))]
+    seen = {} if family == "siglip" else {"attention_mask": mask}
+    output = model(input_ids=ids, pixel_values=pixels.to(model.dtype), **seen)
+    return [unit(output.text_embeds), unit(output.image_embeds)]
+
+
+FAMILIES: dict[str, Any] = {
+    "clip": checkpoints.clip,
+    "siglip": checkpoints.siglip,
+    "dual": lambda folder: checkpoints.dual(folder, "vit"),
+    "sentence": checkpoints.sentence,
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@torch.inference_mode()
+def test_in_bfloat16_every_family_is_as_near_as_transformers_own(family: str, tmp_path: Any) -> None:
+    model = FAMILIES[family](tmp_path)
+    encoder: Any = checkpoint.load(str(tmp_path), device="cpu", dtype="bfloat16")
+    pixels = torch.randn(6, 3, 48, 48, generator=torch.Generator().manual_seed(1))
+    ids = torch.randint(0, 50, (6, 12), generator=torch.Generator().manual_seed(2))
+    mask = (torch.arange(12) <= torch.tensor([[2], [4], [6], [8], [10], [11]])).long()
+    ids[torch.arange(6), mask.sum(1) - 1] = 59  # the end token of a CLIP
+    expected = own_forward(family, model, pixels, ids, mask)
+    theirs = own_forward(family, model.to(torch.bfloat16), pixels, ids, mask)
+    found = [encoder.text.tower(ids, mask), *([encoder.image.tower(pixels)] if encoder.image else [])]
+    assert {vectors.dtype for vectors in found} == {torch.bfloat16}
+    for ours, other, true in zip(map(unit, found), theirs, expected, strict=True):
+        assert (ours * true).sum(-1).min() >= 0.999
+        assert (ours - true).abs().mean() <= 1.5 * (other - true).abs().mean()
+
+
+@pytest.mark.soak
+@torch.inference_mode()
+def test_soak_the_towers_of_siglip_b_16_agree() -> None:
+    torch.manual_seed(8)
+    model = randomised(transformers.SiglipModel(transformers.SiglipConfig()))
+    vision, text = model.config.vision_config, model.config.text_config
+    assert (vision.image_size, vision.patch_size, vision.num_hidden_layers, vision.hidden_size) == (224, 16, 12, 768)
+    assert (text.vocab_size, text.max_position_embeddings, text.num_hidden_layers) == (32000, 64, 12)
+    pixels, ids = torch.randn(2, 3, 224, 224), torch.randint(0, 32000, (2, 64))
+    mask = (torch.arange(64) < torch.tensor([[5], [64]])).long()
+    text_vectors, image_vectors = own_forward("siglip", model, pixels, ids, mask)
+    assert (unit(FeatureImageTower(model)(pixels)) - image_vectors).abs().max() <= TOLERANCE
+    assert (unit(FeatureTextTower(model, masked=False)(ids, mask)) - text_vectors).abs().max() <= TOLERANCE
 
 
 @torch.inference_mode()

@@ -60,6 +60,8 @@ def test_a_good_plugin_is_in_force_and_on_record(install: Install) -> None:
     assert record(plugins, "good") == PluginRecord("good", "good-dist", "2.1", PluginState.LOADED, ("good",))
     assert record(plugins, "good").kind == "detector"
     assert plugins.detector("good", needed_by="policy 'p'").id == "good"
+    assert plugins.versions(["good", "torch"]) == {"good-dist": "2.1", "moderation": __version__}
+    assert plugins.versions(["bad"]) == {}
 
 
 def test_the_built_in_detector_and_encoders_come_through_the_same_door() -> None:

@@ -1,0 +1,31 @@
+"""Devices: the one that a setting means, and the names of those that are here."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from moderation.encoder.device import cuda_names, find_device
+from moderation.errors import EncoderError
+
+
+def test_auto_takes_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for present, kind in ((True, "cuda"), (False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda present=present: present)
+        assert find_device("auto").type == kind
+
+
+@pytest.mark.parametrize(("name", "said"), [("abacus", "expected auto"), ("cuda:0", "finds no CUDA GPU")])
+def test_a_device_that_is_not_there_is_an_error(name: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(EncoderError, match=said):
+        find_device(name)
+
+
+def test_every_gpu_has_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert cuda_names() == ()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: f"GPU {number}")
+    assert cuda_names() == ("GPU 0", "GPU 1")
