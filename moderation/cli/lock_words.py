@@ -92,6 +92,7 @@ def compiled(evidence: Mapping[str, Any]) -> Iterator[str]:
         own = sorted(precisions, key=lambda name: name != "policy")
         told = ", ".join(f"{_name(name)} {_figure(precisions[name])}" for name in own)
         yield f"average precision on {controls.get('measured_on', 'unknown data')}: {told}"
+    yield from (f"{_name(name)} not measured: {why}" for name, why in controls.get("missing", {}).items())
     lost = [_name(name) for name, beaten in controls.get("beaten", {}).items() if not beaten]
     if lost and (precisions.get("policy") or 0.0) < PERFECT:
         yield f"WARNING: the phrases do no better than {' and '.join(lost)}: they may not mean what was meant"

@@ -53,12 +53,14 @@ def test_phrases_no_better_than_a_control_are_a_warning() -> None:
     controls = {
         "measured_on": "fit targets",
         "average_precision": {"name_only": 0.5, "policy": 0.4, "random_words": None},
-        "beaten": {"name_only": False, "random_words": True},
+        "beaten": {"name_only": False},
+        "missing": {"random_words": "'weapon, dusty lamp' cannot be encoded"},
     }
     lines = list(lock_words.compiled({"level": {"reason": "why"}, "controls": controls}))
     assert lines == [
         "level: why",
         "average precision on fit targets: policy 0.400, name only 0.500, random words not measured",
+        "random words not measured: 'weapon, dusty lamp' cannot be encoded",
         "WARNING: the phrases do no better than name only: they may not mean what was meant",
     ]
 
