@@ -15,7 +15,7 @@ the lowest confidence among them.
 
 What holds at the stated confidence is the promise, `at_least` and the budget, and nothing else. The other bounds of a
 certificate are pointwise, as if its threshold had been fixed in advance; at a threshold that was chosen by looking they may be
-missed more often (13 % where 10 % is stated, simulated with tied scores), and never all hold together by design.
+missed more often (13 % where 10 % is stated, simulated with tied scores), and nothing makes them hold together.
 """
 
 from __future__ import annotations

@@ -88,11 +88,18 @@ def simulate(
     truth: Callable[[float], tuple[float, float]],
     promises: list[Any],
     runs: int,
+    *,
+    apart: bool = False,
 ) -> Counter[str]:
-    """In how many runs each thing happened: a promise `found` a threshold, was broken, a bound missed, `any` promise broken."""
+    """In how many runs each thing happened: a promise `found` a threshold, was broken, a bound missed, `any` promise broken.
+
+    `apart` certifies each promise as if it were the policy's only one.
+    """
     counted: Counter[str] = Counter()
     for seed in range(runs):
-        locked = certify(draw(np.random.default_rng(seed)), promises, PREVALENCE)
+        scored = draw(np.random.default_rng(seed))
+        policies = [[one] for one in promises] if apart else [promises]
+        locked = [one for policy in policies for one in certify(scored, policy, PREVALENCE)]
         found = [(one, what) for one, what in zip(locked, promises, strict=True) if one.threshold is not None]
         wrong = set().union(*(missed(one, what, truth) for one, what in found))
         counted.update(wrong)
@@ -200,7 +207,7 @@ def test_with_ties_a_printed_bound_is_missed_but_not_the_promise_which_is_why_it
     assert no_worse_than_nominal(counted["any"], runs, 0.1)
 
 
-JOINT = promise("precision", 0.8), promise("recall", 0.85, budget=0.45)
+JOINT = [promise("precision", 0.8), promise("recall", 0.85, budget=0.45)]
 
 
 def unequal(distance: float, violating: int, benign: int) -> Callable[[np.random.Generator], list[ScoredTarget]]:
@@ -238,9 +245,17 @@ def holds_together(broken: int, runs: int) -> bool:
 def test_the_promises_of_one_policy_hold_together() -> None:
     runs = 1500
     assert not holds_together(round(0.15 * runs), runs)  # strong enough to notice 15 %
-    counted = simulate(unequal(2.8, 60, 400), unequal_rates(2.8), list(JOINT), runs)
+    counted = simulate(unequal(2.8, 60, 400), unequal_rates(2.8), JOINT, runs)
     assert counted["all"] > runs / 3
     assert holds_together(counted["any"], runs)
+
+
+@pytest.mark.usefixtures("tables")
+def test_two_tight_promises_hold_together_and_would_not_if_each_took_the_whole_error() -> None:
+    runs, promises = 1500, [promise("recall", 0.85), promise("recall", 0.5)]
+    draw, truth = unequal(2.8, 60, 50), unequal_rates(2.8)
+    assert holds_together(simulate(draw, truth, promises, runs)["any"], runs)
+    assert not holds_together(simulate(draw, truth, promises, runs, apart=True)["any"], runs)
 
 
 @pytest.mark.soak
