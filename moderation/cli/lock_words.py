@@ -48,28 +48,29 @@ def promise(action: LockedAction) -> str:
     """What became of one promise, for people."""
     told = f"{action.action}: {action.metric} at least {action.at_least:g}, confidence {action.confidence:g}"
     if action.threshold is not None:
-        return f"{told}: certified at threshold {action.threshold:.6f}{_bounds(action.certificate or {})}"
+        return f"{told}: certified at threshold {action.threshold:.6f}{_shown(action.certificate or {})}"
     if action.shortfall is None:
         return f"{told}: not certified yet"
     return f"{told}: cannot certify: {_lacking(action.shortfall)}"
 
 
-def _bounds(shown: Mapping[str, Any]) -> str:
-    """What the certificate bounds, and on what evidence; a certificate of another make is told as it stands."""
+def _shown(certificate: Mapping[str, Any]) -> str:
+    """The budget that is promised too, the evidence, and what it would show of a threshold that was not chosen by it.
+
+    A certificate of another make is told as it stands.
+    """
     try:
-        promised = (
-            f"precision at least {shown['precision_low']:.3f} at the low end of the prevalence, "
-            f"recall at least {shown['tpr_lower']:.3f}"
-            if shown["metric"] == "precision"
-            else f"recall at least {shown['tpr_lower']:.3f}"
+        budget = certificate.get("budget")
+        within = "" if budget is None else f", within {100 * budget:g}% of traffic"
+        precision = f"precision at least {certificate['precision_low']:.3f} at the low end of the prevalence, "
+        return (
+            f"{within} (flagged {certificate['flagged_violating']} of {certificate['violating']} violating and "
+            f"{certificate['flagged_benign']} of {certificate['benign']} benign objects; estimates, not promises: "
+            f"{precision if certificate['metric'] == 'precision' else ''}recall at least {certificate['tpr_lower']:.3f}, "
+            f"at most {certificate['share_upper']:.2%} of traffic)"
         )
-        seen = (
-            f"flagged {shown['flagged_violating']} of {shown['violating']} violating and "
-            f"{shown['flagged_benign']} of {shown['benign']} benign objects"
-        )
-        return f": {promised}, at most {shown['share_upper']:.2%} of traffic ({seen})"
     except KeyError:
-        return f": {json.dumps(dict(shown))}"
+        return f": {json.dumps(dict(certificate))}"
 
 
 def _lacking(shortfall: Mapping[str, Any]) -> str:
@@ -92,6 +93,7 @@ def compiled(evidence: Mapping[str, Any]) -> Iterator[str]:
         own = sorted(precisions, key=lambda name: name != "policy")
         told = ", ".join(f"{_name(name)} {_figure(precisions[name])}" for name in own)
         yield f"average precision on {controls.get('measured_on', 'unknown data')}: {told}"
+    yield from (f"{_name(name)} not measured: {why}" for name, why in controls.get("missing", {}).items())
     lost = [_name(name) for name, beaten in controls.get("beaten", {}).items() if not beaten]
     if lost and (precisions.get("policy") or 0.0) < PERFECT:
         yield f"WARNING: the phrases do no better than {' and '.join(lost)}: they may not mean what was meant"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 import moderation
-from moderation.compiler.controls import compare, control_heads
+from moderation.compiler.controls import compare, make_controls
 from moderation.compiler.heads import MIN_BANK, Bank, contrast_head, embed_bank, normalised_head
 from moderation.compiler.levels import Choice, choose_level
 from moderation.compiler.phrases import embed_concepts, templates
@@ -52,7 +52,7 @@ def compile_policy(
     if len(bank.benign) >= MIN_BANK:
         heads.append(normalised_head(vectors, bank))
     read = _read_targets(policy, embedder, fit)
-    others = control_heads(policy, embedder, vectors, seed=seed)
+    others = make_controls(policy, embedder, vectors, seed=seed)
     # One thread: the same bits on any number of cores, and small problems lose by sharing busy ones (20 times, measured).
     with threadpool_limits(1):
         choice = choose_level(heads, read.targets, seed=seed)

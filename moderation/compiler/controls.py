@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,49 +30,88 @@ valley velvet violet wagon wall warm water weather wheel window winter wooden ye
 _SHUFFLES = 3
 
 
-def control_heads(policy: Policy, embedder: Embedder, vectors: PhraseVectors, *, seed: int) -> dict[str, Head]:
-    """Heads that know less than the policy: its name against its contrast, and random words, as many as its phrases.
+@dataclass(frozen=True, slots=True, eq=False)
+class Controls:
+    """Heads that know less than the policy, by name, and why those are missing that could not be made."""
 
-    The name is the title, or the id where the encoder cannot read the title; a control that cannot be read is left out.
+    heads: Mapping[str, Head]
+    missing: Mapping[str, str]
+
+
+def make_controls(policy: Policy, embedder: Embedder, vectors: PhraseVectors, *, seed: int) -> Controls:
+    """The policy's name against its contrast, and random words, as many as its phrases.
+
+    The name is the title, or the id where the encoder cannot read the title.
     """
     prompts = templates(policy.scope.modalities)
     rng, words = random.Random(seed), _WORDS.split()
     draws = [" ".join(rng.sample(words, 2)) for _ in range(len(vectors.violating) + len(vectors.contrast))]
     violating, contrast = draws[: len(vectors.violating)], draws[len(vectors.violating) :]
+
+    def name_only(name: str) -> Head:
+        return plain_head(ensemble(policy, embedder, prompts, [name]), vectors.contrast)
+
+    def random_words(name: str) -> Head:
+        described = ensemble(policy, embedder, prompts, [f"{name}, {one}" for one in violating])
+        return plain_head(described, ensemble(policy, embedder, prompts, contrast))
+
+    names = policy.title.lower(), policy.id.replace("-", " ").replace("_", " ")
     heads: dict[str, Head] = {}
-    for name in (policy.title.lower(), policy.id.replace("-", " ").replace("_", " ")):
-        with suppress(CompileError):
-            heads.setdefault("name_only", plain_head(ensemble(policy, embedder, prompts, [name]), vectors.contrast))
-        with suppress(CompileError):
-            described = ensemble(policy, embedder, prompts, [f"{name}, {one}" for one in violating])
-            heads.setdefault("random_words", plain_head(described, ensemble(policy, embedder, prompts, contrast)))
-    return heads
+    missing: dict[str, str] = {}
+    for control, make in (("name_only", name_only), ("random_words", random_words)):
+        try:
+            heads[control] = _first(make, names)
+        except CompileError as error:
+            missing[control] = str(error)
+    return Controls(heads, missing)
+
+
+def _first(make: Callable[[str], Head], names: tuple[str, str]) -> Head:
+    """The head of the title, or of the id. Raises CompileError where the encoder reads neither."""
+    title, identifier = names
+    try:
+        return make(title)
+    except CompileError:
+        return make(identifier)
 
 
 def compare(
-    choice: Choice, controls: Mapping[str, Head], fit: Targets | None, vectors: PhraseVectors, *, seed: int
+    choice: Choice, controls: Controls, fit: Targets | None, vectors: PhraseVectors, *, seed: int
 ) -> dict[str, Any]:
     """Average precision of the controls beside the policy's own, on the fit targets where there are enough.
 
-    Without them, on the policy's own phrases, each left out in turn: a weaker comparison, and said so.
+    Without them, on the policy's own phrases, each left out in turn: a weaker comparison, and said so. A control that could
+    not be made is None, and `missing` says why.
     """
+    missing = dict(controls.missing)
     if fit is None or too_few(fit):
-        own = {"policy": _left_out(vectors), **{name: _on_phrases(head, vectors) for name, head in controls.items()}}
-        return {"measured_on": "the policy's own phrases, left out in turn (no targets)", "average_precision": own}
-    folds = split(fit, seed=seed)
-    found = {name: measure(lambda _, head=head: head, fit, folds) for name, head in controls.items()}  # type: ignore[misc]
-    chosen = choice.measured["L3" if choice.pull is not None else choice.head.level]
-    precisions = {
-        "policy": chosen.mean,
-        **{name: one.mean for name, one in found.items()},
-        "shuffled_targets": _shuffled(choice, fit, seed=seed),
-    }
-    beaten = {name: chosen.beats(one) for name, one in found.items()}
-    return {"measured_on": "fit targets, cross-validated by cluster", "average_precision": precisions, "beaten": beaten}
+        missing["shuffled_targets"] = too_few(fit)
+        told: dict[str, Any] = {"measured_on": "the policy's own phrases, left out in turn (no targets)"}
+        found = {
+            "policy": _left_out(vectors),
+            **{name: _on_phrases(head, vectors) for name, head in controls.heads.items()},
+        }
+    else:
+        folds = split(fit, seed=seed)
+        measured = {name: measure(lambda _, head=head: head, fit, folds) for name, head in controls.heads.items()}  # type: ignore[misc]
+        chosen = choice.measured["L3" if choice.pull is not None else choice.head.level]
+        told = {
+            "measured_on": "fit targets, cross-validated by cluster",
+            "beaten": {name: chosen.beats(one) for name, one in measured.items()},
+        }
+        found = {"policy": chosen.mean, **{name: one.mean for name, one in measured.items()}}
+        found["shuffled_targets"] = _shuffled(choice, fit, seed=seed)
+        if found["shuffled_targets"] is None:
+            missing["shuffled_targets"] = "too few clusters of a class are left once the targets are dealt out anew"
+    told["average_precision"] = found | dict.fromkeys(missing)
+    return told | ({"missing": missing} if missing else {})
 
 
-def _shuffled(choice: Choice, fit: Targets, *, seed: int) -> float:
-    """Average precision of a probe that learns from targets dealt out anew to clusters: what chance alone gives."""
+def _shuffled(choice: Choice, fit: Targets, *, seed: int) -> float | None:
+    """Average precision of a probe that learns from targets dealt out anew to clusters: what chance alone gives.
+
+    None where no deal leaves enough clusters of each class to fit on.
+    """
     rng = np.random.default_rng(seed)
     pull = 0.0 if choice.pull is None else choice.pull
     numbers, first = np.unique(fit.clusters, return_index=True)
@@ -84,7 +123,7 @@ def _shuffled(choice: Choice, fit: Targets, *, seed: int) -> float:
             continue
         folds = split(shuffled, seed=seed)
         results += measure(lambda train: fit_probe(choice.base, train, pull), shuffled, folds).folds
-    return float(np.mean(results)) if results else 0.0
+    return float(np.mean(results)) if results else None
 
 
 def _on_phrases(head: Head, vectors: PhraseVectors) -> float:

@@ -19,11 +19,11 @@ def promise(**changes: Any) -> str:
     return lock_words.promise(LockedAction("remove", "precision", 0.95, 0.9, **changes))
 
 
-def test_a_kept_promise_says_its_threshold_its_bounds_and_its_evidence() -> None:
+def test_a_kept_promise_says_its_threshold_and_its_evidence_and_calls_estimates_so() -> None:
     assert promise(threshold=0.5, certificate=CERTIFICATE) == (
-        "remove: precision at least 0.95, confidence 0.9: certified at threshold 0.500000: precision at least 0.951 at "
-        "the low end of the prevalence, recall at least 0.610, at most 3.12% of traffic (flagged 55 of 60 violating and "
-        "1 of 2100 benign objects)"
+        "remove: precision at least 0.95, confidence 0.9: certified at threshold 0.500000 (flagged 55 of 60 violating and "
+        "1 of 2100 benign objects; estimates, not promises: precision at least 0.951 at the low end of the prevalence, "
+        "recall at least 0.610, at most 3.12% of traffic)"
     )
 
 
@@ -31,6 +31,11 @@ def test_a_promise_of_recall_says_nothing_of_precision() -> None:
     told = promise(threshold=0.5, certificate=CERTIFICATE | {"metric": "recall"})
     assert "recall at least 0.610, at most 3.12%" in told
     assert "low end" not in told
+
+
+def test_a_budget_is_part_of_what_is_promised() -> None:
+    told = promise(threshold=0.5, certificate=CERTIFICATE | {"budget": 0.29})
+    assert "certified at threshold 0.500000, within 29% of traffic (flagged" in told
 
 
 @pytest.mark.parametrize(
@@ -53,12 +58,14 @@ def test_phrases_no_better_than_a_control_are_a_warning() -> None:
     controls = {
         "measured_on": "fit targets",
         "average_precision": {"name_only": 0.5, "policy": 0.4, "random_words": None},
-        "beaten": {"name_only": False, "random_words": True},
+        "beaten": {"name_only": False},
+        "missing": {"random_words": "'weapon, dusty lamp' cannot be encoded"},
     }
     lines = list(lock_words.compiled({"level": {"reason": "why"}, "controls": controls}))
     assert lines == [
         "level: why",
         "average precision on fit targets: policy 0.400, name only 0.500, random words not measured",
+        "random words not measured: 'weapon, dusty lamp' cannot be encoded",
         "WARNING: the phrases do no better than name only: they may not mean what was meant",
     ]
 
