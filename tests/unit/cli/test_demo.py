@@ -17,6 +17,7 @@ from moderation.encoder.base import Encoded
 from moderation.errors import DataError
 from moderation.policy.loader import load_policy
 from moderation.policy.manifest import load_manifest
+from moderation.release.suite import VIOLATING, load_suites
 from moderation.settings import Settings
 from tests.fakes import WIDTH, FakeEncoder
 from tests.unit.cli.conftest import Run
@@ -39,9 +40,10 @@ class Seer(FakeEncoder):
                 self.said |= dict.fromkeys(concept.phrases, axis)
             for path in sorted((content / "data").glob(f"{name}.*.jsonl")):
                 self.meant |= {row.sha256: axis for row in load_manifest(path) if row.target and not blind}
-        for stem, axis in (("butterfly-knife", 0), ("crossed-swords", 0), ("burning-forest", 1)):
-            picture = (content / "pictures" / "test" / f"{stem}.webp").read_bytes()
-            self.meant[hashlib.sha256(picture).hexdigest()] = axis
+            for suite in load_suites(policy.tests):
+                for _, item, expect in suite.items:
+                    if expect in VIOLATING:
+                        self.meant[suite.read(item, id="").parts[0].digest] = axis
 
     def encode_images(self, images: Sequence[bytes]) -> Encoded:
         self.encoded += [hashlib.sha256(image).hexdigest() for image in images]
