@@ -1,8 +1,9 @@
-"""The README is whole: nothing left to fill in, every file it links exists, every command it shows is one."""
+"""The README is whole: what it links, types and quotes from a policy exists, and every command has its place in it."""
 
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from typer.main import get_command
@@ -11,6 +12,14 @@ from moderation.cli.main import app
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+WEAPONS = (ROOT / "policies" / "weapons.yaml").read_text(encoding="utf-8").splitlines()
+(QUOTED,) = re.findall(r"^```yaml\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+def commands(command: Any, *words: str) -> list[str]:
+    """Every command with its groups, as it is typed."""
+    below = getattr(command, "commands", {})
+    return [one for name in below for one in commands(below[name], *words, name)] or [" ".join(words)]
 
 
 def test_nothing_is_left_to_fill_in() -> None:
@@ -30,3 +39,13 @@ def test_what_it_types_is_a_command(words: str) -> None:
         if not commands:
             break
         command = commands[word]
+
+
+@pytest.mark.parametrize("words", commands(get_command(app)))
+def test_every_command_is_named(words: str) -> None:
+    assert re.search(rf"\bmoderation {words}\b", README)
+
+
+@pytest.mark.parametrize("line", QUOTED.splitlines())
+def test_what_it_quotes_of_the_weapons_policy_stands_there(line: str) -> None:
+    assert line.split("  #", maxsplit=1)[0].rstrip() in WEAPONS

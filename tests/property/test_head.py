@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from moderation.detector.head import TILE_ROWS, Head, score_many, to_float32
@@ -37,7 +37,6 @@ def make_head(rng: np.random.Generator, level: str, violating: int, contrast: in
 levels = st.sampled_from(["L0", "L1", "L3"])
 
 
-@settings(max_examples=60)
 @given(
     seed=st.integers(0, 10_000),
     level=levels,
@@ -83,7 +82,6 @@ def test_threads_over_many_blocks_change_no_bit() -> None:
     np.testing.assert_array_equal(heads[1].score(vectors[69_990:]).values, single[1].values[69_990:])
 
 
-@settings(max_examples=40)
 @given(seed=st.integers(0, 10_000), level=levels)
 def test_scores_lie_in_the_unit_interval_on_the_grid_and_rise_with_the_raw_margin(seed: int, level: str) -> None:
     rng = np.random.default_rng(seed)

@@ -1,0 +1,69 @@
+"""Every script in benchmarks/ runs at a tiny size and reports what the README quotes; no time is asserted."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import ROOT
+
+FOLDER = ROOT / "benchmarks"
+TINY = {
+    "decide.py": ["--rows", "300", "--repeats", "1"],
+    "startup.py": ["--rounds", "1"],
+    "buckets.py": ["--pictures", "4"],
+}
+KEYS = {
+    "decide.py": {
+        "rows", "width", "policies", "phrases", "cuts", "cores", "load", "row_by_row_rows",
+        "decide_wall_seconds", "rate_of_numpy_convert_and_multiply_wall",
+        "rate_of_fast_convert_and_multiply_wall", "row_by_row_wall_seconds_extrapolated", "times_row_by_row_wall",
+    },
+    "startup.py": {"rounds", "median_ms", "ratios"},
+    "buckets.py": {
+        "pictures", "sizes", "level", "vectors_that_differ", "largest_difference_of_a_number", "scores_that_differ",
+        "largest_difference_of_a_score",
+    },
+}  # fmt: skip
+
+
+def test_none_is_forgotten() -> None:
+    assert {path.name for path in FOLDER.glob("*.py")} == {*TINY, "encode.py"}
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_it_reports_what_it_says(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [name, *TINY[name], "--json"])
+    runpy.run_path(str(FOLDER / name), run_name="__main__")
+    assert json.loads(capsys.readouterr().out).keys() >= KEYS[name]
+
+
+def test_encoding_compares_the_vectors_of_both_peers_and_stops_beyond_the_bound() -> None:
+    compare = runpy.run_path(str(FOLDER / "encode.py"), run_name="encode")["compare"]
+    ours = np.eye(3, dtype=np.float16)
+    near, far = torch.eye(3) + 1e-4, torch.eye(3) + 1e-2
+    assert compare(ours, {"one": near, "other": near}, 1e-3).keys() == {"one", "other"}
+    for other in (far, torch.full((3, 3), torch.nan)):
+        with pytest.raises(SystemExit, match="differ from other's"):
+            compare(ours, {"one": near, "other": other}, 1e-3)
+
+
+def test_deciding_stops_where_it_is_not_the_rule_of_the_package() -> None:
+    decide = runpy.run_path(str(FOLDER / "decide.py"), run_name="decide")
+    rng = np.random.default_rng(0)
+    heads = [decide["make_head"](rng, *counts) for counts in decide["PHRASES"]]
+    vectors = decide["unit"](rng, 200).astype(np.float16)
+    policies = decide["make_cuts"](heads, vectors)
+    decide["check"](heads, policies, vectors)
+    assert len(set(decide["actions_of"](decide["score_many"](heads, vectors), policies))) > 2
+    decide["check"].__globals__["actions_of"] = lambda scored, _: np.zeros(len(scored[0].values), np.int8)
+    with pytest.raises(SystemExit, match="the action is allow"):
+        decide["check"](heads, policies, vectors)
