@@ -26,12 +26,14 @@ def test_weapons_keep_their_promises_and_alcohol_says_how_many_targets_it_needs(
     came_out: tuple[dict[str, Any], Path],
 ) -> None:
     by_id = {policy["policy"]: policy for policy in came_out[0]["policies"]}
-    assert [action["certified"] for action in by_id["weapons"]["actions"]] == [True, True]
+    assert [action["certified"] for action in by_id["weapons"]["actions"]] == [True]
     for action in by_id["weapons"]["actions"]:
         passed = action["certificate"]["precision_low" if action["metric"] == "precision" else "tpr_lower"]
         assert passed >= action["at_least"]  # the test that the threshold passed; what is promised is at_least itself
     assert [action["certified"] for action in by_id["alcohol"]["actions"]] == [False, False]
-    assert all(action["shortfall"]["more_violating"] > 0 for action in by_id["alcohol"]["actions"])
+    lacking = [action["shortfall"] for action in by_id["alcohol"]["actions"]]
+    assert any(one["more_violating"] for one in lacking)
+    assert all(one["more_violating"] or "no number of targets will do" in one["reason"] for one in lacking)
 
 
 def test_the_policys_own_tests_pass(came_out: tuple[dict[str, Any], Path]) -> None:
