@@ -150,3 +150,17 @@ def test_a_place_that_cannot_be_written_is_a_message(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written"), terminal.replacing(tmp_path / "file" / "out"):
         pass
+
+
+def test_a_pipe_is_written_to_and_a_link_is_followed(tmp_path: Path) -> None:
+    pipe, link, file = tmp_path / "pipe", tmp_path / "link", tmp_path / "file"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+    with terminal.replacing(pipe) as stream:
+        stream.write("one")
+    assert (os.read(reader, 10), pipe.is_fifo()) == (b"one", True)
+    os.close(reader)
+    link.symlink_to(file)
+    with terminal.replacing(link) as stream:
+        stream.write("two")
+    assert (link.is_symlink(), file.read_text()) == (True, "two")

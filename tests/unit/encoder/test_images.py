@@ -127,6 +127,11 @@ def test_a_bomb_is_refused_by_its_header(bomb: Callable[[int, int], bytes], size
     assert f"{size[0]}x{size[1]} pixels" in refusal(bomb(*size))
 
 
+def test_what_a_phone_puts_behind_a_jpeg_is_no_scan_of_it() -> None:
+    film = b"\xff\xda" * 1000
+    assert decode(jpeg() + film, LIMITS).size == decode(jpeg(), LIMITS).size
+
+
 def test_a_jpeg_of_a_thousand_scans_is_refused() -> None:
     content = encoded(picture(), "JPEG", progressive=True)
     decode(content, LIMITS)

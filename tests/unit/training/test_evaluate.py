@@ -38,6 +38,14 @@ def test_pictures_of_the_same_objects_narrow_the_interval_less_than_other_object
     assert apart.low < apart.value < apart.high
 
 
+def test_a_perfect_auc_of_few_objects_is_not_certain() -> None:
+    few = auc(np.array([0.9, 0.8, 0.7, 0.1, 0.2, 0.3]), np.arange(6) < 3, list("abcdef"))
+    many = auc(np.r_[np.ones(100), np.zeros(100)], np.arange(200) < 100, [str(i) for i in range(200)])
+    assert (few.value, few.high) == (many.value, many.high) == (1.0, 1.0)
+    assert few.low < 0.35
+    assert 0.95 < many.low < 0.97
+
+
 def test_auc_without_one_side_is_not_a_number() -> None:
     assert math.isnan(auc(np.array([0.1]), np.array([False]), ["a"]).value)
 
