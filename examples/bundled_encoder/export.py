@@ -1,5 +1,6 @@
 """Joins the trained image side and the distilled text side into one VisionTextDualEncoder folder with its card."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from moderation.training.data import Order, open_pictures
 from moderation.training.loop import batch
 from moderation.training.tower import load_tower, settle_norms
 
+HELD_OUT = Path(__file__).parent / "heldout.json"  # what the weights never saw; a card says which list that was
 LARGEST_BYTES = 25_000_000
 LICENCE = "Apache-2.0"
 TRAINED_ON = (
@@ -121,6 +123,6 @@ def write_card(out: Path, *, size: int, width: int, metrics: Mapping[str, Any]) 
         "text": {"context_length": POSITIONS, "padding": "longest", "trim_exact": True, "lowercase": False, "pooling": "pooler", "languages": ["en"]},
         "licence": LICENCE,
         "trained_on": TRAINED_ON,
-        "metrics": {"limits": LIMITS, **metrics},
+        "metrics": {"limits": LIMITS, "held_out_sha256": hashlib.sha256(HELD_OUT.read_bytes()).hexdigest(), **metrics},
     }  # fmt: skip
     (out / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections.abc import Iterator
@@ -93,6 +94,11 @@ def test_a_colour_icon_is_held_out_by_any_run_of_its_name(
 ) -> None:
     drawing = recipe["drawings"].Drawing("streamline-color", name, name, recipe["objects"].object_name(name), ())
     assert recipe["render"].is_held_out(drawing, recipe["heldout"].held_out_objects()) is held_out
+
+
+def test_the_shipped_weights_were_trained_under_the_list_that_stands_here(recipe: dict[str, ModuleType]) -> None:
+    card = json.loads(recipe["figures"].CARD.read_text(encoding="utf-8"))
+    assert card["metrics"]["held_out_sha256"] == hashlib.sha256((RECIPE / "heldout.json").read_bytes()).hexdigest()
 
 
 def test_the_figures_told_are_those_of_the_card(recipe: dict[str, ModuleType]) -> None:
