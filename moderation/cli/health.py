@@ -108,16 +108,12 @@ def _version(name: str) -> str | None:
 
 
 def _device() -> Finding:
+    from moderation.detector.head import usable_cores
     from moderation.encoder.device import cuda_names
 
-    cores, gpus = _cores(), list(cuda_names())
+    cores, gpus = usable_cores(), list(cuda_names())
     summary = f"{terminal.counted(cores, 'CPU core')}, {', '.join(gpus) or 'no CUDA GPU'}"
     return Finding("device", True, summary, {"cpu_cores": cores, "cuda": gpus})
-
-
-def _cores() -> int:
-    """The cores that this process may use, which in a container are often fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _settings() -> Finding:

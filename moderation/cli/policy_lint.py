@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -135,7 +136,7 @@ def _data(policy: Policy) -> Iterator[Finding]:
         path: Path | None = getattr(policy.data, use)
         if path is None:
             continue
-        if not path.exists():
+        if not os.path.lexists(path):  # which a name too long for the system is not either
             node, message = policy.locate("data", use), f"{path} is not there"
             fix = f"write it before {use} needs it: one JSON line for each target"
             yield Finding(node.path, node.line, node.column, "D001", "warning", message, fix)

@@ -112,7 +112,7 @@ class Head:
 
     @classmethod
     def from_arrays(cls, level: Level, arrays: Mapping[str, NDArray[Any]]) -> Head:
-        """The head that `to_arrays` wrote; a lock's `golden` vectors and `used` marks are none of its business.
+        """The head that `to_arrays` wrote; what a lock holds beside it is none of its business.
 
         Raises LockError that says which array is missing or does not fit.
         """
@@ -139,7 +139,7 @@ def score_many(heads: Sequence[Head], embeddings: Vectors, *, threads: int | Non
     results = [Scored(np.empty(count, np.float64), np.empty(count, np.int64)) for _ in heads]
     for head in heads:
         _check_vectors(embeddings, head.width)
-    workers = min(threads or _cores(), count // _ROWS_WORTH_A_THREAD)
+    workers = min(threads or usable_cores(), count // _ROWS_WORTH_A_THREAD)
     if workers <= 1:
         _score_span(heads, embeddings, (0, count), results)
         return results
@@ -272,6 +272,7 @@ def _check_vectors(embeddings: Vectors, width: int) -> None:
         raise ValueError(f"embeddings are {embeddings.dtype} {embeddings.shape}, expected float16 [n, {width}]")
 
 
-def _cores() -> int:
+def usable_cores() -> int:
+    """The cores that this process may use, which in a container are often fewer than the machine has."""
     # sched_getaffinity sees a container's or taskset's limit, but not every system has it.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

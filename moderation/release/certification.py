@@ -62,7 +62,7 @@ def remember(lock: Lock, before: Lock) -> Lock:
     asked = before.evidence.get("asked")
     if not asked:
         return lock
-    arrays = {**lock.arrays, "asked": before.arrays.get("asked", marks((), ()))}
+    arrays = {**lock.arrays, "asked": _marked(before, "asked")}
     return replace(lock, arrays=arrays, evidence={**lock.evidence, "asked": asked})
 
 
@@ -73,7 +73,7 @@ def _ask(lock: Lock, policy: Policy, rows: Sequence[TargetRow]) -> tuple[list[st
     nothing with those of before start a new count.
     """
     now = marks((row.sha256 for row in rows), (row.cluster for row in rows))
-    before = lock.arrays.get("asked", marks((), ()))
+    before = _marked(lock, "asked")
     asked: list[str] = list(lock.evidence.get("asked", ())) if np.isin(now, before).any() else []
     question = hashlib.sha256(now.tobytes())
     for name, array in sorted(lock.arrays.items()):
@@ -87,9 +87,13 @@ def _ask(lock: Lock, policy: Policy, rows: Sequence[TargetRow]) -> tuple[list[st
     return sorted({*asked, question.hexdigest()[:16]}), known
 
 
+def _marked(lock: Lock, name: str) -> NDArray[np.uint64]:
+    return lock.arrays.get(name, marks((), ()))
+
+
 def _refuse_used(lock: Lock, rows: Iterable[TargetRow]) -> None:
     """The lock itself says what it was made from, whatever the manifests say by now."""
-    used = set(lock.arrays.get("used", marks((), ())).tolist())
+    used = set(_marked(lock, "used").tolist())
     seen = [row for row in rows if used.intersection(marks((row.sha256,), (row.cluster,)).tolist())]
     if seen:
         counts, first = Counter(row.cluster for row in seen), {row.cluster: row for row in reversed(seen)}

@@ -162,13 +162,7 @@ def load_suites(paths: Sequence[Path]) -> tuple[Suite, ...]:
 
 def check(path: Path, *, actions: Collection[str] = ()) -> list[Problem]:
     """Everything wrong with one test file in itself, and with what it expects of a policy that has these actions."""
-    suite, problems = _load(path)
-    node, _ = read_yaml(path)
-    if suite and node and set(actions) == {REVIEW}:
-        message = "expects match, but review is all that the policy asks for: such a policy answers review"
-        wrong = [keys for keys, _, expect in suite.items if expect is Expectation.MATCH]
-        problems += [(node.get(*keys) or node).problem("T104", message) for keys in wrong]
-    return problems
+    return _load(path, actions)[1]
 
 
 def json_schema() -> dict[str, Any]:
@@ -176,7 +170,7 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Suite.model_json_schema(by_alias=True)}
 
 
-def _load(path: Path) -> tuple[Suite | None, list[Problem]]:
+def _load(path: Path, actions: Collection[str] = ()) -> tuple[Suite | None, list[Problem]]:
     node, problems = read_yaml(path)
     if node is None or problems:
         return None, problems
@@ -187,7 +181,7 @@ def _load(path: Path) -> tuple[Suite | None, list[Problem]]:
     except ValidationError as error:
         return None, list(explain(error, node, Suite))
     suite._path = path  # noqa: SLF001 - it is this file's own class
-    return suite, [*_repeated(suite, node), *_missing(suite, node)]
+    return suite, [*_repeated(suite, node), *_missing(suite, node), *_unanswerable(suite, node, actions)]
 
 
 def _repeated(suite: Suite, node: Node) -> Iterator[Problem]:
@@ -212,6 +206,15 @@ def _missing(suite: Suite, node: Node) -> Iterator[Problem]:
             yield where.problem("P103", f"found {item.path!r}; expected a path relative to this file")
         elif not is_file(path):
             yield where.problem("T101", f"no file at {path}")
+
+
+def _unanswerable(suite: Suite, node: Node, actions: Collection[str]) -> Iterator[Problem]:
+    if set(actions) != {REVIEW}:
+        return
+    message = "expects match, but review is all that the policy asks for: such a policy answers review"
+    for keys, _, expect in suite.items:
+        if expect is Expectation.MATCH:
+            yield (node.get(*keys) or node).problem("T104", message)
 
 
 def _lacking(suites: Sequence[Suite], paths: Sequence[Path]) -> Iterator[Problem]:

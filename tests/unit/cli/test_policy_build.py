@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from moderation.encoder.base import Encoded, Fingerprint
 from moderation.errors import ExitCode
 from moderation.plugin.manager import PluginRecord, Plugins, PluginState
 from moderation.policy.lock import read_lock
@@ -151,6 +154,29 @@ def test_tests_on_an_uncertified_lock_fail(policy: Path, run: Run) -> None:
     assert out.endswith(": 2 failed\n")
     found = json.loads(run("policy", "test", policy, "--json")[1])
     assert {result["message"].rpartition(": ")[2] for result in found["results"]} == {"uncertified"}
+
+
+def test_thresholds_are_certified_where_the_lock_was_compiled(
+    policy: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Elsewhere(WordEncoder):
+        """The same weights on another kind of machine: every vector a little off."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.fingerprint = Fingerprint(self.fingerprint.identity, "elsewhere")
+
+        def encode_text(self, texts: Sequence[str]) -> Encoded:
+            found = super().encode_text(texts)
+            vectors = found.vectors.astype(np.float32) + np.float32(0.005) * np.eye(1, found.vectors.shape[1])
+            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+            return Encoded(vectors.astype(np.float16), found.errors)
+
+    run("policy", "compile", policy)
+    monkeypatch.setattr("moderation.assemble.encoder", lambda *_args, **_options: Elsewhere())
+    code, _, err = run("policy", "certify", policy)
+    assert code == ExitCode.ENCODER
+    assert "was compiled on words" in err
 
 
 def test_another_promise_on_the_same_targets_is_told_to_be_another_question(certified: Path, run: Run) -> None:

@@ -130,6 +130,8 @@ def test_a_test_that_the_policy_can_never_pass_is_an_error(folder: Path, run: Ru
 
 def test_a_manifest_that_is_not_there_yet_is_a_warning(folder: Path, run: Run) -> None:
     (folder / "data" / "fit.jsonl").unlink()
-    code, out, _ = run("policy", "lint", folder)
-    assert (code, out.splitlines()[-1]) == (ExitCode.OK, "1 file, 0 errors, 1 warning")
-    assert "D001 warning" in out
+    for name in ("data/fit.jsonl", f"data/{'x' * 300}.jsonl"):
+        (folder / "flyers.yaml").write_text(POLICY.replace("data/fit.jsonl", name))
+        code, out, _ = run("policy", "lint", folder)
+        assert (code, out.splitlines()[-1]) == (ExitCode.OK, "1 file, 0 errors, 1 warning")
+        assert "D001 warning" in out
