@@ -33,7 +33,7 @@ bench: $(READY)  ## Every speed figure in the README, measured side by side on t
 
 oldest:  ## The suite on the oldest versions that pyproject.toml allows.
 	@PYTHON=$(PYTHON) .ci/setup build/oldest constraints-oldest.txt
-	@build/oldest/bin/pytest -n 2
+	@build/oldest/bin/pytest -n 2 -W "ignore:Deprecated in 0.9.0:DeprecationWarning"
 
 clean:  ## Forget everything that was set up or built.
 	rm -rf $(VENV) build

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 
 UNSUPPORTED_INPUT = "unsupported_input"
 
@@ -15,6 +17,11 @@ class Modality(StrEnum):
 
     IMAGE = "image"
     TEXT = "text"
+
+
+def modality_of(path: Path) -> Modality:
+    """What a file of this name is read as."""
+    return Modality.TEXT if path.suffix.lower() == ".txt" else Modality.IMAGE
 
 
 def content_digest(content: bytes) -> str:
@@ -43,6 +50,12 @@ class Part:
     def text(cls, text: str, *, name: str = "") -> Part:
         """A text."""
         return cls(Modality.TEXT, text.encode("utf-8"), name)
+
+    @classmethod
+    def from_file(cls, path: Path, content: bytes, *, name: str = "") -> Part:
+        """What a file of this name holds: UTF-8 text in a .txt (a byte order mark is no part of it), else a picture."""
+        modality = modality_of(path)
+        return cls(modality, content.removeprefix(BOM_UTF8) if modality is Modality.TEXT else content, name)
 
     @property
     def fault(self) -> str | None:

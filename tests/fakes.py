@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from moderation.compiler.golden import golden_pictures
 from moderation.decision import Abstention, Score, Severity
 from moderation.detector.base import Detection, DetectionBatch, Detector
 from moderation.encoder.base import Encoded, Fingerprint
@@ -26,7 +27,7 @@ WIDTH = 8
 class FakeEncoder:
     """Content that reads as a number c in [-1, 1] gets a vector with cosine c to the first axis, where violations lie.
 
-    Other text gets a vector of its own; other pictures cannot be decoded. `jitter` is another numeric class's error.
+    Other text and PNG files get a vector of their own; other pictures cannot be decoded. `jitter` is another numeric class's error.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class FakeEncoder:
             try:
                 vectors[row] = at(float(content) + self.jitter)
             except ValueError:
-                if pictures:
+                if pictures and not content.startswith("\x89PNG"):
                     errors[row] = ItemError("unsupported_input", "not a picture")
                 else:
                     vectors[row] = scattered(content)
@@ -87,6 +88,11 @@ def scattered(text: str) -> Any:
     return vector / np.linalg.norm(vector)
 
 
+def golden() -> Any:
+    """What FakeEncoder makes of the golden pictures."""
+    return FakeEncoder().encode_images(list(golden_pictures())).vectors
+
+
 def lock(policy: str = "weapons", **changes: Any) -> Lock:
     """A lock over FakeEncoder: violations at cosine 1, contrast at 0; remove from 0.9, review from 0.5."""
     arrays = {
@@ -96,6 +102,7 @@ def lock(policy: str = "weapons", **changes: Any) -> Lock:
         "offset": np.zeros(2),
         "numbers": np.array([10.0, 0.0, 0.25, 0.0, 0.0]),
         "golden": at(1.0)[None].astype(np.float16),
+        "golden_pictures": golden(),
     }
     values: dict[str, Any] = {
         "policy": policy,

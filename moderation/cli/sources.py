@@ -209,12 +209,9 @@ def _part(path: Path, *, max_bytes: int, name: str = "") -> Part:
     except ValueError as error:
         raise ItemError("unreadable", f"{path!r}: {error}") from None
     _expect(len(content) <= max_bytes, f"{path}: larger than {max_bytes} bytes")
-    if suffix in PICTURES:
-        return Part.image(content, name=name)
-    try:
-        return Part.text(content.decode("utf-8-sig"), name=name)
-    except UnicodeDecodeError as error:
-        raise ItemError("unsupported_input", f"{path}: not UTF-8: {error.reason} at byte {error.start}") from None
+    part = Part.from_file(path, content, name=name)
+    _expect(part.fault is None, f"{path}: not UTF-8")
+    return part
 
 
 def _failing(error: ItemError) -> Callable[[], ContentItem]:

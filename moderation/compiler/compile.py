@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 
 import moderation
 from moderation.compiler.controls import compare, make_controls
+from moderation.compiler.golden import golden_pictures
 from moderation.compiler.heads import MIN_BANK, Bank, contrast_head, embed_bank, normalised_head
 from moderation.compiler.levels import Choice, choose_level
 from moderation.compiler.phrases import embed_concepts, templates
@@ -71,7 +72,8 @@ def compile_policy(
             "scipy": scipy.__version__,
         },
     }
-    arrays = {**choice.head.to_arrays(), "golden": vectors.golden, "used": _used(fit, background)}
+    golden = {"golden": vectors.golden, **_golden_pictures(policy, embedder.encoder)}
+    arrays = {**choice.head.to_arrays(), **golden, "used": _used(fit, background)}
     return _freeze(
         policy,
         embedder.encoder,
@@ -107,7 +109,6 @@ def _freeze(
         arrays=arrays,
         phrases=phrases,
         actions=tuple(_open_action(one) for one in policy.actions),
-        labels=tuple(policy.detectors),
         detectors=tuple(policy.detectors),
         surfaces=tuple(policy.scope.surfaces),
         languages=tuple(policy.scope.languages),
@@ -158,6 +159,15 @@ def _read_targets(policy: Policy, embedder: Embedder, fit: Sequence[TargetRow]) 
 def _used(fit: Sequence[TargetRow], background: Sequence[Part]) -> NDArray[np.uint64]:
     digests = (*(row.sha256 for row in fit), *(part.digest for part in background))
     return marks(digests, {row.cluster for row in fit})
+
+
+def _golden_pictures(policy: Policy, encoder: Encoder) -> dict[str, NDArray[Any]]:
+    if Modality.IMAGE not in policy.scope.modalities:
+        return {}
+    encoded = encoder.encode_images(list(golden_pictures()))
+    if encoded.errors:
+        raise CompileError(f"policy {policy.id!r}: the encoder cannot read a plain PNG: {encoded.errors}")
+    return {"golden_pictures": encoded.vectors}
 
 
 def _open_action(action: PolicyAction) -> LockedAction:

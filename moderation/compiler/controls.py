@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moderation.compiler.heads import plain_head
-from moderation.compiler.levels import Choice, average_precision, measure, split, too_few
+from moderation.compiler.levels import FOLDS, Choice, average_precision, measure, split, too_few
 from moderation.compiler.phrases import PhraseVectors, ensemble, templates
 from moderation.compiler.probe import Targets, fit_probe, targets
 from moderation.detector.head import Head
@@ -121,7 +121,7 @@ def _shuffled(choice: Choice, fit: Targets, *, seed: int) -> float | None:
         shuffled = fit.relabelled(np.array([dealt[one] for one in fit.clusters], np.bool_))
         if too_few(shuffled):
             continue
-        folds = split(shuffled, seed=seed)
+        folds = split(shuffled, seed=seed)[:FOLDS]  # the targets are dealt anew instead
         results += measure(lambda train: fit_probe(choice.base, train, pull), shuffled, folds).folds
     return float(np.mean(results)) if results else None
 

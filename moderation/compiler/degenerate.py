@@ -20,16 +20,16 @@ def degenerate(kind: str, modality: Modality) -> Iterator[Part]:
 
 def _blank_pictures() -> Iterator[Part]:
     for name, level in (("white", 255), ("grey", 128), ("black", 0)):
-        yield Part.image(_png(bytes([level]) * (3 * SIDE * SIDE)), name=name)
+        yield Part.image(png(bytes([level]) * (3 * SIDE * SIDE)), name=name)
 
 
 def _noisy_pictures() -> Iterator[Part]:
     for seed in range(3):
-        yield Part.image(_png(random.Random(seed).randbytes(3 * SIDE * SIDE)), name=f"seed-{seed}")
+        yield Part.image(png(random.Random(seed).randbytes(3 * SIDE * SIDE)), name=f"seed-{seed}")
 
 
 def _corrupt_pictures() -> Iterator[Part]:
-    whole = _png(random.Random(0).randbytes(3 * SIDE * SIDE))
+    whole = png(random.Random(0).randbytes(3 * SIDE * SIDE))
     yield Part.image(b"", name="empty")
     yield Part.image(whole[: len(whole) // 2], name="truncated")
     yield Part.image(random.Random(1).randbytes(512), name="no-picture")
@@ -50,7 +50,8 @@ def _corrupt_texts() -> Iterator[Part]:
     yield Part(Modality.TEXT, b"\xff\xfe\x80", name="not-utf-8")
 
 
-def _png(pixels: bytes) -> bytes:
+def png(pixels: bytes) -> bytes:
+    """A PNG file of SIDE x SIDE pixels, 3 bytes each, by rows."""
     rows = b"".join(b"\0" + pixels[start : start + 3 * SIDE] for start in range(0, len(pixels), 3 * SIDE))
     header = struct.pack(">IIBBBBB", SIDE, SIDE, 8, 2, 0, 0, 0)
     chunks = (_chunk(b"IHDR", header), _chunk(b"IDAT", zlib.compress(rows)), _chunk(b"IEND", b""))

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
-from sklearn.model_selection import StratifiedGroupKFold
 
 from moderation.compiler.probe import PULLS, Targets, fit_probe, fit_probes
 from moderation.detector.head import Head
@@ -18,13 +17,18 @@ Floats = NDArray[np.float64]
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 FOLDS = 5
+# The folds are dealt anew this many times, so that a close choice does not hang on one deal.
+DEALS = 4
 # Clusters of each class below which no probe is fitted and no level is compared.
 MIN_CLUSTERS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A level's average precision: mean over folds, its standard error, and each fold's."""
+    """A level's average precision: mean over the folds of all deals, its standard error, and each fold's.
+
+    The error is that of one deal's folds: dealing the same clusters anew makes it better known, not smaller.
+    """
 
     mean: float
     error: float
@@ -33,7 +37,7 @@ class Measured:
     def beats(self, other: Measured) -> bool:
         """Whether it is better by more than one standard error of the difference, fold by fold."""
         differences = np.subtract(self.folds, other.folds)
-        return bool(differences.mean() > differences.std(ddof=1) / np.sqrt(len(differences)))
+        return bool(differences.mean() > _error(differences))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,11 +85,23 @@ def too_few(fit: Targets | None) -> str:
 
 
 def split(fit: Targets, *, seed: int) -> list[Fold]:
-    """Rows to fit on and rows to measure on, no cluster in both, every fold with both classes."""
-    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
-    found = folds.split(np.zeros(len(fit)), fit.violating, fit.clusters)
-    both = [(train, test) for train, test in found if len(np.unique(fit.violating[test])) == 2]
-    return [pair for pair in both if len(np.unique(fit.violating[pair[0]])) == 2]
+    """Rows to fit on and rows to measure on: DEALS deals of the clusters into FOLDS folds, no cluster in both parts of one.
+
+    The clusters lie in a row, shuffled but for this: first those that only violate, then those with targets of both classes,
+    then those that are only benign. Each class's clusters then stand side by side, so that dealt round they reach every
+    fold. scikit-learn's StratifiedGroupKFold deals otherwise from one version to the next, and may leave a fold one class.
+    """
+    clusters, inverse = np.unique(fit.clusters, return_inverse=True)
+    sides = [np.bincount(inverse, weights=fit.violating == side) > 0 for side in (True, False)]
+    order = sides[1].astype(np.int64) - sides[0]
+    folds = np.empty(len(clusters), np.int64)
+    found: list[Fold] = []
+    for deal in range(DEALS):
+        shuffled = np.random.default_rng([seed, deal]).permutation(len(clusters))
+        folds[shuffled[np.argsort(order[shuffled], kind="stable")]] = np.arange(len(clusters)) % FOLDS
+        held_out = [folds[inverse] == fold for fold in range(FOLDS)]
+        found += [(np.flatnonzero(~rows), np.flatnonzero(rows)) for rows in held_out]
+    return found
 
 
 def measure(make: Callable[[Targets], Head], fit: Targets, folds: Sequence[Fold]) -> Measured:
@@ -106,9 +122,12 @@ def _measure_pulls(base: Head, fit: Targets, folds: Sequence[Fold]) -> dict[floa
     return {pull: _summary(precisions) for pull, precisions in found.items()}
 
 
-def _summary(precisions: Sequence[float]) -> Measured:
-    error = float(np.std(precisions, ddof=1) / np.sqrt(len(precisions))) if len(precisions) > 1 else 0.0
-    return Measured(float(np.mean(precisions)), error, tuple(map(float, precisions)))
+def _summary(precisions: Sequence[float] | Floats) -> Measured:
+    return Measured(float(np.mean(precisions)), _error(precisions), tuple(map(float, precisions)))
+
+
+def _error(of_folds: Sequence[float] | Floats) -> float:
+    return float(np.std(of_folds, ddof=1) / np.sqrt(FOLDS))
 
 
 def average_precision(scores: Floats, on: Targets) -> float:
@@ -125,7 +144,8 @@ def strongest_pull(by_pull: Mapping[float, Measured]) -> float:
 
 
 def _honest(by_pull: Mapping[float, Measured]) -> Measured:
-    """What L3 measures when each fold's pull is chosen on the other folds: a choice never sees what judges it."""
-    table = np.array([one.folds for one in by_pull.values()])
-    chosen = [table[np.delete(table, fold, axis=1).mean(axis=1).argmax(), fold] for fold in range(table.shape[1])]
-    return _summary([float(one) for one in chosen])
+    """What L3 measures when each fold's pull is chosen on its deal's other folds: a choice never sees what judges it."""
+    table = np.array([one.folds for one in by_pull.values()]).reshape(len(by_pull), -1, FOLDS)
+    others = table.sum(axis=2, keepdims=True) - table
+    chosen = np.take_along_axis(table, others.argmax(axis=0, keepdims=True), axis=0)
+    return _summary(chosen.ravel())

@@ -20,7 +20,7 @@ from moderation.policy.lock import Level
 
 TILE_ROWS = 64
 # What a lock holds beside its head: vectors to test the encoder by, marks of what it was made from and of what certified it.
-NOT_OF_THE_HEAD = frozenset({"golden", "used", "asked"})
+NOT_OF_THE_HEAD = frozenset({"golden", "golden_pictures", "used", "asked"})
 LEVELS: tuple[Level, ...] = get_args(Level)
 DECIMALS = 6
 

@@ -47,11 +47,10 @@ class LockedAction:
 class Lock:
     """Everything needed to decide with one policy; two locks are the same build when their `revision` is.
 
-    `arrays` are the head's (detector/head.py reads them) and `golden`, float16: what the encoder made of each of
-    `phrases` as it stands, so that another machine can measure how far it differs. `phrases` names the violating phrases
+    `arrays` are the head's (detector/head.py reads them) and, float16, `golden` and `golden_pictures`: what the encoder made
+    of each of `phrases` as it stands and of a few made pictures, so that another machine can measure how far it differs. `phrases` names the violating phrases
     in the head's order; `surfaces` and `languages` narrow the scope where they are not empty;
-    `labels` are other detectors' labels that also count; `detectors` are those that must be present for that;
-    `max_parts` is the largest number of parts of an item it was certified on, 0 before certification.
+    `detectors` are other detectors, or labels of theirs (`keywords/gambling`), that also count; `max_parts` is the largest number of parts of an item it was certified on, 0 before certification.
     """
 
     policy: str
@@ -68,7 +67,6 @@ class Lock:
     arrays: Mapping[str, NDArray[Any]] = field(repr=False)
     phrases: tuple[str, ...]
     actions: tuple[LockedAction, ...]
-    labels: tuple[str, ...] = ()
     detectors: tuple[str, ...] = ()
     surfaces: tuple[str, ...] = ()
     languages: tuple[str, ...] = ()
@@ -163,7 +161,6 @@ class _LockFile(_File):
     level: Level
     phrases: tuple[str, ...]
     actions: tuple[_ActionFile, ...]
-    labels: tuple[str, ...]
     detectors: tuple[str, ...]
     surfaces: tuple[str, ...]
     languages: tuple[str, ...]

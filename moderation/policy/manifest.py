@@ -11,13 +11,12 @@ from typing import Annotated, Any, BinaryIO
 from pydantic import Field, ValidationError
 
 from moderation.errors import DataError, Problem
-from moderation.item import Modality, Part, content_digest
+from moderation.item import Modality, Part, content_digest, modality_of
 from moderation.policy.explain import explain
 from moderation.policy.fields import Section
 from moderation.policy.paths import is_file, join_path
 from moderation.policy.yaml_source import Entry, Node
 
-TEXT_SUFFIXES = (".txt",)
 MAX_LINE_BYTES = 1_000_000
 
 
@@ -43,8 +42,7 @@ class TargetRow:
     @property
     def modality(self) -> Modality:
         """Text where the row holds a text or names a .txt file, image otherwise."""
-        is_text = self.path is None or self.path.suffix.lower() in TEXT_SUFFIXES
-        return Modality.TEXT if is_text else Modality.IMAGE
+        return Modality.TEXT if self.path is None else modality_of(self.path)
 
     def read(self) -> Part:
         """The content as a part; raises DataError where the file is gone or is not what the manifest says."""
@@ -58,7 +56,7 @@ class TargetRow:
         if digest != self.sha256:
             message = f"{self.path} has sha256 {digest}; the manifest says {self.sha256}"
             raise DataError([self.problem("D006", message)])
-        return Part(self.modality, content, self.path.name)
+        return Part.from_file(self.path, content, name=self.path.name)
 
     def problem(self, code: str, message: str) -> Problem:
         """A problem at this row's line."""

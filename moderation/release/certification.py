@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from moderation.compiler.certify import ScoredTarget, certify
 from moderation.decision import Abstention, Score
-from moderation.errors import DataError, Problem
+from moderation.errors import DataError, LockError, Problem
 from moderation.item import ContentItem
 from moderation.policy.lock import Lock, marks
 from moderation.policy.manifest import TargetRow
 from moderation.policy.schema import Policy
+from moderation.rollout.locks import RunningSet
 
 BATCH = 64
 BINS = 40
@@ -27,6 +28,8 @@ SIDES = {"violating": True, "benign": False}
 
 class Scorer(Protocol):
     """What certification needs of the pipeline."""
+
+    running: RunningSet
 
     def score(self, items: Sequence[ContentItem]) -> Sequence[dict[str, Score | Abstention]]:
         """For each item, in order, what each policy's id scored."""
@@ -44,8 +47,10 @@ def certify_lock(
     """`lock` with a threshold, or what it lacks, for each of the policy's actions.
 
     Every row is scored as a whole item by the pipeline that will decide on it. Raises DataError for all rows that could
-    not be judged (evidence with holes in it would prove too much), or that the classifier was made from.
+    not be judged (evidence with holes in it would prove too much), or that the classifier was made from; LockError where
+    the pipeline's encoder is of another numeric class than the lock's: its scores are not those that will be cut there.
     """
+    _refuse_elsewhere(lock, pipeline.running)
     _refuse_used(lock, rows)
     scored = score_targets(policy, rows, pipeline, advance=advance)
     actions = certify(scored, policy.actions, policy.prevalence)
@@ -89,6 +94,15 @@ def _ask(lock: Lock, policy: Policy, rows: Sequence[TargetRow]) -> tuple[list[st
 
 def _marked(lock: Lock, name: str) -> NDArray[np.uint64]:
     return lock.arrays.get(name, marks((), ()))
+
+
+def _refuse_elsewhere(lock: Lock, running: RunningSet) -> None:
+    here = next(one.numeric for one in running.policies if one.id == lock.policy)
+    if here != lock.encoder_numeric:
+        raise LockError(
+            f"policy {lock.policy!r}: the lock was compiled on {lock.encoder_numeric}, the encoder runs as {here}, and scores "
+            "differ between the two; certify where it was compiled, or compile it again here"
+        )
 
 
 def _refuse_used(lock: Lock, rows: Iterable[TargetRow]) -> None:

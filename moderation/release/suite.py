@@ -18,14 +18,12 @@ from pydantic import (
 
 from moderation.decision import Outcome
 from moderation.errors import DataError, Problem
-from moderation.item import ContentItem, Modality, Part
+from moderation.item import ContentItem, Part
 from moderation.policy.decide import REVIEW
 from moderation.policy.explain import explain
 from moderation.policy.fields import Name, Section, Text
 from moderation.policy.paths import is_file, join_path
 from moderation.policy.yaml_source import Node, plain, read_yaml
-
-_TEXT_SUFFIX = ".txt"
 
 
 class Expectation(StrEnum):
@@ -137,8 +135,7 @@ class Suite(Section):
             content = path.read_bytes()
         except OSError as error:
             raise DataError([Problem(self._path, 0, 0, "T101", f"{path}: cannot be read: {error.strerror}")]) from None
-        modality = Modality.TEXT if path.suffix.lower() == _TEXT_SUFFIX else Modality.IMAGE
-        return ContentItem(id, (Part(modality, content),))
+        return ContentItem(id, (Part.from_file(path, content),))
 
 
 def load_suites(paths: Sequence[Path]) -> tuple[Suite, ...]:

@@ -39,11 +39,12 @@ class Watch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunningPolicy:
-    """A verified lock, ready to decide."""
+    """A verified lock, ready to decide; `numeric` is the numeric class of the encoder in use."""
 
     lock: Lock
     terms: Terms
     watches: tuple[Watch, ...]
+    numeric: str
 
     @property
     def id(self) -> str:
@@ -122,6 +123,7 @@ def put_in_force(
             lock,
             _terms(lock, actions=actions, epsilon=_check_encoder(lock, embedders)),
             _watches(lock, own.detector, [one.detector for one in others]),
+            embedders[lock.encoder].encoder.fingerprint.numeric,
         )
     return RunningSet(tuple(policies.values()), detectors)
 
@@ -129,7 +131,7 @@ def put_in_force(
 def _detectors(lock: Lock, plugins: Plugins) -> tuple[RunningDetector, list[RunningDetector]]:
     needed_by = f"policy {lock.policy!r}"
     own = plugins.maker(CONCEPT, needed_by=needed_by)(lock)
-    ids = sorted({name.partition("/")[0] for name in lock.detectors or lock.labels})
+    ids = sorted({name.partition("/")[0] for name in lock.detectors})
     others = [plugins.detector(id_, needed_by=needed_by) for id_ in ids]
     return RunningDetector(own, lock.encoder, trusted=True), [
         RunningDetector(one, lock.encoder if one.needs_embeddings else None, trusted=False) for one in others
@@ -151,11 +153,10 @@ def _admit(running: RunningDetector, detectors: dict[str, RunningDetector], lock
 
 
 def _watches(lock: Lock, own: Detector, others: Sequence[Detector]) -> tuple[Watch, ...]:
-    """A lock's label names a detector (`keywords`: all its labels), one label of it (`keywords/gambling`), or a label."""
+    """A lock's `detectors` name a detector (`keywords`: all its labels) or one label of it (`keywords/gambling`)."""
     meant = {detector.id: _names_of(detector) for detector in others}
     known = {name for names in meant.values() for name in names}
-    named = lock.labels or lock.detectors
-    for name in named:
+    for name in lock.detectors:
         if name not in known:
             raise LockError(f"policy {lock.policy!r}: no detector it needs has a label {name!r}{_known(name, known)}")
     watches = [Watch(own.id, frozenset(own.labels), own.modalities)]
@@ -165,15 +166,14 @@ def _watches(lock: Lock, own: Detector, others: Sequence[Detector]) -> tuple[Wat
                 f"policy {lock.policy!r}: detector {detector.id!r} judges {', '.join(sorted(detector.modalities))}, "
                 f"but the policy's scope is {', '.join(lock.modalities)}, so it would never be asked"
             )
-        chosen = frozenset(label for name in named for label in meant[detector.id].get(name, ()))
+        chosen = frozenset(label for name in lock.detectors for label in meant[detector.id].get(name, ()))
         if chosen:
             watches.append(Watch(detector.id, chosen, detector.modalities))
     return tuple(watches)
 
 
 def _names_of(detector: Detector) -> dict[str, tuple[str, ...]]:
-    names = {f"{detector.id}/{label}": (label,) for label in detector.labels}
-    return {**names, **{label: (label,) for label in detector.labels}, detector.id: detector.labels}
+    return {detector.id: detector.labels, **{f"{detector.id}/{label}": (label,) for label in detector.labels}}
 
 
 def _terms(lock: Lock, *, actions: Sequence[str], epsilon: float) -> Terms:

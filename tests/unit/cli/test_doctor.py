@@ -51,8 +51,10 @@ def test_the_same_as_json_with_stable_keys(words: WordEncoder, run: Run) -> None
     assert found["versions"]["torch"]
 
 
-def test_an_encoder_that_cannot_encode_is_unusable(encoder: FakeEncoder, run: Run) -> None:
-    # This stand-in reads only pictures that are numbers; the sample is a real picture.
+def test_an_encoder_that_cannot_encode_is_unusable(
+    encoder: FakeEncoder, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoder, "encode_images", lambda _images: FakeEncoder().encode_images([b"not a picture"]))
     code, out, _ = run("doctor")
     assert code == ExitCode.ENCODER
     assert "FAIL  encoders: encoder 'default' cannot encode: unsupported_input" in out

@@ -106,6 +106,12 @@ def test_a_level_beats_another_by_more_than_a_standard_error() -> None:
     assert Measured(0.95, 0.01, (0.94, 0.96, 0.95, 0.95, 0.95)).beats(same)
 
 
+def test_an_error_is_that_of_one_deal_however_often_it_is_dealt_anew() -> None:
+    base, better = (0.5, 0.6, 0.5, 0.6, 0.5), (0.55, 0.65, 0.55, 0.7, 0.4)
+    assert not Measured(0.57, 0.05, better).beats(Measured(0.54, 0.02, base))
+    assert not Measured(0.57, 0.05, better * 9).beats(Measured(0.54, 0.02, base * 9))
+
+
 def test_too_few_targets_stay_below_the_probe_and_say_so() -> None:
     lock = compiled(made_table(), background=BANK, fit=fit_rows(arms=5))
     assert lock.level == "L1"

@@ -40,7 +40,6 @@ def make_lock(**changes: object) -> Lock:
         "arrays": ARRAYS,
         "phrases": ("a handgun", "ein Gewehr, groß"),
         "actions": (certified, short),
-        "labels": ("nsfw",),
         "detectors": ("nsfw-plugin",),
         "surfaces": ("listing_photo",),
         "languages": ("en", "de"),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from moderation.decision import Abstention, Score
-from moderation.errors import DataError
+from moderation.errors import DataError, LockError
 from moderation.item import ContentItem
 from moderation.policy.lock import marks
 from moderation.policy.manifest import TargetRow, load_manifest
@@ -32,6 +32,8 @@ POLICY: Any = SimpleNamespace(
 
 class FakePipeline:
     """Scores a text by the number it is; what is no number cannot be judged."""
+
+    running: Any = SimpleNamespace(policies=(SimpleNamespace(id="weapons", numeric="fake"),))
 
     def score(self, items: Sequence[ContentItem]) -> list[dict[str, Score | Abstention]]:
         return [self.one(item.parts[0].content.decode()) for item in items]
@@ -66,6 +68,12 @@ def test_evidence_with_holes_is_refused_and_every_hole_is_named(tmp_path: Path) 
     assert [problem.line for problem in caught.value.problems] == [2, 4]
     assert "unsupported_input" in str(caught.value)
     assert "out_of_scope" in str(caught.value)
+
+
+def test_a_lock_is_certified_on_the_numeric_class_it_was_compiled_on(tmp_path: Path) -> None:
+    texts = [f"0.9{n:02}" for n in range(20)] + [f"0.1{n:02}" for n in range(30)]
+    with pytest.raises(LockError, match="compiled on torch-cuda-float32, the encoder runs as fake"):
+        certify_lock(lock(encoder_numeric="torch-cuda-float32"), POLICY, rows(tmp_path, texts), FakePipeline())
 
 
 def test_a_file_that_changed_since_the_manifest_is_a_hole_too(tmp_path: Path) -> None:

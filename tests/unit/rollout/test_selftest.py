@@ -2,23 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
 from moderation.decision import Outcome, Score
 from moderation.embedding.cache import MemoryCache
 from moderation.embedding.embedder import Embedder
+from moderation.encoder.base import Encoded
 from moderation.errors import LockError
+from moderation.item import Modality
 from moderation.policy.decide import Finding, judge
 from moderation.policy.lock import Lock
 from moderation.rollout.locks import put_in_force
 from moderation.rollout.selftest import measure_epsilon
-from tests.fakes import ACTIONS, FakeEncoder, at, lock, plugins_with
+from tests.fakes import ACTIONS, FakeEncoder, at, golden, lock, plugins_with
 
 
 def golden_lock(**changes: object) -> Lock:
     arrays = {**lock().arrays, "golden": at(0.7)[None].astype(np.float16)}
     return lock(**{"arrays": arrays, "phrases": ("0.7",), **changes})
+
+
+def without(name: str) -> dict[str, object]:
+    return {key: array for key, array in golden_lock().arrays.items() if key != name}
+
+
+class OtherPictures(FakeEncoder):
+    """Reads text as ever; every picture comes out a little nearer to the violations."""
+
+    def encode_images(self, images: Sequence[bytes]) -> Encoded:
+        found = super().encode_images(images).vectors + np.float32(0.01) * at(1.0)
+        return Encoded((found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float16), {})
+
+
+class Blind(FakeEncoder):
+    """Cannot decode a PNG."""
+
+    def encode_images(self, images: Sequence[bytes]) -> Encoded:
+        return super().encode_images([b"no picture"] * len(images))
 
 
 def elsewhere(jitter: float = 0.0) -> FakeEncoder:
@@ -51,11 +74,23 @@ def test_another_numeric_class_runs_with_its_epsilon_and_sends_close_calls_to_re
     assert (close.outcome, close.action) == (Outcome.REVIEW, "review")
 
 
+def test_a_difference_in_pictures_alone_counts_and_only_where_pictures_are_judged() -> None:
+    assert measure_epsilon(golden_lock(), OtherPictures()) > 0.0
+    assert measure_epsilon(golden_lock(modalities=(Modality.TEXT,)), OtherPictures()) == 0.0
+
+
 @pytest.mark.parametrize(
     ("changes", "encoder", "message"),
     [
         ({}, FakeEncoder(modalities=("image",)), "reads no text"),
-        ({"arrays": {k: v for k, v in lock().arrays.items() if k != "golden"}}, FakeEncoder(), "no golden vectors"),
+        ({"arrays": without("golden")}, FakeEncoder(), "array 'golden' is missing"),
+        ({"arrays": without("golden_pictures")}, FakeEncoder(), "array 'golden_pictures' is missing"),
+        (
+            {"arrays": {**golden_lock().arrays, "golden_pictures": -golden()}},
+            FakeEncoder(),
+            "a golden picture has cosine -1",
+        ),
+        ({}, Blind(), "a golden picture cannot be encoded here: unsupported_input"),
         ({"phrases": ("-0.7",)}, FakeEncoder(), "with its golden vector; expected > 0.999"),
     ],
 )
