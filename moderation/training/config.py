@@ -136,12 +136,13 @@ class PairData(_Section):
     """Pictures with captions: tar shards, JSONL or CSV manifests, datasets on disk; `*` in a name stands for many.
 
     A training picture is a random crop of at least `smallest_crop` of the area, mirrored where `mirror` allows it (words
-    and sides do not survive that). `loaders` threads read ahead.
+    and sides do not survive that). Of a dataset on disk, `split` is read. `loaders` threads read ahead.
     """
 
     pairs: Annotated[tuple[Path, ...], Field(min_length=1)]
-    smallest_crop: Annotated[float, Field(gt=0, le=1)] = 0.7
+    smallest_crop: Annotated[float, Field(gt=0, le=1)] = 0.9
     mirror: bool = False
+    split: str = "train"
     loaders: Count = 2
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,9 +45,9 @@ class Drawings:
         joints = (*self.model.projection.parameters(), self.model.log_scale)
         return [Group(tuple(self.model.tower.parameters()), rates.tower_rate), Group(joints, rates.rate)]
 
-    def batch(self, step: int) -> Batch:
-        """What `step` trains on."""
-        return batch(self._pictures, self._order, self._run, step, self._device)
+    def batches(self, start: int, stop: int) -> Iterator[Batch]:
+        """What each step trains on."""
+        return (batch(self._pictures, self._order, self._run, step, self._device) for step in range(start, stop))
 
     def parts(self, batch: Batch) -> Sequence[Sequence[Tensor]]:
         """All pictures at once."""

@@ -24,6 +24,8 @@ from moderation.encoder.towers import (
 from moderation.training.config import Lora
 
 Side = Literal["image", "text"]
+SIDES: tuple[Side, ...] = ("image", "text")
+TOWERS = {"image": "vision_model", "text": "text_model"}
 
 
 class Dual(nn.Module):
@@ -48,7 +50,7 @@ class Dual(nn.Module):
 
     def side(self, name: Side) -> list[nn.Module]:
         """A tower and, where there is one, its projection."""
-        names = ("vision_model", "visual_projection") if name == "image" else ("text_model", "text_projection")
+        names = (TOWERS[name], "visual_projection" if name == "image" else "text_projection")
         return [getattr(self.model, one) for one in names if hasattr(self.model, one)]
 
     def lock(self, sides: Iterable[Side]) -> None:
@@ -59,29 +61,37 @@ class Dual(nn.Module):
                 module.requires_grad_(False)
 
     def adapt(self, lora: Lora) -> None:
-        """Put low-rank adapters into every linear layer of towers that are not locked; nothing else of these learns."""
-        from peft import LoraConfig, get_peft_model
+        """Put low-rank adapters into every linear layer of towers that are not locked; of these, only projections learn beside."""
+        from peft import LoraConfig, inject_adapter_in_model
 
+        free = [side for side in SIDES if side not in self.locked]
+        joints = [one for side in free for module in self.side(side)[1:] for one in module.parameters()]
+        learned = [one for one in (*joints, self.model.logit_scale) if one.requires_grad]
+        towers = {side: self.side(side)[0] for side in free}
         names = [
-            f"{place}.{name}"
-            for side, place in (("image", "vision_model"), ("text", "text_model"))
-            if side not in self.locked
-            for name, module in getattr(self.model, place).named_modules()
+            f"{TOWERS[side]}.{name}"
+            for side, tower in towers.items()
+            for name, module in tower.named_modules()
             if isinstance(module, nn.Linear)
         ]
-        learned = [one for side in ("image", "text") if side not in self.locked for one in self.side(side)[1:]]
         config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=names)
-        self.model = get_peft_model(self.model, config)
-        for module in learned:
-            module.requires_grad_(True)
+        inject_adapter_in_model(config, self.model)
         for name, parameter in self.model.named_parameters():
-            if name.endswith("logit_scale"):
-                parameter.requires_grad_(True)
+            parameter.requires_grad_("lora_" in name)
+        for parameter in learned:
+            parameter.requires_grad_(True)
 
     def merged(self) -> Any:
-        """Transformers' model as it stands, with adapters folded into the weights; what is exported."""
+        """transformers' model as it stands, with adapters folded into the weights; what is exported."""
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
         model = copy.deepcopy(self.model)
-        return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+        adapted = [(name, module) for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
+        for name, module in adapted:
+            module.merge()
+            place, _, attribute = name.rpartition(".")
+            setattr(model.get_submodule(place), attribute, module.get_base_layer())
+        return model
 
     def _encode(self, side: Side, run: Any) -> Tensor:
         # A locked tower whose projection learns too would still need the graph above it; without one nothing does.

@@ -82,11 +82,10 @@ def make_task(run: Run, rank: Rank) -> Task:
 def _steps(run: Run, rank: Rank, task: Task, state: State, start: int) -> Iterator[Progress]:
     model = _wrapped(task, rank)
     learned = parameters(task.model)
-    for step in range(start, run.steps):
-        began = time.perf_counter()
+    began = time.perf_counter()
+    for step, given in enumerate(task.batches(start, run.steps), start=start):
         torch.manual_seed(step_seed(run.seed, step, rank.number))
         learning_mode(task.model)
-        given = task.batch(step)
         for group in state.optimiser.param_groups:
             group["lr"] = group["full_rate"] * run.rate_share(step)
         state.optimiser.zero_grad(set_to_none=True)
@@ -100,6 +99,7 @@ def _steps(run: Run, rank: Rank, task: Task, state: State, start: int) -> Iterat
             state.save(step + 1)
         rate = run.batch / (time.perf_counter() - began)
         yield Progress(step + 1, run.steps, loss.item(), state.optimiser.param_groups[0]["lr"], rate, task.told(given))
+        began = time.perf_counter()
 
 
 def _wrapped(task: Task, rank: Rank) -> nn.Module:

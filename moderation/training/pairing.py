@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-import torch
+import numpy as np
 from torch import Tensor, nn
+import torch
 
 from moderation.training.chunked import sigmoid_loss, softmax_loss
 from moderation.training.config import PairRun
+from moderation.training.crop import RandomCrop
+from moderation.training.data import Order
 from moderation.training.dual import Dual
 from moderation.training.export import write_encoder
-from moderation.training.loader import Loader, open_loader
+from moderation.training.loader import Loader
+from moderation.training.places import open_pairs
 from moderation.training.start import Start, make_start
 from moderation.training.task import Group, Rank
 from moderation.training.teacher import Teacher
@@ -46,7 +50,16 @@ class Pairing:
         self._teacher = Teacher(run.loss.teacher, self.model.card, rank.device) if run.loss.teacher else None
         card = self.model.card.image
         assert card is not None, "a dual encoder reads pictures"  # noqa: S101
-        self._loader: Loader = open_loader(run, card, rank)
+        pairs = open_pairs(run.data.pairs, split=run.data.split)
+        self._loader = Loader(
+            pairs,
+            RandomCrop(card, area=(run.data.smallest_crop, 1.0), mirror=0.5 if run.data.mirror else 0.0),
+            order=Order(np.ones(len(pairs)), batch=run.batch, seed=run.seed),
+            seed=run.seed,
+            threads=run.data.loaders,
+            rank=rank.number,
+            ranks=rank.world,
+        )
 
     def groups(self) -> list[Group]:
         """New parts at the full rate, what was trained before at the towers' rate."""
@@ -56,11 +69,11 @@ class Pairing:
         rest = [one for name, one in named if not any(one is joint for joint in joints)]
         return [Group(rest, rates.tower_rate), Group([*joints, self.model.bias], rates.rate)]
 
-    def batch(self, step: int) -> Batch:
-        """What `step` trains on, on this rank."""
-        loaded = self._loader.batch(step)
-        ids, mask = padded(self._start.tokenizer, loaded.captions)
-        return Batch(loaded.pixels.to(self._device), ids.to(self._device), mask.to(self._device), loaded.captions)
+    def batches(self, start: int, stop: int) -> Iterator[Batch]:
+        """What each step trains on, on this rank."""
+        for loaded in self._loader.batches(start, stop):
+            ids, mask = padded(self._start.tokenizer, loaded.captions)
+            yield Batch(loaded.pixels.to(self._device), ids.to(self._device), mask.to(self._device), loaded.captions)
 
     def parts(self, batch: Batch) -> Sequence[Sequence[Tensor]]:
         """All pairs at once, or `sub_batch` at a time."""

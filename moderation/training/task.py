@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -39,8 +39,8 @@ class Task(Protocol):
         """Every parameter that learns, once, with its rate."""
         ...
 
-    def batch(self, step: int) -> Any:
-        """This rank's part of a step's batch: a pure function of the seed and the step."""
+    def batches(self, start: int, stop: int) -> Iterator[Any]:
+        """This rank's part of the batches of steps from `start` up to `stop`, each a pure function of the seed and the step."""
         ...
 
     def parts(self, batch: Any) -> Sequence[Sequence[Tensor]]:
