@@ -42,6 +42,7 @@ class Pairing:
         self._run, self._device = run, rank.device
         self._start: Start = make_start(run)
         self.model: Dual = self._start.dual.to(rank.device)
+        self.model.bias.requires_grad_(run.loss.kind == "sigmoid")  # the softmax does not see it
         self._before = (
             [one.detach().clone() for one in self.model.merged().state_dict().values()] if run.keep_start else []
         )
