@@ -82,7 +82,7 @@ class Dual(nn.Module):
             parameter.requires_grad_(True)
 
     def merged(self) -> Any:
-        """transformers' model as it stands, with adapters folded into the weights; what is exported."""
+        """Transformers' model as it stands, with adapters folded into the weights; what is exported."""
         from peft.tuners.tuners_utils import BaseTunerLayer
 
         model = copy.deepcopy(self.model)

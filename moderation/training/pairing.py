@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-from torch import Tensor, nn
 import torch
+from torch import Tensor, nn
 
 from moderation.training.chunked import sigmoid_loss, softmax_loss
 from moderation.training.config import PairRun
