@@ -61,7 +61,9 @@ def sigmoid_loss(
 
 class _Softmax(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, images: Tensor, texts: Tensor, scale: Tensor, share: Share, chunk: int) -> Tensor:
+    def forward(  # noqa: PLR0917 - `apply` knows no keywords
+        ctx: Any, images: Tensor, texts: Tensor, scale: Tensor, share: Share, chunk: int
+    ) -> Tensor:
         pairs = _Pairs(images, share.gathered(texts), scale, scale.new_zeros(()), share.first, chunk)
         own_logits, along_rows = images.new_empty(2, share.count)
         along_columns = images.new_full((share.total,), -torch.inf)
@@ -89,7 +91,7 @@ class _Softmax(torch.autograd.Function):
 
 class _Sigmoid(torch.autograd.Function):
     @staticmethod
-    def forward(
+    def forward(  # noqa: PLR0917 - `apply` knows no keywords
         ctx: Any, images: Tensor, texts: Tensor, scale: Tensor, bias: Tensor, share: Share, chunk: int
     ) -> Tensor:
         pairs = _Pairs(images, share.gathered(texts), scale, bias, share.first, chunk)

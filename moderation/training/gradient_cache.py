@@ -50,9 +50,7 @@ def cached_backward(
         state.restore()
         again = encode(part)
         _check_repeats(once, again)
-        learning = [pair for pair in zip(again, gradient, strict=True) if pair[0].requires_grad]
-        if learning:  # with both towers locked there may be only a scale that learns
-            torch.autograd.backward(*zip(*learning, strict=True))
+        _carry(again, gradient)
     after.restore()
     return value
 
@@ -65,7 +63,7 @@ def _feature_gradients(
     value = loss(images, texts)
     value.backward()  # type: ignore[no-untyped-call]
     sides = zip((images, texts), zip(*parts, strict=True), strict=True)
-    split = [_gradient(whole).split([len(part) for part in side]) for whole, side in sides]
+    split = [torch.split(_gradient(whole), [len(part) for part in side]) for whole, side in sides]
     return value.detach(), list(zip(*split, strict=True))
 
 
@@ -82,6 +80,12 @@ def _check_repeats(once: tuple[Tensor, Tensor], again: tuple[Tensor, Tensor]) ->
             raise TrainingError(f"gradient caching: {found}; expected the same, with no randomness but torch's own")
 
 
+def _carry(features: tuple[Tensor, Tensor], gradient: tuple[Tensor, ...]) -> None:
+    """Into the towers that learn; the features of a locked one end here."""
+    learning = [at for at, side in enumerate(features) if side.requires_grad]
+    torch.autograd.backward([features[at] for at in learning], [gradient[at] for at in learning])
+
+
 @dataclass(frozen=True, slots=True)
 class _RandomState:
     """Of torch's own generators; CUDA's only where CUDA is in use, for asking would start it."""
@@ -91,7 +95,8 @@ class _RandomState:
 
     @classmethod
     def now(cls) -> Self:
-        return cls(torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [])
+        in_use: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        return cls(torch.get_rng_state(), torch.cuda.get_rng_state_all() if in_use else [])
 
     def restore(self) -> None:
         torch.set_rng_state(self.cpu)
