@@ -5,11 +5,15 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from moderation.errors import ItemError
+from moderation.training.broken import Broken
+from moderation.training.pairs import Pair
 
 
 def picture(number: int, *, width: int = 40, height: int = 30, kind: str = "JPEG") -> bytes:
@@ -40,3 +44,25 @@ def write_shard(path: Path, first: int, count: int) -> Path:
         members[f"{number:06d}.json"] = json.dumps({"caption": f"number {number}", "width": 40})
     path.write_bytes(tar_bytes(members))
     return path
+
+
+class Stubborn:
+    """`count` pairs, of which those in `bad` cannot be read and those in `odd` fail in a way nobody foresaw."""
+
+    broken = Broken()
+
+    def __init__(self, count: int, *, bad: Collection[int] = (), odd: Collection[int] = ()) -> None:
+        self._count, self._bad, self._odd = count, bad, odd
+
+    def __len__(self) -> int:
+        return self._count
+
+    def key(self, row: int) -> str:
+        return f"record {row}"
+
+    def read(self, row: int) -> Pair:
+        if row in self._bad:
+            raise ItemError("unreadable", "as asked")
+        if row in self._odd:
+            raise ZeroDivisionError("as asked")
+        return Pair(self.key(row), picture(0), ("a", "b", "c"))
