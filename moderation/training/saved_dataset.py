@@ -46,8 +46,6 @@ class SavedDataset:
                 f"{folder}: no column for {' and '.join(sorted(lacking))}; found {columns}; "
                 f"expected an Image column, or one named {' or '.join(IMAGE_FIELDS)}, and {' or '.join(CAPTION_FIELDS)}"
             )
-        if not len(found):
-            raise TrainingError(f"{folder}: the dataset has no rows")
         self._rows = _undecoded(found.select_columns([self._image, self._caption]), self._image)
         self.broken = Broken()
 
@@ -90,7 +88,7 @@ def _load(folder: Path, split: str) -> Any:
     try:
         found = datasets.load_from_disk(str(folder))
     except Exception as error:  # noqa: BLE001  pyarrow, JSON and the library itself raise a dozen types on damaged folders
-        raise TrainingError(f"{folder}: cannot be read as a saved dataset: {error}") from None
+        raise TrainingError(f"{folder}: cannot be read as a saved dataset with rows: {error}") from None
     if not isinstance(found, datasets.DatasetDict):
         return found
     if split not in found:
