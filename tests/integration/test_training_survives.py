@@ -18,6 +18,7 @@ import torch
 
 from moderation.errors import ExitCode, TrainingError
 from moderation.training import checkpoint
+from moderation.training.loop import train
 from tests.conftest import ROOT
 from tests.unit.training.runs import prepare, run, write
 
@@ -128,8 +129,6 @@ def test_a_loss_that_is_no_number_stops_the_run_with_its_batch_saved(folder: Pat
     with pytest.raises(
         TrainingError, match=r"the loss is (nan|inf|\S+) and its gradient's norm \S+; the batch is in"
     ) as stopped:
-        from moderation.training.loop import train
-
         train(folder / "poisoned.toml")
     (saved,) = (folder / "poisoned").glob("bad-step-*.safetensors")
     assert str(saved) in str(stopped.value)

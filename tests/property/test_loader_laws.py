@@ -35,7 +35,7 @@ seeds = st.integers(0, 2**32)
 
 
 @given(few_bad, seeds, st.sampled_from([4, 12, 24]), st.integers(1, 4), st.integers(0, 3), st.integers(0, 8))
-def test_threads_reading_ahead_and_the_first_step_change_nothing(
+def test_threads_reading_ahead_and_the_first_step_change_nothing(  # noqa: PLR0917
     bad: set[int], seed: int, batch: int, threads: int, ahead: int, start: int
 ) -> None:
     whole = batches(bad, batch=batch, seed=seed, steps=range(10), threads=1, ahead=0)
