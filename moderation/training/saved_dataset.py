@@ -37,6 +37,8 @@ class SavedDataset:
         caption_field: str | None = None,
     ) -> None:
         found = _load(folder, split)
+        if not len(found):
+            raise TrainingError(f"{folder}: has no rows; expected pictures with captions")
         self._folder, self._limits = folder, limits
         self._image = image_field or _image_column(found) or "pictures"
         self._caption = caption_field or _caption_column(found, self._image) or "captions"
@@ -88,7 +90,7 @@ def _load(folder: Path, split: str) -> Any:
     try:
         found = datasets.load_from_disk(str(folder))
     except Exception as error:  # noqa: BLE001  pyarrow, JSON and the library itself raise a dozen types on damaged folders
-        raise TrainingError(f"{folder}: cannot be read as a saved dataset with rows: {error}") from None
+        raise TrainingError(f"{folder}: cannot be read as a saved dataset: {error}") from None
     if not isinstance(found, datasets.DatasetDict):
         return found
     if split not in found:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import transformers
+from PIL import Image
 
 from moderation.encoder.card import EncoderCard
 from moderation.encoder.checkpoint import load
@@ -75,13 +78,14 @@ def test_every_start_learns_and_ends_as_a_checkpoint_that_ours_and_transformers_
             read = theirs.get_text_features(input_ids=tokens["input_ids"], **mask)
             agree(read, ours.encode_text(texts).vectors)
         if "resnet" not in name:  # transformers' dual encoder does not flatten what its own ResNet pools
-            processor = transformers.AutoImageProcessor.from_pretrained(out, use_fast=False)
-            from io import BytesIO
-
-            from PIL import Image
-
-            pixels = processor([Image.open(BytesIO(one)).convert("RGB") for one in pictures], return_tensors="pt")
+            pixels = processor(out)([Image.open(BytesIO(one)).convert("RGB") for one in pictures], return_tensors="pt")
             agree(theirs.get_image_features(**pixels), ours.encode_images(pictures).vectors)
+
+
+def processor(folder: Path) -> Callable[..., Mapping[str, torch.Tensor]]:
+    """The processor that the folder names; AutoImageProcessor of transformers 5.4 wants torchvision even for the Pillow ones."""
+    named = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))["image_processor_type"]
+    return getattr(transformers, f"{named.removesuffix('Pil')}Pil").from_pretrained(folder)  # type: ignore[no-any-return]
 
 
 def agree(theirs: object, ours: np.ndarray) -> None:

@@ -86,15 +86,16 @@ def test_missing_columns_are_named(tmp_path: Path) -> None:
 
 
 def test_a_dataset_without_rows_is_refused(tmp_path: Path) -> None:
-    features = datasets.Features(image=datasets.Image(), text=datasets.Value("string"))
+    features = datasets.Features(image=datasets.Value("binary"), text=datasets.Value("string"))
     datasets.Dataset.from_dict({"image": [], "text": []}, features=features).save_to_disk(tmp_path)
-    with pytest.raises(TrainingError, match="cannot be read as a saved dataset with rows"):
+    refused = r"cannot be read as a saved dataset|has no rows"  # newer libraries cannot read it, older ones can
+    with pytest.raises(TrainingError, match=refused):
         SavedDataset(tmp_path, limits=ImageLimits())
 
 
 def test_a_damaged_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "state.json").write_text("{")
-    with pytest.raises(TrainingError, match="cannot be read as a saved dataset with rows"):
+    with pytest.raises(TrainingError, match="cannot be read as a saved dataset"):
         SavedDataset(tmp_path, limits=ImageLimits())
 
 
