@@ -41,7 +41,8 @@ def compile_policy(
     """The policy's lock on this encoder, at the level that the fit targets justify; thresholds come with certify.
 
     `background` is benign content of any kind; `versions` are those of the plugins that the policy uses, told beside
-    our own. The same inputs give the same lock. Raises CompileError when the policy is one that is never compiled (S001),
+    our own. The same inputs give the same lock, on the same number of threads: towers may round a vector's last bit otherwise
+    on another. Raises CompileError when the policy is one that is never compiled (S001),
     when the encoder lacks a modality, when there is no phrase of either kind, or when one cannot be encoded.
     """
     if findings := refused(policy):
@@ -54,7 +55,7 @@ def compile_policy(
         heads.append(normalised_head(vectors, bank))
     read = _read_targets(policy, embedder, fit)
     others = make_controls(policy, embedder, vectors, seed=seed)
-    # One thread: the same head to the last bit on any number of cores (golden pictures may differ in theirs), and small problems lose by sharing busy ones (20 times, measured).
+    # One thread: small problems lose by sharing busy cores (20 times, measured).
     with threadpool_limits(1):
         choice = choose_level(heads, read.targets, seed=seed)
         controls = compare(choice, others, read.targets, vectors, seed=seed)

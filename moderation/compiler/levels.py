@@ -17,7 +17,9 @@ Floats = NDArray[np.float64]
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 FOLDS = 5
-# The folds are dealt anew this many times, so that a close choice does not hang on one deal.
+# The folds are dealt anew this many times, so that a close choice hangs less on one deal. A choice by one standard error is
+# no test: where targets are pure noise, L3 is still chosen in about a quarter of data sets (26 % with four deals, 29 % with
+# one, for 34 and 76 clusters). What a policy promises is therefore shown on other objects, by certify.
 DEALS = 4
 # Clusters of each class below which no probe is fitted and no level is compared.
 MIN_CLUSTERS = 8

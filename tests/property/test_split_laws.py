@@ -54,3 +54,9 @@ def test_the_same_seed_deals_the_same_and_another_does_not() -> None:
     fit = made([3] * 9, [2] * 20, [])
     deals = [[test.tolist() for _, test in split(fit, seed=seed)] for seed in (1, 1, 2)]
     assert deals[0] == deals[1] != deals[2]
+
+
+def test_each_deal_is_another() -> None:
+    folds = split(made([3] * 9, [2] * 20, []), seed=1)
+    deals = [[test.tolist() for _, test in folds[at : at + FOLDS]] for at in range(0, DEALS * FOLDS, FOLDS)]
+    assert all(one != other for at, one in enumerate(deals) for other in deals[:at])

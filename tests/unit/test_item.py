@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from moderation import ContentItem, Modality, Part
-from moderation.item import content_digest
+from moderation.item import content_digest, modality_of
 
 
 def test_parts_know_their_modality_and_digest() -> None:
@@ -13,6 +15,21 @@ def test_parts_know_their_modality_and_digest() -> None:
     assert picture.digest == content_digest(b"bytes")
     # FIPS 180-2's own example of SHA-256.
     assert content_digest(b"abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@pytest.mark.parametrize(
+    ("name", "modality"),
+    [
+        ("a.txt", "text"),
+        ("NOTE.TXT", "text"),
+        ("a.jpg", "image"),
+        ("B.PNG", "image"),
+        ("txt", "image"),
+        ("a.txt.gif", "image"),
+    ],
+)
+def test_a_file_is_read_as_its_name_says_in_any_case(name: str, modality: str) -> None:
+    assert modality_of(Path(name)) == modality
 
 
 def test_content_never_shows_in_a_repr() -> None:

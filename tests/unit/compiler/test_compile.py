@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from moderation.compiler.compile import compile_policy
+from moderation.compiler.controls import make_controls
 from moderation.compiler.levels import Measured
-from moderation.compiler.phrases import templates
+from moderation.compiler.phrases import embed_concepts, ensemble, templates
 from moderation.detector.head import Head
 from moderation.embedding.cache import MemoryCache
 from moderation.embedding.embedder import Embedder
@@ -154,6 +155,20 @@ def test_every_control_is_measured() -> None:
     assert set(measured) == {"policy", "name_only", "random_words", "shuffled_targets"}
     assert max(measured["random_words"], measured["shuffled_targets"]) < measured["policy"]
     assert told["beaten"]["random_words"]
+
+
+def test_the_name_stands_alone_against_the_same_contrast_and_random_words_are_as_many_as_the_phrases() -> None:
+    policy, found = make_policy(scope=TEXT), Embedder(ReadsAnything(made_table()), MemoryCache(50_000_000))
+    vectors = embed_concepts(policy, found)
+    made = make_controls(policy, found, vectors, seed=0)
+    assert not made.missing
+    name, words = made.heads["name_only"], made.heads["random_words"]
+    prompts = templates(policy.scope.modalities)
+    np.testing.assert_array_equal(name.violating, ensemble(policy, found, prompts, ["weapon"]))
+    np.testing.assert_array_equal(name.contrast, vectors.contrast)
+    assert words.violating.shape == vectors.violating.shape
+    assert words.contrast.shape == vectors.contrast.shape
+    assert abs(words.contrast @ vectors.contrast.T).max() < 0.9
 
 
 @pytest.mark.parametrize("rows", [(), tuple(fit_rows())], ids=["no targets", "targets"])

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from moderation.compiler.compile import compile_policy
+from moderation.compiler.golden import golden_pictures
 from moderation.decision import Outcome, Score
+from moderation.detector.head import Head
 from moderation.embedding.cache import MemoryCache
 from moderation.embedding.embedder import Embedder
-from moderation.encoder.base import Encoded
+from moderation.encoder.base import Encoded, Encoder
+from moderation.encoder.checkpoint import load
 from moderation.errors import LockError
 from moderation.item import Modality
 from moderation.policy.decide import Finding, judge
@@ -18,6 +23,7 @@ from moderation.policy.lock import Lock
 from moderation.rollout.locks import put_in_force
 from moderation.rollout.selftest import measure_epsilon
 from tests.fakes import ACTIONS, FakeEncoder, at, golden, lock, plugins_with
+from tests.unit.compiler.recorded import make_policy
 
 
 def golden_lock(**changes: object) -> Lock:
@@ -63,6 +69,50 @@ def test_epsilon_grows_with_the_difference_and_covers_it() -> None:
         vectors = np.stack([at(cosine), at(cosine + 0.01)]).astype(np.float16)
         there, here = head.score(vectors).values
         assert abs(there - here) <= large
+
+
+def test_epsilon_is_four_times_the_largest_difference_at_the_steepest_slope_rounded_up() -> None:
+    made, here = golden_lock(), elsewhere(0.002)
+    head = Head.from_arrays(made.level, made.arrays)
+    moved = (here.encode_text(made.phrases).vectors, here.encode_images(list(golden_pictures())).vectors)
+    there = (made.arrays["golden"], made.arrays["golden_pictures"])
+    differences = [np.abs(head.raw(a) - head.raw(b)).max() for a, b in zip(there, moved, strict=True)]
+    exact = 4.0 * max(differences) / (4.0 * head.scale)
+    assert exact <= measure_epsilon(made, here) < exact + 1e-6
+
+
+class NearlyTheSame:
+    """An encoder on another machine: its vectors differ in their last bits."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder, self.card = encoder, encoder.card
+        self.fingerprint = replace(encoder.fingerprint, numeric="elsewhere")
+
+    def encode_text(self, texts: Sequence[str]) -> Encoded:
+        return self._encoder.encode_text(texts)
+
+    def encode_images(self, images: Sequence[bytes]) -> Encoded:
+        return Encoded(np.nextafter(self._encoder.encode_images(images).vectors, np.float16(1)), {})
+
+    def count_tokens(self, text: str) -> int:
+        return self._encoder.count_tokens(text)
+
+
+def test_a_lock_for_pictures_runs_elsewhere_within_an_epsilon_and_is_refused_in_another_precision() -> None:
+    """From compiler to pipeline with the bundled encoder: what is compiled is what the self-test asks for."""
+
+    def running(encoder: Encoder) -> float:
+        embedders = {"default": Embedder(encoder, MemoryCache(1_000_000))}
+        found = put_in_force([made], embedders=embedders, plugins=plugins_with(), actions=("allow", "review", "remove"))
+        return found.policies[0].terms.epsilon
+
+    here, coarse = load("bundled", device="cpu"), load("bundled", device="cpu", dtype="bfloat16")
+    made = compile_policy(make_policy(), Embedder(here, MemoryCache(1_000_000)))
+    assert running(here) == 0.0
+    assert measure_epsilon(made, here) == 0.0
+    assert 0.0 < running(NearlyTheSame(here)) < 0.1
+    with pytest.raises(LockError, match=r"a golden picture has cosine 0\.99"):
+        running(coarse)
 
 
 def test_another_numeric_class_runs_with_its_epsilon_and_sends_close_calls_to_review() -> None:
