@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections import Counter
 from pathlib import Path
@@ -31,6 +32,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     lacking = {"needs_data": "the shared data (MODERATION_DATA)"} if not (DATA / "SOURCES.md").exists() else {}
     if not _has_gpu():
         lacking["needs_gpu"] = "a CUDA GPU"
+    if importlib.util.find_spec("open_clip") is None:
+        lacking["needs_open_clip"] = "open_clip, which make bench installs"
     for item in items:
         for marker, what in lacking.items():
             if item.get_closest_marker(marker):

@@ -16,6 +16,12 @@ GROUPS = {
     "style_never_seen_openmoji": "style never seen: openmoji",
     "style_never_seen_openmoji_objects_seen": "openmoji, objects drawn in other styles",
 }
+SUMMARY = {
+    "seen_objects_new_renderings": ("new renderings of objects seen", 0.95),
+    "objects_never_drawn": ("objects never drawn in training", 0.85),
+    "style_never_seen_fxemoji": ("a style never seen: fxemoji", 0.85),
+    "style_never_seen_openmoji": ("a style never seen: openmoji", 0.85),
+}
 WAYS = {"compiled": "compiled, L1", "margin": "margin", "violating": "violating only"}
 
 
@@ -44,6 +50,19 @@ def retrieval(metrics: Mapping[str, Any]) -> Iterator[str]:
         for kind in ("plain", "scenes"):
             one, five = (metrics[f"style_never_seen_{style}"][f"recall_at_{k}_{kind}"] for k in (1, 5))
             yield f"| {style}, {kind} | {one:.2f} | {five:.2f} |"
+
+
+def summary(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """What the project's README says: one line for each headline, and the recalls and means of its sentences."""
+    for group, (told, aim) in SUMMARY.items():
+        part = metrics[group]["compiled"]
+        worst = part["auc"][part["worst"]]
+        alone = " (one drawing)" if worst["positives"] == 1 else ""
+        yield f"| {told} | {part['mean']:.2f} | {worst['value']:.2f} {part['worst']}{alone} | {aim} |"
+    recalls = [metrics[f"style_never_seen_{style}"]["recall_at_5_plain"] for style in ("fxemoji", "openmoji")]
+    yield "{:.2f} in fxemoji, {:.2f} in openmoji".format(*recalls)
+    means = [metrics[f"style_never_seen_{style}"]["compiled"]["mean_of_several"] for style in ("fxemoji", "openmoji")]
+    yield "{:.2f} (fxemoji) and {:.2f} (openmoji)".format(*means)
 
 
 def _cell(area: Mapping[str, float] | None, *, whole: bool) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import runpy
 from pathlib import Path
 
@@ -46,6 +47,29 @@ def test_it_reports_what_it_says(
     monkeypatch.setattr("sys.argv", [name, *TINY[name], "--json"])
     runpy.run_path(str(FOLDER / name), run_name="__main__")
     assert json.loads(capsys.readouterr().out).keys() >= KEYS[name]
+
+
+@pytest.mark.needs_open_clip
+def test_encoding_reports_its_shares_and_both_peers(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main = runpy.run_path(str(FOLDER / "encode.py"), run_name="encode")["main"]
+    main.__globals__["LAYERS"] = 1
+    monkeypatch.setattr("sys.argv", ["encode.py", "--rounds", "1", "--images", "2", "--dtype", "float32", "--json"])
+    main()
+    found = json.loads(capsys.readouterr().out)["float32"]
+    assert found["share_of_matrix_rate"].keys() == {"matrix_gflops", "ours", "transformers", "spread"}
+    assert found["from_jpeg"]["seconds_over_ours"].keys() == {"open_clip", "transformers_pipeline"}
+    assert max(found["from_jpeg"]["largest_difference_from"].values()) <= found["from_jpeg"]["bound"]
+
+
+def test_a_batch_moves_a_score_by_no_more_than_the_readme_allows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["buckets.py", "--pictures", "12", "--json"])
+    runpy.run_path(str(FOLDER / "buckets.py"), run_name="__main__")
+    (told,) = re.findall(r"\(a test allows (\S+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert json.loads(capsys.readouterr().out)["largest_difference_of_a_score"] <= float(told)
 
 
 def test_encoding_compares_the_vectors_of_both_peers_and_stops_beyond_the_bound() -> None:

@@ -107,6 +107,9 @@ def test_the_figures_told_are_those_of_the_card(recipe: dict[str, ModuleType]) -
     told = (RECIPE / "README.md").read_text(encoding="utf-8")
     for line in (*figures.areas(metrics), *figures.retrieval(metrics)):
         assert line in told
+    project = (ROOT / "README.md").read_text(encoding="utf-8")
+    for line in figures.summary(metrics):
+        assert line in project
 
 
 @pytest.mark.needs_data
