@@ -51,10 +51,15 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Abstention:
-    """A detector could not judge a part: never a score of 0. `reason` is a stable word, `detail` is for people."""
+    """A detector could not judge a part: never a score of 0.
+
+    `reason` is a stable word and `cause` one that says more, both kept in decisions; `detail` is for people and is not, since it
+    may quote content.
+    """
 
     reason: str
     detail: str = ""
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,8 @@ class Verdict:
     """One policy's finding on one item, with everything needed to replay it.
 
     `threshold` is the cut that decided (for `no_match`, the lowest cut), `margin` is score minus threshold;
-    `error` is the stable reason of an `error` outcome.
+    `detector` and `label` carried the score, or where the outcome is `error`, `detector` had none; `error` is the stable reason
+    of such an outcome and `cause` a word that says more.
     """
 
     policy: str
@@ -77,7 +83,10 @@ class Verdict:
     margin: float | None = None
     concept: str | None = None
     part: str | None = None
+    detector: str | None = None
+    label: str | None = None
     error: str | None = None
+    cause: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

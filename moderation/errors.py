@@ -88,12 +88,12 @@ class DataError(_LocatedError):
 
 
 class ItemError(ModerationError):
-    """One part cannot be judged; `reason` is a stable word such as `unsupported_input`."""
+    """One part cannot be judged: `reason` is a stable word such as `unsupported_input`, `cause` one that says more, or ""."""
 
     code = "item"
 
-    def __init__(self, reason: str, message: str) -> None:
-        self.reason = reason
+    def __init__(self, reason: str, message: str, *, cause: str = "") -> None:
+        self.reason, self.cause = reason, cause
         super().__init__(f"{reason}: {message}")
 
 
@@ -141,6 +141,7 @@ class DetectorError(ModerationError):
     """A detector raised, hung, or answered badly; `detector` is its id."""
 
     code = "detector"
+    exit_code = ExitCode.PLUGIN
 
     def __init__(self, detector: str, message: str) -> None:
         self.detector = detector

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from moderation.errors import ItemError
+
 UNSUPPORTED_INPUT = "unsupported_input"
 
 
@@ -58,13 +60,14 @@ class Part:
         return cls(modality, content.removeprefix(BOM_UTF8) if modality is Modality.TEXT else content, name)
 
     @property
-    def fault(self) -> str | None:
-        """Why nothing can read this part, as a stable word, where that can be told without decoding a picture."""
+    def fault(self) -> ItemError | None:
+        """Why nothing can read this part, where that can be told without decoding a picture."""
         if self.modality is Modality.TEXT:
             try:
                 self.content.decode("utf-8")
-            except UnicodeDecodeError:
-                return UNSUPPORTED_INPUT
+            except UnicodeDecodeError as error:
+                message = f"the text is not UTF-8: {error.reason} at byte {error.start}"
+                return ItemError(UNSUPPORTED_INPUT, message, cause="not_utf8")
         return None
 
     @property

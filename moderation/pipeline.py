@@ -108,7 +108,9 @@ class Pipeline:
         for detector, parts in asked.items():
             own = vectors.get(self.running.detectors[detector].encoder or "")
             faults = {place: own.fault(place) if own else part.fault for place, part in parts.items()}
-            answers[detector] = {place: Abstention(fault) for place, fault in faults.items() if fault}
+            answers[detector] = {
+                place: Abstention(fault.reason, cause=fault.cause) for place, fault in faults.items() if fault
+            }
             fit = [place for place, fault in faults.items() if not fault]
             batches[detector] = DetectionBatch(tuple(parts[place] for place in fit), own.take(fit) if own else None)
         for detector, said in self.runner.run(batches).items():

@@ -134,11 +134,29 @@ def _explain(detail: Any) -> str:
     keys = [str(key) for key in detail["loc"]]
     where = ".".join(keys) or "settings"
     if detail["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(keys[-1], _names(), n=1)
-        return f"{where}: unknown key" + (f"; did you mean {close[0]!r}?" if close else "")
+        return f"{where}: unknown key{_meant(keys)}"
     return f"{where}: found {detail['input']!r}; {detail['msg']}"
 
 
-def _names() -> list[str]:
-    sections = (Settings, EncoderSettings, ImageLimits, CacheSettings, DetectorSettings, PluginSettings)
-    return sorted({name for section in sections for name in section.model_fields})
+def _meant(keys: list[str]) -> str:
+    """The key that was probably meant, with all above it and as a variable: nesting is what people miss."""
+    known = {path[-1]: path for path in _paths()}
+    close = difflib.get_close_matches(keys[-1], known, n=1)
+    if not close:
+        return ""
+    above = keys[:-1] if len(keys) == len(known[close[0]]) else known[close[0]][:-1]
+    path = [*above, close[0]]
+    return f"; did you mean {'.'.join(path)!r}, as a variable {_PREFIX}{'__'.join(path).upper()}?"
+
+
+def _paths() -> list[tuple[str, ...]]:
+    """Every key with those above it; of the encoders, the default one's."""
+    sections: dict[tuple[str, ...], type[BaseModel]] = {
+        (): Settings,
+        ("encoders", "default"): EncoderSettings,
+        ("images",): ImageLimits,
+        ("cache",): CacheSettings,
+        ("detectors",): DetectorSettings,
+        ("plugins",): PluginSettings,
+    }
+    return [(*above, name) for above, section in sections.items() for name in section.model_fields]

@@ -31,6 +31,7 @@ def demo(
 
     Example: moderation demo --out build/demo --open
     """
+    terminal.note("three policies, from their words to decisions on shipped pictures; this takes about 20 seconds")
     from moderation.cli.demo_run import Workshop, write_decisions
     from moderation.release.report import render_report
 

@@ -17,7 +17,7 @@ import typer
 
 from moderation.cli import terminal
 from moderation.compiler.degenerate import degenerate
-from moderation.errors import EncoderError, ExitCode, ModerationError
+from moderation.errors import EncoderError, ExitCode, ModerationError, SettingsError
 from moderation.item import Modality, Part
 
 if TYPE_CHECKING:
@@ -58,6 +58,9 @@ def report(*, as_json: bool) -> None:
 def _checked(name: str, check: Callable[[], Finding]) -> Finding:
     try:
         return check()
+    except SettingsError as error:
+        told = str(error) if name == "settings" else "not looked at: the settings are wrong"
+        return Finding(name, False, told, exit_code=int(error.exit_code))
     except ModerationError as error:
         return Finding(name, False, str(error), exit_code=int(error.exit_code))
     except ImportError as error:

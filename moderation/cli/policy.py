@@ -24,7 +24,7 @@ BuildFolder = Annotated[
 @app.command()
 def new(
     policy_id: Annotated[
-        str, typer.Argument(metavar="ID", help="Lower-case letters, digits and dashes; never changes.")
+        str, typer.Argument(metavar="ID", help="Lower-case letters and digits, dashes between; never changes.")
     ],
     folder: Annotated[Path, typer.Option(help="Where to write.", file_okay=False)] = Path("policies"),
 ) -> None:
@@ -34,7 +34,10 @@ def new(
     """
     from moderation.policy.scaffold import scaffold
 
-    written = scaffold(policy_id, folder)
+    try:
+        written = scaffold(policy_id, folder)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="ID") from None
     for path in written:
         terminal.say(f"wrote {path}")
     terminal.say(f"next: edit it, then: moderation policy lint {written[0]}")

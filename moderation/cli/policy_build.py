@@ -15,10 +15,11 @@ from moderation.embedding.embedder import Embedder
 from moderation.errors import DataError, ExitCode, LockError, PolicyError, Problem
 from moderation.item import Part
 from moderation.policy.loader import load_policy
-from moderation.policy.lock import Lock, read_lock, write_lock
-from moderation.policy.manifest import TargetRow, load_manifest
+from moderation.policy.lock import Lock, arrays_path, read_lock, write_lock
+from moderation.policy.manifest import TargetRow, disjoint, load_manifest
 from moderation.policy.schema import Policy
 from moderation.release import certification
+from moderation.rollout.locks import check_detectors
 from moderation.settings import load_settings
 
 BACKGROUND = Path("data") / "background.jsonl"
@@ -34,8 +35,11 @@ def compile_lock(path: Path, *, out: Path | None, background: Path | None, as_js
         known = assemble.plugins(settings)
         embedder = assemble.embedder(settings, policy.encoder, known=known)
     detectors = [name.partition("/")[0] for name in policy.detectors]
+    for detector in detectors:
+        known.detector(detector, needed_by=f"policy {policy.id!r}")
     used = known.versions([*detectors, settings.encoders[policy.encoder].loader])
     lock = build(policy, embedder, bank, versions=used)
+    check_detectors(lock, known)
     target = lock_file(policy, out)
     write_lock(_remembering(lock, target), target)
     if as_json:
@@ -67,7 +71,7 @@ def build(
     A policy that lint calls wrong is not compiled: with the encoder at hand, its limits are checked as well.
     """
     policy_lint.refuse(policy_lint.check(policy, card=embedder.encoder.card, encoder=embedder.encoder))
-    fit = load_manifest(policy.data.fit) if policy.data.fit else ()
+    fit = _fit(policy)
     ordinary, parts = _read(background), _read(fit)
     _warm(embedder, [*background, *fit], [*ordinary, *parts], f"{policy.id}: encoding")
     with terminal.working(f"{policy.id}: compiling"):
@@ -105,6 +109,16 @@ def _background(policy: Policy, given: Path | None) -> tuple[TargetRow, ...]:
     return ()
 
 
+def _fit(policy: Policy) -> tuple[TargetRow, ...]:
+    """The fit targets. Raises DataError where the certify manifest, if it is there yet, shares content or a cluster with them."""
+    if policy.data.fit is None:
+        return ()
+    fit, certify = load_manifest(policy.data.fit), policy.data.certify
+    if certify and certify.exists() and (shared := disjoint(fit, load_manifest(certify))):
+        raise DataError(shared)
+    return fit
+
+
 def _read(rows: Sequence[TargetRow]) -> list[Part]:
     """The content of every row. Raises DataError with all rows whose file is not what the manifest says."""
     parts: list[Part] = []
@@ -132,6 +146,7 @@ def _warm(embedder: Embedder, rows: Sequence[TargetRow], parts: Sequence[Part], 
 
 def _tell_compiled(lock: Lock, path: Path, policy: Policy) -> None:
     terminal.say(f"compiled {lock.policy} {lock.version} at level {lock.level}: {path}")
+    terminal.say(f"  a lock is two files that belong together: {path.name} and {arrays_path(path).name}")
     for line in lock_words.compiled(lock.evidence):
         terminal.say(f"  {line}")
     if policy.data.certify:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from moderation.cli import lock_words, terminal
 from moderation.cli.locks import lock_file
+from moderation.errors import DataError
 from moderation.policy.loader import load_policy
 from moderation.policy.lock import Lock, LockedAction, read_lock
+from moderation.policy.manifest import load_manifest
 from moderation.policy.schema import Policy
 from moderation.settings import load_settings
 
@@ -56,6 +58,23 @@ def _policy_lines(policy: Policy) -> Iterator[str]:
             f"confidence {promise.confidence:g}{budget}"
         )
     yield f"  on error: {policy.on_error}"
+    if policy.detectors:
+        yield f"  other detectors: {', '.join(policy.detectors)}"
+    yield from (f"  tests: {path}" for path in policy.tests)
+    for use in ("fit", "certify", "audit"):
+        if manifest := getattr(policy.data, use):
+            yield f"  {use}: {manifest} ({_counted(manifest)})"
+
+
+def _counted(manifest: Path) -> str:
+    """How many targets a manifest holds, or that it cannot be read."""
+    try:
+        rows = load_manifest(manifest, check_files=False)
+    except DataError:
+        return "missing or not sound: moderation policy lint tells"
+    violating = sum(row.target for row in rows)
+    clusters = len({row.cluster for row in rows})
+    return f"{violating} violating and {len(rows) - violating} benign targets of {clusters} objects"
 
 
 def _lock_lines(policy: Policy, lock: Lock | None, path: Path) -> Iterator[str]:
@@ -66,6 +85,8 @@ def _lock_lines(policy: Policy, lock: Lock | None, path: Path) -> Iterator[str]:
     if lock.policy_hash != policy.content_hash:
         yield "  the policy changed since it was compiled: compile and certify it again"
     yield f"  level {lock.level}, encoder {lock.encoder_identity}/{lock.encoder_numeric}"
+    if _state(policy, lock) == "uncertified":
+        yield f"  {lock_words.UNCERTIFIED}"
     for action in lock.actions:
         yield f"  {lock_words.promise(action)}"
         yield from (f"    {line}" for line in _share_lines(policy, action))

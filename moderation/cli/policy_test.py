@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from moderation import assemble
-from moderation.cli import terminal
+from moderation.cli import lock_words, terminal
 from moderation.cli.locks import current_lock, lock_file
 from moderation.errors import ExitCode
 from moderation.policy.loader import load_policy
@@ -42,7 +42,7 @@ def test(path: Path, *, out: Path | None, as_json: bool, junit: Path | None) -> 
 
 def _print(report: TestReport, *, certified: bool) -> None:
     if not certified:
-        terminal.say("the lock holds no certified threshold, so every test fails; certify the policy first")
+        terminal.say(f"{lock_words.UNCERTIFIED}; so every test fails. Certify it first")
     for result in report.results:
         if result.status.value != "passed" and certified:
             terminal.say(f"{_WORDS[result.status.value]}: {result.suite}/{result.id}: {result.message}")

@@ -14,7 +14,8 @@ from moderation.cli import terminal
 
 if TYPE_CHECKING:
     from moderation.cli.sources import Entry
-    from moderation.decision import Decision
+    from moderation.decision import Decision, Verdict
+    from moderation.errors import ItemError
     from moderation.item import ContentItem
     from moderation.pipeline import Pipeline
 
@@ -45,6 +46,7 @@ def scan(
     Example: moderation scan pictures/ --policy policies/weapons.yaml --out decisions.jsonl
     """
     from moderation import assemble
+    from moderation.cli.lock_words import UNCERTIFIED
     from moderation.cli.locks import find_lock
     from moderation.cli.sources import find
     from moderation.cli.summary import Summary
@@ -57,7 +59,7 @@ def scan(
         pipeline = assemble.pipeline(settings, locks)
     for running in pipeline.running.policies:
         if not running.terms.cuts:
-            terminal.note(f"policy {running.terms.policy!r} has no certified threshold: it errs on every item")
+            terminal.note(f"policy {running.terms.policy!r}: {UNCERTIFIED}")
     summary = Summary(left_alone=found.left_alone)
     with ExitStack() as stack:
         file = stack.enter_context(terminal.replacing(out)) if out else None
@@ -90,17 +92,17 @@ def _decide(pipeline: Pipeline, batch: Sequence[Entry], actions: Sequence[str]) 
             terminal.note(f"{entry.id}: {error}")
     decided = iter(pipeline.decide(items) if items else ())
     return [
-        _refuse(pipeline, entry.id, unread[number].reason, actions) if number in unread else next(decided)
+        _refuse(pipeline, entry.id, unread[number], actions) if number in unread else next(decided)
         for number, entry in enumerate(batch)
     ]
 
 
-def _refuse(pipeline: Pipeline, item: str, reason: str, actions: Sequence[str]) -> Decision:
+def _refuse(pipeline: Pipeline, item: str, error: ItemError, actions: Sequence[str]) -> Decision:
     """The decision on an item whose content is not there: an error under every policy, by the one rule for errors."""
     from moderation.decision import Abstention, Decision
     from moderation.policy.decide import Finding, decision_id, judge, strongest
 
-    missing = [Finding("", Abstention(reason))]
+    missing = [Finding("", Abstention(error.reason, cause=error.cause))]
     verdicts = tuple(judge(one.terms, missing, parts=1, order=actions) for one in pipeline.running.policies)
     action, severity = strongest(verdicts, actions)
     return Decision(item, decision_id(item, verdicts), action, severity, verdicts, encoders={})
@@ -122,10 +124,17 @@ def _in_words(decision: Decision) -> str:
     reasons = []
     for verdict in decision.verdicts:
         if verdict.error:
-            reasons.append(f"{verdict.policy} error: {verdict.error}")
+            cause = f" ({verdict.cause})" if verdict.cause else ""
+            reasons.append(f"{verdict.policy} error: {verdict.error}{cause}")
         elif verdict.action and verdict.score is not None:
-            concept = f" ({verdict.concept})" if verdict.concept else ""
+            carried = f" ({_carried_by(verdict)})" if _carried_by(verdict) else ""
             reasons.append(
-                f"{verdict.policy} {verdict.outcome} {verdict.score:.3f} >= {verdict.threshold:.3f}{concept}"
+                f"{verdict.policy} {verdict.outcome} {verdict.score:.3f} >= {verdict.threshold:.3f}{carried}"
             )
     return f"{decision.action:<8} {decision.item_id}  {'; '.join(reasons)}"
+
+
+def _carried_by(verdict: Verdict) -> str:
+    """The phrase that carried a score, and the plugin's detector and label where it is not the policy's own."""
+    own = verdict.detector in (None, verdict.policy)
+    return ": ".join(filter(None, ("" if own else f"{verdict.detector}/{verdict.label}", verdict.concept)))

@@ -40,14 +40,14 @@ class Found:
 
     entries: Iterable[Entry]
     total: int | None
-    left_alone: int = 0
+    left_alone: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class _Search:
     max_bytes: int
     files: list[Path] = field(default_factory=list)
-    left_alone: int = 0
+    left_alone: list[str] = field(default_factory=list)
 
 
 def find(paths: Iterable[Path], *, max_bytes: int) -> Found:
@@ -75,14 +75,14 @@ def _search(path: Path, search: _Search) -> None:
         return
     for folder, folders, names in os.walk(path, onerror=lambda error: search.files.append(Path(error.filename))):
         folders.sort()
-        search.left_alone += sum(Path(folder, name).is_symlink() for name in folders)
+        search.left_alone += [_printable(Path(folder, name)) for name in folders if Path(folder, name).is_symlink()]
         for name in sorted(names):
             suffix = Path(name).suffix.lower()
             # A pipe of lines would be waited on for ever; one that is named on the command line is meant.
             if suffix in PICTURES | TEXTS or (suffix in LINES and not Path(folder, name).is_fifo()):
                 search.files.append(Path(folder, name))
             else:
-                search.left_alone += 1
+                search.left_alone.append(_printable(Path(folder, name)))
 
 
 def _total(files: Iterable[Path]) -> int | None:
@@ -115,9 +115,13 @@ def _entries(search: _Search) -> Iterator[Entry]:
 
 
 def _file(path: Path, max_bytes: int) -> Entry:
-    # A name that is not UTF-8 must still be printable.
-    one = os.fsencode(path).decode("utf-8", "backslashreplace")
+    one = _printable(path)
     return Entry(one, lambda: ContentItem(one, (_part(path, max_bytes=max_bytes),)))
+
+
+def _printable(path: Path) -> str:
+    """A name that is not UTF-8 must still be printable."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _manifest(path: Path, max_bytes: int) -> Iterator[Entry]:
@@ -208,9 +212,9 @@ def _part(path: Path, *, max_bytes: int, name: str = "") -> Part:
         raise ItemError("unreadable", f"{path}: {error.strerror}") from None
     except ValueError as error:
         raise ItemError("unreadable", f"{path!r}: {error}") from None
-    _expect(len(content) <= max_bytes, f"{path}: larger than {max_bytes} bytes")
+    _expect(len(content) <= max_bytes, f"{path}: larger than {max_bytes} bytes", cause="too_many_bytes")
     part = Part.from_file(path, content, name=name)
-    _expect(part.fault is None, f"{path}: not UTF-8")
+    _expect(part.fault is None, f"{path}: not UTF-8", cause="not_utf8")
     return part
 
 
@@ -221,6 +225,6 @@ def _failing(error: ItemError) -> Callable[[], ContentItem]:
     return read
 
 
-def _expect(holds: bool, message: str) -> None:
+def _expect(holds: bool, message: str, *, cause: str = "") -> None:
     if not holds:
-        raise ItemError("unsupported_input", message)
+        raise ItemError("unsupported_input", message, cause=cause)

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from moderation.cli import terminal
 from moderation.decision import Decision, Outcome
+
+# So many files that were left alone are named.
+NAMED = 3
 
 
 @dataclass(slots=True)
 class Summary:
     """What a scan came to: counts by action, by policy and outcome, and by reason of an error."""
 
-    left_alone: int = 0
+    left_alone: Sequence[str] = ()
     items: int = 0
     hits: int = 0
     out_of_scope: int = 0
     actions: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
-    errors: Counter[tuple[str, str]] = field(default_factory=Counter)
+    errors: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     started: float = field(default_factory=time.perf_counter)
 
     def add(self, decision: Decision) -> None:
@@ -32,7 +36,7 @@ class Summary:
         for verdict in decision.verdicts:
             self.outcomes[verdict.policy, verdict.outcome.value] += 1
             if verdict.error:
-                self.errors[verdict.policy, verdict.error] += 1
+                self.errors[verdict.policy, verdict.error, verdict.cause or ""] += 1
 
     def print(self, *, to_stderr: bool) -> None:
         """The summary for people."""
@@ -48,9 +52,11 @@ class Summary:
         rows = [[policy, *(self.outcomes[policy, outcome] for outcome in outcomes)] for policy in policies]
         terminal.table(["policy", *outcomes], rows, to_stderr=to_stderr)
         if self.errors:
-            rows = [[policy, reason, count] for (policy, reason), count in self.errors.most_common()]
-            terminal.table(["policy", "error", "items"], rows, to_stderr=to_stderr)
+            errors = sorted(self.errors.items(), key=lambda one: (-one[1], one[0]))
+            rows = [[*named, count] for named, count in errors]
+            terminal.table(["policy", "error", "cause", "items"], rows, to_stderr=to_stderr)
         if self.out_of_scope:
             tell(f"not judged, in no policy's scope: {terminal.counted(self.out_of_scope, 'item')}")
         if self.left_alone:
-            tell(f"left alone, of another kind: {terminal.counted(self.left_alone, 'file')}")
+            named = ", ".join(self.left_alone[:NAMED]) + (", …" if len(self.left_alone) > NAMED else "")
+            tell(f"left alone, of another kind: {terminal.counted(len(self.left_alone), 'file')} ({named})")

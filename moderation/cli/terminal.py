@@ -91,8 +91,10 @@ def replacing(path: Path) -> Iterator[TextIO]:
             with target.open("w", encoding="utf-8") as stream:
                 yield stream
             return
-        target.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    except FileNotFoundError:
+        message = f"cannot be written: there is no folder {path.parent}; make it first"
+        raise DataError([Problem(path, 0, 0, "D000", message)]) from None
     except OSError as failure:
         raise DataError([Problem(path, 0, 0, "D000", f"cannot be written: {failure.strerror}")]) from None
     try:

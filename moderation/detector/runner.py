@@ -22,6 +22,8 @@ from moderation.item import Modality
 from moderation.settings import DetectorSettings
 
 ERROR, TIMEOUT, BAD_ANSWER, QUARANTINED = "detector_error", "detector_timeout", "bad_answer", "quarantined"
+# What a detector's own failure is called, as an abstention's reason; everything else is about the content.
+FAULTS = frozenset({ERROR, TIMEOUT, BAD_ANSWER, QUARANTINED})
 
 # An overrun call cannot be stopped, only left behind. So many of one detector may be left at once before it gets no more.
 MOST_OVERRUNS = 4
@@ -118,7 +120,7 @@ class Runner:
         else:
             self._record(guard, result.fault)
         if result.answers is None:
-            return (Abstention(result.fault or ERROR, result.detail),) * parts
+            return (Abstention(result.fault or ERROR, cause=result.cause),) * parts
         guard.parts += parts
         return result.answers
 
@@ -160,7 +162,7 @@ class _Result:
 
     fault: str | None = None
     answers: tuple[Detection, ...] | None = None
-    detail: str = ""
+    cause: str = ""
 
 
 class _Call:
@@ -210,7 +212,7 @@ class _Call:
 
 def _failure(error: BaseException) -> _Result:
     # The type's name and no more, read past any metaclass: a message may hold content, and asking for it may raise again.
-    return _Result(ERROR, detail=type.__dict__["__name__"].__get__(type(error)))
+    return _Result(ERROR, cause=type.__dict__["__name__"].__get__(type(error)))
 
 
 WRONG = Abstention(BAD_ANSWER)

@@ -206,10 +206,10 @@ def _encode_decodable(encode: Callable[[Sequence[str]], Encoded], parts: Sequenc
     texts: dict[int, str] = {}
     errors: dict[int, ItemError] = {}
     for row, part in enumerate(parts):
-        try:
+        if part.fault:
+            errors[row] = part.fault
+        else:
             texts[row] = part.content.decode("utf-8")
-        except UnicodeDecodeError as error:
-            errors[row] = ItemError("unsupported_input", f"the text is not UTF-8: {error.reason} at byte {error.start}")
     encoded = encode(list(texts.values()))
     vectors = np.zeros((len(parts), width), dtype=np.float16)
     for at, row in enumerate(texts):

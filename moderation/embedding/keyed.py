@@ -9,6 +9,7 @@ import numpy as np
 
 from moderation.embedding.embedder import Embedder
 from moderation.encoder.base import Vectors
+from moderation.errors import ItemError
 from moderation.item import Part
 
 Key = TypeVar("Key", bound=Hashable)
@@ -36,10 +37,9 @@ class KeyedVectors(Generic[Key]):
         """Those of the keys that were embedded, or should have been."""
         return [key for key in keys if key in self._rows]
 
-    def fault(self, key: Key) -> str | None:
-        """The stable reason why a part has no vector; None when it has one."""
-        error = self._embedded.errors.get(self._rows[key])
-        return None if error is None else error.reason
+    def fault(self, key: Key) -> ItemError | None:
+        """Why a part has no vector; None when it has one."""
+        return self._embedded.errors.get(self._rows[key])
 
     def hit(self, key: Key) -> bool:
         """Whether the vector came from the cache."""

@@ -40,23 +40,27 @@ class Header:
 def read_header(content: bytes) -> Header:
     """The header of a JPEG, PNG, WebP or GIF file; raises ItemError for anything else."""
     if not content:
-        raise unsupported("the file is empty")
+        raise unsupported("the file is empty", cause="empty")
     readers = {b"\xff\xd8\xff": _jpeg, b"\x89PNG\r\n\x1a\n": _png, b"GIF87a": _gif, b"GIF89a": _gif, b"RIFF": _webp}
     for magic, read in readers.items():
         if content.startswith(magic):
             try:
                 header = read(content)
             except (struct.error, IndexError):
-                raise unsupported(f"the header of this {read.__name__[1:].upper()} file is cut off") from None
+                raise unsupported(
+                    f"the header of this {read.__name__[1:].upper()} file is cut off", cause="truncated"
+                ) from None
             if header.width < 1 or header.height < 1:
                 raise unsupported(f"the {header.format} header says {header.width}x{header.height} pixels")
             return header
-    raise unsupported(f"not a JPEG, PNG, WebP or GIF file; it begins with {content[:8].hex(' ')}")
+    raise unsupported(
+        f"not a JPEG, PNG, WebP or GIF file; it begins with {content[:8].hex(' ')}", cause="not_a_picture"
+    )
 
 
-def unsupported(message: str) -> ItemError:
-    """The one reason every picture that cannot be read gets."""
-    return ItemError("unsupported_input", message)
+def unsupported(message: str, *, cause: str = "damaged") -> ItemError:
+    """The one reason every picture that cannot be read gets, and which of CAUSES it is."""
+    return ItemError("unsupported_input", message, cause=cause)
 
 
 def orientation(exif: bytes) -> int:

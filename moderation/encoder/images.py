@@ -67,13 +67,16 @@ def decode(content: bytes, limits: ImageLimits) -> Image.Image:
     except ItemError:
         raise
     except Exception as error:  # noqa: BLE001  the decoders raise a dozen types on hostile bytes; each is that item's fault
-        raise unsupported(f"cannot decode this {header.format} file: {error}") from None
+        cause = "truncated" if "truncated" in str(error) else "damaged"
+        raise unsupported(f"cannot decode this {header.format} file: {error}", cause=cause) from None
 
 
 def check(content: bytes, limits: ImageLimits) -> Header:
     """The header of a picture that is within the limits; raises ItemError otherwise."""
     if len(content) > limits.max_bytes:
-        raise unsupported(f"the file has {len(content)} bytes; expected at most {limits.max_bytes}")
+        raise unsupported(
+            f"the file has {len(content)} bytes; expected at most {limits.max_bytes}", cause="too_many_bytes"
+        )
     header = read_header(content)
     _check_pixels(header.width, header.height, limits)
     return header
@@ -81,7 +84,9 @@ def check(content: bytes, limits: ImageLimits) -> Header:
 
 def _check_pixels(width: int, height: int, limits: ImageLimits) -> None:
     if width * height > limits.max_pixels:
-        raise unsupported(f"the picture has {width}x{height} pixels; expected at most {limits.max_pixels}")
+        raise unsupported(
+            f"the picture has {width}x{height} pixels; expected at most {limits.max_pixels}", cause="too_many_pixels"
+        )
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

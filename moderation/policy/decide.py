@@ -51,6 +51,7 @@ class Finding:
 
     part: str
     answer: Score | Abstention
+    detector: str | None = None
 
 
 def judge(terms: Terms, findings: Sequence[Finding], *, parts: int, order: Sequence[str]) -> Verdict:
@@ -60,14 +61,14 @@ def judge(terms: Terms, findings: Sequence[Finding], *, parts: int, order: Seque
     `on_error`; otherwise an abstention makes the verdict an error, whose action is `on_error`. A policy without a cut
     cannot decide: error `uncertified`, its score still shown.
     """
-    top = highest(findings)
-    silent = sorted(one.answer.reason for one in findings if isinstance(one.answer, Abstention))
-    if not terms.cuts or top is None:
-        reason = UNCERTIFIED if not terms.cuts else (silent or [NO_SCORE])[0]
-        return _verdict(terms, top, outcome=Outcome.ERROR, action=terms.on_error, error=reason)
+    top, silent = highest(findings), _silent(findings)
+    if not terms.cuts:
+        return _error(terms, top, Finding("", Abstention(UNCERTIFIED)))
+    if top is None:
+        return _error(terms, top, silent or Finding("", Abstention(NO_SCORE)))
     cut, action, outcome = _fire(terms, _value(top), too_many=parts > terms.max_parts, order=order)
     if silent and _force(action, order) < _force(terms.on_error, order):
-        return _verdict(terms, top, outcome=Outcome.ERROR, action=terms.on_error, cut=cut, error=silent[0])
+        return _error(terms, top, silent, cut=cut)
     return _verdict(terms, top, outcome=outcome, action=action, cut=cut)
 
 
@@ -88,11 +89,15 @@ def decision_id(item: str, verdicts: Iterable[Verdict]) -> str:
 
 
 def final_score(findings: Sequence[Finding]) -> Score | Abstention:
-    """A policy's score on one item, rounded to 1e-6; an abstention where any finding is one, or there is none at all."""
-    silent = [one.answer for one in findings if isinstance(one.answer, Abstention)]
-    top = highest(findings)
+    """A policy's score on one item, rounded to 1e-6; an abstention where any finding is one, or there is none at all.
+
+    Its `detail` is then the id of the detector that had no score.
+    """
+    top, silent = highest(findings), _silent(findings)
     if silent or top is None or isinstance(top.answer, Abstention):
-        return min(silent, key=lambda one: one.reason, default=Abstention(NO_SCORE))
+        if silent is None or not isinstance(silent.answer, Abstention):
+            return Abstention(NO_SCORE)
+        return replace(silent.answer, detail=silent.detector or "")
     return replace(top.answer, value=_value(top))
 
 
@@ -100,6 +105,16 @@ def highest(findings: Iterable[Finding]) -> Finding | None:
     """The finding that carries the policy's score; ties go by label, then part, never by the order they came in."""
     scored = [one for one in findings if isinstance(one.answer, Score)]
     return max(scored, key=_standing, default=None)
+
+
+def _silent(findings: Iterable[Finding]) -> Finding | None:
+    """The abstention that is told of an item: the first by reason, then cause, detector and part, never the order they came in."""
+    named = [
+        ((one.answer.reason, one.answer.cause, one.detector or "", one.part), one)
+        for one in findings
+        if isinstance(one.answer, Abstention)
+    ]
+    return min(named, key=lambda pair: pair[0])[1] if named else None
 
 
 def _standing(finding: Finding) -> tuple[float, str, str, str]:
@@ -145,7 +160,6 @@ def _verdict(
     outcome: Outcome,
     action: str | None,
     cut: Cut | None = None,
-    error: str | None = None,
 ) -> Verdict:
     score = top.answer if top is not None and isinstance(top.answer, Score) else None
     value = None if top is None else _value(top)
@@ -162,5 +176,17 @@ def _verdict(
         margin=None if cut is None or value is None else round(value - cut.threshold, DIGITS),
         concept=None if score is None else score.concept,
         part=None if top is None else top.part,
-        error=error,
+        detector=None if top is None else top.detector,
+        label=None if score is None else score.label,
     )
+
+
+def _error(terms: Terms, top: Finding | None, silent: Finding, *, cut: Cut | None = None) -> Verdict:
+    """An `error` verdict, which names who had no score and why; a score that another had is still shown."""
+    told = _verdict(terms, top, outcome=Outcome.ERROR, action=terms.on_error, cut=cut)
+    missing = silent.answer
+    if isinstance(missing, Abstention):
+        told = replace(
+            told, detector=silent.detector or told.detector, error=missing.reason, cause=missing.cause or None
+        )
+    return told

@@ -93,7 +93,7 @@ def write_lock(lock: Lock, path: Path) -> None:
     document, arrays = _encode(lock)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(_arrays_path(path), arrays)
+        _replace(arrays_path(path), arrays)
         _replace(path, document)
     except OSError as error:
         raise LockError(f"lock {path}: cannot be written: {error.strerror}") from None
@@ -111,7 +111,7 @@ def _mark(name: str) -> int:
 
 def read_lock(path: Path) -> Lock:
     """The lock whose JSON is at `path`. Raises LockError that names the file and what was expected of it."""
-    document, beside = _read(path), _arrays_path(path)
+    document, beside = _read(path), arrays_path(path)
     try:
         parsed = _LockFile.model_validate_json(document)
     except ValidationError as error:
@@ -187,7 +187,8 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _arrays_path(path: Path) -> Path:
+def arrays_path(path: Path) -> Path:
+    """The file beside a lock's JSON that holds its arrays. Raises LockError for a name that is no lock's."""
     if not path.name.endswith(SUFFIX):
         raise LockError(f"lock {path}: expected a file name ending in {SUFFIX}")
     return path.with_suffix(ARRAYS_SUFFIX)

@@ -62,7 +62,7 @@ degenerate: [blank, noise, corrupt]
 def scaffold(policy_id: str, folder: Path, *, today: dt.date | None = None) -> tuple[Path, ...]:
     """The files written for a new policy in `folder`, the policy first.
 
-    Raises PolicyError, with nothing written, where the id is no slug or a file is there already.
+    Raises ValueError where the id is no slug, and PolicyError where a file is there already, with nothing written.
     """
     folder = Path(folder)
     files = _files(policy_id, folder, today or dt.datetime.now(tz=dt.UTC).date())
@@ -85,8 +85,8 @@ def _files(policy_id: str, folder: Path, today: dt.date) -> dict[Path, bytes]:
     try:
         TypeAdapter(Slug).validate_python(policy_id)
     except ValidationError:
-        message = f"id: found {policy_id!r}; expected lower-case letters, digits and single dashes, a letter first"
-        raise PolicyError([Problem(folder, 0, 0, "P103", message)]) from None
+        expected = "lower-case letters and digits, a letter first, with single dashes or underscores between"
+        raise ValueError(f"found {policy_id!r}; expected {expected}, such as 'spam-flyers'") from None
     texts = {"id": policy_id, "review_by": (today + _REVIEW_AFTER).isoformat()}
     files = {
         folder / f"{policy_id}.yaml": _POLICY.substitute(texts).encode(),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
@@ -14,7 +13,8 @@ from numpy.typing import NDArray
 from moderation.compiler.certify import ScoredTarget, certify
 from moderation.decision import Abstention, Score
 from moderation.detector.head import NOT_OF_THE_HEAD
-from moderation.errors import DataError, LockError, Problem
+from moderation.detector.runner import FAULTS
+from moderation.errors import DataError, DetectorError, LockError, Problem
 from moderation.item import ContentItem
 from moderation.policy.lock import Lock, marks
 from moderation.policy.manifest import TargetRow
@@ -113,15 +113,16 @@ def _refuse_elsewhere(lock: Lock, running: RunningSet) -> None:
 def _refuse_used(lock: Lock, rows: Iterable[TargetRow]) -> None:
     """The lock itself says what it was made from, whatever the manifests say by now."""
     used = set(_marked(lock, "used").tolist())
-    seen = [row for row in rows if used.intersection(marks((row.sha256,), (row.cluster,)).tolist())]
+    seen: dict[str, list[TargetRow]] = {}
+    for row in rows:
+        if used.intersection(marks((), (row.cluster,)).tolist()):
+            seen.setdefault(f"cluster {row.cluster!r}", []).append(row)
+        elif used.intersection(marks((row.sha256,), ()).tolist()):
+            seen.setdefault(f"the content of {row.path or 'this text'}, under another cluster", []).append(row)
     if seen:
-        counts, first = Counter(row.cluster for row in seen), {row.cluster: row for row in reversed(seen)}
         raise DataError(
-            row.problem(
-                "D201",
-                f"the classifier was made from cluster {cluster!r}; it cannot certify it ({counts[cluster]} rows)",
-            )
-            for cluster, row in first.items()
+            shared[0].problem("D201", f"the classifier was made from {what}; it cannot certify it ({len(shared)} rows)")
+            for what, shared in seen.items()
         )
 
 
@@ -163,14 +164,24 @@ def score_targets(
         for (row, _), answer in zip(readable, answers, strict=True):
             score = answer.get(policy.id, OUT_OF_SCOPE)
             if isinstance(score, Abstention):
+                if score.reason in FAULTS:
+                    raise DetectorError(score.detail, _fault(policy, score))
                 what = row.path or "the text"
-                problems.append(row.problem("D200", f"{what} cannot be judged: {score.reason} {score.detail}".strip()))
+                problems.append(row.problem("D200", f"{what} cannot be judged: {_why(score)}"))
             else:
                 scored.append(ScoredTarget(score.value, row.target, row.cluster, row.sha256))
         advance(len(batch))
     if problems:
         raise DataError(problems)
     return scored
+
+
+def _fault(policy: Policy, fault: Abstention) -> str:
+    return f"failed while targets of policy {policy.id!r} were scored: {_why(fault)}; nothing is certified with holes in it"
+
+
+def _why(missing: Abstention) -> str:
+    return f"{missing.reason} ({missing.cause})" if missing.cause else missing.reason
 
 
 def _readable(rows: Iterable[TargetRow], problems: list[Problem]) -> Iterator[tuple[TargetRow, ContentItem]]:

@@ -33,8 +33,8 @@ class Watch:
         """What the detector's answer on one part of an item means to the policy; a part without a name has its number."""
         name = item.parts[part].name or str(part)
         if isinstance(answer, Abstention):
-            return [Finding(name, answer)]
-        return [Finding(name, score) for score in answer if score.label in self.labels]
+            return [Finding(name, answer, self.detector)]
+        return [Finding(name, score, self.detector) for score in answer if score.label in self.labels]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,6 +126,12 @@ def put_in_force(
             embedders[lock.encoder].encoder.fingerprint.numeric,
         )
     return RunningSet(tuple(policies.values()), detectors)
+
+
+def check_detectors(lock: Lock, plugins: Plugins) -> None:
+    """Raises what `put_in_force` raises of a lock whose detectors are not there, lack a label, or would never be asked."""
+    own, others = _detectors(lock, plugins)
+    _watches(lock, own.detector, [one.detector for one in others])
 
 
 def _detectors(lock: Lock, plugins: Plugins) -> tuple[RunningDetector, list[RunningDetector]]:

@@ -55,5 +55,8 @@ def _difference(head: Head, golden: Vectors, encoded: Encoded, what: str) -> flo
         raise LockError(f"{what} cannot be encoded here: {next(iter(encoded.errors.values()))}")
     cosines = np.sum(golden.astype(np.float64) * encoded.vectors.astype(np.float64), axis=1)
     if not np.all(cosines > SAME):
-        raise LockError(f"{what} has cosine {np.min(cosines):.6f} with its golden vector; expected > {SAME}")
+        raise LockError(
+            f"{what} has cosine {np.min(cosines):.6f} with its golden vector; expected > {SAME}; compile and certify "
+            "the policy for the encoder as it runs here, or run the encoder as the lock was built"
+        )
     return float(np.max(np.abs(head.raw(golden) - head.raw(encoded.vectors))))

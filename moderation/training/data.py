@@ -38,7 +38,9 @@ def open_pictures(folder: Path) -> Pictures:
     """Map the prepared `folder`; raises TrainingError naming what is missing or does not fit."""
     for name in ("pictures.npy", "rows.jsonl", "texts.npy"):
         if not (folder / name).is_file():
-            raise TrainingError(f"{folder}: no {name}; expected a folder prepared by a recipe")
+            raise TrainingError(
+                f"{folder}: no {name}; expected a folder that a recipe prepared, such as examples/bundled_encoder/recipe.py"
+            )
     pixels = np.load(folder / "pictures.npy", mmap_mode="r")
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 4:
         raise TrainingError(f"{folder}/pictures.npy: {pixels.dtype} {pixels.shape}; expected uint8 [n, s, s, 4]")

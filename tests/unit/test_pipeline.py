@@ -265,7 +265,7 @@ def test_scores_are_those_that_decisions_were_made_of() -> None:
         assert {id_: one.value for id_, one in scores.items() if isinstance(one, Score)} == {
             one.policy: one.score for one in decision.verdicts
         }
-    assert scored[2] == {"a": Abstention("unsupported_input"), "b": Abstention("unsupported_input")}
+    assert scored[2] == {id_: Abstention("unsupported_input", id_) for id_ in ("a", "b")}
 
 
 def test_the_order_of_parts_and_of_locks_changes_no_decision() -> None:

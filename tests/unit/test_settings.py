@@ -40,7 +40,7 @@ def test_every_wrong_key_is_named_with_a_suggestion(tmp_path: Path) -> None:
         load_settings(path, environ={})
     lines = str(caught.value).splitlines()
     assert len(lines) == 3
-    assert any("did you mean 'max_bytes'" in line for line in lines)
+    assert any("did you mean 'cache.max_bytes', as a variable MODERATION_CACHE__MAX_BYTES?" in line for line in lines)
     assert all(str(path) in line for line in lines)
 
 
@@ -67,3 +67,17 @@ def test_a_variable_below_a_value_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, 'actions = ["a", "b"]')
     with pytest.raises(SettingsError, match="is a value, not a table"):
         load_settings(path, environ={"MODERATION_ACTIONS__X": "1"})
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("MODERATION_DEVICE", "MODERATION_ENCODERS__DEFAULT__DEVICE"),
+        ("MODERATION_ENCODERS__TEXT__DEVISE", "MODERATION_ENCODERS__TEXT__DEVICE"),
+        ("MODERATION_MAX_PIXELS", "MODERATION_IMAGES__MAX_PIXELS"),
+        ("MODERATION_ACTION", "MODERATION_ACTIONS"),
+    ],
+)
+def test_a_wrong_variable_is_answered_with_the_one_that_was_meant(variable: str, meant: str) -> None:
+    with pytest.raises(SettingsError, match=rf"as a variable {meant}\?"):
+        load_settings(environ={variable: "1"})

@@ -36,7 +36,7 @@ def test_from_a_new_policy_to_decisions(
     code, out, _ = run("policy", "certify", policy)
     assert (code, "more violating targets" in out) == (ExitCode.NOT_CERTIFIED, True)
     code, out, _ = run("policy", "test", policy)
-    assert (code, "no certified threshold" in out) == (ExitCode.TESTS_FAILED, True)
+    assert (code, "no threshold is certified" in out) == (ExitCode.TESTS_FAILED, True)
     assert "uncertified" in run("policy", "show", policy)[1]
     code, out, err = run("scan", tmp_path / "data", "--policy", policy, "--json")
     found = [json.loads(line) for line in out.splitlines()]

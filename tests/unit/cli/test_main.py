@@ -136,7 +136,7 @@ def test_colours_appear_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch, caps
 
 
 def test_a_file_takes_its_place_only_when_it_is_whole(tmp_path: Path) -> None:
-    path = tmp_path / "build" / "out.jsonl"
+    path = tmp_path / "out.jsonl"
     with terminal.replacing(path) as stream:
         stream.write("whole\n")
         assert not path.exists()
@@ -144,6 +144,14 @@ def test_a_file_takes_its_place_only_when_it_is_whole(tmp_path: Path) -> None:
         stream.write(f"half {1 / 0}")
     assert path.read_text() == "whole\n"
     assert [one.name for one in path.parent.iterdir()] == ["out.jsonl"]
+
+
+def test_a_file_in_a_folder_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
+    missing = tmp_path / "build"
+    refused = pytest.raises(DataError, match=f"there is no folder {missing}; make it first")
+    with refused, terminal.replacing(missing / "out.jsonl"):
+        pass
+    assert not missing.exists()
 
 
 def test_a_place_that_cannot_be_written_is_a_message(tmp_path: Path) -> None:
@@ -164,3 +172,16 @@ def test_a_pipe_is_written_to_and_a_link_is_followed(tmp_path: Path) -> None:
     with terminal.replacing(link) as stream:
         stream.write("two")
     assert (link.is_symlink(), file.read_text()) == (True, "two")
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("compile", "policy compile"), ("list", "plugin list")])
+def test_a_command_without_its_group_is_answered_with_both_words(
+    typed: str, meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.run([typed, "x"]) == ExitCode.USAGE
+    assert f"did you mean 'moderation {meant}'?" in " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
+def test_a_policy_id_that_cannot_be_is_a_mistake_of_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["policy", "new", "Dice"]) == ExitCode.USAGE
+    assert "such as 'spam-flyers'" in " ".join(capsys.readouterr().err.replace("│", " ").split())

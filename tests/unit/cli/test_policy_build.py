@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from moderation.cli import lock_words
 from moderation.encoder.base import Encoded, Fingerprint
 from moderation.errors import ExitCode
-from moderation.plugin.manager import PluginRecord, Plugins, PluginState
+from moderation.plugin.manager import PluginRecord, PluginState
 from moderation.policy.lock import read_lock
+from tests.fakes import FakeDetector, plugins_with
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.texts import POLICY
 from tests.unit.cli.words import WordEncoder, write_project, write_rows
@@ -41,6 +44,7 @@ def test_compile_writes_a_lock_beside_the_policy_and_says_what_comes_next(policy
     path = policy.with_name("flyers.lock.json")
     assert code == ExitCode.OK
     assert out.startswith(f"compiled flyers 1.0.0 at level {read_lock(path).level}: {path}\n")
+    assert "a lock is two files that belong together: flyers.lock.json and flyers.lock.safetensors\n" in out
     assert out.endswith(f"next: moderation policy certify {policy}\n")
 
 
@@ -150,7 +154,7 @@ def test_tests_on_an_uncertified_lock_fail(policy: Path, run: Run) -> None:
     run("policy", "compile", policy)
     code, out, _ = run("policy", "test", policy)
     assert code == ExitCode.TESTS_FAILED
-    assert out.splitlines()[0].startswith("the lock holds no certified threshold")
+    assert out.splitlines()[0].startswith(lock_words.UNCERTIFIED)
     assert out.endswith(": 2 failed\n")
     found = json.loads(run("policy", "test", policy, "--json")[1])
     assert {result["message"].rpartition(": ")[2] for result in found["results"]} == {"uncertified"}
@@ -203,21 +207,76 @@ def test_show_tells_what_a_certified_policy_will_do(certified: Path, run: Run) -
     assert (found["lock_is"], found["policy"]["id"], found["lock"]["policy"]) == ("certified", "flyers", "flyers")
 
 
+def test_show_tells_what_the_policy_rests_on_and_that_an_uncertified_one_decides_nothing(
+    policy: Path, run: Run
+) -> None:
+    run("policy", "compile", policy)
+    (policy.parent / "data" / "certify.jsonl").write_text("not a row")
+    out = run("policy", "show", policy)[1]
+    assert f"  {lock_words.UNCERTIFIED}\n" in out
+    assert f"  tests: {policy.parent / 'tests'}" in out
+    assert "fit.jsonl (4 violating and 6 benign targets of 10 objects)" in out
+    assert "certify.jsonl (missing or not sound: moderation policy lint tells)" in out
+
+
 def test_show_tells_the_versions_of_the_plugins_that_count(
     policy: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    brought = plugins_with(FakeDetector("keywords", labels=("pills",)))
     records = (
         PluginRecord("keywords", "acme-keywords", "2.0", PluginState.LOADED, detectors=("keywords",)),
         PluginRecord("ocr", "acme-ocr", "3.0", PluginState.LOADED, encoders=("torch",)),
         PluginRecord("other", "acme-other", "4.0", PluginState.LOADED, detectors=("other",)),
     )
-    monkeypatch.setattr("moderation.assemble.plugins", lambda _settings: Plugins(records))
+    monkeypatch.setattr("moderation.assemble.plugins", lambda _settings: replace(brought, records=records))
     policy.write_text(POLICY + "detectors: [keywords/pills]\n")
     code, out, err = run("policy", "compile", policy)
     assert code == ExitCode.OK, out + err
     versions = json.loads(run("policy", "show", policy, "--json")[1])["lock"]["evidence"]["versions"]
     assert set(versions) == {"acme-keywords", "acme-ocr", "moderation", "numpy", "scipy"}
     assert (versions["acme-keywords"], versions["acme-ocr"]) == ("2.0", "3.0")
+
+
+@pytest.mark.parametrize(
+    ("named", "says"),
+    [("keyword", "'keywords'"), ("keywords/pill", "'keywords/pills'")],
+)
+def test_compile_asks_the_plugins_for_every_detector(
+    named: str, says: str, policy: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brought = plugins_with(FakeDetector("keywords", labels=("pills",)))
+    monkeypatch.setattr("moderation.assemble.plugins", lambda _settings: brought)
+    policy.write_text(POLICY + f"detectors: [{named}]\n")
+    code, _, err = run("policy", "compile", policy)
+    assert code == (ExitCode.PLUGIN if "/" not in named else ExitCode.ENCODER)
+    assert f"{named!r}" in err
+    assert says in err
+    assert not policy.with_name("flyers.lock.json").exists()
+
+
+def test_a_detector_that_raises_ends_certification_with_its_name(
+    policy: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_batch: object) -> object:
+        raise KeyError("content")
+
+    brought = plugins_with(FakeDetector("keywords", fail))
+    monkeypatch.setattr("moderation.assemble.plugins", lambda _settings: brought)
+    policy.write_text(POLICY + "detectors: [keywords]\n")
+    assert run("policy", "compile", policy)[0] == ExitCode.OK
+    code, _, err = run("policy", "certify", policy)
+    assert code == ExitCode.PLUGIN
+    assert err.count("\n") == 1
+    assert "detector 'keywords': failed while targets of policy 'flyers' were scored: detector_error (KeyError)" in err
+    assert "content" not in err
+
+
+def test_what_is_fitted_on_cannot_certify_which_compile_says_already(policy: Path, run: Run) -> None:
+    data = policy.parent / "data"
+    (data / "certify.jsonl").write_text((data / "certify.jsonl").read_text() + (data / "fit.jsonl").read_text())
+    code, _, err = run("policy", "compile", policy)
+    assert code == ExitCode.DATA
+    assert "D007" in err
 
 
 def test_show_knows_a_missing_an_uncertified_and_a_stale_lock(policy: Path, run: Run) -> None:

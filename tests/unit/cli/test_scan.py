@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from moderation import assemble
+from moderation.cli.lock_words import UNCERTIFIED
 from moderation.errors import ExitCode
 from moderation.item import ContentItem, Part
 from moderation.policy.lock import lock_path, write_lock
@@ -87,9 +88,10 @@ def test_the_summary_adds_up(encoder: FakeEncoder, weapons: Path, pictures: Path
     assert any(line[:2] == ["6", "items"] for line in lines)
     assert ["remove", "2"] in lines
     assert ["weapons", "2", "0", "1", "2"] in lines
-    assert ["weapons", "unsupported_input", "2"] in lines
+    assert ["weapons", "unsupported_input", "1"] in lines
+    assert ["weapons", "unsupported_input", "too_many_bytes", "1"] in lines
     assert "in no policy's scope: 1 item\n" in out
-    assert "of another kind: 1 file\n" in out
+    assert f"of another kind: 1 file ({pictures / 'f.doc'})\n" in out
     flagged = [line for line in out.splitlines() if line.startswith(("remove ", "review "))]
     assert [Path(line.split()[1]).name for line in flagged] == ["a.png", "c.png", "d.png", "huge.png"]
 
@@ -106,7 +108,7 @@ def test_repeats_come_from_the_cache(encoder: FakeEncoder, weapons: Path, tmp_pa
 def test_decisions_go_to_a_file_too(
     encoder: FakeEncoder, weapons: Path, pictures: Path, tmp_path: Path, run: Run
 ) -> None:
-    target = tmp_path / "out" / "decisions.jsonl"
+    target = tmp_path / "decisions.jsonl"
     _, out, _ = run("scan", pictures, "--policy", weapons, "--json", "--out", target)
     assert target.read_text() == out
 
@@ -145,7 +147,7 @@ def test_an_uncertified_policy_decides_nothing(encoder: FakeEncoder, tmp_path: P
     path = lock_path(tmp_path, "weapons")
     write_lock(lock(actions=(action("remove", None),)), path)
     code, out, err = run("scan", pictures / "a.png", "--policy", path, "--json")
-    assert "policy 'weapons' has no certified threshold" in err
+    assert f"policy 'weapons': {UNCERTIFIED}" in err
     (found,) = map(json.loads, out.splitlines())
     assert (code, found["verdicts"][0]["error"], found["action"]) == (ExitCode.OK, "uncertified", "review")
 

@@ -153,7 +153,7 @@ def test_calls_that_overran_are_limited_and_the_detector_recovers_when_they_end(
 @pytest.mark.parametrize("error", [RuntimeError("boom"), SystemExit(3), KeyboardInterrupt(), GeneratorExit()], ids=repr)
 def test_whatever_a_plugin_detector_raises_is_an_abstention(error: BaseException) -> None:
     answers = run(Runner([FakeDetector("bad", raising(error)), FakeDetector("good", always(0.1))]))
-    assert answers["bad"] == (Abstention("detector_error", type(error).__name__),) * 2
+    assert answers["bad"] == (Abstention("detector_error", cause=type(error).__name__),) * 2
     assert reasons(answers["good"]) == ["scored"] * 2
 
 

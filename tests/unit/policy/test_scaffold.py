@@ -48,7 +48,7 @@ def test_a_second_policy_stands_beside_the_first(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("policy_id", ["", "Spam", "../x", "a b", "a/b", "-a", "7"])
 def test_an_id_that_is_no_slug_is_refused(tmp_path: Path, policy_id: str) -> None:
-    with pytest.raises(PolicyError, match="expected lower-case"):
+    with pytest.raises(ValueError, match="expected lower-case"):
         scaffold(policy_id, tmp_path)
     assert list(tmp_path.iterdir()) == []
 

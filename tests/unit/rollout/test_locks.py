@@ -164,5 +164,5 @@ def test_the_scope_is_narrowed_by_modality_and_by_what_the_item_states(
 def test_findings_are_the_labels_that_count_or_the_abstention() -> None:
     one = Watch("d", frozenset({"a"}), frozenset(Modality))
     judged = item(picture(0.1), picture(0.2, name="cover"))
-    assert one.findings(judged, 0, (Score("a", 0.1), Score("b", 0.9))) == [Finding("0", Score("a", 0.1))]
-    assert one.findings(judged, 1, Abstention("bad_answer")) == [Finding("cover", Abstention("bad_answer"))]
+    assert one.findings(judged, 0, (Score("a", 0.1), Score("b", 0.9))) == [Finding("0", Score("a", 0.1), "d")]
+    assert one.findings(judged, 1, Abstention("bad_answer")) == [Finding("cover", Abstention("bad_answer"), "d")]
