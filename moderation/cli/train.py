@@ -1,4 +1,4 @@
-"""`moderation train`: a training run from its configuration, and on from where it stopped."""
+"""`moderation train`: a training run from its configuration, and on from where it stopped; and an encoder's evaluation."""
 
 from __future__ import annotations
 
@@ -10,21 +10,37 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from moderation.cli import terminal
+from moderation.cli import terminal, train_evaluate
+from moderation.cli.train_group import RUN, Run, RunOrCommand
 
 if TYPE_CHECKING:
     from moderation.training.loop import Progress
 
 NOTE_EVERY_SECONDS = 30.0
 
+app = typer.Typer(
+    cls=RunOrCommand,
+    no_args_is_help=True,
+    subcommand_metavar="CONFIG.toml|COMMAND [ARGS]...",
+    rich_markup_mode="rich",
+    help="""Train an encoder, and measure one.
 
+    \b
+    moderation train CONFIG.toml              a run; --resume goes on with it
+    moderation train evaluate ENCODER --set PICTURES   figures and a model card
+    """,  # noqa: D301  typer wants the character itself
+)
+app.command("evaluate")(train_evaluate.evaluate)
+
+
+@app.command(RUN, cls=Run)
 def train(
-    config: Annotated[Path, typer.Argument(help="The run's TOML file.", exists=True, dir_okay=False)],
+    config: Annotated[Path, typer.Argument(metavar=RUN, help="The run's TOML file.", exists=True, dir_okay=False)],
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")] = False,
 ) -> None:
     """Train an encoder as a configuration says, with checkpoints to resume from.
 
-    Example: moderation train examples/bundled_encoder/train.toml --resume
+    Example: moderation train CONFIG.toml --resume
     """
     from moderation.training.loop import train as run
 

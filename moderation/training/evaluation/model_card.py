@@ -1,0 +1,123 @@
+"""MODEL_CARD.md: what was measured, where it stops, and what nobody measured. No figure in it comes from anywhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from moderation.training.evaluation.calibration import Calibration
+from moderation.training.evaluation.report import Report, Row, mean_by_corruption, rows
+from moderation.training.evaluation.robustness import Robustness
+from moderation.training.evaluation.zero_shot import ZeroShot
+
+# What counts as a limit worth a line of its own.
+_MUCH_LOST = 0.8  # of the clean accuracy left
+_FEW_CLUSTERS = 100
+
+
+def model_card(report: Report) -> str:
+    """The card as Markdown."""
+    parts = [
+        f"# {report.encoder.name}",
+        _about(report),
+        "## Measured",
+        _table(rows(report)),
+        *_classes(report.measures.zero_shot),
+        "## Limits",
+        _listed(_limits(report)) or "None of the measures taken shows one.",
+        "## Not measured",
+        _listed(f"{_words(name)}: {why}" for name, why in report.not_measured.items()) or "Nothing was left out.",
+        _listed(_never()),
+        *_figures(report),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _about(report: Report) -> str:
+    encoder, found = report.encoder, report.set
+    scale = "none in the checkpoint" if encoder.scale is None else f"{encoder.scale:.2f}"
+    trained_on = ", ".join(encoder.trained_on) or "unknown"
+    told = [
+        f"identity: `{encoder.identity}`, run as {encoder.numeric}",
+        f"vectors of {encoder.width} numbers, scale of the softmax: {scale}",
+        f"declared by its own card, not checked here: licence {encoder.licence or 'unknown'}; trained on {trained_on}",
+        f"measured on the set `{found.name}`: {found.pictures} pictures in {found.clusters} clusters, {len(found.classes)} classes, {found.captions} captions",
+        f"prompts: {', '.join(f'`{one}`' for one in report.templates)}",
+    ]
+    return _listed(told)
+
+
+def _table(found: Sequence[Row]) -> str:
+    lines = ["| measure | value | 95 % interval | chance | count |", "|---|---:|---:|---:|---:|"]
+    for row in found:
+        interval = "" if row.low is None or row.high is None else f"{row.low:.3f} to {row.high:.3f}"
+        chance = "" if row.chance is None else f"{row.chance:.3f}"
+        lines.append(f"| {row.measure} | {row.value:.3f} | {interval} | {chance} | {row.count or ''} |")
+    return "\n".join(lines)
+
+
+def _classes(found: ZeroShot | None) -> Iterator[str]:
+    if found is not None:
+        yield "### By class, zero-shot"
+        ordered = sorted(found.per_class.items(), key=lambda one: (one[1], one[0]))
+        yield "\n".join(["| class | recall |", "|---|---:|", *(f"| {name} | {value:.3f} |" for name, value in ordered)])
+
+
+def _limits(report: Report) -> Iterator[str]:
+    measures = report.measures
+    blind = [row for row in rows(report) if row.chance is not None and row.low is not None and row.low <= row.chance]
+    if blind:
+        yield "not shown to be better than guessing: " + ", ".join(f"{row.measure} ({row.value:.3f})" for row in blind)
+    if measures.zero_shot is not None:
+        chance = 1 / measures.zero_shot.classes
+        weak = sorted(name for name, value in measures.zero_shot.per_class.items() if value <= chance)
+        if weak:
+            yield f"classes found no more often than by guessing: {', '.join(weak)}"
+    if measures.robustness is not None:
+        yield from _lost(measures.robustness)
+    if measures.calibration is not None:
+        yield from _miscalibrated(measures.calibration)
+    if report.set.left_out:
+        yield f"{report.set.left_out} of {report.set.pictures} pictures could not be decoded and are in no figure"
+    if report.set.clusters < _FEW_CLUSTERS:
+        yield f"the set has {report.set.clusters} clusters: small differences are within its intervals"
+
+
+def _lost(found: Robustness) -> Iterator[str]:
+    if not found.clean.value:
+        return
+    kept = {name: mean / found.clean.value for name, mean in mean_by_corruption(found).items()}
+    kept |= {f"on {one.shift} ground": one.relative for one in found.grounds if one.relative is not None}
+    kept |= {f"on the set {one.shift}": one.relative for one in found.sets if one.relative is not None}
+    much = [
+        f"{name} ({share:.2f})" for name, share in sorted(kept.items(), key=lambda one: one[1]) if share < _MUCH_LOST
+    ]
+    if much:
+        yield f"keeps less than {_MUCH_LOST} of its clean accuracy under: {', '.join(much)}"
+
+
+def _miscalibrated(found: Calibration) -> Iterator[str]:
+    if found.error > 2 * found.floor:
+        how = "more" if found.confidence > found.accuracy else "less"
+        yield (
+            f"its probabilities are {how} confident than right: mean confidence {found.confidence:.3f}, accuracy {found.accuracy:.3f}; "
+            "calibrate before reading them"
+        )
+
+
+def _never() -> Iterator[str]:
+    yield "languages other than those of the captions and prompts above; groups of people; adversarial pictures; the text side alone"
+
+
+def _figures(report: Report) -> Iterator[str]:
+    if report.measures.calibration is not None:
+        yield "![Reliability of the zero-shot confidences](reliability.svg)"
+    if report.measures.robustness is not None:
+        yield "![Top-1 over severity of corruption](robustness.svg)"
+
+
+def _listed(lines: Iterator[str] | Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")

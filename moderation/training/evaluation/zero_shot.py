@@ -1,0 +1,48 @@
+"""Zero-shot classification: the class whose vector is nearest to the picture's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moderation.training.evaluation.ranking import Floats, places, similarities, within
+from moderation.training.evaluation.share import Share, share
+
+
+@dataclass(frozen=True, slots=True)
+class ZeroShot:
+    """Top-1 and top-5 over pictures, the mean of the classes' recalls, and each class's own; chance is 1/c and min(5/c, 1)."""
+
+    top1: Share
+    top5: Share
+    mean_per_class: Share
+    per_class: Mapping[str, float]
+    classes: int
+
+
+def zero_shot(
+    images: Floats,
+    class_vectors: Floats,
+    labels: NDArray[np.int64],
+    names: Sequence[str],
+    clusters: Sequence[str] | None = None,
+) -> ZeroShot:
+    """Accuracy of unit vectors `images` [n, d] against `class_vectors` [c, d]; `labels` [n] are rows of those, named `names`.
+
+    Levels are dealt fairly: an encoder that sees no difference gets chance, not 0 or 1.
+    """
+    cosines = similarities(images, class_vectors)
+    top1, top5 = hits(cosines, labels, 1), hits(cosines, labels, 5)
+    groups = [names[label] for label in labels]
+    each = {name: float(top1[labels == row].mean()) for row, name in enumerate(names) if (labels == row).any()}
+    return ZeroShot(
+        share(top1, clusters), share(top5, clusters), share(top1, clusters, groups=groups), each, len(class_vectors)
+    )
+
+
+def hits(cosines: Floats, labels: NDArray[np.int64], k: int) -> Floats:
+    """Chance [n] that the right class is among the first `k` of each row of `cosines` [n, c]."""
+    return within(places(cosines, labels[:, None] == np.arange(cosines.shape[1])), k)
