@@ -21,9 +21,10 @@ from transformers import (
 )
 
 from moderation.training import checkpoint
-from moderation.training.config import Stage, read_config
+from moderation.training.config import Stage, read_drawing_run
 from moderation.training.data import Order, open_pictures
-from moderation.training.loop import batch
+from moderation.training.drawings import batch
+from moderation.training.export import forget_paths
 from moderation.training.tower import load_tower, settle_norms
 
 HELD_OUT = Path(__file__).parent / "heldout.json"  # what the weights never saw; a card says which list that was
@@ -52,7 +53,7 @@ SETTLING_BATCHES = 40
 
 def image_side(config_path: Path, *, size: int) -> dict[str, Tensor]:
     """The averaged weights of a run, their batch norms settled at `size`, as VisionTextDualEncoderModel names them."""
-    config = read_config(config_path)
+    config = read_drawing_run(config_path)
     pictures = open_pictures(config.data.folder)
     tensors, _ = checkpoint.load(config.out / "checkpoint.safetensors")
     model = load_tower(config.model.tower, width=pictures.texts.shape[1], scale=config.loss.scale, frozen=())
@@ -68,7 +69,7 @@ def image_side(config_path: Path, *, size: int) -> dict[str, Tensor]:
 
 def join(config_path: Path, text: Path, *, size: int) -> VisionTextDualEncoderModel:
     """The dual encoder of a run's image side and the text side in `text`."""
-    vision, bert = AutoModel.from_pretrained(read_config(config_path).model.tower), BertModel.from_pretrained(text)
+    vision, bert = AutoModel.from_pretrained(read_drawing_run(config_path).model.tower), BertModel.from_pretrained(text)
     vision.config.image_size = size
     projection = torch.from_numpy(np.load(text / "projection.npy"))
     config = VisionTextDualEncoderConfig.from_vision_text_configs(
@@ -87,7 +88,7 @@ def write(model: VisionTextDualEncoderModel, text: Path, out: Path, *, size: int
     """Write the folder (fp16, without a card) and return its bytes; a checkpoint over the limit is refused."""
     shutil.rmtree(out, ignore_errors=True)
     model.half().save_pretrained(out)
-    _forget_paths(out / "config.json")
+    forget_paths(out / "config.json")
     AutoTokenizer.from_pretrained(text, model_max_length=POSITIONS).save_pretrained(out)
     half = [0.5, 0.5, 0.5]
     ViTImageProcessorPil(
@@ -97,17 +98,6 @@ def write(model: VisionTextDualEncoderModel, text: Path, out: Path, *, size: int
     if total > LARGEST_BYTES:
         raise ValueError(f"{out}: {total} bytes; expected at most {LARGEST_BYTES}")
     return total
-
-
-def _forget_paths(file: Path) -> None:
-    """Take out where the towers were loaded from, which transformers writes: that is nobody's business and would change the fingerprint."""
-
-    def without(value: Any) -> Any:
-        plain = isinstance(value, dict)
-        return {k: without(v) for k, v in value.items() if k != "_name_or_path"} if plain else value
-
-    config = without(json.loads(file.read_text(encoding="utf-8")))
-    file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def write_card(out: Path, *, size: int, width: int, metrics: Mapping[str, Any]) -> None:

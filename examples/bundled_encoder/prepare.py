@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from moderation.training.augment import Augment
 from moderation.training.data import Order, open_pictures
-from moderation.training.loop import normalise
+from moderation.training.drawings import normalise
 
 WIDTH, WHITEN = 256, 0.5
 STORED_SIZE = 96

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from moderation.training.loop import Progress
 
 NOTE_EVERY_SECONDS = 30.0
+TOLD_WAIT = 0.1
 
 app = typer.Typer(
     cls=RunOrCommand,
@@ -71,5 +72,7 @@ class _Teller:
 
 def in_words(progress: Progress) -> str:
     """One step of a run, for people."""
-    rate = f"{progress.pictures_per_second:.0f} pictures/s at {progress.size} px"
-    return f"step {progress.step}/{progress.steps}, loss {progress.loss:.4f}, {rate}"
+    rate = f"{progress.pictures_per_second:.0f} pictures/s at {progress.told['size']:.0f} px"
+    waited = progress.told.get("waited", 0.0)
+    slow = f", {waited:.0%} of the time waiting for data" if waited >= TOLD_WAIT else ""
+    return f"step {progress.step}/{progress.steps}, loss {progress.loss:.4f}, scale {progress.told['scale']:.1f}, {rate}{slow}"

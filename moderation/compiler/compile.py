@@ -54,7 +54,7 @@ def compile_policy(
         heads.append(normalised_head(vectors, bank))
     read = _read_targets(policy, embedder, fit)
     others = make_controls(policy, embedder, vectors, seed=seed)
-    # One thread: the same bits on any number of cores, and small problems lose by sharing busy ones (20 times, measured).
+    # One thread: the same head to the last bit on any number of cores (golden pictures may differ in theirs), and small problems lose by sharing busy ones (20 times, measured).
     with threadpool_limits(1):
         choice = choose_level(heads, read.targets, seed=seed)
         controls = compare(choice, others, read.targets, vectors, seed=seed)

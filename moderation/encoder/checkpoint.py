@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,6 +49,17 @@ _MODELS: Mapping[Family, str] = {
 _ANY_SIZE = frozenset({"convnext", "convnextv2", "resnet", "regnet", "mobilenet_v2", "efficientnet"})
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """A checked checkpoint: transformers' own model of it in evaluation mode, without gradients, and its identity."""
+
+    folder: Path
+    family: Family
+    card: EncoderCard
+    model: Any
+    identity: str
+
+
 def load(
     reference: str, *, device: str = "auto", dtype: Dtype = "float32", limits: ImageLimits | None = None
 ) -> Encoder:
@@ -56,6 +68,25 @@ def load(
     `device` is "auto" (CUDA where present), "cpu", "cuda" or "cuda:N". Weights come from safetensors only and no code
     of the checkpoint runs. Raises CheckpointError where the folder is incomplete, unsafe, or does not fit its card.
     """
+    place, kind = find_device(device), _DTYPES.get(dtype)
+    if kind is None:
+        raise EncoderError(f"dtype {dtype!r}; expected one of {', '.join(_DTYPES)}")
+    found = open_checkpoint(reference)
+    card = found.card
+    mark = Fingerprint(found.identity, f"torch-{place.type}-{dtype}")
+    image, text = _towers(found.model, found.family, card, place, kind)
+    return TorchEncoder(
+        card=card,
+        fingerprint=mark,
+        device=place,
+        image=ImageSide(card.image, image) if card.image and image else None,
+        text=TextSide(tokenizer(found.folder, card), text) if card.text and text else None,
+        limits=limits or ImageLimits(),
+    )
+
+
+def open_checkpoint(reference: str) -> Checkpoint:
+    """The checkpoint that a reference means, found and checked as `load` does; also where training starts from."""
     folder = locate(reference)
     weights = weight_files(folder)
     config = read_json(folder / "config.json")
@@ -63,20 +94,7 @@ def load(
         raise CheckpointError(f"{folder}: the checkpoint wants to run its own code (auto_map); that is never done")
     family = family_of(config, folder)
     card = _card(folder, config, family, name=_name(reference, folder))
-    place, kind = find_device(device), _DTYPES.get(dtype)
-    if kind is None:
-        raise EncoderError(f"dtype {dtype!r}; expected one of {', '.join(_DTYPES)}")
-    model = _model(folder, family, card)
-    mark = Fingerprint(identity(folder, weights, config, card), f"torch-{place.type}-{dtype}")
-    image, text = _towers(model, family, card, place, kind)
-    return TorchEncoder(
-        card=card,
-        fingerprint=mark,
-        device=place,
-        image=ImageSide(card.image, image) if card.image and image else None,
-        text=TextSide(_tokenizer(folder, card), text) if card.text and text else None,
-        limits=limits or ImageLimits(),
-    )
+    return Checkpoint(folder, family, card, _model(folder, family, card), identity(folder, weights, config, card))
 
 
 def _name(reference: str, folder: Path) -> str:
@@ -132,7 +150,7 @@ def _check(card: EncoderCard, config: dict[str, Any], family: Family, folder: Pa
 
 def _model(folder: Path, family: Family, card: EncoderCard) -> Any:
     try:
-        with _quiet_transformers():
+        with quiet_transformers():
             model, report = getattr(transformers, _MODELS[family]).from_pretrained(
                 folder,
                 use_safetensors=True,
@@ -153,8 +171,8 @@ def _model(folder: Path, family: Family, card: EncoderCard) -> Any:
 
 
 @contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """No progress bar, and no report on stderr of what `_model` itself checks and names."""
+def quiet_transformers() -> Iterator[None]:
+    """No progress bar, and no report on stderr of what is checked and named here."""
     shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
@@ -185,7 +203,8 @@ def _lean_fits(config: Any) -> bool:
     return {config.vision_config.hidden_act, config.text_config.hidden_act} <= lean.ACTIVATIONS
 
 
-def _tokenizer(folder: Path, card: EncoderCard) -> TextTokenizer:
+def tokenizer(folder: Path, card: EncoderCard) -> TextTokenizer:
+    """The tokenizer of a checkpoint, with the rules of its card."""
     if card.text is None:
         raise CheckpointError(f"{folder}: a tokenizer was asked for, but the card has no text section")
     try:

@@ -56,7 +56,7 @@ def derive_card(folder: Path, config: dict[str, Any], family: Family, *, name: s
             "modalities": ("image", "text"),
             "width": projection_width(config, family),
             "activation": activation(config),
-            "image": _image_card(folder),
+            "image": image_card(folder),
             "text": _paired_text_card(folder, config, family),
         }
     )
@@ -96,7 +96,8 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _image_card(folder: Path) -> ImageCard:
+def image_card(folder: Path) -> ImageCard:
+    """How pictures are prepared, by a folder's processor file. Raises CheckpointError naming what it leaves open."""
     path = folder / "preprocessor_config.json"
     if not path.is_file():
         path = folder / "processor_config.json"

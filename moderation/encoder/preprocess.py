@@ -16,7 +16,7 @@ PIXELS_VERSION = "pixels/1"
 
 Pixels = NDArray[np.uint8]
 
-_FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
 def fit(image: Image.Image, card: ImageCard) -> Pixels:
@@ -60,4 +60,4 @@ def _pad(image: Image.Image, card: ImageCard) -> Image.Image:
 
 
 def _resize(image: Image.Image, width: int, height: int, card: ImageCard) -> Image.Image:
-    return image if image.size == (width, height) else image.resize((width, height), _FILTERS[card.resample])
+    return image if image.size == (width, height) else image.resize((width, height), FILTERS[card.resample])

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from moderation.compiler.certify import ScoredTarget, certify
 from moderation.decision import Abstention, Score
+from moderation.detector.head import NOT_OF_THE_HEAD
 from moderation.errors import DataError, LockError, Problem
 from moderation.item import ContentItem
 from moderation.policy.lock import Lock, marks
@@ -82,7 +83,7 @@ def _ask(lock: Lock, policy: Policy, rows: Sequence[TargetRow]) -> tuple[list[st
     asked: list[str] = list(lock.evidence.get("asked", ())) if np.isin(now, before).any() else []
     question = hashlib.sha256(now.tobytes())
     for name, array in sorted(lock.arrays.items()):
-        if name != "asked":
+        if name not in NOT_OF_THE_HEAD:
             question.update(name.encode() + array.tobytes())
     for one in policy.actions:
         promise = one.guarantee
@@ -97,7 +98,11 @@ def _marked(lock: Lock, name: str) -> NDArray[np.uint64]:
 
 
 def _refuse_elsewhere(lock: Lock, running: RunningSet) -> None:
-    here = next(one.numeric for one in running.policies if one.id == lock.policy)
+    here = next((one.numeric for one in running.policies if one.id == lock.policy), None)
+    if here is None:
+        raise LockError(
+            f"policy {lock.policy!r}: the pipeline does not run it; expected the pipeline of this very lock"
+        )
     if here != lock.encoder_numeric:
         raise LockError(
             f"policy {lock.policy!r}: the lock was compiled on {lock.encoder_numeric}, the encoder runs as {here}, and scores "

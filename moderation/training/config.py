@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -19,41 +21,12 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Stage(_Section):
-    """From `step` on, pictures of `size` pixels, augmentation rising to `strength` over `ramp` steps."""
-
-    step: Annotated[int, Field(ge=0)]
-    size: Annotated[int, Field(ge=16)]
-    strength: Share
-    ramp: Annotated[int, Field(ge=0)] = 0
-
-
-class Data(_Section):
-    """What is trained on."""
-
-    folder: Path
-    first_caption: Share = 0.5
-    photos: Annotated[int, Field(ge=0)] = 64
-
-
-class Model(_Section):
-    """The image tower to start from: a folder in Hugging Face's layout; its first `frozen` parts stay as they are."""
-
-    tower: Path
-    frozen: tuple[str, ...] = ()
-
-
-class Loss(_Section):
-    """The contrastive loss: scale as learned but bounded, and how much mass neighbouring texts share."""
-
-    scale: Positive = 20.0
-    largest_scale: Positive = 60.0
-    neighbours: Share = 0.2
-    temperature: Positive = 0.1
-
-
 class Optimiser(_Section):
-    """AdamW; the rate warms up, stays, and falls in a straight line to zero over the last `cool_down` steps."""
+    """AdamW; the rate warms up, stays, and falls in a straight line to zero over the last `cool_down` steps.
+
+    `tower_rate` is for what was trained before, `rate` for new projections and the scale. `average` is the decay of the
+    running average of the weights, which is what is evaluated and shipped; 0 keeps none.
+    """
 
     rate: Positive = 1e-3
     tower_rate: Positive = 5e-4
@@ -64,8 +37,8 @@ class Optimiser(_Section):
     average: Annotated[float, Field(ge=0, lt=1)] = 0.998
 
 
-class Config(_Section):
-    """One training run."""
+class Run(_Section):
+    """What every training run says. `batch` is of all ranks together; `threads` 0 is torch's own choice."""
 
     out: Path
     seed: int = 1
@@ -74,14 +47,67 @@ class Config(_Section):
     save_every: Count = 200
     threads: Annotated[int, Field(ge=0)] = 0
     precision: Literal["fp32", "bf16"] = "fp32"
-    data: Data
-    model: Model
-    loss: Loss = Loss()
     optimiser: Optimiser = Optimiser()
+
+    def rate_share(self, step: int) -> float:
+        """What share of the full learning rate `step` gets."""
+        rising = min(1.0, (step + 1) / self.optimiser.warm_up) if self.optimiser.warm_up else 1.0
+        falling = min(1.0, (self.steps - step) / self.optimiser.cool_down) if self.optimiser.cool_down else 1.0
+        return rising * falling
+
+    def facts(self) -> dict[str, Any]:
+        """What may not change between a run and its resumption: everything but where it lies and how often it is saved."""
+        return self.model_dump(mode="json", exclude={"out", "save_every", "threads"})
+
+    def placed(self, base: Path) -> Run:
+        """The run with its paths taken from `base`."""
+        return self.model_copy(update={"out": base / self.out})
+
+
+class Stage(_Section):
+    """From `step` on, pictures of `size` pixels, augmentation rising to `strength` over `ramp` steps."""
+
+    step: Annotated[int, Field(ge=0)]
+    size: Annotated[int, Field(ge=16)]
+    strength: Share
+    ramp: Annotated[int, Field(ge=0)] = 0
+
+
+class DrawingData(_Section):
+    """A folder that a recipe prepared: drawings, and vectors of their captions."""
+
+    folder: Path
+    first_caption: Share = 0.5
+    photos: Annotated[int, Field(ge=0)] = 64
+
+
+class TowerModel(_Section):
+    """The image tower to start from: a folder in Hugging Face's layout; its first `frozen` parts stay as they are."""
+
+    tower: Path
+    frozen: tuple[str, ...] = ()
+
+
+class NeighbourLoss(_Section):
+    """The contrastive loss: scale as learned but bounded, and how much mass neighbouring texts share."""
+
+    scale: Positive = 20.0
+    largest_scale: Positive = 60.0
+    neighbours: Share = 0.2
+    temperature: Positive = 0.1
+
+
+class DrawingRun(Run):
+    """An image tower learns a fixed text space from drawings, as the bundled encoder did."""
+
+    task: Literal["drawings"]
+    data: DrawingData
+    model: TowerModel
+    loss: NeighbourLoss = NeighbourLoss()
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
-    def _stages_in_order(self) -> Config:
+    def _stages_in_order(self) -> DrawingRun:
         starts = [stage.step for stage in self.stages]
         if starts[0] != 0 or starts != sorted(set(starts)):
             raise ValueError(f"stages start at steps {starts}; expected 0 first, then rising")
@@ -95,29 +121,181 @@ class Config(_Section):
         done = min(1.0, (step - stage.step) / stage.ramp) if stage.ramp else 1.0
         return stage.size, before + (stage.strength - before) * done
 
-    def rate_share(self, step: int) -> float:
-        """What share of the full learning rate `step` gets."""
-        rising = min(1.0, (step + 1) / self.optimiser.warm_up) if self.optimiser.warm_up else 1.0
-        falling = min(1.0, (self.steps - step) / self.optimiser.cool_down) if self.optimiser.cool_down else 1.0
-        return rising * falling
+    def placed(self, base: Path) -> DrawingRun:
+        """The run with its paths taken from `base`."""
+        return self.model_copy(
+            update={
+                "out": base / self.out,
+                "data": self.data.model_copy(update={"folder": base / self.data.folder}),
+                "model": self.model.model_copy(update={"tower": base / self.model.tower}),
+            }
+        )
 
 
-def read_config(path: Path) -> Config:
+class PairData(_Section):
+    """Pictures with captions: tar shards, JSONL or CSV manifests, datasets on disk; `*` in a name stands for many.
+
+    A training picture is a random crop of at least `smallest_crop` of the area, mirrored where `mirror` allows it (words
+    and sides do not survive that). Of a dataset on disk, `split` is read. `loaders` threads read ahead.
+    """
+
+    pairs: Annotated[tuple[Path, ...], Field(min_length=1)]
+    smallest_crop: Annotated[float, Field(gt=0, le=1)] = 0.9
+    mirror: bool = False
+    split: str = "train"
+    loaders: Count = 2
+
+
+class ImageScratch(_Section):
+    """An image tower from nothing. `depths` and `widths` are a ResNet's stages, the rest a ViT's."""
+
+    kind: Literal["vit", "resnet"] = "vit"
+    size: Annotated[int, Field(ge=16)] = 224
+    patch: Count = 32
+    width: Count = 512
+    layers: Count = 8
+    heads: Count = 8
+    depths: Annotated[tuple[int, ...], Field(min_length=1)] = (3, 4, 6, 3)
+    widths: Annotated[tuple[int, ...], Field(min_length=1)] = (256, 512, 1024, 2048)
+
+
+class TextScratch(_Section):
+    """A text tower from nothing, over the tokenizer of a checkpoint."""
+
+    tokenizer: str
+    context: Annotated[int, Field(ge=8)] = 64
+    width: Count = 384
+    layers: Count = 6
+    heads: Count = 6
+
+
+class Lora(_Section):
+    """Low-rank adapters in the towers' attention and feed-forward layers; everything else of the towers stays."""
+
+    rank: Count = 8
+    alpha: Count = 16
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class DualModel(_Section):
+    """Both towers: a checkpoint to `start` from, or `image` and `text`, each a checkpoint or a section from scratch.
+
+    `width` is of the vectors, where projections are new. `lock` names towers that stay as they are. `patch_dropout` is the
+    share of patches left out of each training picture. `checkpointing` recomputes activations to save memory.
+    """
+
+    start: str | None = None
+    image: str | ImageScratch | None = None
+    text: str | TextScratch | None = None
+    width: Count = 512
+    lock: tuple[Literal["image", "text"], ...] = ()
+    lora: Lora | None = None
+    patch_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    checkpointing: bool = False
+    compile: bool = False
+
+    @model_validator(mode="after")
+    def _one_start(self) -> DualModel:
+        if (self.start is None) == (self.image is None or self.text is None) or (
+            self.start and (self.image or self.text)
+        ):
+            raise ValueError("expected either 'start', or both 'image' and 'text'")
+        return self
+
+
+class PairLoss(_Section):
+    """CLIP's softmax or SigLIP's sigmoid over the batch of all ranks; scale and bias are learned, starting from a new model's.
+
+    The loss is made in chunks of `chunk` rows. With `sub_batch`, towers see so many pairs at a time and gradients are cached,
+    so that a batch may be larger than memory. `teacher` is a checkpoint whose similarities the model also learns, at
+    `teacher_share` of the loss.
+    """
+
+    kind: Literal["softmax", "sigmoid"] = "softmax"
+    scale: Positive = 14.2857
+    largest_scale: Positive = 100.0
+    bias: float = -10.0
+    chunk: Count = 1024
+    sub_batch: Annotated[int, Field(ge=0)] = 0
+    teacher: str | None = None
+    teacher_share: Share = 0.5
+
+
+class PairRun(Run):
+    """Both towers learn from pictures with captions.
+
+    `keep_start` is WiSE-FT: the share of the weights before training in what is exported.
+    """
+
+    task: Literal["pairs"] = "pairs"
+    data: PairData
+    model: DualModel
+    loss: PairLoss = PairLoss()
+    keep_start: Share = 0.0
+
+    def placed(self, base: Path) -> PairRun:
+        """The run with its paths taken from `base`; what names no folder there is a checkpoint known by another name."""
+        pairs = tuple(base / one for one in self.data.pairs)
+        references = {name: _placed(getattr(self.model, name), base) for name in ("start", "image", "text")}
+        return self.model_copy(
+            update={
+                "out": base / self.out,
+                "data": self.data.model_copy(update={"pairs": pairs}),
+                "model": self.model.model_copy(update=references),
+                "loss": self.loss.model_copy(update={"teacher": _placed(self.loss.teacher, base)}),
+            }
+        )
+
+
+def _placed(reference: Any, base: Path) -> Any:
+    if isinstance(reference, TextScratch):
+        return reference.model_copy(update={"tokenizer": _placed(reference.tokenizer, base)})
+    if isinstance(reference, str) and (base / reference).is_dir():
+        return str(base / reference)
+    return reference
+
+
+_RUNS: Mapping[str, type[Run]] = {"drawings": DrawingRun, "pairs": PairRun}
+
+
+def read_config(path: Path) -> Run:
     """The run described by the TOML file at `path`, its paths taken from where the file stands; raises TrainingError."""
     try:
-        found = Config.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise TrainingError(f"{path}: no such file; expected the TOML file of a training run") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TrainingError(f"{path}: not TOML: {error}") from None
+    kind = _RUNS.get(str(values.get("task", "pairs")))
+    if kind is None:
+        raise TrainingError(f"{path}: task {values['task']!r}; expected one of {', '.join(_RUNS)}")
+    try:
+        return kind.model_validate(values).placed(path.resolve().parent)
     except ValidationError as error:
-        lines = [f"{path}: {'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()]
-        raise TrainingError("\n".join(lines)) from None
-    base = path.resolve().parent
-    return found.model_copy(
-        update={
-            "out": base / found.out,
-            "data": found.data.model_copy(update={"folder": base / found.data.folder}),
-            "model": found.model.model_copy(update={"tower": base / found.model.tower}),
-        }
+        raise TrainingError("\n".join(f"{path}: {_told(one, kind)}" for one in error.errors())) from None
+
+
+def read_drawing_run(path: Path) -> DrawingRun:
+    """As `read_config`, of a run whose task is drawings."""
+    run = read_config(path)
+    if not isinstance(run, DrawingRun):
+        raise TrainingError(f"{path}: task 'pairs'; expected 'drawings'")
+    return run
+
+
+def _told(error: Mapping[str, Any], kind: type[BaseModel]) -> str:
+    """Where a value is wrong, and for a key that nobody knows, the one that was probably meant."""
+    keys = [str(key) for key in error["loc"]]
+    message = f"{'.'.join(keys) or 'file'}: {error['msg']}"
+    if error["type"] != "extra_forbidden":
+        return message
+    close = difflib.get_close_matches(keys[-1], _names(kind), n=1)
+    return f"{'.'.join(keys)}: no such key" + (f"; did you mean {close[0]!r}?" if close else "")
+
+
+def _names(model: type[BaseModel]) -> list[str]:
+    """Every key that a file of this kind may hold, of all its sections."""
+    schema = model.model_json_schema()
+    return sorted(
+        {*schema["properties"], *(key for one in schema["$defs"].values() for key in one.get("properties", ()))}
     )

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -87,21 +88,21 @@ def epoch_order(weights: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
 
 
 class Order:
-    """The rows of every step, by arithmetic alone: nothing has to be replayed on resume."""
+    """The rows of every step, by arithmetic alone: nothing has to be replayed on resume. Safe from several threads."""
 
     def __init__(self, weights: np.ndarray, *, batch: int, seed: int) -> None:
-        self._weights, self._batch, self._seed = weights, batch, seed
-        self.steps_per_epoch = len(epoch_order(weights, seed=seed, epoch=0)) // batch
+        self.batch = batch
+        # Two, because a loader that reads ahead asks for the end of one epoch and the start of the next by turns.
+        self._epoch = lru_cache(maxsize=2)(lambda epoch: epoch_order(weights, seed=seed, epoch=epoch))
+        self.steps_per_epoch = len(self._epoch(0)) // batch
         if self.steps_per_epoch == 0:
             raise TrainingError(f"a batch of {batch} is more than one epoch, which is {weights.sum():.0f} pictures")
-        self._epoch, self._rows = -1, np.empty(0, dtype=np.int64)
 
     def rows(self, step: int) -> np.ndarray:
         """Row numbers int64 [batch] of `step`, counted from zero over the whole run."""
         epoch, place = divmod(step, self.steps_per_epoch)
-        if epoch != self._epoch:
-            self._epoch, self._rows = epoch, epoch_order(self._weights, seed=self._seed, epoch=epoch)
-        return self._rows[place * self._batch : (place + 1) * self._batch]
+        rows: np.ndarray = self._epoch(epoch)[place * self.batch : (place + 1) * self.batch]
+        return rows
 
 
 def choose_captions(pictures: Pictures, rows: np.ndarray, rng: np.random.Generator, *, first: float) -> np.ndarray:

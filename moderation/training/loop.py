@@ -1,154 +1,171 @@
 """The training loop: one run from a TOML file, top to bottom, resumable at any saved step with the same next losses."""
 
+from __future__ import annotations
+
+import contextlib
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
+from moderation.encoder.checkpoint import quiet_transformers
 from moderation.errors import TrainingError
 from moderation.training import checkpoint
-from moderation.training.augment import Augment
-from moderation.training.config import Config, read_config
-from moderation.training.data import Order, Pictures, choose_captions, open_pictures
-from moderation.training.loss import contrastive, targets
-from moderation.training.tower import Average, ImageTower, learning_mode, load_tower
+from moderation.training.config import DrawingRun, PairRun, Run, read_config
+from moderation.training.drawings import Drawings
+from moderation.training.gradient_cache import cached_backward
+from moderation.training.log import Log
+from moderation.training.pairing import Pairing
+from moderation.training.ranks import average_gradients
+from moderation.training.state import State, parameters
+from moderation.training.task import Rank, Task
+from moderation.training.tower import learning_mode
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One step as it went; `pictures_per_second` counts the whole step."""
+    """One step as it went; `pictures_per_second` counts the whole step, `told` is what the task watches."""
 
     step: int
     steps: int
     loss: float
-    scale: float
     rate: float
-    size: int
     pictures_per_second: float
+    told: Mapping[str, float]
 
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """One step's pictures [n, 3, size, size], their texts' vectors [n, d], and which text belongs to which picture [n, n]."""
-
-    pixels: Tensor
-    texts: Tensor
-    wanted: Tensor
-    size: int
+    def values(self) -> dict[str, float]:
+        """What a log keeps of it."""
+        return {"loss": self.loss, "rate": self.rate, "pictures_per_second": self.pictures_per_second, **self.told}
 
 
 def train(config_path: Path, *, resume: bool = False, progress: Callable[[Progress], None] = lambda _: None) -> Path:
-    """Train as the file says and return the last checkpoint's path; raises TrainingError where it cannot start or go on."""
-    config = read_config(config_path)
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    torch.manual_seed(config.seed)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    pictures = open_pictures(config.data.folder)
-    width = pictures.texts.shape[1]
-    model = load_tower(config.model.tower, width=width, scale=config.loss.scale, frozen=config.model.frozen).to(device)
-    average = Average(model, config.optimiser.average)
-    optimiser = _optimiser(model, config)
-    order = Order(pictures.weights, batch=config.batch, seed=config.seed)
-    path = config.out / "checkpoint.safetensors"
-    start = _restore(path, model, average, optimiser) if resume else 0
-    if not resume and path.exists():
-        raise TrainingError(f"{path}: a run is here already; resume it or choose another folder")
+    """Train as the file says and return the last checkpoint's path; raises TrainingError where it cannot start or go on.
 
-    for step in range(start, config.steps):
+    Started by torchrun, its processes train one model together; the first of them saves and tells.
+    """
+    run = read_config(config_path)
+    if run.threads:
+        torch.set_num_threads(run.threads)
+    torch.manual_seed(run.seed)
+    with ranks() as rank, quiet_transformers(), contextlib.closing(make_task(run, rank)) as task:
+        state = State(run, task)
+        if not resume and state.path.exists():
+            raise TrainingError(f"{state.path}: a run is here already; resume it or choose another folder")
+        start = state.restore() if resume else 0
+        with Log(run.out, start, quiet=rank.number > 0) as log:
+            for one in _steps(run, rank, task, state, start):
+                log.write(one.step, one.values())
+                if rank.number == 0:
+                    progress(one)
+        if rank.number == 0 and isinstance(task, Pairing):
+            task.export(state.average.model)
+    return state.path
+
+
+def make_task(run: Run, rank: Rank) -> Task:
+    """What the run trains."""
+    if isinstance(run, PairRun):
+        return Pairing(run, rank)
+    if rank.world > 1:
+        raise TrainingError("task 'drawings' trains in one process: its soft targets are of the whole batch")
+    assert isinstance(run, DrawingRun), "there are two kinds of run"  # noqa: S101
+    return Drawings(run, rank)
+
+
+def _steps(run: Run, rank: Rank, task: Task, state: State, start: int) -> Iterator[Progress]:
+    model = _wrapped(task, rank)
+    learned = parameters(task.model)
+    began = time.perf_counter()
+    for step, given in enumerate(task.batches(start, run.steps), start=start):
+        torch.manual_seed(step_seed(run.seed, step, rank.number))
+        learning_mode(task.model)
+        for group in state.optimiser.param_groups:
+            group["lr"] = group["full_rate"] * run.rate_share(step)
+        state.optimiser.zero_grad(set_to_none=True)
+        loss = _backward(run, rank, task, model, given)
+        norm = nn.utils.clip_grad_norm_(learned, run.optimiser.clip)
+        if not (torch.isfinite(loss) and torch.isfinite(norm)):
+            raise TrainingError(_stopped(state, step, loss, norm, task.tensors(given)))
+        state.optimiser.step()
+        state.average.update(task.model, step)
+        if rank.number == 0 and ((step + 1) % run.save_every == 0 or step + 1 == run.steps):
+            state.save(step + 1)
+        rate = run.batch / (time.perf_counter() - began)
+        yield Progress(step + 1, run.steps, loss.item(), state.optimiser.param_groups[0]["lr"], rate, task.told(given))
         began = time.perf_counter()
-        learning_mode(model)
-        given = batch(pictures, order, config, step, device)
-        for group in optimiser.param_groups:
-            group["lr"] = group["full_rate"] * config.rate_share(step)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.precision == "bf16"):
-            vectors = model(given.pixels)
-        loss = contrastive(
-            vectors, given.texts, given.wanted, model.log_scale.exp().clamp(max=config.loss.largest_scale)
-        )
-        optimiser.zero_grad(set_to_none=True)
+
+
+def _wrapped(task: Task, rank: Rank) -> nn.Module:
+    """The module whose gradients are averaged over ranks as they come."""
+    if rank.world == 1:
+        return task.model
+    return DistributedDataParallel(task.model, device_ids=[rank.device.index] if rank.device.type == "cuda" else None)
+
+
+def _backward(run: Run, rank: Rank, task: Task, model: nn.Module, given: Any) -> Tensor:
+    """Gradients of a step's loss on this rank's parameters, averaged over ranks; the loss, averaged too."""
+    parts = task.parts(given)
+
+    def forward(module: nn.Module, part: Sequence[Tensor]) -> Sequence[Tensor]:
+        with torch.autocast(rank.device.type, dtype=torch.bfloat16, enabled=run.precision == "bf16"):
+            made = module(*part)
+        return (made,) if isinstance(made, Tensor) else made
+
+    if len(parts) == 1:
+        loss = task.loss(forward(model, parts[0]), given)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimiser.clip)
-        optimiser.step()
-        average.update(model, step)
-        if not torch.isfinite(loss):
-            raise TrainingError(f"step {step}: the loss is {loss.item()}; the last good state is {path}")
-        rate = config.batch / (time.perf_counter() - began)
-        scale = model.log_scale.exp().item()
-        progress(
-            Progress(step + 1, config.steps, loss.item(), scale, optimiser.param_groups[0]["lr"], given.size, rate)
+    else:
+        # Each portion runs backward on its own; gradients are averaged once, after all of them.
+        loss = cached_backward(
+            lambda part: _two(forward(task.model, part)), parts, lambda *made: task.loss(made, given)
         )
-        if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
-            _save(path, model, average, optimiser, step + 1)
-    return path
+        if rank.world > 1:
+            average_gradients(parameters(task.model))
+    loss = loss.detach().clone()
+    if rank.world > 1:
+        distributed.all_reduce(loss)
+        loss /= rank.world
+    return loss
 
 
-def batch(pictures: Pictures, order: Order, config: Config, step: int, device: torch.device) -> Batch:
-    """What `step` trains on: a pure function of the seed and the step."""
-    rows = order.rows(step)
-    rng = np.random.default_rng([config.seed, 1, step])
-    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    texts = pictures.texts[torch.from_numpy(choose_captions(pictures, rows, rng, first=config.data.first_caption))]
-    objects = torch.from_numpy(pictures.objects[rows])
-    wanted = targets(objects, texts, neighbours=config.loss.neighbours, temperature=config.loss.temperature)
-    size, strength = config.stage(step)
-    photos = None
-    if pictures.backgrounds is not None and config.data.photos:
-        chosen = np.sort(rng.integers(len(pictures.backgrounds), size=config.data.photos))
-        photos = torch.from_numpy(pictures.backgrounds[chosen]).permute(0, 3, 1, 2).float().div_(255.0)
-    drawings = torch.from_numpy(pictures.pixels[pictures.picture[rows]])
-    pixels = normalise(Augment(generator, strength)(drawings, size, photos))
-    return Batch(pixels.to(device), texts.to(device), wanted.to(device), size)
+def _two(made: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    images, texts = made
+    return images, texts
 
 
-def normalise(pixels: Tensor) -> Tensor:
-    """0..1 to -1..1, the range the towers here are fed with, in the memory order that convolutions like."""
-    return (pixels * 2.0 - 1.0).contiguous(memory_format=torch.channels_last)
+def _stopped(state: State, step: int, loss: Tensor, norm: Tensor, batch: Mapping[str, Tensor]) -> str:
+    """Save the batch that broke the run and say where it lies."""
+    path = state.path.parent / f"bad-step-{step + 1}.safetensors"
+    checkpoint.save(path, batch, {"step": step + 1})
+    good = f"the last good state is {state.path}" if state.path.exists() else "no state was saved yet"
+    return f"step {step + 1}: the loss is {loss.item()} and its gradient's norm {norm.item()}; the batch is in {path}, {good}"
 
 
-def _optimiser(model: ImageTower, config: Config) -> torch.optim.AdamW:
-    settings = config.optimiser
-    groups: list[dict[str, object]] = []
-    for parameters, rate in (
-        (model.tower.parameters(), settings.tower_rate),
-        ([model.projection.weight], settings.rate),
-    ):
-        learned = [p for p in parameters if p.requires_grad]
-        groups.append({"params": [p for p in learned if p.ndim > 1], "lr": rate, "weight_decay": settings.weight_decay})
-        groups.append({"params": [p for p in learned if p.ndim <= 1], "lr": rate, "weight_decay": 0.0})
-    groups.append({"params": [model.log_scale], "lr": settings.rate, "weight_decay": 0.0})
-    for group in groups:
-        group["full_rate"] = group["lr"]
-    return torch.optim.AdamW([group for group in groups if group["params"]], betas=(0.9, 0.98), eps=1e-6)
+def step_seed(seed: int, step: int, rank: int) -> int:
+    """What the random numbers of one step on one rank come from (dropout, patches): nothing has to be replayed on resume."""
+    return int(np.random.default_rng([seed, 2, step, rank]).integers(2**62))
 
 
-def _save(path: Path, model: ImageTower, average: Average, optimiser: torch.optim.AdamW, step: int) -> None:
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    tensors |= {f"average.{name}": tensor for name, tensor in average.model.state_dict().items()}
-    for number, state in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{number}.{name}": tensor for name, tensor in state.items()}
-    checkpoint.save(path, {name: tensor.clone() for name, tensor in tensors.items()}, {"step": step})
-
-
-def _restore(path: Path, model: ImageTower, average: Average, optimiser: torch.optim.AdamW) -> int:
-    tensors, facts = checkpoint.load(path)
-
-    def part(name: str) -> dict[str, Tensor]:
-        return {key.removeprefix(name): tensor for key, tensor in tensors.items() if key.startswith(name)}
-
+@contextlib.contextmanager
+def ranks() -> Iterator[Rank]:
+    """This process among those that torchrun started; alone where it did not."""
+    world, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
+    cuda = torch.cuda.is_available()
+    device = torch.device("cuda", local) if cuda else torch.device("cpu")
+    if world == 1:
+        yield Rank(0, 1, device)
+        return
+    if cuda:
+        torch.cuda.set_device(device)
+    distributed.init_process_group("nccl" if cuda else "gloo")
     try:
-        model.load_state_dict(part("model."))
-        average.model.load_state_dict(part("average."))
-        whole = optimiser.state_dict()
-        whole["state"] = {}
-        for key, tensor in part("optimiser.").items():
-            number, _, name = key.partition(".")
-            whole["state"].setdefault(int(number), {})[name] = tensor
-        optimiser.load_state_dict(whole)
-    except (RuntimeError, ValueError) as error:
-        raise TrainingError(f"{path}: does not fit this run's tower: {error}") from None
-    return int(str(facts["step"]))
+        yield Rank(distributed.get_rank(), world, device)
+    finally:
+        distributed.destroy_process_group()

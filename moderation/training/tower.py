@@ -49,7 +49,7 @@ def load_tower(folder: Path, *, width: int, scale: float, frozen: Sequence[str])
     return model
 
 
-def learning_mode(model: ImageTower) -> None:
+def learning_mode(model: nn.Module) -> None:
     """Training mode, but frozen parts keep their statistics too."""
     model.train()
     for module in model.modules():
@@ -61,12 +61,12 @@ def learning_mode(model: ImageTower) -> None:
 class Average:
     """An exponential average of weights and statistics, which is what is evaluated and shipped."""
 
-    def __init__(self, model: ImageTower, decay: float) -> None:
+    def __init__(self, model: nn.Module, decay: float) -> None:
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self._decay = decay
 
     @torch.no_grad()
-    def update(self, model: ImageTower, step: int) -> None:
+    def update(self, model: nn.Module, step: int) -> None:
         """Move towards `model`; early on the average is short, so that it does not remember the start."""
         decay = min(self._decay, (1 + step) / (10 + step))
         for mine, theirs in zip(_floats(self.model), _floats(model), strict=True):

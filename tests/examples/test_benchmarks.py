@@ -17,6 +17,7 @@ TINY = {
     "decide.py": ["--rows", "300", "--repeats", "1"],
     "startup.py": ["--rounds", "1"],
     "buckets.py": ["--pictures", "4"],
+    "loss.py": ["--rows", "96", "--width", "8", "--plain-up-to", "0", "--rounds", "1"],
 }
 KEYS = {
     "decide.py": {
@@ -29,6 +30,7 @@ KEYS = {
         "pictures", "sizes", "level", "vectors_that_differ", "largest_difference_of_a_number", "scores_that_differ",
         "largest_difference_of_a_score",
     },
+    "loss.py": {"width", "clock", "aim", "sizes"},
 }  # fmt: skip
 
 
@@ -67,3 +69,14 @@ def test_deciding_stops_where_it_is_not_the_rule_of_the_package() -> None:
     decide["check"].__globals__["actions_of"] = lambda scored, _: np.zeros(len(scored[0].values), np.int8)
     with pytest.raises(SystemExit, match="the action is allow"):
         decide["check"](heads, policies, vectors)
+
+
+@pytest.mark.parametrize("name", ["plain", "chunked"])
+def test_a_loss_is_measured_and_one_that_is_not_the_plain_one_stops(name: str) -> None:
+    loss = runpy.run_path(str(FOLDER / "loss.py"), run_name="loss")
+    found = loss["one_case"](name, 32, 8, "wall")
+    assert found["peak_mb"] >= 0
+    loss["compare"]({"plain": found, "other": dict(found, seconds=0.0)})
+    for key in ("loss", "gradient_2"):
+        with pytest.raises(SystemExit, match=f"{key} of other is"):
+            loss["compare"]({"plain": found, "other": dict(found, **{key: float("nan")})})

@@ -25,7 +25,9 @@ def loop(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
             raise TrainingError("run.toml: steps is 0; expected at least 1")
         for step in (1, 2, 3):
             progress(
-                SimpleNamespace(step=step, steps=3, loss=1.5, scale=1.0, rate=0.1, size=64, pictures_per_second=9.6)
+                SimpleNamespace(
+                    step=step, steps=3, loss=1.5, rate=0.1, told={"scale": 2.0, "size": 64}, pictures_per_second=9.6
+                )
             )
         return tmp_path / "checkpoint.safetensors"
 
@@ -40,7 +42,7 @@ def test_a_run_is_told_and_ends_with_its_checkpoint(loop: list[Any], tmp_path: P
     config.write_text("")
     code, out, err = run("train", config)
     assert (code, out) == (ExitCode.OK, f"checkpoint: {tmp_path / 'checkpoint.safetensors'}\n")
-    assert err == "step 3/3, loss 1.5000, 10 pictures/s at 64 px\n"
+    assert err == "step 3/3, loss 1.5000, scale 2.0, 10 pictures/s at 64 px\n"
     run("train", config, "--resume")
     assert loop == [(config, False), (config, True)]
 

@@ -119,8 +119,8 @@ def test_a_new_question_to_the_same_targets_is_counted_and_the_same_one_is_not(t
     targets = rows(tmp_path, [f"0.9{n:02}" for n in range(20)] + [f"0.1{n:02}" for n in range(30)])
     first = certify_lock(lock(), POLICY, targets, FakePipeline())
     again = certify_lock(remember(lock(), first), POLICY, targets, FakePipeline())
-    golden = lock().arrays["golden"]
-    another = lock(arrays={**lock().arrays, "golden": golden + golden.dtype.type(1)})
+    offset = lock().arrays["offset"]
+    another = lock(arrays={**lock().arrays, "offset": offset + 0.5})
     second = certify_lock(remember(another, again), POLICY, targets, FakePipeline())
     fewer = certify_lock(remember(another, again), POLICY, targets[1:], FakePipeline())
     others = [replace(row, sha256=f"{number:064x}", cluster=f"new {number}") for number, row in enumerate(targets)]

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from moderation.errors import TrainingError
-from moderation.training.config import read_config
+from moderation.training.config import read_config, read_drawing_run
 
 GOOD = """
+task = "drawings"
 out = "run"
 steps = 100
 batch = 4
@@ -39,13 +40,13 @@ def written(tmp_path: Path, text: str) -> Path:
 
 
 def test_paths_are_taken_from_where_the_file_stands(tmp_path: Path) -> None:
-    config = read_config(written(tmp_path, GOOD))
+    config = read_drawing_run(written(tmp_path, GOOD))
     assert config.out == tmp_path / "run"
     assert config.data.folder == tmp_path / "prepared"
 
 
 def test_stages_say_size_and_strength(tmp_path: Path) -> None:
-    config = read_config(written(tmp_path, GOOD))
+    config = read_drawing_run(written(tmp_path, GOOD))
     assert config.stage(0) == (32, 0.0)
     assert config.stage(25) == (32, pytest.approx(0.4))
     assert config.stage(59) == (32, pytest.approx(0.8))
@@ -53,7 +54,7 @@ def test_stages_say_size_and_strength(tmp_path: Path) -> None:
 
 
 def test_the_rate_warms_up_stays_and_cools_down(tmp_path: Path) -> None:
-    config = read_config(written(tmp_path, GOOD))
+    config = read_drawing_run(written(tmp_path, GOOD))
     assert [config.rate_share(step) for step in (0, 9, 50, 80, 90, 99)] == pytest.approx([0.1, 1, 1, 1, 0.5, 0.05])
 
 

@@ -1,0 +1,141 @@
+"""Both towers as one module that learns: pictures and texts to unit vectors, by the very adapters that serve them later."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from moderation.encoder.card import EncoderCard
+from moderation.encoder.derive import Family
+from moderation.encoder.towers import (
+    DualImageTower,
+    FeatureImageTower,
+    FeatureTextTower,
+    ImageTower,
+    PooledTextTower,
+    TextTower,
+)
+from moderation.training.config import Lora
+
+Side = Literal["image", "text"]
+SIDES: tuple[Side, ...] = ("image", "text")
+TOWERS = {"image": "vision_model", "text": "text_model"}
+
+
+class Dual(nn.Module):
+    """transformers' model of a CLIP-family checkpoint with its learned scale, and a bias for the sigmoid loss."""
+
+    def __init__(self, model: Any, family: Family, card: EncoderCard, *, largest_scale: float, bias: float) -> None:
+        super().__init__()
+        self.model, self.family, self.card = model, family, card
+        self.largest_scale = largest_scale
+        self.bias = nn.Parameter(torch.tensor(bias))
+        self.locked: frozenset[Side] = frozenset()
+
+    def forward(self, pixels: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit vectors float32 [n, d] of normalised pictures [n, 3, s, s] and of padded tokens int64 [n, t] with their mask."""
+        images = self._encode("image", lambda: self._image_tower()(pixels))
+        texts = self._encode("text", lambda: self._text_tower()(ids, mask))
+        return images, texts
+
+    def scale(self) -> Tensor:
+        """The learned scale, bounded."""
+        return self.model.logit_scale.exp().clamp(max=self.largest_scale).reshape(())  # type: ignore[no-any-return]
+
+    def side(self, name: Side) -> list[nn.Module]:
+        """A tower and, where there is one, its projection."""
+        names = (TOWERS[name], "visual_projection" if name == "image" else "text_projection")
+        return [getattr(self.model, one) for one in names if hasattr(self.model, one)]
+
+    def lock(self, sides: Iterable[Side]) -> None:
+        """Leave towers as they are. Their projections still learn where they are new (`start` says so by unlocking them)."""
+        self.locked = frozenset(sides)
+        for side in self.locked:
+            for module in self.side(side):
+                module.requires_grad_(False)
+
+    def adapt(self, lora: Lora) -> None:
+        """Put low-rank adapters into every linear layer of towers that are not locked; of these, only projections learn beside."""
+        from peft import LoraConfig, inject_adapter_in_model
+
+        free = [side for side in SIDES if side not in self.locked]
+        joints = [one for side in free for module in self.side(side)[1:] for one in module.parameters()]
+        learned = [one for one in (*joints, self.model.logit_scale) if one.requires_grad]
+        towers = {side: self.side(side)[0] for side in free}
+        names = [
+            f"{TOWERS[side]}.{name}"
+            for side, tower in towers.items()
+            for name, module in tower.named_modules()
+            if isinstance(module, nn.Linear)
+        ]
+        config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=names)
+        inject_adapter_in_model(config, self.model)
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_("lora_" in name)
+        for parameter in learned:
+            parameter.requires_grad_(True)
+
+    def merged(self) -> Any:
+        """Transformers' model as it stands, with adapters folded into the weights; what is exported."""
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
+        model = copy.deepcopy(self.model)
+        adapted = [(name, module) for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
+        for name, module in adapted:
+            module.merge()
+            place, _, attribute = name.rpartition(".")
+            setattr(model.get_submodule(place), attribute, module.get_base_layer())
+        return model
+
+    def _encode(self, side: Side, run: Any) -> Tensor:
+        # A locked tower whose projection learns too would still need the graph above it; without one nothing does.
+        learns = any(parameter.requires_grad for module in self.side(side) for parameter in module.parameters())
+        with torch.set_grad_enabled(torch.is_grad_enabled() and learns):
+            vectors = run()
+        return functional.normalize(vectors.float(), dim=1)
+
+    def _image_tower(self) -> ImageTower:
+        return DualImageTower(self.model) if self.family == "dual" else FeatureImageTower(self.model)
+
+    def _text_tower(self) -> TextTower:
+        if self.family != "dual":
+            return FeatureTextTower(self.model, masked=self.family != "siglip")
+        pooling = self.card.text.pooling if self.card.text else "pooler"
+        return PooledTextTower(self.model.text_model, pooling, self.model.text_projection)
+
+
+def drop_patches(embeddings: nn.Module, share: float, *, first: int) -> None:
+    """Leave a random `share` of the patches out of each training picture, keeping the `first` tokens (the class token).
+
+    Which ones comes from torch's global generator. Source: Li et al., Scaling Language-Image Pre-training via Masking (2022).
+    """
+
+    def drop(module: nn.Module, _given: Any, tokens: Tensor) -> Tensor:
+        if not module.training:
+            return tokens
+        patches = tokens.shape[1] - first
+        kept = max(1, round(patches * (1.0 - share)))
+        order = torch.rand(len(tokens), patches, device=tokens.device).argsort(dim=1)[:, :kept] + first
+        rows = torch.arange(len(tokens), device=tokens.device)[:, None]
+        return torch.cat([tokens[:, :first], tokens[rows, order]], dim=1)
+
+    embeddings.register_forward_hook(drop)
+
+
+def interpolate(start: Sequence[Tensor], tuned: Sequence[Tensor], *, keep: float) -> None:
+    """Move `tuned` weights in place back to `start` by the share `keep`. Source: Wortsman et al., WiSE-FT (2022)."""
+    with torch.no_grad():
+        for before, after in zip(start, tuned, strict=True):
+            after.lerp_(before.to(after), keep)
+
+
+def set_scale(model: Any, scale: float) -> None:
+    """Give a new model its first scale."""
+    with torch.no_grad():
+        model.logit_scale.fill_(math.log(scale))

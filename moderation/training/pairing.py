@@ -1,0 +1,113 @@
+"""The task of pictures with captions: both towers, or what is not locked of them, learn to match each pair of the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from moderation.training.chunked import sigmoid_loss, softmax_loss
+from moderation.training.config import PairRun
+from moderation.training.crop import RandomCrop
+from moderation.training.data import Order
+from moderation.training.dual import Dual
+from moderation.training.export import write_encoder
+from moderation.training.loader import Loader
+from moderation.training.places import open_pairs
+from moderation.training.start import Start, make_start
+from moderation.training.task import Group, Rank
+from moderation.training.teacher import Teacher
+from moderation.training.tokens import padded
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """This rank's pairs of one step: pixels float32 [n, 3, s, s], token ids and mask int64 [n, t], and their captions."""
+
+    pixels: Tensor
+    ids: Tensor
+    mask: Tensor
+    captions: Sequence[str]
+
+
+class Pairing:
+    """A run's towers, tokenizer and pictures."""
+
+    def __init__(self, run: PairRun, rank: Rank) -> None:
+        self._run, self._device = run, rank.device
+        self._start: Start = make_start(run)
+        self.model: Dual = self._start.dual.to(rank.device)
+        self.model.bias.requires_grad_(run.loss.kind == "sigmoid")  # the softmax does not see it
+        self._before = (
+            [one.detach().clone() for one in self.model.merged().state_dict().values()] if run.keep_start else []
+        )
+        if run.model.compile:
+            self.model.compile()
+        self._teacher = Teacher(run.loss.teacher, self.model.card, rank.device) if run.loss.teacher else None
+        card = self.model.card.image
+        assert card is not None, "a dual encoder reads pictures"  # noqa: S101
+        pairs = open_pairs(run.data.pairs, split=run.data.split)
+        self._loader = Loader(
+            pairs,
+            RandomCrop(card, area=(run.data.smallest_crop, 1.0), mirror=0.5 if run.data.mirror else 0.0),
+            order=Order(np.ones(len(pairs)), batch=run.batch, seed=run.seed),
+            seed=run.seed,
+            threads=run.data.loaders,
+            rank=rank.number,
+            ranks=rank.world,
+        )
+
+    def groups(self) -> list[Group]:
+        """New parts at the full rate, what was trained before at the towers' rate."""
+        rates, new = self._run.optimiser, self._start.new
+        named = list(self.model.model.named_parameters())
+        joints = [one for name, one in named if name in new or name.endswith(("logit_scale", "logit_bias"))]
+        rest = [one for name, one in named if not any(one is joint for joint in joints)]
+        return [Group(rest, rates.tower_rate), Group([*joints, self.model.bias], rates.rate)]
+
+    def batches(self, start: int, stop: int) -> Iterator[Batch]:
+        """What each step trains on, on this rank."""
+        for loaded in self._loader.batches(start, stop):
+            ids, mask = padded(self._start.tokenizer, loaded.captions)
+            yield Batch(loaded.pixels.to(self._device), ids.to(self._device), mask.to(self._device), loaded.captions)
+
+    def parts(self, batch: Batch) -> Sequence[Sequence[Tensor]]:
+        """All pairs at once, or `sub_batch` at a time."""
+        size = self._run.loss.sub_batch or len(batch.pixels)
+        sides = (batch.pixels, batch.ids, batch.mask)
+        return list(zip(*(torch.split(side, size) for side in sides), strict=True))
+
+    def loss(self, features: Sequence[Tensor], batch: Batch) -> Tensor:
+        """Softmax or sigmoid over the pairs of all ranks, and the teacher's word on this rank's where there is one."""
+        images, texts = features
+        settings, scale = self._run.loss, self.model.scale()
+        if settings.kind == "softmax":
+            own = softmax_loss(images, texts, scale, chunk=settings.chunk)
+        else:
+            own = sigmoid_loss(images, texts, scale, self.model.bias, chunk=settings.chunk)
+        if self._teacher is None:
+            return own
+        taught = self._teacher.loss(images, texts, batch.pixels, batch.captions)
+        return torch.lerp(own, taught, settings.teacher_share)
+
+    def told(self, batch: Batch) -> Mapping[str, float]:
+        """The scale, the size, the share of time waited for data, and how many records were replaced so far."""
+        told = {"scale": self.model.scale().item(), "size": batch.pixels.shape[-1], "tokens": batch.ids.shape[1]}
+        return {**told, "waited": self._loader.wait_share, "broken": self._loader.broken.total}
+
+    def tensors(self, batch: Batch) -> Mapping[str, Tensor]:
+        """The batch's own tensors."""
+        return {"pixels": batch.pixels, "ids": batch.ids, "mask": batch.mask}
+
+    def export(self, average: nn.Module) -> Path:
+        """Write the run's encoder, its averaged weights, as a checkpoint folder that transformers and our encoder load."""
+        return write_encoder(self._run, cast("Dual", average), self._start.tokenizer, before=self._before)
+
+    def close(self) -> None:
+        """End the threads that read ahead."""
+        self._loader.close()

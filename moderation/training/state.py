@@ -1,0 +1,105 @@
+"""All that a run knows between two steps, on disk and back: weights, their average, the optimiser's moments, the step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from moderation.errors import TrainingError
+from moderation.training import checkpoint
+from moderation.training.config import Run
+from moderation.training.task import Task
+from moderation.training.tower import Average
+
+FILE = "checkpoint.safetensors"
+
+
+class State:
+    """What changes from step to step. Random numbers are no part of it: each step seeds its own."""
+
+    def __init__(self, run: Run, task: Task) -> None:
+        self.path = run.out / FILE
+        self._run, self.model = run, task.model
+        self.average = Average(task.model, run.optimiser.average)
+        self.optimiser = _optimiser(run, task)
+
+    def save(self, step: int) -> None:
+        """Write everything, all or nothing. Raises TrainingError; the checkpoint before then stays whole."""
+        tensors = _named("model.", self.model.state_dict()) | _named("average.", self.average.model.state_dict())
+        for number, state in self.optimiser.state_dict()["state"].items():
+            tensors |= _named(f"optimiser.{number}.", state)
+        # Tied weights are one tensor, and a file holds each once.
+        facts = {"step": step, "run": self._run.facts()}
+        checkpoint.save(self.path, {name: tensor.clone() for name, tensor in tensors.items()}, facts)
+
+    def restore(self) -> int:
+        """Read the checkpoint back and return its step. Raises TrainingError where it is of another run than this one."""
+        tensors, facts = checkpoint.load(self.path)
+        self._refuse_another(facts)
+
+        def part(name: str) -> dict[str, Tensor]:
+            return {key.removeprefix(name): tensor for key, tensor in tensors.items() if key.startswith(name)}
+
+        try:
+            self.model.load_state_dict(part("model."))
+            self.average.model.load_state_dict(part("average."))
+            self._restore_moments(part("optimiser."))
+        except (RuntimeError, ValueError) as error:
+            raise TrainingError(f"{self.path}: does not fit this run's model: {error}") from None
+        return int(facts["step"])
+
+    def _restore_moments(self, tensors: Mapping[str, Tensor]) -> None:
+        whole = self.optimiser.state_dict()
+        learned = [one for group in self.optimiser.param_groups for one in group["params"]]
+        whole["state"] = {}
+        for key, tensor in tensors.items():
+            number, _, name = key.partition(".")
+            # The fused kernel pairs elements by their place in memory, so moments must lie as their weights do.
+            like = learned[int(number)] if tensor.ndim else tensor
+            placed = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
+            whole["state"].setdefault(int(number), {})[name] = placed
+        self.optimiser.load_state_dict(whole)
+
+    def _refuse_another(self, facts: Mapping[str, Any]) -> None:
+        before, now = _flat(facts.get("run", {})), _flat(self._run.facts())
+        changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+        if changed:
+            told = "; ".join(f"{key} was {before.get(key)!r} and is {now.get(key)!r}" for key in changed)
+            raise TrainingError(f"{self.path}: of another run: {told}; a run goes on as it began, or begins elsewhere")
+
+
+def _optimiser(run: Run, task: Task) -> torch.optim.AdamW:
+    """AdamW without decay on norms, biases and the scale."""
+    groups: list[dict[str, Any]] = []
+    for group in task.groups():
+        learned = [one for one in group.parameters if one.requires_grad]
+        decay = run.optimiser.weight_decay
+        groups.append({"params": [one for one in learned if one.ndim > 1], "lr": group.rate, "weight_decay": decay})
+        groups.append({"params": [one for one in learned if one.ndim <= 1], "lr": group.rate, "weight_decay": 0.0})
+    for one in groups:
+        one["full_rate"] = one["lr"]
+    groups = [one for one in groups if one["params"]]
+    if not groups:
+        raise TrainingError("nothing learns: every part of the model is locked or frozen")
+    return torch.optim.AdamW(groups, betas=(0.9, 0.98), eps=1e-6, fused=True)
+
+
+def _named(prefix: str, tensors: Mapping[str, Any]) -> dict[str, Tensor]:
+    return {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
+
+
+def _flat(value: Any, name: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} as {"a.b": 1}."""
+    if not isinstance(value, dict):
+        return {name: value}
+    return {
+        key: one for inner, deeper in value.items() for key, one in _flat(deeper, f"{name}.{inner}".strip(".")).items()
+    }
+
+
+def parameters(model: nn.Module) -> list[nn.Parameter]:
+    """Those that learn."""
+    return [one for one in model.parameters() if one.requires_grad]

@@ -1,0 +1,165 @@
+"""Runs that are killed, starved of disk, poisoned or shared by processes: what is there afterwards is exact, or said to be wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from moderation.errors import ExitCode, TrainingError
+from moderation.training import checkpoint
+from moderation.training.loop import train
+from tests.conftest import ROOT
+from tests.unit.training.runs import prepare, run, write
+
+# Dropout in the text tower, left-out patches and random crops: everything that draws random numbers.
+DICE = '[model]\nstart = "vit"\npatch_dropout = 0.25\n[loss]\nsub_batch = 5'
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("survives")
+    prepare(root)
+    return root
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "moderation", "train", *map(str, arguments)]
+
+
+def log(folder: Path, name: str) -> list[dict[str, Any]]:
+    path = folder / name / "log.jsonl"
+    lines = path.read_text(encoding="utf-8") if path.exists() else ""
+    return [json.loads(line) for line in lines[: lines.rfind("\n") + 1].splitlines()]
+
+
+def losses(folder: Path, name: str) -> list[tuple[int, float, float]]:
+    return [(row["step"], row["loss"], row["scale"]) for row in log(folder, name)]
+
+
+def test_a_run_killed_at_a_random_step_goes_on_with_the_same_bits(folder: Path) -> None:
+    steps, kills = 24, 3
+    numbers = {"steps": steps, "batch": 10, "save_every": 4}  # 48 pictures: an epoch ends within every five steps
+    run(folder, "whole", DICE, **numbers)
+    path = write(folder, "killed", DICE, **numbers)
+    dice = random.Random(os.getpid())
+    tries = 0
+    while tries == 0 or len(log(folder, "killed")) < steps:
+        resume = ["--resume"] if (folder / "killed" / "checkpoint.safetensors").exists() else []
+        process = subprocess.Popen(command(path, *resume), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        if tries < kills:
+            done = len(log(folder, "killed"))
+            wanted = done + dice.randint(1, 6)
+            while len(log(folder, "killed")) < min(wanted, steps) and process.poll() is None:
+                time.sleep(0.005)
+            process.send_signal(signal.SIGKILL)
+        _, err = process.communicate(timeout=120)
+        tries += 1
+        assert process.returncode in (0, -signal.SIGKILL), err.decode()
+    assert tries > kills
+    assert losses(folder, "killed") == losses(folder, "whole")
+    ends = [checkpoint.load(folder / name / "checkpoint.safetensors")[0] for name in ("whole", "killed")]
+    assert ends[0].keys() == ends[1].keys()
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
+def test_a_run_goes_on_as_it_began_or_not_at_all(folder: Path) -> None:
+    run(folder, "began", '[model]\nstart = "clip"')
+    with pytest.raises(TrainingError, match=r"of another run: batch was 8 and is 6; loss.chunk was 1024 and is 7"):
+        run(folder, "began", '[model]\nstart = "clip"\n[loss]\nchunk = 7', batch=6, resume=True)
+    with pytest.raises(TrainingError, match="a run is here already"):
+        run(folder, "began", '[model]\nstart = "clip"')
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(folder: Path) -> None:
+    numbers = {"steps": 6, "save_every": 2}
+    run(folder, "disk", '[model]\nstart = "clip"', steps=6, save_every=6)
+    size = (folder / "disk" / "checkpoint.safetensors").stat().st_size
+    path = write(folder, "full", '[model]\nstart = "clip"', **numbers)
+    first = subprocess.run(command(path), cwd=ROOT, capture_output=True, check=False, timeout=120)
+    assert first.returncode == 0, first.stderr
+    whole = (folder / "full" / "checkpoint.safetensors").read_bytes()
+    path.write_text(path.read_text().replace("save_every = 2", "save_every = 1"))
+    cut = path.read_text().replace("steps = 6", "steps = 8")
+    longer = folder / "longer.toml"
+    longer.write_text(cut)
+
+    def starve() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then writing fails as on a full disk, and nobody is killed
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, size // 2))
+
+    tensors, facts = checkpoint.load(folder / "full" / "checkpoint.safetensors")
+    facts["step"], facts["run"]["steps"] = 6, 8
+    checkpoint.save(folder / "full" / "checkpoint.safetensors", tensors, facts)
+    whole = (folder / "full" / "checkpoint.safetensors").read_bytes()
+    starved = subprocess.run(
+        command(longer, "--resume"),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        preexec_fn=starve,
+    )
+    assert starved.returncode == ExitCode.TRAINING, starved.stderr
+    assert "the checkpoint cannot be written" in starved.stderr
+    assert "the one before it is whole" in starved.stderr
+    assert "Traceback" not in starved.stderr
+    assert (folder / "full" / "checkpoint.safetensors").read_bytes() == whole
+    assert not list((folder / "full").glob("*.writing"))
+
+
+def test_a_loss_that_is_no_number_stops_the_run_with_its_batch_saved(folder: Path) -> None:
+    text = (
+        write(folder, "poisoned", '[model]\nstart = "clip"')
+        .read_text()
+        .replace("tower_rate = 3e-3", "tower_rate = 1e38")
+    )
+    (folder / "poisoned.toml").write_text(text.replace("warm_up = 2", "warm_up = 0"))
+    with pytest.raises(
+        TrainingError, match=r"the loss is (nan|inf|\S+) and its gradient's norm \S+; the batch is in"
+    ) as stopped:
+        train(folder / "poisoned.toml")
+    (saved,) = (folder / "poisoned").glob("bad-step-*.safetensors")
+    assert str(saved) in str(stopped.value)
+    batch, _ = checkpoint.load(saved)
+    assert batch["pixels"].shape == (8, 3, 48, 48)
+    assert batch["ids"].shape == batch["mask"].shape
+
+
+def test_two_processes_learn_what_one_learns(folder: Path) -> None:
+    sections = '[model]\nstart = "clip"'  # no dropout: each process throws its own dice
+    run(folder, "alone", sections, steps=5)
+    for name, more in (("together", ""), ("together-cached", "\n[loss]\nsub_batch = 2")):
+        path = write(folder, name, sections + more, steps=5)
+        launched = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node=2",
+            "-m",
+            "moderation",
+        ]
+        done = subprocess.run(
+            [*launched, "train", str(path)], cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert [row[1] for row in losses(folder, name)] == pytest.approx(
+            [row[1] for row in losses(folder, "alone")], abs=1e-4
+        )
+        ends = [checkpoint.load(folder / one / "checkpoint.safetensors")[0] for one in ("alone", name)]
+        for key, tensor in ends[0].items():
+            if key.startswith("model."):
+                torch.testing.assert_close(ends[1][key], tensor, atol=2e-3, rtol=1e-2)
