@@ -27,9 +27,9 @@ app = typer.Typer(
     help="""Train an encoder, and measure one.
 
     \b
-    moderation train CONFIG.toml              a run; --resume goes on with it
-    moderation train evaluate ENCODER --set PICTURES   figures and a model card
-    """,  # noqa: D301  typer wants the character itself
+    moderation train CONFIG.toml                  a run; --resume goes on with it
+    moderation train evaluate bundled --data DIR  figures and a model card
+    """,
 )
 app.command("evaluate")(train_evaluate.evaluate)
 

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from moderation.encoder.images import decode
+from moderation.errors import ItemError
+from moderation.settings import ImageLimits
+
 _Ground = NDArray[np.uint8]  # [h, w, 3]
 # A drawing with less of it transparent has no ground to speak of.
 _LEAST_TRANSPARENT = 0.05
 
 
-def transparent(content: bytes) -> Image.Image | None:
-    """The picture as RGBA where at least a twentieth of it is transparent, else None; the bytes were decoded before."""
+def transparent(content: bytes, limits: ImageLimits) -> Image.Image | None:
+    """The picture as RGBA where at least a twentieth of it is transparent, else None, also where it cannot be decoded."""
+    try:
+        decode(content, limits)
+    except ItemError:
+        return None
     image = Image.open(io.BytesIO(content))
     if not image.has_transparency_data:
         return None
@@ -25,7 +33,7 @@ def transparent(content: bytes) -> Image.Image | None:
     return drawing if (alpha < 128).mean() >= _LEAST_TRANSPARENT else None
 
 
-def composed(drawing: Image.Image, ground: str, *, seed: int) -> Image.Image:
+def composed(drawing: Image.Image, seed: Sequence[int], *, ground: str) -> Image.Image:
     """The RGBA `drawing` on the ground with this name, at its own size."""
     pixels = GROUNDS[ground](drawing.height, drawing.width, np.random.default_rng(seed))
     behind = Image.fromarray(pixels).convert("RGBA")

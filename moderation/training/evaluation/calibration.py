@@ -17,6 +17,7 @@ from moderation.training.evaluation.zero_shot import hits
 
 BINS = 15
 _DRAWS = 200
+_SEED = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +31,14 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Expected calibration error; `floor` is what a perfectly calibrated model with these confidences shows by luck."""
+    """Expected calibration error with its 95 % bootstrap interval over pictures; `confidence` and `accuracy` are means.
+
+    `floor` is what a perfectly calibrated model with these confidences shows by luck.
+    """
 
     error: float
+    low: float
+    high: float
     floor: float
     confidence: float
     accuracy: float
@@ -45,12 +51,16 @@ def calibration(cosines: Floats, labels: NDArray[np.int64], scale: float, *, bin
     confidence = softmax(cosines * scale).max(axis=1)
     right = hits(cosines, labels, 1)
     found = binned(confidence, right, bins=bins)
-    rng = np.random.default_rng(7)
-    lucky = [
-        expected_error(binned(confidence, rng.random(len(confidence)) < confidence, bins=bins)) for _ in range(_DRAWS)
-    ]
-    floor = float(np.mean(lucky))
-    return Calibration(expected_error(found), floor, float(confidence.mean()), float(right.mean()), scale, found)
+    error, rng = expected_error(found), np.random.default_rng(_SEED)
+    drawn, lucky = [], []
+    for _ in range(_DRAWS):
+        rows = rng.integers(len(right), size=len(right))
+        drawn.append(expected_error(binned(confidence[rows], right[rows], bins=bins)))
+        lucky.append(expected_error(binned(confidence, rng.random(len(right)) < confidence, bins=bins)))
+    # The error of a sample drawn anew is larger than the sample's own, by about as much as that is larger than the truth.
+    low, high = (max(0.0, 2 * error - float(bound)) for bound in np.quantile(drawn, [0.975, 0.025]))
+    means = float(confidence.mean()), float(right.mean())
+    return Calibration(error, min(low, error), max(high, error), float(np.mean(lucky)), *means, scale, found)
 
 
 def binned(confidence: Floats, right: Floats, *, bins: int = BINS) -> tuple[Bin, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -20,9 +20,9 @@ Pixels = NDArray[np.float64]  # [h, w, 3] in [0, 1]
 _Corruption = Callable[[Pixels, int, np.random.Generator], Pixels]
 
 
-def corrupt(image: Image.Image, name: str, severity: int, *, seed: int = 0) -> Image.Image:
+def corrupt(image: Image.Image, seed: Sequence[int], *, name: str, severity: int) -> Image.Image:
     """The RGB picture under the corruption `name` at `severity` 1 to 5; of one seed the randomness is alike at all severities."""
-    rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    rng = np.random.default_rng([*seed, zlib.crc32(name.encode())])
     pixels = np.asarray(image.convert("RGB"), np.float64) / 255
     return _image(CORRUPTIONS[name](pixels, severity - 1, rng))
 
@@ -63,7 +63,7 @@ def _brightness(pixels: Pixels, at: int, _: np.random.Generator) -> Pixels:
 
 def _contrast(pixels: Pixels, at: int, _: np.random.Generator) -> Pixels:
     mean = pixels.mean(axis=(0, 1))
-    return (pixels - mean) * (0.4, 0.3, 0.2, 0.1, 0.05)[at] + mean
+    return np.asarray((pixels - mean) * (0.4, 0.3, 0.2, 0.1, 0.05)[at] + mean)
 
 
 def _jpeg(pixels: Pixels, at: int, _: np.random.Generator) -> Pixels:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,55 +29,37 @@ class LinearProbe:
     classes: int
 
 
-def linear_probe(images: Floats, labels: NDArray[np.int64], clusters: Sequence[str], *, seed: int = 7) -> LinearProbe:
-    """Probe unit vectors `images` [n, d]; every class needs pictures in at least `FOLDS` clusters (see `deal`).
+def linear_probe(
+    images: Floats,
+    labels: NDArray[np.int64],
+    clusters: Sequence[str],
+    *,
+    seed: int,
+    advance: Callable[[int], None] = lambda _: None,
+) -> LinearProbe:
+    """Probe unit vectors `images` [n, d]; every class needs pictures in at least `FOLDS` clusters, which are never torn apart.
 
-    A fifth of each class's clusters is put aside; of the rest, `FOLDS` folds choose the penalty, the stronger of equals.
+    A fifth is put aside; of the rest, folds choose the penalty, the stronger of equals. `advance` hears of each penalty tried.
     """
-    names = np.asarray(clusters, str)
-    aside = deal(labels, names, seed=seed) == 0
-    fit = ~aside
-    folds = deal(labels[fit], names[fit], seed=seed + 1)
-    scores = [_cross_validated(images[fit], labels[fit], folds, strength) for strength in STRENGTHS]
-    strength = STRENGTHS[int(np.argmax(scores))]
-    right = _right(images[fit], labels[fit], images[aside], labels[aside], strength)
-    groups = labels[aside].astype(str).tolist()
-    tested = names[aside].tolist()
-    return LinearProbe(
-        share(right, tested), share(right, tested, groups=groups), strength, int(fit.sum()), len(np.unique(labels))
-    )
-
-
-def deal(labels: NDArray[np.int64], clusters: NDArray[np.str_], *, seed: int, folds: int = FOLDS) -> NDArray[np.int64]:
-    """A fold [n] for each picture: clusters stay whole and are dealt class by class, so that every fold has of every class."""
-    unique, first, place = np.unique(clusters, return_index=True, return_inverse=True)
-    order = np.random.default_rng(seed).permutation(len(unique))
-    order = order[np.argsort(labels[first][order], kind="stable")]
-    fold = np.empty(len(unique), np.int64)
-    # Counted within the class, from zero: the first fold is never left without a class that has a cluster.
-    kinds = labels[first][order]
-    fold[order] = (np.arange(len(order)) - np.searchsorted(kinds, kinds)) % folds
-    return fold[place]
-
-
-def _cross_validated(images: Floats, labels: NDArray[np.int64], folds: NDArray[np.int64], strength: float) -> float:
-    right = [
-        _right(images[folds != fold], labels[folds != fold], images[folds == fold], labels[folds == fold], strength)
-        for fold in np.unique(folds)
-    ]
-    return float(np.concatenate(right).mean())
-
-
-def _right(
-    images: Floats, labels: NDArray[np.int64], others: Floats, wanted: NDArray[np.int64], strength: float
-) -> Floats:
-    import warnings
-
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedGroupKFold, cross_val_score
 
-    model = LogisticRegression(C=strength, max_iter=_ITERATIONS)
+    names, vectors = np.asarray(clusters, str), images.astype(np.float64)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the weakest penalties need not converge to be compared
-        model.fit(images.astype(np.float64), labels)
-    return np.asarray(model.predict(others.astype(np.float64)) == wanted, np.float64)
+        # The weakest penalties need not converge to be compared, and a class of few clusters may miss a fold of the others.
+        warnings.simplefilter("ignore")
+        halves = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(vectors, labels, names)
+        fit, aside = next(halves)
+        folds = StratifiedGroupKFold(FOLDS - 1, shuffle=True, random_state=seed)
+        scores = []
+        for strength in STRENGTHS:
+            model = LogisticRegression(C=strength, max_iter=_ITERATIONS)
+            found = cross_val_score(model, vectors[fit], labels[fit], groups=names[fit], cv=folds)
+            scores.append(float(np.mean(found)))
+            advance(1)
+        strength = STRENGTHS[int(np.argmax(scores))]
+        model = LogisticRegression(C=strength, max_iter=_ITERATIONS).fit(vectors[fit], labels[fit])
+        right = np.asarray(model.predict(vectors[aside]) == labels[aside], np.float64)
+    tested, groups = names[aside].tolist(), labels[aside].astype(str).tolist()
+    mean = share(right, tested, groups=groups)
+    return LinearProbe(share(right, tested), mean, strength, len(fit), len(np.unique(labels)))

@@ -1,4 +1,4 @@
-"""One encoder over one set: the measures in their order, each with what it needs."""
+"""One encoder over what was given: the measures in their order, each with what it needs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 from moderation.encoder.base import Encoder
 from moderation.errors import TrainingError
 from moderation.training.evaluation.calibration import Calibration, calibration
-from moderation.training.evaluation.linear_probe import FOLDS, LinearProbe, linear_probe
-from moderation.training.evaluation.probe_runs import run_probes, run_sugarcrepe
+from moderation.training.evaluation.linear_probe import FOLDS, STRENGTHS, LinearProbe, linear_probe
+from moderation.training.evaluation.probe_runs import run_caption_probes, run_probes, run_sugarcrepe
 from moderation.training.evaluation.ranking import similarities
-from moderation.training.evaluation.report import EncoderFacts, Measures, Report
+from moderation.training.evaluation.report import EncoderFacts, Measures, Report, SetFacts
 from moderation.training.evaluation.retrieval import Retrieval, retrieval
-from moderation.training.evaluation.shift_runs import run_shifts
+from moderation.training.evaluation.robustness import run_robustness
 from moderation.training.evaluation.vectors import encode_texts
 from moderation.training.evaluation.work import NotMeasuredError, Progress, Request, Work
 from moderation.training.evaluation.zero_shot import ZeroShot, zero_shot
@@ -38,8 +38,10 @@ def evaluate(encoder: Encoder, request: Request, *, progress: Progress) -> Repor
             work.missing[name] = str(reason)
     if not found:
         told = "; ".join(f"{name}: {why}" for name, why in work.missing.items() if why != "not asked for")
-        raise TrainingError(f"set {request.pictures.name!r}: nothing could be measured: {told}")
-    return Report(_encoder(encoder, request), work.set_facts(), request.templates, Measures(**found), work.missing)
+        raise TrainingError(f"nothing could be measured: {told}")
+    return Report(
+        _encoder(encoder, request), _set(work), request.templates, request.seed, Measures(**found), work.missing
+    )
 
 
 def _zero_shot(work: Work) -> ZeroShot:
@@ -48,31 +50,26 @@ def _zero_shot(work: Work) -> ZeroShot:
 
 
 def _retrieval(work: Work) -> Retrieval:
-    work.need_text()
-    pictures = work.request.pictures.pictures
-    if sum(bool(one.captions) for one in pictures) < 2:
-        raise NotMeasuredError("the set has captions on fewer than 2 pictures")
-    rows = [(at, pictures[row]) for at, row in enumerate(work.encoded.rows) if pictures[row].captions]
-    captions = [(number, caption) for number, (_, one) in enumerate(rows) for caption in one.captions]
+    found = work.captioned
+    captions = [(row, caption) for row, several in enumerate(found.captions) for caption in several]
     with work.progress("encoding captions", len(captions)) as advance:
         texts = encode_texts(work.encoder, [caption for _, caption in captions], advance)
-    if texts.left_out:
-        work.missing["retrieval of long captions"] = f"{texts.left_out} captions are beyond the encoder's context"
-    owner = np.array([number for number, _ in captions], np.int64)[texts.rows]
-    images, clusters = work.encoded.vectors[[at for at, _ in rows]], [one.cluster for _, one in rows]
+    if len(texts.rows) < texts.total:
+        message = f"{texts.total - len(texts.rows)} of {texts.total} are beyond the encoder's context"
+        work.missing["retrieval of long captions"] = message
+    owner = np.array([row for row, _ in captions], np.int64)[texts.rows]
     with work.progress("retrieval", len(np.unique(owner)) + len(owner)) as advance:
-        return retrieval(images, texts.vectors, owner, clusters=clusters, advance=advance)
+        return retrieval(found.images, texts.vectors, owner, advance=advance)
 
 
 def _linear_probe(work: Work) -> LinearProbe:
     found = work.labelled
-    of_class = [
-        len({found.clusters[i] for i in np.flatnonzero(found.labels == row)}) for row in range(len(work.classes))
-    ]
+    of_class = [len({one.cluster for one in found.set.pictures if one.label == name}) for name in work.classes]
     if min(of_class) < FOLDS:
         name = work.classes[int(np.argmin(of_class))]
-        raise NotMeasuredError(f"class {name!r} has {min(of_class)} clusters; expected at least {FOLDS}")
-    return linear_probe(found.vectors, found.labels, found.clusters)
+        raise NotMeasuredError(f"class {name!r} has {min(of_class)} independent pictures; expected at least {FOLDS}")
+    with work.progress("linear probe", len(STRENGTHS)) as advance:
+        return linear_probe(found.vectors, found.labels, found.clusters, seed=work.request.seed, advance=advance)
 
 
 def _calibration(work: Work) -> Calibration:
@@ -89,14 +86,30 @@ def _encoder(encoder: Encoder, request: Request) -> EncoderFacts:
     )
 
 
+def _set(work: Work) -> SetFacts:
+    """What was given, and what of it could not be read; a set that no measure needed was not read."""
+    pictures, pairs = work.request.pictures, work.request.pairs
+    labelled, captioned = work.__dict__.get("labelled"), work.__dict__.get("captioned")
+    return SetFacts(
+        pictures.name if pictures else None,
+        len(pictures.pictures) if pictures else 0,
+        len({one.cluster for one in pictures.pictures}) if pictures else 0,
+        work.classes,
+        len(pairs) if pairs else 0,
+        sum(map(len, captioned.captions)) if captioned else 0,
+        (labelled.left_out if labelled else 0) + (captioned.left_out if captioned else 0),
+    )
+
+
 MEASURES: Mapping[str, Callable[[Work], Any]] = MappingProxyType(
     {
         "zero_shot": _zero_shot,
         "retrieval": _retrieval,
         "linear_probe": _linear_probe,
         "calibration": _calibration,
-        "robustness": run_shifts,
-        "probes": run_probes,
+        "robustness": run_robustness,
+        "scenes": run_probes,
+        "captions": run_caption_probes,
         "sugarcrepe": run_sugarcrepe,
     }
 )

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from moderation.training.evaluation.calibration import Calibration
-from moderation.training.evaluation.report import Report, Row, mean_by_corruption, rows
+from moderation.training.evaluation.report import COLUMNS, Report, Row, cells, rows
 from moderation.training.evaluation.robustness import Robustness
 from moderation.training.evaluation.zero_shot import ZeroShot
 
 # What counts as a limit worth a line of its own.
 _MUCH_LOST = 0.8  # of the clean accuracy left
-_FEW_CLUSTERS = 100
+_FEW = 100  # independent pictures
 
 
 def model_card(report: Report) -> str:
@@ -27,7 +27,6 @@ def model_card(report: Report) -> str:
         "## Not measured",
         _listed(f"{_words(name)}: {why}" for name, why in report.not_measured.items()) or "Nothing was left out.",
         _listed(_never()),
-        *_figures(report),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -40,19 +39,20 @@ def _about(report: Report) -> str:
         f"identity: `{encoder.identity}`, run as {encoder.numeric}",
         f"vectors of {encoder.width} numbers, scale of the softmax: {scale}",
         f"declared by its own card, not checked here: licence {encoder.licence or 'unknown'}; trained on {trained_on}",
-        f"measured on the set `{found.name}`: {found.pictures} pictures in {found.clusters} clusters, {len(found.classes)} classes, {found.captions} captions",
-        f"prompts: {', '.join(f'`{one}`' for one in report.templates)}",
     ]
-    return _listed(told)
+    if found.name is not None:
+        told.append(
+            f"labels from the set `{found.name}`: {found.pictures} pictures, of which {found.clusters} independent, in {len(found.classes)} classes"
+        )
+    if found.pairs:
+        told.append(f"captions from {found.pairs} pictures: {found.captions}")
+    prompts = ", ".join(f"`{one}`" for one in report.templates)
+    return _listed([*told, f"prompts: {prompts}; seed {report.seed}"])
 
 
 def _table(found: Sequence[Row]) -> str:
-    lines = ["| measure | value | 95 % interval | chance | count |", "|---|---:|---:|---:|---:|"]
-    for row in found:
-        interval = "" if row.low is None or row.high is None else f"{row.low:.3f} to {row.high:.3f}"
-        chance = "" if row.chance is None else f"{row.chance:.3f}"
-        lines.append(f"| {row.measure} | {row.value:.3f} | {interval} | {chance} | {row.count or ''} |")
-    return "\n".join(lines)
+    lines = [COLUMNS, ("---", "---:", "---:", "---:", "---:"), *map(cells, found)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _classes(found: ZeroShot | None) -> Iterator[str]:
@@ -77,20 +77,15 @@ def _limits(report: Report) -> Iterator[str]:
     if measures.calibration is not None:
         yield from _miscalibrated(measures.calibration)
     if report.set.left_out:
-        yield f"{report.set.left_out} of {report.set.pictures} pictures could not be decoded and are in no figure"
-    if report.set.clusters < _FEW_CLUSTERS:
-        yield f"the set has {report.set.clusters} clusters: small differences are within its intervals"
+        yield f"{report.set.left_out} pictures or pairs could not be read and are in no figure"
+    if 0 < report.set.clusters < _FEW:
+        yield f"the set has {report.set.clusters} independent pictures: small differences are within its intervals"
 
 
 def _lost(found: Robustness) -> Iterator[str]:
-    if not found.clean.value:
-        return
-    kept = {name: mean / found.clean.value for name, mean in mean_by_corruption(found).items()}
-    kept |= {f"on {one.shift} ground": one.relative for one in found.grounds if one.relative is not None}
-    kept |= {f"on the set {one.shift}": one.relative for one in found.sets if one.relative is not None}
-    much = [
-        f"{name} ({share:.2f})" for name, share in sorted(kept.items(), key=lambda one: one[1]) if share < _MUCH_LOST
-    ]
+    shifts = (*found.corruptions, *found.styles, *found.grounds, *found.sets)
+    kept = sorted((one.relative, one.shift) for one in shifts if one.relative is not None)
+    much = [f"{name} ({share:.2f})" for share, name in kept if share < _MUCH_LOST]
     if much:
         yield f"keeps less than {_MUCH_LOST} of its clean accuracy under: {', '.join(much)}"
 
@@ -106,13 +101,6 @@ def _miscalibrated(found: Calibration) -> Iterator[str]:
 
 def _never() -> Iterator[str]:
     yield "languages other than those of the captions and prompts above; groups of people; adversarial pictures; the text side alone"
-
-
-def _figures(report: Report) -> Iterator[str]:
-    if report.measures.calibration is not None:
-        yield "![Reliability of the zero-shot confidences](reliability.svg)"
-    if report.measures.robustness is not None:
-        yield "![Top-1 over severity of corruption](robustness.svg)"
 
 
 def _listed(lines: Iterator[str] | Sequence[str]) -> str:

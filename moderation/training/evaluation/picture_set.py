@@ -1,34 +1,31 @@
-"""A set to measure on: a folder of folders named as classes, or JSON lines of pictures with labels and captions."""
+"""A labelled set to measure on: a folder of folders named as classes, or a manifest of pictures with their labels."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from moderation.errors import DataError, Problem
-from moderation.policy.manifest import MAX_LINE_BYTES, bounded_lines
+import numpy as np
+
+from moderation.errors import DataError, ItemError, Problem
+from moderation.training.manifest import IMAGE_FIELDS, MANIFESTS, Record, records
 
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif"})
-_KEYS = frozenset({"path", "label", "caption", "captions", "cluster"})
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One picture: its file, its class and captions where it has them, and the cluster that it shares with what it depends on."""
+    """One picture: its file, its class, and the cluster that it shares with what it depends on (an object, an author)."""
 
     path: Path
-    label: str | None
-    captions: tuple[str, ...]
+    label: str
     cluster: str
 
 
 @dataclass(frozen=True, slots=True)
 class PictureSet:
-    """Pictures under a name that reports call them by."""
+    """Labelled pictures under a name that reports call them by."""
 
     name: str
     pictures: tuple[Picture, ...]
@@ -36,35 +33,30 @@ class PictureSet:
     @property
     def classes(self) -> tuple[str, ...]:
         """The labels, sorted."""
-        return tuple(sorted({one.label for one in self.pictures if one.label is not None}))
-
-    def labelled(self) -> PictureSet:
-        """The pictures that have a label."""
-        return PictureSet(self.name, tuple(one for one in self.pictures if one.label is not None))
-
-    def captioned(self) -> PictureSet:
-        """The pictures that have a caption."""
-        return PictureSet(self.name, tuple(one for one in self.pictures if one.captions))
+        return tuple(sorted({one.label for one in self.pictures}))
 
 
 def open_set(path: Path) -> PictureSet:
-    """The set at `path`: a folder, whose folders' names are the labels, or a .jsonl manifest beside its pictures.
+    """The set at `path`: a folder whose folders' names are the labels, or a .jsonl or .csv of path, label and perhaps cluster.
 
-    A line is {"path", "label" or "caption" or "captions", optionally "cluster"}; "path" is taken from the manifest's folder.
-    Underscores in a folder's name are read as spaces. Raises DataError that lists every wrong line, and where nothing is found.
+    A manifest's paths are taken from its own folder. Underscores in a label are read as spaces; without a cluster a picture is its
+    own. Raises DataError that lists everything wrong: a class without pictures, a line without a label, a file that is not there.
     """
-    pictures = _from_folder(path) if path.is_dir() else _from_lines(path)
-    return PictureSet(path.stem if path.is_file() else path.resolve().name, pictures)
+    if not path.exists():
+        raise DataError([Problem(path, 0, 0, "D000", "no such file or folder; expected labelled pictures")])
+    if path.is_dir():
+        return PictureSet(path.resolve().name, _from_folder(path))
+    if path.suffix.lower() not in MANIFESTS:
+        message = f"expected a folder of folders named as classes, or a manifest: {', '.join(sorted(MANIFESTS))}"
+        raise DataError([Problem(path, 0, 0, "D001", message)])
+    return PictureSet(path.stem, _from_manifest(path))
 
 
-def spread(found: PictureSet, most: int, *, seed: int = 7) -> PictureSet:
-    """At most `most` labelled pictures, classes as even as can be, a pure function of the set and `seed`."""
-    import numpy as np
-
-    rng = np.random.default_rng(seed)
-    seen: Counter[str | None] = Counter()
+def spread(found: PictureSet, most: int, *, seed: int) -> PictureSet:
+    """At most `most` pictures, classes as even as can be, a pure function of the set and `seed`."""
+    seen: Counter[str] = Counter()
     ranked = []
-    for at in rng.permutation(len(found.pictures)):
+    for at in np.random.default_rng(seed).permutation(len(found.pictures)):
         label = found.pictures[at].label
         ranked.append((seen[label], int(at)))
         seen[label] += 1
@@ -73,30 +65,32 @@ def spread(found: PictureSet, most: int, *, seed: int = 7) -> PictureSet:
 
 
 def _from_folder(folder: Path) -> tuple[Picture, ...]:
-    pictures = tuple(
-        Picture(path, label.name.replace("_", " "), (), path.relative_to(folder).as_posix())
-        for label in sorted(folder.iterdir())
-        if label.is_dir()
-        for path in sorted(label.rglob("*"))
-        if path.suffix.lower() in PICTURES and path.is_file()
-    )
+    pictures: list[Picture] = []
+    empty = []
+    classes = [one for one in sorted(folder.iterdir()) if one.is_dir() and not one.name.startswith(".")]
+    for one in classes:
+        files = [path for path in sorted(one.rglob("*")) if path.suffix.lower() in PICTURES and path.is_file()]
+        if not files:
+            empty.append(one)
+        pictures += (Picture(path, _label(one.name), path.relative_to(folder).as_posix()) for path in files)
+    kinds = ", ".join(sorted(PICTURES))
+    if empty:
+        raise DataError(Problem(one, 0, 0, "D001", f"a class without pictures; expected {kinds}") for one in empty)
     if not pictures:
-        message = f"no pictures; expected folders named as classes, with {', '.join(sorted(PICTURES))} in them"
+        message = f"no folders in it; expected one for each class, named as the class, with {kinds} in it"
         raise DataError([Problem(folder, 0, 0, "D001", message)])
-    return pictures
+    return tuple(pictures)
 
 
-def _from_lines(path: Path) -> tuple[Picture, ...]:
+def _from_manifest(path: Path) -> tuple[Picture, ...]:
     problems: list[Problem] = []
-    pictures = []
+    pictures: list[Picture] = []
     try:
-        with path.open("rb") as stream:
-            for number, line in _numbered(bounded_lines(stream)):
-                found = _picture(line, path.parent)
-                if isinstance(found, str):
-                    problems.append(Problem(path, number, 1, "D003", found))
-                else:
-                    pictures.append(found)
+        for line, record in records(path):
+            try:
+                pictures.append(_picture(record, path.parent))
+            except ItemError as error:
+                problems.append(Problem(path, line, 1, "D003", str(error)))
     except OSError as error:
         raise DataError([Problem(path, 0, 0, "D001", f"cannot be read: {error.strerror}")]) from None
     if problems:
@@ -106,51 +100,25 @@ def _from_lines(path: Path) -> tuple[Picture, ...]:
     return tuple(pictures)
 
 
-def _numbered(lines: Iterator[bytes | None]) -> Iterator[tuple[int, bytes | None]]:
-    return ((number, line) for number, line in enumerate(lines, start=1) if line is None or line.strip())
+def _picture(record: Record, folder: Path) -> Picture:
+    if isinstance(record, ItemError):
+        raise record
+    name = next(filter(None, map(record.get, IMAGE_FIELDS)), None)
+    label, cluster = record.get("label"), record.get("cluster") or name
+    for value, field in ((name, " or ".join(IMAGE_FIELDS)), (label, "label"), (cluster, "cluster")):
+        if not (isinstance(value, str) and value.strip()):
+            raise ItemError("bad_record", f"{field} is {value!r}; expected a non-empty string")
+    if not _is_file(folder / str(name)):
+        raise ItemError("unreadable", f"{name!r} is not a file")
+    return Picture(folder / str(name), _label(str(label)), str(cluster))
 
 
-def _picture(line: bytes | None, folder: Path) -> Picture | str:
-    """The picture of a line, or what is wrong with it."""
-    if line is None:
-        return f"the line is longer than {MAX_LINE_BYTES:,} bytes"
+def _is_file(path: Path) -> bool:
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        return f"not a line of JSON: {error}"
-    if wrong := _wrong(row):
-        return wrong
-    path = folder / row["path"]
-    try:
-        there = path.is_file()
+        return path.is_file()
     except (OSError, ValueError):  # a name too long, or with a zero byte
-        there = False
-    if not there:
-        return f"{row['path']!r} is not a file"
-    return Picture(path, row.get("label"), _captions(row), row.get("cluster", row["path"]))
+        return False
 
 
-def _wrong(row: Any) -> str | None:
-    if not isinstance(row, dict):
-        return f"found {type(row).__name__}; expected one JSON object a line"
-    if unknown := sorted(row.keys() - _KEYS):
-        return f"unknown key {', '.join(map(repr, unknown))}; expected {', '.join(sorted(_KEYS))}"
-    for key in ("path", "label", "caption", "cluster"):
-        if (key in row or key == "path") and not _is_text(row.get(key)):
-            return f"{key!r} is {row.get(key)!r}; expected a non-empty string"
-    several = row.get("captions", [])
-    if not isinstance(several, list) or not all(map(_is_text, several)):
-        return f"'captions' is {several!r}; expected a list of non-empty strings"
-    if "caption" in row and "captions" in row:
-        return "found 'caption' and 'captions'; expected one of them"
-    says = "label" in row or bool(_captions(row))
-    return None if says else "found neither 'label' nor a caption; expected at least one"
-
-
-def _captions(row: Mapping[str, Any]) -> tuple[str, ...]:
-    several: Sequence[str] = row.get("captions", [])
-    return (row["caption"],) if "caption" in row else tuple(several)
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
+def _label(name: str) -> str:
+    return name.replace("_", " ").strip()

@@ -1,4 +1,4 @@
-"""Probes, run: our own scenes, and SugarCrepe's captions with whatever of its pictures is there."""
+"""Probes, run: our own scenes, the user's captions made false, and SugarCrepe with whatever of its pictures is there."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from moderation.encoder.base import Vectors
+from moderation.training.evaluation.captions import negated_questions, swapped_questions
 from moderation.training.evaluation.probes import PROBES, ProbeResult, accuracy
-from moderation.training.evaluation.report import SugarCrepe
 from moderation.training.evaluation.scenes import draw
-from moderation.training.evaluation.sugarcrepe import Pair, distance
+from moderation.training.evaluation.sugarcrepe import Pair, SugarCrepe, distance
 from moderation.training.evaluation.vectors import encode_pictures, encode_texts, every_text, read
 from moderation.training.evaluation.work import NotMeasuredError, Work
 
@@ -31,22 +31,47 @@ def run_probes(work: Work) -> dict[str, ProbeResult]:
     return found
 
 
+def run_caption_probes(work: Work) -> dict[str, ProbeResult]:
+    """The user's own captions, swapped and negated."""
+    captions, found = work.captioned.captions, {}
+    several = {
+        "swapped": list(swapped_questions(captions)),
+        "negated": list(negated_questions(captions, seed=work.request.seed)),
+    }
+    for name, questions in several.items():
+        texts = list(dict.fromkeys(text for one in questions for text in one.captions))
+        with work.progress(f"captions, {name}", len(texts)) as advance:
+            encoded = encode_texts(work.encoder, texts, advance)
+        vectors = {texts[row]: vector for row, vector in zip(encoded.rows, encoded.vectors, strict=True)}
+        asked = [one for one in questions if all(text in vectors for text in one.captions)]
+        if not asked:
+            work.missing[f"captions {name}"] = f"no caption could be {name}; see the docs for which can"
+            continue
+        images = work.captioned.images[[one.picture for one in asked]]
+        both = [np.stack([vectors[text] for text in one.captions]) for one in asked]
+        found[name] = accuracy(images, both, [one.right for one in asked], [one.group for one in asked])
+    if not found:
+        raise NotMeasuredError("no caption could be swapped or negated")
+    return found
+
+
 def run_sugarcrepe(work: Work) -> SugarCrepe:
     """Distance of the captions of every kind; accuracy on the pairs whose picture the user has."""
     work.need_text()
-    if not work.request.pairs:
+    if not work.request.sugarcrepe:
         raise NotMeasuredError("no --sugarcrepe was given")
     apart, right = {}, {}
-    for kind, pairs in work.request.pairs.items():
+    for kind, pairs in work.request.sugarcrepe.items():
         kept, texts = _both_captions(work, kind, pairs)
+        if not kept:
+            raise NotMeasuredError(f"no captions of {kind} fit the encoder's context")
         apart[kind] = distance(texts[:, 0], texts[:, 1])
         there = [row for row, pair in enumerate(kept) if _picture(work, pair) is not None]
         if there:
             right[kind] = _with_pictures(work, [kept[row] for row in there], texts[there])
     if not right:
-        work.missing["SugarCrepe's accuracy"] = (
-            "it needs COCO's pictures: none of those named is in a folder given as --coco"
-        )
+        reason = "it needs COCO's val2017 pictures: none of those named is in a folder given as --coco"
+        work.missing["SugarCrepe's accuracy"] = reason
     return SugarCrepe(apart, right)
 
 
@@ -55,10 +80,10 @@ def _both_captions(work: Work, kind: str, pairs: Sequence[Pair]) -> tuple[list[P
     texts = [text for pair in pairs for text in (pair.caption, pair.negative)]
     with work.progress(f"captions of {kind}", len(texts)) as advance:
         encoded = encode_texts(work.encoder, texts, advance)
-    vectors = dict(zip(encoded.rows.tolist(), encoded.vectors, strict=True))
-    whole = [row for row in range(len(pairs)) if 2 * row in vectors and 2 * row + 1 in vectors]
-    both = [np.stack([vectors[2 * row], vectors[2 * row + 1]]) for row in whole]
-    return [pairs[row] for row in whole], np.stack(both)
+    at = {row: place for place, row in enumerate(encoded.rows.tolist())}
+    whole = [row for row in range(len(pairs)) if 2 * row in at and 2 * row + 1 in at]
+    places = [[at[2 * row], at[2 * row + 1]] for row in whole]
+    return [pairs[row] for row in whole], encoded.vectors[np.array(places, np.int64).reshape(-1, 2)]
 
 
 def _with_pictures(work: Work, pairs: Sequence[Pair], texts: Vectors) -> ProbeResult:

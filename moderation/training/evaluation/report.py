@@ -1,4 +1,4 @@
-"""Everything that was measured of one encoder on one set, and what was not and why."""
+"""Everything that was measured of one encoder, and what was not and why."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from moderation.training.evaluation.calibration import Calibration
 from moderation.training.evaluation.linear_probe import LinearProbe
 from moderation.training.evaluation.probes import ProbeResult
 from moderation.training.evaluation.retrieval import Recall, Retrieval
-from moderation.training.evaluation.robustness import Robustness, Shifted
+from moderation.training.evaluation.robustness import Robustness
 from moderation.training.evaluation.share import Share
-from moderation.training.evaluation.sugarcrepe import Distance
+from moderation.training.evaluation.sugarcrepe import SugarCrepe
 from moderation.training.evaluation.zero_shot import ZeroShot
 
 SCHEMA = "encoder-evaluation/v1"
@@ -35,34 +33,28 @@ class EncoderFacts:
 
 @dataclass(frozen=True, slots=True)
 class SetFacts:
-    """What was measured on; pictures `left_out` could not be decoded."""
+    """What it was measured on; `left_out` pictures and pairs could not be read."""
 
-    name: str
+    name: str | None
     pictures: int
-    left_out: int
     clusters: int
-    captions: int
     classes: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
-class SugarCrepe:
-    """By kind: distance of the captions, and accuracy on the pairs whose picture was there."""
-
-    distance: Mapping[str, Distance]
-    accuracy: Mapping[str, ProbeResult]
+    pairs: int
+    captions: int
+    left_out: int
 
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """The results; None where `Report.not_measured` says why."""
+    """The results; None where `Report.not_measured` says why. `scenes` and `captions` are probes, by name."""
 
     zero_shot: ZeroShot | None = None
     retrieval: Retrieval | None = None
     linear_probe: LinearProbe | None = None
     calibration: Calibration | None = None
     robustness: Robustness | None = None
-    probes: Mapping[str, ProbeResult] | None = None
+    scenes: Mapping[str, ProbeResult] | None = None
+    captions: Mapping[str, ProbeResult] | None = None
     sugarcrepe: SugarCrepe | None = None
 
 
@@ -73,6 +65,7 @@ class Report:
     encoder: EncoderFacts
     set: SetFacts
     templates: Sequence[str]
+    seed: int
     measures: Measures
     not_measured: Mapping[str, str]
 
@@ -93,58 +86,74 @@ class Row:
     count: int | None = None
 
 
+COLUMNS = ("measure", "value", "95 % interval", "chance", "count")
+
+
 def rows(report: Report) -> list[Row]:
     """The table of a report, in the order of the measures."""
-    return list(_rows(report.measures))
+    found = report.measures
+    return [
+        *_zero_shot(found.zero_shot),
+        *_retrieval(found.retrieval),
+        *_linear_probe(found.linear_probe),
+        *_calibration(found.calibration),
+        *_robustness(found.robustness),
+        *(_row(f"scenes: {name}", one.accuracy, one.chance) for name, one in (found.scenes or {}).items()),
+        *(_row(f"captions: {name}", one.accuracy, one.chance) for name, one in (found.captions or {}).items()),
+        *_sugarcrepe(found.sugarcrepe),
+    ]
 
 
-def mean_by_corruption(found: Robustness) -> dict[str, float]:
-    """Accuracy by corruption, mean over severities."""
-    names = dict.fromkeys(one.shift for one in found.corruptions)
-    return {
-        name: float(np.mean([one.accuracy.value for one in found.corruptions if one.shift == name])) for name in names
-    }
+def cells(row: Row) -> tuple[str, str, str, str, str]:
+    """A row in words, as COLUMNS."""
+    interval = "" if row.low is None or row.high is None else f"{row.low:.3f} to {row.high:.3f}"
+    chance = "" if row.chance is None else f"{row.chance:.3f}"
+    return row.measure, f"{row.value:.3f}", interval, chance, str(row.count or "")
 
 
-def _rows(found: Measures) -> Iterator[Row]:
-    if (zero := found.zero_shot) is not None:
-        yield _row("zero-shot top-1", zero.top1, 1 / zero.classes)
-        yield _row("zero-shot top-5", zero.top5, min(1.0, 5 / zero.classes))
-        yield _row("zero-shot mean per class", zero.mean_per_class, 1 / zero.classes)
-    if found.retrieval is not None:
-        yield from _recalls("captions by picture", found.retrieval.image_to_text)
-        yield from _recalls("pictures by caption", found.retrieval.text_to_image)
-    if (probe := found.linear_probe) is not None:
-        yield _row("linear probe accuracy", probe.accuracy, 1 / probe.classes)
-        yield _row("linear probe mean per class", probe.mean_per_class, 1 / probe.classes)
-    if (made := found.calibration) is not None:
-        yield Row("calibration error (ECE)", made.error, count=sum(one.count for one in made.bins))
-        yield Row("calibration error if perfect", made.floor)
-    if found.robustness is not None:
-        yield from _shifts(found.robustness)
-    for name, result in (found.probes or {}).items():
-        yield _row(f"probe: {name}", result.accuracy, result.chance)
-    if found.sugarcrepe is not None:
-        for name, result in found.sugarcrepe.accuracy.items():
-            yield _row(f"SugarCrepe: {name}", result.accuracy, result.chance)
-        for name, apart in found.sugarcrepe.distance.items():
-            yield Row(f"SugarCrepe captions' cosine: {name}", apart.cosine, count=apart.pairs)
+def _zero_shot(found: ZeroShot | None) -> Iterator[Row]:
+    if found is not None:
+        yield _row("zero-shot top-1", found.top1, 1 / found.classes)
+        yield _row("zero-shot top-5", found.top5, min(1.0, 5 / found.classes))
+        yield _row("zero-shot mean per class", found.mean_per_class, 1 / found.classes)
 
 
-def _recalls(what: str, recall: Recall) -> Iterator[Row]:
-    for k, one in recall.at.items():
-        yield _row(f"{what} R@{k}", one, recall.chance[k])
+def _retrieval(found: Retrieval | None) -> Iterator[Row]:
+    if found is not None:
+        sides: Sequence[tuple[str, Recall]] = (("captions", found.image_to_text), ("pictures", found.text_to_image))
+        for what, recall in sides:
+            by = "picture" if what == "captions" else "caption"
+            yield from (_row(f"{what} by {by} R@{k}", one, recall.chance[k]) for k, one in recall.at.items())
 
 
-def _shifts(found: Robustness) -> Iterator[Row]:
-    if found.corruptions:
-        yield _row("clean, at the corruptions' size", found.clean)
-    for name, mean in mean_by_corruption(found).items():
-        yield Row(f"under {name}, mean of severities", mean, count=found.clean.count)
-    several: Sequence[tuple[str, Sequence[Shifted]]] = (("on ground", found.grounds), ("shift", found.sets))
-    for kind, shifts in several:
-        for one in shifts:
-            yield _row(f"{kind}: {one.shift}", one.accuracy)
+def _linear_probe(found: LinearProbe | None) -> Iterator[Row]:
+    if found is not None:
+        yield _row("linear probe accuracy", found.accuracy, 1 / found.classes)
+        yield _row("linear probe mean per class", found.mean_per_class, 1 / found.classes)
+
+
+def _calibration(found: Calibration | None) -> Iterator[Row]:
+    if found is not None:
+        count = sum(one.count for one in found.bins)
+        yield Row(f"calibration error at scale {found.scale:.2f}", found.error, found.low, found.high, count=count)
+        yield Row("calibration error if perfect", found.floor)
+
+
+def _robustness(found: Robustness | None) -> Iterator[Row]:
+    if found is not None:
+        yield _row("robustness: clean sample", found.clean)
+        for kind in ("corruptions", "styles", "grounds", "sets"):
+            one = {"corruptions": "under", "styles": "as", "grounds": "on ground", "sets": "other set"}[kind]
+            yield from (_row(f"{one} {shift.shift}", shift.accuracy) for shift in getattr(found, kind))
+
+
+def _sugarcrepe(found: SugarCrepe | None) -> Iterator[Row]:
+    if found is not None:
+        yield from (_row(f"SugarCrepe {kind}", one.accuracy, one.chance) for kind, one in found.accuracy.items())
+        yield from (
+            Row(f"SugarCrepe captions' cosine {kind}", one.cosine, count=one.pairs)
+            for kind, one in found.distance.items()
+        )
 
 
 def _row(measure: str, one: Share, chance: float | None = None) -> Row:

@@ -40,16 +40,15 @@ def retrieval(
     *,
     ks: Sequence[int] = KS,
     chunk: int = _CHUNK,
-    clusters: Sequence[str] | None = None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Retrieval:
     """Recall of float16 unit vectors `images` [n, d] and `captions` [m, d], where caption j belongs to picture `owner`[j].
 
     Any caption of a picture is right for it; pictures without captions are candidates, never queries. At most `chunk` rows of
-    cosines are held. `clusters` [n] names what pictures depend on; without it a picture and its captions are one.
+    cosines are held. In the intervals a picture and its captions are one thing.
     """
     numbers = np.arange(len(images))
-    names = np.array(clusters if clusters is not None else numbers.astype(str))
+    names = numbers.astype(str)
     asked = np.unique(owner)
     to_text = _found(images[asked], captions, owners=(asked, owner), chunk=chunk, advance=advance)
     to_image = _found(captions, images, owners=(owner, numbers), chunk=chunk, advance=advance)

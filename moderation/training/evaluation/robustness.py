@@ -1,111 +1,158 @@
-"""The same classes under shifts: corrupted pictures, other grounds, other sets; absolute, and relative to clean."""
+"""The same classes under shifts: pictures corrupted, in other styles, on other grounds, and other sets of the same classes."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from moderation.encoder.images import decode
-from moderation.errors import ItemError, TrainingError
+from moderation.errors import ItemError
 from moderation.settings import ImageLimits
-from moderation.training.evaluation.background import composed, transparent
-from moderation.training.evaluation.corruption import corrupt
-from moderation.training.evaluation.picture_set import PictureSet
+from moderation.training.evaluation.background import GROUNDS, composed, transparent
+from moderation.training.evaluation.corruption import CORRUPTIONS, SEVERITIES, corrupt
+from moderation.training.evaluation.picture_set import Picture, PictureSet, spread
 from moderation.training.evaluation.ranking import Floats
 from moderation.training.evaluation.share import Share, share
+from moderation.training.evaluation.style import STYLES
+from moderation.training.evaluation.vectors import Advance, encode_pictures, read
+from moderation.training.evaluation.work import Work
 
-SIDE = 224  # of the short side, for which the strengths of the corruptions are meant
+SIDE = 224  # pixels of the short side, for which the strengths of the corruptions are meant
+Make = Callable[[Image.Image, Sequence[int]], Image.Image]  # a picture and a seed into a picture
 
 
 @dataclass(frozen=True, slots=True)
 class Shifted:
-    """Accuracy under one shift, and over that on the clean side; None where nothing was right there."""
+    """Top-1 under one shift, beside that on the clean side; `relative` is their ratio, None where nothing was right there.
+
+    Of a corruption, `accuracy` is the mean over the severities and `by_severity` holds each, mildest first.
+    """
 
     shift: str
-    severity: int | None
     accuracy: Share
     clean: float
     relative: float | None
+    by_severity: Sequence[float] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Robustness:
-    """Every shift measured. Corruptions and grounds: top-1 on the same pictures. Other sets: mean recall of the classes they have."""
+    """Every shift measured. All but other sets are on the same pictures; of other sets, the mean recall of the classes they have."""
 
     clean: Share
     corruptions: Sequence[Shifted]
+    styles: Sequence[Shifted]
     grounds: Sequence[Shifted]
     sets: Sequence[Shifted]
 
 
-def shifted(
-    shift: str, right: Floats, clean: Floats, clusters: Sequence[str] | None = None, *, severity: int | None = None
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """Decoded pictures, rows of their classes, and their clusters."""
+
+    images: Sequence[Image.Image]
+    labels: NDArray[np.int64]
+    clusters: Sequence[str]
+
+
+def run_robustness(work: Work) -> Robustness:
+    """Corruptions, styles and grounds on a sample of the set, spread evenly over classes, and the other sets whole."""
+    work.need_text()
+    sets = [_other(work, name, other) for name, other in work.request.shifts.items()]
+    if not sets:
+        work.missing["other sets"] = "no --shift was given"
+    pictures = spread(work.labelled.set, work.request.sample, seed=work.request.seed).pictures
+    contents = list(read(one.path for one in pictures))
+    plain = _sample(work, pictures, [_prepared(content, work.request.limits) for content in contents])
+    clean = _right(work, plain, _as_it_is)
+    corruptions = _corruptions(work, plain, clean)
+    with work.progress("styles", len(STYLES) * len(plain.images)) as advance:
+        drawn = {name: _right(work, plain, partial(_styled, style=name), advance) for name in STYLES}
+    see_through = _sample(work, pictures, [transparent(content, work.request.limits) for content in contents])
+    if not see_through.images:
+        work.missing["background shift"] = "no picture of the sample has a transparent ground"
+    names = list(GROUNDS) if see_through.images else []
+    with work.progress("grounds", len(names) * len(see_through.images)) as advance:
+        grounds = {name: _right(work, see_through, partial(composed, ground=name), advance) for name in names}
+    return Robustness(
+        share(clean, plain.clusters),
+        corruptions,
+        [_shifted(name, right, clean, plain.clusters) for name, right in drawn.items()],
+        [_shifted(name, right, grounds["white"], see_through.clusters) for name, right in grounds.items()],
+        sets,
+    )
+
+
+def _corruptions(work: Work, sample: _Sample, clean: Floats) -> list[Shifted]:
+    done = []
+    with work.progress("corruptions", len(CORRUPTIONS) * len(SEVERITIES) * len(sample.images)) as advance:
+        for name in CORRUPTIONS:
+            makers = [partial(corrupt, name=name, severity=severity) for severity in SEVERITIES]
+            right = np.array([_right(work, sample, make, advance) for make in makers])
+            found = _shifted(name, right.mean(axis=0), clean, sample.clusters, by_severity=right.mean(axis=1).tolist())
+            done.append(found)
+    return done
+
+
+def _other(work: Work, name: str, other: PictureSet) -> Shifted:
+    """Top-1 on other pictures of the same classes: mean of the recalls of the classes that they have, on both sides."""
+    clean, found = work.labelled, work.classified(PictureSet(name, other.pictures))
+    before = work.right(clean.vectors, clean.labels)
+    mean = float(np.mean([before[clean.labels == label].mean() for label in np.unique(found.labels)]))
+    right = work.right(found.vectors, found.labels)
+    accuracy = share(right, found.clusters, groups=found.labels.astype(str).tolist())
+    return Shifted(name, accuracy, mean, accuracy.value / mean if mean else None)
+
+
+def _shifted(
+    name: str, right: Floats, clean: Floats, clusters: Sequence[str], by_severity: Sequence[float] = ()
 ) -> Shifted:
-    """Accuracy of `right` [n] in [0, 1] beside that of `clean`, which are the same pictures before."""
-    return _shifted(shift, severity, share(right, clusters), float(np.mean(clean)))
+    accuracy, before = share(right, clusters), float(clean.mean())
+    return Shifted(name, accuracy, before, accuracy.value / before if before else None, by_severity)
 
 
-def shifted_set(
-    shift: str, right: Floats, labels: NDArray[np.int64], clean: Floats, clean_labels: NDArray[np.int64]
-) -> Shifted:
-    """Accuracy on other pictures of the same classes: mean of the recalls of the classes that `labels` holds, on both sides."""
-    here = np.unique(labels)
-    before = float(np.mean([clean[clean_labels == label].mean() for label in here]))
-    return _shifted(shift, None, share(right, groups=labels.astype(str).tolist()), before)
+def _right(work: Work, sample: _Sample, make: Make, advance: Advance = lambda _: None) -> Floats:
+    """For each picture as `make` gives it back, whether its class is nearest; a picture's place is part of its seed."""
+    files = (_png(make(image, (work.request.seed, at))) for at, image in enumerate(sample.images))
+    return work.right(encode_pictures(work.encoder, files, advance).vectors, sample.labels)
 
 
-def label_rows(other: PictureSet, classes: Sequence[str]) -> NDArray[np.int64]:
-    """Rows of `classes` for the pictures of a set; raises TrainingError for a label that is not among them."""
-    unknown = sorted(set(other.classes) - set(classes))
-    if unknown or not other.classes:
-        found = ", ".join(map(repr, unknown[:5])) or "no labels"
-        raise TrainingError(
-            f"shift {other.name!r}: found {found}; expected labels of the set: {', '.join(classes[:10])}"
-        )
-    rows = {name: row for row, name in enumerate(classes)}
-    return np.array([rows[one.label] for one in other.pictures if one.label is not None], np.int64)
+def _as_it_is(image: Image.Image, _seed: Sequence[int]) -> Image.Image:
+    return image
 
 
-def prepared(contents: Iterable[bytes], limits: ImageLimits) -> Iterator[Image.Image | None]:
-    """Pictures upright and in RGB with a short side of SIDE pixels; None for one that cannot be decoded."""
-    for content in contents:
-        try:
-            image = decode(content, limits)
-        except ItemError:
-            yield None
-            continue
-        factor = SIDE / min(image.size)
-        size = max(1, round(image.width * factor)), max(1, round(image.height * factor))
-        longest = 4 * SIDE  # a strip of film stays a strip, yet a banner does not become a wall
-        yield image.resize((min(size[0], longest), min(size[1], longest)), Image.Resampling.BICUBIC)
+def _styled(image: Image.Image, _seed: Sequence[int], *, style: str) -> Image.Image:
+    return STYLES[style](image)
 
 
-def corrupted(images: Sequence[Image.Image], name: str, severity: int) -> Iterator[bytes]:
-    """PNG files of the pictures under a corruption; a picture's place is its seed."""
-    return (png(corrupt(image, name, severity, seed=seed)) for seed, image in enumerate(images))
+def _sample(work: Work, pictures: Sequence[Picture], images: Iterable[Image.Image | None]) -> _Sample:
+    there = [(one, image) for one, image in zip(pictures, images, strict=True) if image is not None]
+    kept = [one for one, _ in there]
+    return _Sample([image for _, image in there], work.label_rows(kept), [one.cluster for one in kept])
 
 
-def drawings(contents: Iterable[bytes]) -> Iterator[Image.Image | None]:
-    """The pictures that have a transparent ground, as RGBA; None for others. Contents must have been decoded before."""
-    return (transparent(content) for content in contents)
+def _prepared(content: bytes, limits: ImageLimits) -> Image.Image | None:
+    """The picture upright and in RGB with a short side of SIDE pixels; None where it cannot be decoded."""
+    try:
+        image = decode(content, limits)
+    except ItemError:
+        return None
+    factor, longest = (
+        SIDE / min(image.size),
+        4 * SIDE,
+    )  # a strip of film stays a strip, yet a banner does not become a wall
+    width, height = (min(longest, max(1, round(side * factor))) for side in image.size)
+    return image.resize((width, height), Image.Resampling.BICUBIC)
 
 
-def on_ground(images: Sequence[Image.Image], ground: str) -> Iterator[bytes]:
-    """PNG files of RGBA drawings on a ground; a drawing's place is its seed."""
-    return (png(composed(image, ground, seed=seed)) for seed, image in enumerate(images))
-
-
-def png(image: Image.Image) -> bytes:
+def _png(image: Image.Image) -> bytes:
     """The picture as a PNG file, packed for speed."""
     file = io.BytesIO()
     image.save(file, "PNG", compress_level=1)
     return file.getvalue()
-
-
-def _shifted(shift: str, severity: int | None, accuracy: Share, clean: float) -> Shifted:
-    return Shifted(shift, severity, accuracy, clean, accuracy.value / clean if clean else None)

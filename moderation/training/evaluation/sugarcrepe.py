@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from moderation.errors import DataError, Problem
+from moderation.training.evaluation.probes import ProbeResult
 from moderation.training.evaluation.ranking import Floats
 
 _KEYS = ("filename", "caption", "negative_caption")
@@ -38,6 +39,14 @@ class Distance:
     cosine: float
     level: float
     pairs: int
+
+
+@dataclass(frozen=True, slots=True)
+class SugarCrepe:
+    """By kind: distance of the captions, and accuracy on the pairs whose picture was there."""
+
+    distance: Mapping[str, Distance]
+    accuracy: Mapping[str, ProbeResult]
 
 
 def read_pairs(path: Path) -> Mapping[str, tuple[Pair, ...]]:

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moderation.encoder.base import Encoded, Encoder, Vectors
-from moderation.errors import TrainingError
+from moderation.errors import ItemError, TrainingError
+from moderation.training.pairs import Pairs
 
 BATCH = 64
 Advance = Callable[[int], None]
@@ -27,10 +28,14 @@ class Encodings:
     rows: NDArray[np.int64]
     total: int
 
-    @property
-    def left_out(self) -> int:
-        """How many could not be encoded."""
-        return self.total - len(self.rows)
+
+@dataclass(frozen=True, slots=True)
+class Captioned:
+    """Pictures that could be read: vectors [n, d] and captions of each; `left_out` pairs could not be."""
+
+    images: Vectors
+    captions: Sequence[Sequence[str]]
+    left_out: int
 
 
 def read(paths: Iterable[Path]) -> Iterator[bytes]:
@@ -44,12 +49,32 @@ def read(paths: Iterable[Path]) -> Iterator[bytes]:
 
 def encode_pictures(encoder: Encoder, contents: Iterable[bytes], advance: Advance = lambda _: None) -> Encodings:
     """Vectors of pictures, in order; `contents` is read one batch ahead at most."""
-    return _encode(contents, encoder.encode_images, advance)
+    return _encode(encoder, contents, encoder.encode_images, advance)
 
 
 def encode_texts(encoder: Encoder, texts: Sequence[str], advance: Advance = lambda _: None) -> Encodings:
     """Vectors of texts, in order; one beyond the encoder's context is left out."""
-    return _encode(texts, encoder.encode_text, advance)
+    return _encode(encoder, texts, encoder.encode_text, advance)
+
+
+def encode_captioned(encoder: Encoder, pairs: Pairs, advance: Advance = lambda _: None) -> Captioned:
+    """Pictures of pairs, with their captions; captions are read as text later."""
+    captions: list[Sequence[str]] = []
+
+    def contents() -> Iterator[bytes]:
+        for row in range(len(pairs)):
+            try:
+                pair = pairs.read(row)
+            except ItemError:
+                captions.append(())
+                yield b""
+                continue
+            captions.append(pair.captions)
+            yield pair.image
+
+    found = encode_pictures(encoder, contents(), advance)
+    kept = [captions[row] for row in found.rows]
+    return Captioned(found.vectors, kept, found.total - len(kept) + pairs.broken.total)
 
 
 def every_text(encoder: Encoder, texts: Sequence[str]) -> Vectors:
@@ -60,17 +85,16 @@ def every_text(encoder: Encoder, texts: Sequence[str]) -> Vectors:
     return encoded.vectors
 
 
-def _encode(contents: Iterable[Content], encode: Callable[[Sequence[Content]], Encoded], advance: Advance) -> Encodings:
-    walk, vectors, rows, total = iter(contents), [], [], 0
+def _encode(
+    encoder: Encoder, contents: Iterable[Content], encode: Callable[[Sequence[Content]], Encoded], advance: Advance
+) -> Encodings:
+    walk, total = iter(contents), 0
+    vectors, rows = [np.zeros((0, encoder.card.width), np.float16)], [np.zeros(0, np.int64)]
     while batch := list(islice(walk, BATCH)):
         encoded = encode(batch)
-        kept = [row for row in range(len(batch)) if row not in encoded.errors]
+        kept = np.array([row for row in range(len(batch)) if row not in encoded.errors], np.int64)
         vectors.append(encoded.vectors[kept])
-        rows += [total + row for row in kept]
+        rows.append(total + kept)
         total += len(batch)
         advance(len(batch))
-    if not rows:
-        raise TrainingError(
-            f"none of {total} pictures or texts could be encoded; expected JPEG, PNG, WebP or GIF, or short text"
-        )
-    return Encodings(np.concatenate(vectors), np.array(rows, np.int64), total)
+    return Encodings(np.concatenate(vectors), np.concatenate(rows), total)

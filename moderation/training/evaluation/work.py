@@ -12,30 +12,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moderation.encoder.base import Encoder, Vectors
+from moderation.errors import TrainingError
 from moderation.settings import ImageLimits
 from moderation.training.evaluation.picture_set import Picture, PictureSet
 from moderation.training.evaluation.ranking import Floats, similarities
-from moderation.training.evaluation.report import SetFacts
-from moderation.training.evaluation.robustness import label_rows
-from moderation.training.evaluation.sugarcrepe import Pair
+from moderation.training.evaluation.sugarcrepe import Pair as CrepePair
 from moderation.training.evaluation.templates import CLIP_SEVEN, class_vectors
-from moderation.training.evaluation.vectors import Advance, Encodings, encode_pictures, read
+from moderation.training.evaluation.vectors import Advance, Captioned, encode_captioned, encode_pictures, read
 from moderation.training.evaluation.zero_shot import hits
+from moderation.training.pairs import Pairs
 
+SEED = 7
 Progress = Callable[[str, int], AbstractContextManager[Advance]]
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to measure: the set, other sets of its classes, which measures, and what some of them need beside."""
+    """What to measure, and on what: every figure is a function of this and the encoder.
 
-    pictures: PictureSet
+    `pictures` have labels, `pairs` have captions, `shifts` are other sets of the labels of `pictures`. `only` names measures, all
+    where empty. Corruptions, styles and grounds are measured on `sample` pictures. `scale` is the softmax's.
+    """
+
+    pictures: PictureSet | None = None
+    pairs: Pairs | None = None
     shifts: Mapping[str, PictureSet] = field(default_factory=dict)
     only: frozenset[str] = frozenset()
-    sample: int = 200  # pictures under corruptions and on grounds, at most
+    sample: int = 200
+    seed: int = SEED
     scale: float | None = None
     templates: Sequence[str] = CLIP_SEVEN
-    pairs: Mapping[str, Sequence[Pair]] = field(default_factory=dict)
+    sugarcrepe: Mapping[str, Sequence[CrepePair]] = field(default_factory=dict)
     coco: Path | None = None
     limits: ImageLimits = field(default_factory=ImageLimits)
 
@@ -46,12 +53,13 @@ class NotMeasuredError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """The pictures of a set that have a label and could be decoded: vectors, rows of the classes, clusters."""
+    """The pictures of a set that could be decoded: vectors float16 [n, d], rows of the classes [n], clusters."""
 
-    pictures: tuple[Picture, ...]
+    set: PictureSet
     vectors: Vectors
     labels: NDArray[np.int64]
     clusters: tuple[str, ...]
+    left_out: int
 
 
 class Work:
@@ -60,47 +68,65 @@ class Work:
     def __init__(self, encoder: Encoder, request: Request, progress: Progress) -> None:
         self.encoder, self.request, self.progress = encoder, request, progress
         self.missing: dict[str, str] = {}
-        self.classes = request.pictures.classes
-
-    @cached_property
-    def encoded(self) -> Encodings:
-        return self.encode("encoding the set", [one.path for one in self.request.pictures.pictures])
+        self.classes = request.pictures.classes if request.pictures else ()
+        for name, other in request.shifts.items():
+            if unknown := sorted(set(other.classes) - set(self.classes)):
+                found, expected = ", ".join(map(repr, unknown[:5])), ", ".join(self.classes[:10])
+                raise TrainingError(
+                    f"shift {name!r}: found labels {found}; expected those of the set: {expected or 'no set'}"
+                )
 
     @cached_property
     def labelled(self) -> Labelled:
+        """The labelled set."""
+        if self.request.pictures is None:
+            raise NotMeasuredError("no labelled set was given")
         if len(self.classes) < 2:
-            raise NotMeasuredError(f"the set has {len(self.classes)} labels; expected at least 2")
-        return self.of_classes(self.request.pictures, self.encoded)
+            raise NotMeasuredError(f"the set has one class, {self.classes[0]!r}; expected at least 2")
+        return self.classified(self.request.pictures)
+
+    @cached_property
+    def captioned(self) -> Captioned:
+        """The captioned set."""
+        self.need_text()
+        pairs = self.request.pairs
+        if pairs is None:
+            raise NotMeasuredError("no captioned set was given")
+        with self.progress("encoding pictures with captions", len(pairs)) as advance:
+            found = encode_captioned(self.encoder, pairs, advance)
+        if len(found.images) < 2:
+            raise NotMeasuredError(f"{len(found.images)} of {len(pairs)} pairs could be encoded; expected at least 2")
+        return found
 
     @cached_property
     def class_vectors(self) -> NDArray[np.float64]:
+        """One unit vector for each class."""
         self.need_text()
         return class_vectors(self.encoder, self.classes, self.request.templates)
 
     def need_text(self) -> None:
+        """Raise NotMeasuredError where the encoder reads no text."""
         if "text" not in self.encoder.card.modalities:
             raise NotMeasuredError("the encoder has no text tower")
 
-    def of_classes(self, found: PictureSet, encoded: Encodings) -> Labelled:
-        """The labelled among the encoded pictures of a set."""
-        kept = [(at, found.pictures[row]) for at, row in enumerate(encoded.rows)]
-        chosen = [(at, one) for at, one in kept if one.label is not None]
-        if not chosen:
-            raise NotMeasuredError("no labelled picture could be decoded")
-        pictures = tuple(one for _, one in chosen)
-        labels = label_rows(PictureSet(found.name, pictures), self.classes)
-        vectors = encoded.vectors[[at for at, _ in chosen]]
-        return Labelled(pictures, vectors, labels, tuple(one.cluster for one in pictures))
+    def classified(self, found: PictureSet) -> Labelled:
+        """A set of pictures of our classes, encoded."""
+        with self.progress(f"encoding {found.name}", len(found.pictures)) as advance:
+            encoded = encode_pictures(self.encoder, read(one.path for one in found.pictures), advance)
+        kept = tuple(found.pictures[row] for row in encoded.rows)
+        if not kept:
+            raise NotMeasuredError(f"none of the {encoded.total} pictures of {found.name!r} could be decoded")
+        if gone := sorted(set(found.classes) - {one.label for one in kept}):
+            raise TrainingError(f"{found.name}: no picture of {', '.join(map(repr, gone[:5]))} could be decoded")
+        left_out = encoded.total - len(kept)
+        clusters = tuple(one.cluster for one in kept)
+        return Labelled(PictureSet(found.name, kept), encoded.vectors, self.label_rows(kept), clusters, left_out)
 
-    def encode(self, what: str, paths: Sequence[Path]) -> Encodings:
-        with self.progress(what, len(paths)) as advance:
-            return encode_pictures(self.encoder, read(paths), advance)
+    def label_rows(self, pictures: Sequence[Picture]) -> NDArray[np.int64]:
+        """Rows of the classes, int64 [n]."""
+        rows = {name: row for row, name in enumerate(self.classes)}
+        return np.array([rows[one.label] for one in pictures], np.int64)
 
     def right(self, vectors: Vectors, labels: NDArray[np.int64]) -> Floats:
+        """For each vector, whether its class is nearest; level classes count as a fair draw."""
         return hits(similarities(vectors, self.class_vectors), labels, 1)
-
-    def set_facts(self) -> SetFacts:
-        pictures = self.request.pictures.pictures
-        left_out = self.encoded.left_out if "encoded" in self.__dict__ else 0
-        captions, clusters = sum(len(one.captions) for one in pictures), len({one.cluster for one in pictures})
-        return SetFacts(self.request.pictures.name, len(pictures), left_out, clusters, captions, self.classes)
