@@ -65,7 +65,8 @@ class _Teller:
         self._advance(progress.step - self._done)
         self._done = progress.step
         due = time.monotonic() - self._noted >= NOTE_EVERY_SECONDS
-        if not sys.stderr.isatty() and (due or progress.step == progress.steps):
+        measured = any(name.startswith("valid/") for name in progress.told)
+        if measured or (not sys.stderr.isatty() and (due or progress.step == progress.steps)):
             self._noted = time.monotonic()
             terminal.note(in_words(progress))
 
@@ -75,4 +76,7 @@ def in_words(progress: Progress) -> str:
     rate = f"{progress.pictures_per_second:.0f} pictures/s at {progress.told['size']:.0f} px"
     waited = progress.told.get("waited", 0.0)
     slow = f", {waited:.0%} of the time waiting for data" if waited >= TOLD_WAIT else ""
-    return f"step {progress.step}/{progress.steps}, loss {progress.loss:.4f}, scale {progress.told['scale']:.1f}, {rate}{slow}"
+    valid = {name.removeprefix("valid/"): value for name, value in progress.told.items() if name.startswith("valid/")}
+    recalls = "".join(f", {name.replace('_r', ' R@')} {value:.3f}" for name, value in valid.items())
+    told = f"step {progress.step}/{progress.steps}, loss {progress.loss:.4f}, scale {progress.told['scale']:.1f}"
+    return f"{told}, {rate}{slow}{recalls}"

@@ -43,13 +43,15 @@ def linear_probe(
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedGroupKFold, cross_val_score
+    from threadpoolctl import threadpool_limits
 
     names, vectors = np.asarray(clusters, str), images.astype(np.float64)
-    with warnings.catch_warnings():
+    # One thread: the problems are small, and the figures are then the same on any number of cores.
+    with threadpool_limits(1), warnings.catch_warnings():
         # The weakest penalties need not converge to be compared, and a class of few clusters may miss a fold of the others.
         warnings.simplefilter("ignore")
-        halves = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(vectors, labels, names)
-        fit, aside = next(halves)
+        splits = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(vectors, labels, names)
+        fit, aside = next(splits)
         folds = StratifiedGroupKFold(FOLDS - 1, shuffle=True, random_state=seed)
         scores = []
         for strength in STRENGTHS:

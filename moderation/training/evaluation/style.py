@@ -24,7 +24,7 @@ def _poster(image: Image.Image) -> Image.Image:
 
 def _brush(image: Image.Image) -> Image.Image:
     """Patches of the colour that is most frequent around, as a broad brush leaves them."""
-    return image.filter(ImageFilter.ModeFilter(11))
+    return image.filter(ImageFilter.ModeFilter(7))
 
 
 def _negative(image: Image.Image) -> Image.Image:
