@@ -86,7 +86,7 @@ def test_robustness_and_another_set(run: Run, shapes: Path, tmp_path: Path, monk
     assert [one["shift"] for one in found["corruptions"]] == ["occlusion"]
     assert all(len(one["by_severity"]) == 5 for one in found["corruptions"])
     assert len(found["styles"]) == 5
-    assert [one["shift"] for one in found["grounds"]][0] == "white"
+    assert found["grounds"][0]["shift"] == "white"
     assert found["sets"][0]["relative"] == 1.0
 
 
