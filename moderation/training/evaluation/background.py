@@ -17,6 +17,7 @@ from moderation.settings import ImageLimits
 _Ground = NDArray[np.uint8]  # [h, w, 3]
 # A drawing with less of it transparent has no ground to speak of.
 _LEAST_TRANSPARENT = 0.05
+_LONGEST = 896  # pixels, so that a sample of large drawings fits memory
 
 
 def transparent(content: bytes, limits: ImageLimits) -> Image.Image | None:
@@ -29,12 +30,13 @@ def transparent(content: bytes, limits: ImageLimits) -> Image.Image | None:
     if not image.has_transparency_data:
         return None
     drawing = image.convert("RGBA")
+    drawing.thumbnail((_LONGEST, _LONGEST))
     alpha = np.asarray(drawing)[..., 3]
     return drawing if (alpha < 128).mean() >= _LEAST_TRANSPARENT else None
 
 
 def composed(drawing: Image.Image, seed: Sequence[int], *, ground: str) -> Image.Image:
-    """The RGBA `drawing` on the ground with this name, at its own size."""
+    """The RGBA `drawing` on the ground with this name."""
     pixels = GROUNDS[ground](drawing.height, drawing.width, np.random.default_rng(seed))
     behind = Image.fromarray(pixels).convert("RGBA")
     return Image.alpha_composite(behind, drawing).convert("RGB")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from moderation.encoder.images import decode
-from moderation.errors import ItemError
+from moderation.errors import ItemError, TrainingError
 from moderation.settings import ImageLimits
 from moderation.training.evaluation.background import GROUNDS, composed, transparent
 from moderation.training.evaluation.corruption import CORRUPTIONS, SEVERITIES, corrupt
@@ -120,7 +120,10 @@ def _shifted(
 def _right(work: Work, sample: _Sample, make: Make, advance: Advance = lambda _: None) -> Floats:
     """For each picture as `make` gives it back, whether its class is nearest; a picture's place is part of its seed."""
     files = (_png(make(image, (work.request.seed, at))) for at, image in enumerate(sample.images))
-    return work.right(encode_pictures(work.encoder, files, advance).vectors, sample.labels)
+    found = encode_pictures(work.encoder, files, advance)
+    if len(found.rows) < found.total:
+        raise TrainingError(f"a picture of {SIDE} pixels cannot be encoded; expected the settings' limits to allow it")
+    return work.right(found.vectors, sample.labels)
 
 
 def _as_it_is(image: Image.Image, _seed: Sequence[int]) -> Image.Image:

@@ -29,7 +29,7 @@ def share(values: Floats, clusters: Sequence[str] | None = None, *, groups: Sequ
     """Mean of `values` [n] in [0, 1]; with `groups` (classes) the mean of the groups' means, so that each counts alike.
 
     The interval is Clopper-Pearson's where every value is its own cluster, else a bootstrap over clusters, within groups.
-    A bootstrap of values that are all alike knows no spread: then the exact bound of so many clusters.
+    A bootstrap of values that are all alike knows no spread: then the exact bounds of so many clusters, their mean over groups.
     """
     values = np.asarray(values, np.float64)
     if not len(values):
@@ -37,11 +37,14 @@ def share(values: Floats, clusters: Sequence[str] | None = None, *, groups: Sequ
     names = np.arange(len(values)).astype(str) if clusters is None else np.asarray(clusters, str)
     number = len(np.unique(names))
     kinds = np.zeros(len(values), np.int64) if groups is None else np.unique(groups, return_inverse=True)[1]
-    value = float(np.mean([values[kinds == kind].mean() for kind in range(kinds.max() + 1)]))
-    if (number == len(values) and groups is None) or np.ptp(values) == 0:
-        low, high = _exact(value, number)
+    parts = [(values[kinds == kind], names[kinds == kind]) for kind in range(kinds.max() + 1)]
+    value = float(np.mean([part.mean() for part, _ in parts]))
+    alone = number == len(values) and groups is None
+    if alone or all(np.ptp(part) == 0 for part, _ in parts):
+        bounds = [_exact(float(part.mean()), len(np.unique(of))) for part, of in parts]
+        low, high = (float(bound) for bound in np.mean(bounds, axis=0))
     else:
-        draws = np.mean([_draws(values[kinds == k], names[kinds == k], k) for k in range(kinds.max() + 1)], axis=0)
+        draws = np.mean([_draws(part, of, kind) for kind, (part, of) in enumerate(parts)], axis=0)
         low, high = (float(bound) for bound in np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]))
     return Share(value, min(low, value), max(high, value), len(values), number)
 

@@ -17,9 +17,8 @@ from moderation.settings import ImageLimits
 from moderation.training.evaluation.picture_set import Picture, PictureSet
 from moderation.training.evaluation.ranking import Floats, similarities
 from moderation.training.evaluation.sugarcrepe import Pair as CrepePair
-from moderation.training.evaluation.templates import CLIP_SEVEN, class_vectors
 from moderation.training.evaluation.vectors import Advance, Captioned, encode_captioned, encode_pictures, read
-from moderation.training.evaluation.zero_shot import hits
+from moderation.training.evaluation.zero_shot import CLIP_SEVEN, class_vectors, hits
 from moderation.training.pairs import Pairs
 
 SEED = 7

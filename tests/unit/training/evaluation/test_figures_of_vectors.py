@@ -75,3 +75,10 @@ def test_an_interval_counts_clusters_not_pictures() -> None:
     assert together.low < alone.low < 0.5 < alone.high < together.high
     assert share(np.ones(4)).low == pytest.approx(0.025 ** (1 / 4))  # Clopper and Pearson, all of four
     assert share(values, list("aaaabbbb")) == together
+
+
+def test_groups_that_are_all_right_or_all_wrong_still_have_an_interval() -> None:
+    found = share(np.array([1.0] * 10 + [0.0] * 10), groups=list("a" * 10 + "b" * 10))
+    assert found.value == 0.5
+    assert 0.3 < found.low < 0.4
+    assert 0.6 < found.high < 0.7
