@@ -9,8 +9,6 @@ from moderation.training.evaluation.report import COLUMNS, Report, Row, cells, r
 from moderation.training.evaluation.robustness import Robustness
 from moderation.training.evaluation.zero_shot import ZeroShot
 
-# What counts as a limit worth a line of its own.
-_MUCH_LOST = 0.8  # of the clean accuracy left
 _FEW = 100  # independent pictures
 
 
@@ -83,11 +81,16 @@ def _limits(report: Report) -> Iterator[str]:
 
 
 def _lost(found: Robustness) -> Iterator[str]:
-    shifts = (*found.corruptions, *found.styles, *found.grounds, *found.sets)
-    kept = sorted((one.relative, one.shift) for one in shifts if one.relative is not None)
-    much = [f"{name} ({share:.2f})" for share, name in kept if share < _MUCH_LOST]
-    if much:
-        yield f"keeps less than {_MUCH_LOST} of its clean accuracy under: {', '.join(much)}"
+    """Shifts that cost something beyond doubt, the dearest first."""
+    shifts = (*found.corruptions, *found.styles, *found.grounds)
+    lost = [(one.change, one.shift) for one in shifts if one.change is not None and one.change.high < 0]
+    dearest = sorted(lost, key=lambda one: one[0].value)
+    told = [f"{name} {change.value:+.3f} ({change.low:+.3f} to {change.high:+.3f})" for change, name in dearest]
+    if told:
+        yield f"loses accuracy on the same pictures under: {', '.join(told)}"
+    for one in found.sets:
+        if one.accuracy.high < one.clean:
+            yield f"worse on the set {one.shift}: {one.accuracy.value:.3f} where the first has {one.clean:.3f}"
 
 
 def _miscalibrated(found: Calibration) -> Iterator[str]:

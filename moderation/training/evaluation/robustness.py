@@ -18,7 +18,7 @@ from moderation.training.evaluation.background import GROUNDS, composed, transpa
 from moderation.training.evaluation.corruption import CORRUPTIONS, SEVERITIES, corrupt
 from moderation.training.evaluation.picture_set import Picture, PictureSet, spread
 from moderation.training.evaluation.ranking import Floats
-from moderation.training.evaluation.share import Share, share
+from moderation.training.evaluation.share import Change, Share, change, share
 from moderation.training.evaluation.style import STYLES
 from moderation.training.evaluation.vectors import Advance, encode_pictures, read
 from moderation.training.evaluation.work import Work
@@ -31,13 +31,14 @@ Make = Callable[[Image.Image, Sequence[int]], Image.Image]  # a picture and a se
 class Shifted:
     """Top-1 under one shift, beside that on the clean side; `relative` is their ratio, None where nothing was right there.
 
-    Of a corruption, `accuracy` is the mean over the severities and `by_severity` holds each, mildest first.
+    `change` is from the clean side, picture by picture; None of other sets, whose pictures are others. Of a corruption, `accuracy` is the mean over the severities and `by_severity` holds each, mildest first.
     """
 
     shift: str
     accuracy: Share
     clean: float
     relative: float | None
+    change: Change | None = None
     by_severity: Sequence[float] = ()
 
 
@@ -114,7 +115,8 @@ def _shifted(
     name: str, right: Floats, clean: Floats, clusters: Sequence[str], by_severity: Sequence[float] = ()
 ) -> Shifted:
     accuracy, before = share(right, clusters), float(clean.mean())
-    return Shifted(name, accuracy, before, accuracy.value / before if before else None, by_severity)
+    relative = accuracy.value / before if before else None
+    return Shifted(name, accuracy, before, relative, change(right, clean, clusters), by_severity)
 
 
 def _right(work: Work, sample: _Sample, make: Make, advance: Advance = lambda _: None) -> Floats:

@@ -49,6 +49,23 @@ def share(values: Floats, clusters: Sequence[str] | None = None, *, groups: Sequ
     return Share(value, min(low, value), max(high, value), len(values), number)
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Mean difference of two values of the same things, -1 to 1, with its two-sided 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def change(after: Floats, before: Floats, clusters: Sequence[str]) -> Change:
+    """Mean of `after` less `before` [n], thing by thing, which tells more than their two intervals; a bootstrap over clusters."""
+    difference = np.asarray(after, np.float64) - before
+    draws = _draws(difference, np.asarray(clusters, str), 0)
+    low, high = (float(bound) for bound in np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]))
+    return Change(float(difference.mean()), low, high)
+
+
 def _exact(value: float, number: int) -> tuple[float, float]:
     from moderation.compiler.bounds import lower, upper
 

@@ -86,8 +86,9 @@ def test_robustness_and_another_set(run: Run, shapes: Path, tmp_path: Path, monk
     assert [one["shift"] for one in found["corruptions"]] == ["occlusion"]
     assert all(len(one["by_severity"]) == 5 for one in found["corruptions"])
     assert len(found["styles"]) == 5
+    assert found["grounds"][0]["change"] == {"value": 0.0, "low": 0.0, "high": 0.0}
     assert found["grounds"][0]["shift"] == "white"
-    assert found["sets"][0]["relative"] == 1.0
+    assert (found["sets"][0]["relative"], found["sets"][0]["change"]) == (1.0, None)
 
 
 def test_what_is_missing_is_said(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

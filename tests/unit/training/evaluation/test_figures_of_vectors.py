@@ -8,7 +8,7 @@ import pytest
 from moderation.training.evaluation.calibration import calibration
 from moderation.training.evaluation.linear_probe import linear_probe
 from moderation.training.evaluation.retrieval import retrieval
-from moderation.training.evaluation.share import share
+from moderation.training.evaluation.share import change, share
 from moderation.training.evaluation.zero_shot import zero_shot
 
 EYE = np.eye(8, dtype=np.float16)
@@ -82,3 +82,14 @@ def test_groups_that_are_all_right_or_all_wrong_still_have_an_interval() -> None
     assert found.value == 0.5
     assert 0.3 < found.low < 0.4
     assert 0.6 < found.high < 0.7
+
+
+def test_a_change_is_measured_thing_by_thing() -> None:
+    before = np.tile([1.0, 1.0, 0.0, 0.0], 25)
+    after = before.copy()
+    after[:8:4] = 0.0
+    names = [str(row) for row in range(100)]
+    found = change(after, before, names)
+    assert found.value == -0.02
+    assert -0.06 < found.low < found.value < found.high <= 0.0  # the two shares' own intervals overlap almost wholly
+    assert change(before, before, names).high == 0.0
