@@ -17,7 +17,7 @@ from scenes import plain, scene
 from moderation.compiler.heads import Bank, normalised_head
 from moderation.compiler.phrases import PhraseVectors
 from moderation.detector.head import Head
-from moderation.training.evaluate import auc, policy_scores, recall_at
+from moderation.training.evaluation.policy import auc, policy_scores, recall_at
 
 EncodeImages = Callable[[Sequence[bytes]], np.ndarray]
 EncodeTexts = Callable[[Sequence[str]], np.ndarray]

@@ -82,7 +82,7 @@ app.add_typer(policy.app, name="policy")
 app.command("scan")(scan.scan)
 app.command("doctor")(doctor.doctor)
 app.add_typer(plugin.app, name="plugin")
-app.command("train")(train.train)
+app.add_typer(train.app, name="train")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""`moderation train`: a training run from its configuration, and on from where it stopped."""
+"""`moderation train`: a training run from its configuration, and on from where it stopped; and an encoder's evaluation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from moderation.cli import terminal
+from moderation.cli import terminal, train_evaluate
+from moderation.cli.train_group import RUN, Run, RunOrCommand
 
 if TYPE_CHECKING:
     from moderation.training.loop import Progress
@@ -18,14 +19,29 @@ if TYPE_CHECKING:
 NOTE_EVERY_SECONDS = 30.0
 TOLD_WAIT = 0.1
 
+app = typer.Typer(
+    cls=RunOrCommand,
+    no_args_is_help=True,
+    subcommand_metavar="CONFIG.toml|COMMAND [ARGS]...",
+    rich_markup_mode="rich",
+    help="""Train an encoder, and measure one.
 
+    \b
+    moderation train CONFIG.toml                  a run; --resume goes on with it
+    moderation train evaluate bundled --data DIR  figures and a model card
+    """,
+)
+app.command("evaluate")(train_evaluate.evaluate)
+
+
+@app.command(RUN, cls=Run)
 def train(
-    config: Annotated[Path, typer.Argument(help="The run's TOML file.", exists=True, dir_okay=False)],
+    config: Annotated[Path, typer.Argument(metavar=RUN, help="The run's TOML file.", exists=True, dir_okay=False)],
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")] = False,
 ) -> None:
     """Train an encoder as a configuration says, with checkpoints to resume from.
 
-    Example: moderation train examples/bundled_encoder/train.toml --resume
+    Example: moderation train CONFIG.toml --resume
     """
     from moderation.training.loop import train as run
 
@@ -49,7 +65,8 @@ class _Teller:
         self._advance(progress.step - self._done)
         self._done = progress.step
         due = time.monotonic() - self._noted >= NOTE_EVERY_SECONDS
-        if not sys.stderr.isatty() and (due or progress.step == progress.steps):
+        measured = any(name.startswith("valid/") for name in progress.told)
+        if measured or (not sys.stderr.isatty() and (due or progress.step == progress.steps)):
             self._noted = time.monotonic()
             terminal.note(in_words(progress))
 
@@ -59,4 +76,7 @@ def in_words(progress: Progress) -> str:
     rate = f"{progress.pictures_per_second:.0f} pictures/s at {progress.told['size']:.0f} px"
     waited = progress.told.get("waited", 0.0)
     slow = f", {waited:.0%} of the time waiting for data" if waited >= TOLD_WAIT else ""
-    return f"step {progress.step}/{progress.steps}, loss {progress.loss:.4f}, scale {progress.told['scale']:.1f}, {rate}{slow}"
+    valid = {name.removeprefix("valid/"): value for name, value in progress.told.items() if name.startswith("valid/")}
+    recalls = "".join(f", {name.replace('_r', ' R@')} {value:.3f}" for name, value in valid.items())
+    told = f"step {progress.step}/{progress.steps}, loss {progress.loss:.4f}, scale {progress.told['scale']:.1f}"
+    return f"{told}, {rate}{slow}{recalls}"

@@ -56,8 +56,8 @@ class Run(_Section):
         return rising * falling
 
     def facts(self) -> dict[str, Any]:
-        """What may not change between a run and its resumption: everything but where it lies and how often it is saved."""
-        return self.model_dump(mode="json", exclude={"out", "save_every", "threads"})
+        """What may not change between a run and its resumption: everything but what no weight depends on."""
+        return self.model_dump(mode="json", exclude={"out", "save_every", "threads", "valid"})
 
     def placed(self, base: Path) -> Run:
         """The run with its paths taken from `base`."""
@@ -221,6 +221,15 @@ class PairLoss(_Section):
     teacher_share: Share = 0.5
 
 
+class Valid(_Section):
+    """Pictures with captions that retrieval is measured on after each `every` steps and the last, at most `most` of them."""
+
+    pairs: Annotated[tuple[Path, ...], Field(min_length=1)]
+    every: Count = 200
+    most: Annotated[int, Field(ge=2)] = 1000
+    split: str = "validation"
+
+
 class PairRun(Run):
     """Both towers learn from pictures with captions.
 
@@ -231,18 +240,21 @@ class PairRun(Run):
     data: PairData
     model: DualModel
     loss: PairLoss = PairLoss()
+    valid: Valid | None = None
     keep_start: Share = 0.0
 
     def placed(self, base: Path) -> PairRun:
         """The run with its paths taken from `base`; what names no folder there is a checkpoint known by another name."""
         pairs = tuple(base / one for one in self.data.pairs)
         references = {name: _placed(getattr(self.model, name), base) for name in ("start", "image", "text")}
+        valid = self.valid and self.valid.model_copy(update={"pairs": tuple(base / one for one in self.valid.pairs)})
         return self.model_copy(
             update={
                 "out": base / self.out,
                 "data": self.data.model_copy(update={"pairs": pairs}),
                 "model": self.model.model_copy(update=references),
                 "loss": self.loss.model_copy(update={"teacher": _placed(self.loss.teacher, base)}),
+                "valid": valid,
             }
         )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from moderation.training.augment import Augment
 from moderation.training.config import DrawingRun
@@ -65,6 +65,10 @@ class Drawings:
     def tensors(self, batch: Batch) -> Mapping[str, Tensor]:
         """The batch's own tensors."""
         return {"pixels": batch.pixels, "texts": batch.texts, "wanted": batch.wanted}
+
+    def valid(self, average: nn.Module, step: int) -> Mapping[str, float]:  # noqa: ARG002 - as every task
+        """Nothing: a recipe measures its drawings when they are learned."""
+        return {}
 
     def close(self) -> None:
         """Nothing runs in the background."""

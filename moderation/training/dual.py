@@ -40,9 +40,15 @@ class Dual(nn.Module):
 
     def forward(self, pixels: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Unit vectors float32 [n, d] of normalised pictures [n, 3, s, s] and of padded tokens int64 [n, t] with their mask."""
-        images = self._encode("image", lambda: self._image_tower()(pixels))
-        texts = self._encode("text", lambda: self._text_tower()(ids, mask))
-        return images, texts
+        return self.images(pixels), self.texts(ids, mask)
+
+    def images(self, pixels: Tensor) -> Tensor:
+        """Unit vectors float32 [n, d] of normalised pictures [n, 3, s, s]."""
+        return self._encode("image", lambda: self._image_tower()(pixels))
+
+    def texts(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Unit vectors float32 [n, d] of padded tokens int64 [n, t] with their mask."""
+        return self._encode("text", lambda: self._text_tower()(ids, mask))
 
     def scale(self) -> Tensor:
         """The learned scale, bounded."""

@@ -59,7 +59,8 @@ class Log:
 
 def curves(rows: Sequence[Mapping[str, float]]) -> str:
     """Every number that changed, over the steps, as one self-contained SVG."""
-    names = [name for name in rows[-1] if name != "step" and len({row.get(name) for row in rows}) > 1]
+    known = dict.fromkeys(name for row in rows for name in row if name != "step")
+    names = [name for name in known if len({row[name] for row in rows if name in row}) > 1]
     panels = "".join(_panel(name, rows, place * (_HEIGHT + 20)) for place, name in enumerate(names))
     size = f'width="{_WIDTH}" height="{max(1, len(names)) * (_HEIGHT + 20)}"'
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="11">{panels}</svg>\n'

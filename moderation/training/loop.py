@@ -95,10 +95,13 @@ def _steps(run: Run, rank: Rank, task: Task, state: State, start: int) -> Iterat
             raise TrainingError(_stopped(state, step, loss, norm, task.tensors(given)))
         state.optimiser.step()
         state.average.update(task.model, step)
-        if rank.number == 0 and ((step + 1) % run.save_every == 0 or step + 1 == run.steps):
-            state.save(step + 1)
-        rate = run.batch / (time.perf_counter() - began)
-        yield Progress(step + 1, run.steps, loss.item(), state.optimiser.param_groups[0]["lr"], rate, task.told(given))
+        rate, told = run.batch / (time.perf_counter() - began), dict(task.told(given))
+        if rank.number == 0:
+            # Before the checkpoint: a run that is killed while it measures goes on before this step, and loses no line of its log.
+            told |= task.valid(state.average.model, step + 1)
+            if (step + 1) % run.save_every == 0 or step + 1 == run.steps:
+                state.save(step + 1)
+        yield Progress(step + 1, run.steps, loss.item(), state.optimiser.param_groups[0]["lr"], rate, told)
         began = time.perf_counter()
 
 

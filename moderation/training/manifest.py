@@ -31,7 +31,7 @@ class Manifest:
         self.broken = Broken()
         pictures, captions = (image_field,) if image_field else IMAGE_FIELDS, caption_field
         try:
-            for line, record in _records(path):
+            for line, record in records(path):
                 try:
                     self._rows.append(_row(record, pictures, captions))
                 except ItemError as error:
@@ -76,7 +76,7 @@ def _row(record: Record, pictures: tuple[str, ...], caption_field: str | None) -
     return name, usable_captions(captions_of(record.get(caption_field) if caption_field else record))
 
 
-def _records(path: Path) -> Iterator[tuple[int, Record]]:
+def records(path: Path) -> Iterator[tuple[int, Record]]:
     """(line, record or what is wrong with it); lines count from 1."""
     return _csv(path) if path.suffix.lower() in (".csv", ".tsv") else _jsonl(path)
 

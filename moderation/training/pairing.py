@@ -23,6 +23,7 @@ from moderation.training.start import Start, make_start
 from moderation.training.task import Group, Rank
 from moderation.training.teacher import Teacher
 from moderation.training.tokens import padded
+from moderation.training.validation import Validation
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,9 @@ class Pairing:
         self._teacher = Teacher(run.loss.teacher, self.model.card, rank.device) if run.loss.teacher else None
         card = self.model.card.image
         assert card is not None, "a dual encoder reads pictures"  # noqa: S101
+        self._validation = (
+            Validation(run.valid, self._start.tokenizer, card, rank.device) if run.valid and rank.number == 0 else None
+        )
         pairs = open_pairs(run.data.pairs, split=run.data.split)
         self._loader = Loader(
             pairs,
@@ -107,6 +111,13 @@ class Pairing:
     def export(self, average: nn.Module) -> Path:
         """Write the run's encoder, its averaged weights, as a checkpoint folder that transformers and our encoder load."""
         return write_encoder(self._run, cast("Dual", average), self._start.tokenizer, before=self._before)
+
+    def valid(self, average: nn.Module, step: int) -> Mapping[str, float]:
+        """Retrieval on the run's captioned set, where there is one and it is due."""
+        settings = self._run.valid
+        if settings is None or self._validation is None or (step % settings.every and step != self._run.steps):
+            return {}
+        return self._validation.recalls(cast("Dual", average))
 
     def close(self) -> None:
         """End the threads that read ahead."""

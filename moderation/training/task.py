@@ -59,6 +59,10 @@ class Task(Protocol):
         """A batch as plain tensors, to look at when its loss is no number."""
         ...
 
+    def valid(self, average: nn.Module, step: int) -> Mapping[str, float]:
+        """What is measured of the averaged weights after `step` steps; empty where nothing is due. No step may depend on it."""
+        ...
+
     def close(self) -> None:
         """End what the task runs in the background."""
         ...

@@ -63,3 +63,9 @@ def test_a_run_that_cannot_start_says_why(loop: list[Any], tmp_path: Path, run: 
 
 def test_a_configuration_that_is_not_there_is_a_usage_error(tmp_path: Path, run: Run) -> None:
     assert run("train", tmp_path / "gone.toml")[0] == ExitCode.USAGE
+
+
+def test_retrieval_while_training_reaches_people() -> None:
+    told = {"scale": 2.0, "size": 64, "valid/captions_r1": 0.25, "valid/pictures_r5": 0.5}
+    progress: Any = SimpleNamespace(step=1, steps=3, loss=1.5, rate=0.1, told=told, pictures_per_second=9.6)
+    assert train.in_words(progress).endswith("10 pictures/s at 64 px, captions R@1 0.250, pictures R@5 0.500")

@@ -78,3 +78,13 @@ def test_mistakes_are_named(tmp_path: Path, change: tuple[str, str], named: str)
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="no such file"):
         read_config(tmp_path / "none.toml")
+
+
+def test_a_captioned_set_to_measure_on_is_no_fact_of_the_run(tmp_path: Path) -> None:
+    text = 'out = "run"\nsteps = 3\nbatch = 4\n[data]\npairs = ["a.jsonl"]\n[model]\nstart = "clip"\n'
+    plain, measured = (read_config(written(tmp_path, text + more)) for more in ("", '[valid]\npairs = ["b.jsonl"]\n'))
+    assert measured.facts() == plain.facts()
+    assert measured.valid is not None  # type: ignore[attr-defined]
+    assert measured.valid.pairs == (tmp_path / "b.jsonl",)  # type: ignore[attr-defined]
+    with pytest.raises(TrainingError, match=r"valid\.evry: no such key; did you mean 'every'\?"):
+        read_config(written(tmp_path, f'{text}[valid]\npairs = ["b.jsonl"]\nevry = 3\n'))

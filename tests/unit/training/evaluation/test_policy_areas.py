@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from moderation.training.evaluate import CONTRAST_TEMPERATURE, auc, policy_scores, recall_at
+from moderation.training.evaluation.policy import CONTRAST_TEMPERATURE, auc, policy_scores, recall_at
 
 
 def test_auc_counts_pairs_with_ties_as_half() -> None:
