@@ -60,7 +60,7 @@ def train(config_path: Path, *, resume: bool = False, progress: Callable[[Progre
             raise TrainingError(f"{state.path}: a run is here already; resume it or choose another folder")
         start = state.restore() if resume else 0
         with Log(run.out, start, quiet=rank.number > 0) as log:
-            for one in _steps(run, rank, task, state, start):
+            for one in steps(run, rank, task, state, start):
                 log.write(one.step, one.values())
                 if rank.number == 0:
                     progress(one)
@@ -79,7 +79,8 @@ def make_task(run: Run, rank: Rank) -> Task:
     return Drawings(run, rank)
 
 
-def _steps(run: Run, rank: Rank, task: Task, state: State, start: int) -> Iterator[Progress]:
+def steps(run: Run, rank: Rank, task: Task, state: State, start: int) -> Iterator[Progress]:
+    """Every step from `start` on, as it went; raises TrainingError where a loss is no number."""
     model = _wrapped(task, rank)
     learned = parameters(task.model)
     began = time.perf_counter()
