@@ -134,7 +134,7 @@ class Recorded(Pairing):
 
 def ours(task: Recorded, run: PairRun) -> Iterator[float]:
     """The loss of each step of our loop."""
-    return (one.loss for one in steps(run, Rank(0, 1, DEVICE), task, State(run, task), 0))
+    return (one.loss for one in steps(run, Rank(0, 1, DEVICE), task, State(run, task, Rank(0, 1, DEVICE)), 0))
 
 
 def peer_of(model: Any, size: Size) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from moderation.encoder.checkpoint import quiet_transformers
@@ -24,6 +25,7 @@ from moderation.training.gradient_cache import cached_backward
 from moderation.training.log import Log
 from moderation.training.pairing import Pairing
 from moderation.training.ranks import average_gradients
+from moderation.training.spread import clip_gradients, is_spread
 from moderation.training.state import State, parameters
 from moderation.training.task import Rank, Task
 from moderation.training.tower import learning_mode
@@ -55,7 +57,7 @@ def train(config_path: Path, *, resume: bool = False, progress: Callable[[Progre
         torch.set_num_threads(run.threads)
     torch.manual_seed(run.seed)
     with ranks() as rank, quiet_transformers(), contextlib.closing(make_task(run, rank)) as task:
-        state = State(run, task)
+        state = State(run, task, rank)
         if not resume and state.path.exists():
             raise TrainingError(f"{state.path}: a run is here already; resume it or choose another folder")
         start = state.restore() if resume else 0
@@ -64,7 +66,7 @@ def train(config_path: Path, *, resume: bool = False, progress: Callable[[Progre
                 log.write(one.step, one.values())
                 if rank.number == 0:
                     progress(one)
-        if rank.number == 0 and isinstance(task, Pairing):
+        if isinstance(task, Pairing):
             task.export(state.average.model)
     return state.path
 
@@ -91,12 +93,12 @@ def steps(run: Run, rank: Rank, task: Task, state: State, start: int) -> Iterato
             group["lr"] = group["full_rate"] * run.rate_share(step)
         state.optimiser.zero_grad(set_to_none=True)
         loss = _backward(run, rank, task, model, given)
-        norm = nn.utils.clip_grad_norm_(learned, run.optimiser.clip)
+        norm = clip_gradients(learned, run.optimiser.clip)
         if not (torch.isfinite(loss) and torch.isfinite(norm)):
             raise TrainingError(_stopped(state, step, loss, norm, task.tensors(given)))
         state.optimiser.step()
         state.average.update(task.model, step)
-        if rank.number == 0 and ((step + 1) % run.save_every == 0 or step + 1 == run.steps):
+        if (step + 1) % run.save_every == 0 or step + 1 == run.steps:
             state.save(step + 1)
         rate = run.batch / (time.perf_counter() - began)
         yield Progress(step + 1, run.steps, loss.item(), state.optimiser.param_groups[0]["lr"], rate, task.told(given))
@@ -104,8 +106,8 @@ def steps(run: Run, rank: Rank, task: Task, state: State, start: int) -> Iterato
 
 
 def _wrapped(task: Task, rank: Rank) -> nn.Module:
-    """The module whose gradients are averaged over ranks as they come."""
-    if rank.world == 1:
+    """The module whose gradients are averaged over ranks as they come; one that is spread does that by itself."""
+    if rank.world == 1 or is_spread(task.model):
         return task.model
     return DistributedDataParallel(task.model, device_ids=[rank.device.index] if rank.device.type == "cuda" else None)
 
@@ -127,8 +129,8 @@ def _backward(run: Run, rank: Rank, task: Task, model: nn.Module, given: Any) ->
         loss = cached_backward(
             lambda part: _two(forward(task.model, part)), parts, lambda *made: task.loss(made, given)
         )
-        if rank.world > 1:
-            average_gradients(parameters(task.model))
+    if rank.world > 1 and (len(parts) > 1 or is_spread(task.model)):
+        average_gradients(one for one in parameters(task.model) if not isinstance(one, DTensor))
     loss = loss.detach().clone()
     if rank.world > 1:
         distributed.all_reduce(loss)
