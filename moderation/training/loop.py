@@ -85,10 +85,10 @@ def steps(run: Run, rank: Rank, task: Task, state: State, start: int) -> Iterato
     """Every step from `start` on, as it went; raises TrainingError where a loss is no number."""
     model = _wrapped(task, rank)
     learned = parameters(task.model)
+    learning_mode(task.model)
     began = time.perf_counter()
     for step, given in enumerate(task.batches(start, run.steps), start=start):
         torch.manual_seed(step_seed(run.seed, step, rank.number))
-        learning_mode(task.model)
         for group in state.optimiser.param_groups:
             group["lr"] = group["full_rate"] * run.rate_share(step)
         state.optimiser.zero_grad(set_to_none=True)
