@@ -3,7 +3,8 @@
 Ours is the loop of `moderation train`, step by step; the peer is open_clip's model, its ClipLoss and the step of its own
 training script (autocast, AdamW, clipped gradients, clamped scale). Their weights are one random CLIP's, and their vectors
 are compared before anything is timed: a difference beyond 1e-5 is an error. Both see the same pixels and captions with
-the same rates, decay and clipping, no dropout and no running average. Steps are taken by turns in one process, so that a
+the same rates, decay and clipping, no dropout; ours alone keeps a
+running average, whose cost counts. Steps are taken by turns in one process, so that a
 busy machine slows both alike; reported are the medians of the seconds and of the ratio within each pair of steps with its
 quartiles. Peak memory is that of each alone in a process of its own: over what was there before the model, weights
 and optimiser included.
