@@ -127,7 +127,7 @@ def _card(policy: Policy, settings: Settings) -> EncoderCard | None:
 
 
 def _data(policy: Policy) -> Iterator[Finding]:
-    """What is wrong with the manifests in themselves, and between them; digests are compared when pictures are read.
+    """What is wrong with the manifests in themselves, with the files they name, and between them.
 
     A manifest that is not there yet is a warning: the words of a policy come first.
     """
@@ -142,11 +142,24 @@ def _data(policy: Policy) -> Iterator[Finding]:
             yield Finding(node.path, node.line, node.column, "D001", "warning", message, fix)
             continue
         try:
-            known[use] = load_manifest(path)
+            known[use] = load_manifest(path, check_files=False)
         except DataError as error:
             yield from map(_finding, error.problems)
+    for rows in known.values():
+        yield from _files(rows)
     for first, second in itertools.combinations(known, 2):
         yield from map(_finding, disjoint(known[first], known[second]))
+
+
+def _files(rows: Sequence[TargetRow]) -> Iterator[Finding]:
+    """Every file of a manifest that is not there, or is not what its digest says."""
+    with terminal.progress("reading what manifests name", len(rows)) as advance:
+        for row in rows:
+            try:
+                row.read()
+            except DataError as error:
+                yield from map(_finding, error.problems)
+            advance(1)
 
 
 def _finding(problem: Problem) -> Finding:

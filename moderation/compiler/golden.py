@@ -1,4 +1,4 @@
-"""Pictures that a lock's self-test encodes on another machine: mosaics, coarse to fine, always the same bytes."""
+"""Pictures that a lock's self-test encodes on another machine: mosaics, coarse to fine, always the same pixels."""
 
 from __future__ import annotations
 

@@ -10,6 +10,9 @@ import pytest
 from tests.conftest import ROOT
 from tests.unit.encoder import checkpoints
 
+ARGUMENTS = {
+    "plan_promise.py": [str(ROOT / "policies" / "weapons.yaml"), "--violating", "67", "--benign", "2001"],
+}
 SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
 
 
@@ -29,7 +32,7 @@ def test_an_example_runs(
     script: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MODERATION_ENCODERS__DEFAULT__CHECKPOINT", str(tiny))
-    monkeypatch.setattr("sys.argv", [str(script)])
+    monkeypatch.setattr("sys.argv", [str(script), *ARGUMENTS.get(script.name, [])])
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(script), run_name="__main__")
     assert capsys.readouterr().out.strip()

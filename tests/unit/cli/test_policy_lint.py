@@ -135,3 +135,13 @@ def test_a_manifest_that_is_not_there_yet_is_a_warning(folder: Path, run: Run) -
         code, out, _ = run("policy", "lint", folder)
         assert (code, out.splitlines()[-1]) == (ExitCode.OK, "1 file, 0 errors, 1 warning")
         assert "D001 warning" in out
+
+
+def test_every_file_that_is_gone_or_has_another_digest_is_told_at_once(tmp_path: Path, run: Run) -> None:
+    assert run("policy", "new", "dice", "--folder", tmp_path)[0] == ExitCode.OK
+    (tmp_path / "data" / "dice" / "fit-circle.png").write_bytes(b"another picture")
+    (tmp_path / "data" / "dice" / "certify-square.png").unlink()
+    code, out, _ = run("policy", "lint", tmp_path)
+    assert code == ExitCode.POLICY
+    assert "dice.fit.jsonl:1:1: D006 error: " in out
+    assert "dice.certify.jsonl:2:1: D005 error: " in out
