@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from moderation.cli import terminal
+from moderation.cli.places import in_a_folder
 
 if TYPE_CHECKING:
     from moderation.cli.sources import Entry
@@ -33,12 +34,18 @@ def scan(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Every decision as one line of JSON on stdout.")] = False,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Write every decision to this file as JSON lines.", dir_okay=False)
+        Path | None,
+        typer.Option(
+            "--out", help="Write every decision to this file as JSON lines.", dir_okay=False, callback=in_a_folder
+        ),
     ] = None,
     summary_file: Annotated[
         Path | None,
         typer.Option(
-            "--summary", help="Write the counts to this file as JSON, with all files left alone.", dir_okay=False
+            "--summary",
+            help="Write the counts to this file as JSON, with all files left alone.",
+            dir_okay=False,
+            callback=in_a_folder,
         ),
     ] = None,
 ) -> None:

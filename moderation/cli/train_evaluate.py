@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from moderation.cli import terminal
+from moderation.cli.places import a_folder
 
 if TYPE_CHECKING:
     from moderation.encoder.base import Encoder
@@ -54,7 +55,12 @@ def evaluate(
     seed: Annotated[int, typer.Option("--seed", help="What every draw comes from.", min=0)] = 7,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Write evaluation.json and MODEL_CARD.md to this folder.", file_okay=False),
+        typer.Option(
+            "--out",
+            help="Write evaluation.json and MODEL_CARD.md to this folder.",
+            file_okay=False,
+            callback=a_folder,
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The result as JSON on stdout, keys stable.")] = False,
 ) -> None:

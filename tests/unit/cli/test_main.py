@@ -154,6 +154,25 @@ def test_a_file_in_a_folder_that_is_not_there_is_refused_by_name(tmp_path: Path)
     assert not missing.exists()
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "policy compile p.yaml --out {}", "policy certify p.yaml --out {}", "policy test p.yaml --out {}",
+        "policy show p.yaml --out {}", "policy test p.yaml --junit {}/results.xml", "policy schema --out {}/schema.json",
+        "scan p.txt --policy p.yaml --out {}/decisions.jsonl", "scan p.txt --policy p.yaml --summary {}/summary.json",
+        "train evaluate bundled --data . --out {}",
+    ],
+)  # fmt: skip
+def test_a_folder_to_write_to_must_be_there_before_any_work_is_done(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = tmp_path / "no"
+    assert main.run(command.format(missing).split()) == ExitCode.USAGE
+    told = capsys.readouterr().err.replace("│", "").replace("\n", "").replace(" ", "")
+    assert f"thereisnofolder{missing};makeitfirst" in told
+    assert not missing.exists()
+
+
 def test_a_place_that_cannot_be_written_is_a_message(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written"), terminal.replacing(tmp_path / "file" / "out"):

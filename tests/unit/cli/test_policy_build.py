@@ -50,6 +50,7 @@ def test_compile_writes_a_lock_beside_the_policy_and_says_what_comes_next(policy
 
 def test_the_lock_goes_where_it_is_told_and_is_found_there(policy: Path, tmp_path: Path, run: Run) -> None:
     build = tmp_path / "build"
+    build.mkdir()
     for step in ("compile", "certify", "test", "show"):
         assert run("policy", step, policy, "--out", build)[0] == ExitCode.OK
     assert not policy.with_name("flyers.lock.json").exists()
@@ -58,6 +59,7 @@ def test_the_lock_goes_where_it_is_told_and_is_found_there(policy: Path, tmp_pat
 
 def test_compiling_twice_gives_the_same_bytes(policy: Path, tmp_path: Path, run: Run) -> None:
     for build in ("one", "two"):
+        (tmp_path / build).mkdir()
         run("policy", "compile", policy, "--out", tmp_path / build)
     one, two = ({p.name: p.read_bytes() for p in (tmp_path / build).iterdir()} for build in ("one", "two"))
     assert one == two
