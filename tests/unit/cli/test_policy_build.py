@@ -216,9 +216,28 @@ def test_show_tells_what_the_policy_rests_on_and_that_an_uncertified_one_decides
     (policy.parent / "data" / "certify.jsonl").write_text("not a row")
     out = run("policy", "show", policy)[1]
     assert f"  {lock_words.UNCERTIFIED}\n" in out
-    assert f"  tests: {policy.parent / 'tests'}" in out
+    assert f"  tests: {policy.parent / 'tests' / 'flyers.yaml'} (2 cases)\n" in out
     assert "fit.jsonl (4 violating and 6 benign targets of 10 objects)" in out
     assert "certify.jsonl (missing or not sound: moderation policy lint tells)" in out
+    rests_on = json.loads(run("policy", "show", policy, "--json")[1])["rests_on"]
+    assert list(rests_on["tests"].values()) == [{"cases": 2, "pairs": 0, "degenerate": 0, "todo": 0}]
+    assert rests_on["data"]["fit"]["counts"] == {"violating": 4, "benign": 6, "objects": 10}
+    assert rests_on["data"]["certify"]["counts"] is None
+
+
+def test_show_names_detectors_and_says_which_files_lint_should_see(policy: Path, run: Run) -> None:
+    policy.write_text(POLICY + "detectors: [keywords/pills, shapes]\n")
+    tests = policy.parent / "tests" / "flyers.yaml"
+    tests.write_text(
+        tests.read_text() + "degenerate: [blank, noise]\ntodo: [{id: gap, item: {text: a}, expect: match}]\n"
+    )
+    out = run("policy", "show", policy)[1]
+    assert "  other detectors: keywords/pills, shapes\n" in out
+    assert f"  tests: {tests} (2 cases, 2 degenerate kinds, 1 known gap)\n" in out
+    tests.write_text("suite: flyers\n")
+    assert (
+        f"  tests: {tests} (missing or not sound: moderation policy lint tells)\n" in run("policy", "show", policy)[1]
+    )
 
 
 def test_show_tells_the_versions_of_the_plugins_that_count(
