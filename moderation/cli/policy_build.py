@@ -159,5 +159,7 @@ def _tell_certified(lock: Lock, path: Path) -> None:
     terminal.say(f"{lock.policy} {lock.version}, revision {lock.revision}: {path}")
     for action in lock.actions:
         terminal.say(f"  {lock_words.promise(action)}")
+    if all(action.threshold is None for action in lock.actions):
+        terminal.say(f"  {lock_words.UNCERTIFIED}")
     for line in lock_words.asked(lock.evidence):
         terminal.say(f"  {line}")

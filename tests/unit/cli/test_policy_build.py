@@ -156,7 +156,10 @@ def test_tests_on_an_uncertified_lock_fail(policy: Path, run: Run) -> None:
     run("policy", "compile", policy)
     code, out, _ = run("policy", "test", policy)
     assert code == ExitCode.TESTS_FAILED
-    assert out.splitlines()[0].startswith(lock_words.UNCERTIFIED)
+    assert out.startswith("not certified: decisions are drafts")
+    assert (
+        out.splitlines()[0] == f"{lock_words.UNCERTIFIED}; no test can pass before: moderation policy certify {policy}"
+    )
     assert out.endswith(": 2 failed\n")
     found = json.loads(run("policy", "test", policy, "--json")[1])
     assert {result["message"].rpartition(": ")[2] for result in found["results"]} == {"uncertified"}
