@@ -186,6 +186,8 @@ def test_thresholds_are_certified_where_the_lock_was_compiled(
     code, _, err = run("policy", "certify", policy)
     assert code == ExitCode.ENCODER
     assert "was compiled on words, the encoder runs as elsewhere" in err
+    assert "run: moderation policy compile, then certify, again here" in err
+    assert "(words): encoders.default.dtype" in err
 
 
 def test_another_promise_on_the_same_targets_is_told_to_be_another_question(certified: Path, run: Run) -> None:
