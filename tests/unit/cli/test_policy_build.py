@@ -14,7 +14,7 @@ from moderation.cli import lock_words
 from moderation.encoder.base import Encoded, Fingerprint
 from moderation.errors import ExitCode
 from moderation.plugin.manager import PluginRecord, PluginState
-from moderation.policy.lock import read_lock
+from moderation.policy.lock import read_lock, write_lock
 from tests.fakes import FakeDetector, plugins_with
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.texts import POLICY
@@ -265,19 +265,31 @@ def test_show_tells_the_versions_of_the_plugins_that_count(
 
 @pytest.mark.parametrize(
     ("named", "says"),
-    [("keyword", "'keywords'"), ("keywords/pill", "'keywords/pills'")],
+    [("keyword", "'keywords'"), ("keywords/pill", "'keywords/pills'"), ("flyers", "expected different names")],
 )
 def test_compile_asks_the_plugins_for_every_detector(
     named: str, says: str, policy: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    brought = plugins_with(FakeDetector("keywords", labels=("pills",)))
+    def refuse(*_args: object, **_options: object) -> object:
+        raise AssertionError("an encoder is loaded before it is known that the policy can be compiled")
+
+    run("policy", "compile", policy)
+    path = policy.with_name("flyers.lock.json")
+    before = replace(read_lock(path), detectors=(named,))
+    brought = plugins_with(FakeDetector("keywords", labels=("pills",)), FakeDetector("flyers"))
     monkeypatch.setattr("moderation.assemble.plugins", lambda _settings: brought)
+    # What scan says of a lock with such a detector, compile says of the policy, in the same words and with the same code.
+    write_lock(before, path)
+    later = run("scan", policy.parent / "data", "--policy", path)
+    path.unlink()
+    monkeypatch.setattr("moderation.assemble.encoder", refuse)
     policy.write_text(POLICY + f"detectors: [{named}]\n")
     code, _, err = run("policy", "compile", policy)
-    assert code == (ExitCode.PLUGIN if "/" not in named else ExitCode.ENCODER)
+    assert (code, err) == (later[0], later[2])
+    assert code == (ExitCode.PLUGIN if named == "keyword" else ExitCode.ENCODER)
     assert f"{named!r}" in err
     assert says in err
-    assert not policy.with_name("flyers.lock.json").exists()
+    assert not path.exists()
 
 
 def test_a_detector_that_raises_ends_certification_with_its_name(
