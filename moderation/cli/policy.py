@@ -30,7 +30,10 @@ BuildFolder = Annotated[
 @app.command()
 def new(
     policy_id: Annotated[
-        str, typer.Argument(metavar="ID", help="Lower-case letters and digits, dashes between; never changes.")
+        str,
+        typer.Argument(
+            metavar="ID", help="Lower-case letters and digits, single dashes or underscores between; never changes."
+        ),
     ],
     folder: Annotated[Path, typer.Option(help="Where to write.", file_okay=False)] = Path("policies"),
 ) -> None:
