@@ -196,7 +196,7 @@ def _towers(
         return None, PooledTextTower(model, pooling)
     if family == "dual":
         return DualImageTower(model), PooledTextTower(model.text_model, pooling, model.text_projection)
-    return FeatureImageTower(model), FeatureTextTower(model, masked=family != "siglip")
+    return FeatureImageTower(model), FeatureTextTower(model)
 
 
 def _lean_fits(config: Any) -> bool:

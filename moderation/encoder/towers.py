@@ -111,13 +111,15 @@ class FeatureImageTower:
 
 @dataclass(frozen=True, slots=True)
 class FeatureTextTower:
-    """Any model with `get_text_features`; `masked` is False for SigLIP, which was trained to read its padding."""
+    """Any model with `get_text_features` that needs no mask: SigLIP was trained to read its padding, CLIP's is causal.
+
+    Without a mask attention runs its fast kernels.
+    """
 
     model: Any
-    masked: bool
 
-    def __call__(self, ids: Tensor, mask: Tensor, /) -> Tensor:
-        return _pooled(self.model.get_text_features(input_ids=ids, attention_mask=mask if self.masked else None))
+    def __call__(self, ids: Tensor, mask: Tensor, /) -> Tensor:  # noqa: ARG002
+        return _pooled(self.model.get_text_features(input_ids=ids))
 
 
 @dataclass(frozen=True, slots=True)

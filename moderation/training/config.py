@@ -56,8 +56,8 @@ class Run(_Section):
         return rising * falling
 
     def facts(self) -> dict[str, Any]:
-        """What may not change between a run and its resumption: everything but what no weight depends on."""
-        return self.model_dump(mode="json", exclude={"out", "save_every", "threads", "valid"})
+        """What may not change between a run and its resumption: not where it lies, what it runs on, or what no weight depends on."""
+        return self.model_dump(mode="json", exclude={"out", "save_every", "threads", "valid", "shard"})
 
     def placed(self, base: Path) -> Run:
         """The run with its paths taken from `base`."""
@@ -181,7 +181,8 @@ class DualModel(_Section):
     """Both towers: a checkpoint to `start` from, or `image` and `text`, each a checkpoint or a section from scratch.
 
     `width` is of the vectors, where projections are new. `lock` names towers that stay as they are. `patch_dropout` is the
-    share of patches left out of each training picture. `checkpointing` recomputes activations to save memory.
+    share of patches left out of each training picture. `checkpointing` recomputes activations to save memory. `compile` runs both towers
+    through torch.compile, which takes minutes before the first step and needs a C++ compiler, on CUDA Triton.
     """
 
     start: str | None = None
@@ -233,7 +234,8 @@ class Valid(_Section):
 class PairRun(Run):
     """Both towers learn from pictures with captions.
 
-    `keep_start` is WiSE-FT: the share of the weights before training in what is exported.
+    `keep_start` is WiSE-FT: the share of the weights before training in what is exported. `shard` spreads weights, gradients
+    and moments over the ranks (FSDP2) instead of keeping all of them on each (DDP); one process has nothing to spread.
     """
 
     task: Literal["pairs"] = "pairs"
@@ -242,6 +244,15 @@ class PairRun(Run):
     loss: PairLoss = PairLoss()
     valid: Valid | None = None
     keep_start: Share = 0.0
+    shard: bool = False
+
+    @model_validator(mode="after")
+    def _what_shard_allows(self) -> PairRun:
+        if self.shard and self.model.compile:
+            raise ValueError("expected either shard or model.compile: what is spread runs layer by layer")
+        if self.shard and self.valid:
+            raise ValueError("expected either shard or valid: one rank measures, and has a part of the weights only")
+        return self
 
     def placed(self, base: Path) -> PairRun:
         """The run with its paths taken from `base`; what names no folder there is a checkpoint known by another name."""

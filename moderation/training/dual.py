@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from moderation.encoder.card import EncoderCard
+from moderation.encoder.card import EncoderCard, TextCard
 from moderation.encoder.derive import Family
+from moderation.encoder.tokens import length_bucket
 from moderation.encoder.towers import (
     DualImageTower,
     FeatureImageTower,
@@ -22,6 +23,7 @@ from moderation.encoder.towers import (
     TextTower,
 )
 from moderation.training.config import Lora
+from moderation.training.spread import is_spread
 
 Side = Literal["image", "text"]
 SIDES: tuple[Side, ...] = ("image", "text")
@@ -48,7 +50,17 @@ class Dual(nn.Module):
 
     def texts(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Unit vectors float32 [n, d] of padded tokens int64 [n, t] with their mask."""
-        return self._encode("text", lambda: self._text_tower()(ids, mask))
+        return self._encode("text", lambda: self._read(ids, mask))
+
+    def _read(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Captions of about the same length together, so that a batch's longest does not make all of them long."""
+        tower = self._text_tower()
+        # Compiled code wants one shape, and ranks that gather layers together want the same number of calls.
+        if torch.compiler.is_compiling() or is_spread(self) or self.card.text is None:
+            return tower(ids, mask)
+        groups = by_length(mask, self.card.text)
+        made = torch.cat([tower(ids[rows, :length], mask[rows, :length]) for length, rows in groups])
+        return made[torch.cat([rows for _, rows in groups]).argsort()]
 
     def scale(self) -> Tensor:
         """The learned scale, bounded."""
@@ -111,9 +123,25 @@ class Dual(nn.Module):
 
     def _text_tower(self) -> TextTower:
         if self.family != "dual":
-            return FeatureTextTower(self.model, masked=self.family != "siglip")
+            return FeatureTextTower(self.model)
         pooling = self.card.text.pooling if self.card.text else "pooler"
         return PooledTextTower(self.model.text_model, pooling, self.model.text_projection)
+
+
+def by_length(mask: Tensor, card: TextCard) -> list[tuple[int, Tensor]]:
+    """Row numbers of a batch's mask [n, t] by the length that they are padded to, shortest first.
+
+    Fewer than an eighth of the batch join the next longer, so that no tower runs for a handful.
+    """
+    lengths = [length_bucket(length, card) for length in mask.sum(1).tolist()]
+    groups: list[tuple[int, Tensor]] = []
+    waiting: list[int] = []
+    for length in sorted(set(lengths)):
+        waiting += [row for row, one in enumerate(lengths) if one == length]
+        if len(waiting) * 8 >= len(lengths) or length == max(lengths):
+            groups.append((length, torch.tensor(waiting, device=mask.device)))
+            waiting = []
+    return groups
 
 
 def drop_patches(embeddings: nn.Module, share: float, *, first: int) -> None:

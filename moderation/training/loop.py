@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from moderation.encoder.checkpoint import quiet_transformers
@@ -24,6 +25,7 @@ from moderation.training.gradient_cache import cached_backward
 from moderation.training.log import Log
 from moderation.training.pairing import Pairing
 from moderation.training.ranks import average_gradients
+from moderation.training.spread import clip_gradients, is_spread
 from moderation.training.state import State, parameters
 from moderation.training.task import Rank, Task
 from moderation.training.tower import learning_mode
@@ -55,16 +57,16 @@ def train(config_path: Path, *, resume: bool = False, progress: Callable[[Progre
         torch.set_num_threads(run.threads)
     torch.manual_seed(run.seed)
     with ranks() as rank, quiet_transformers(), contextlib.closing(make_task(run, rank)) as task:
-        state = State(run, task)
+        state = State(run, task, rank)
         if not resume and state.path.exists():
             raise TrainingError(f"{state.path}: a run is here already; resume it or choose another folder")
         start = state.restore() if resume else 0
         with Log(run.out, start, quiet=rank.number > 0) as log:
-            for one in _steps(run, rank, task, state, start):
+            for one in steps(run, rank, task, state, start):
                 log.write(one.step, one.values())
                 if rank.number == 0:
                     progress(one)
-        if rank.number == 0 and isinstance(task, Pairing):
+        if isinstance(task, Pairing):
             task.export(state.average.model)
     return state.path
 
@@ -79,18 +81,19 @@ def make_task(run: Run, rank: Rank) -> Task:
     return Drawings(run, rank)
 
 
-def _steps(run: Run, rank: Rank, task: Task, state: State, start: int) -> Iterator[Progress]:
+def steps(run: Run, rank: Rank, task: Task, state: State, start: int) -> Iterator[Progress]:
+    """Every step from `start` on, as it went; raises TrainingError where a loss is no number."""
     model = _wrapped(task, rank)
     learned = parameters(task.model)
+    learning_mode(task.model)
     began = time.perf_counter()
     for step, given in enumerate(task.batches(start, run.steps), start=start):
         torch.manual_seed(step_seed(run.seed, step, rank.number))
-        learning_mode(task.model)
         for group in state.optimiser.param_groups:
             group["lr"] = group["full_rate"] * run.rate_share(step)
         state.optimiser.zero_grad(set_to_none=True)
         loss = _backward(run, rank, task, model, given)
-        norm = nn.utils.clip_grad_norm_(learned, run.optimiser.clip)
+        norm = clip_gradients(learned, run.optimiser.clip)
         if not (torch.isfinite(loss) and torch.isfinite(norm)):
             raise TrainingError(_stopped(state, step, loss, norm, task.tensors(given)))
         state.optimiser.step()
@@ -99,15 +102,15 @@ def _steps(run: Run, rank: Rank, task: Task, state: State, start: int) -> Iterat
         if rank.number == 0:
             # Before the checkpoint: a run that is killed while it measures goes on before this step, and loses no line of its log.
             told |= task.valid(state.average.model, step + 1)
-            if (step + 1) % run.save_every == 0 or step + 1 == run.steps:
-                state.save(step + 1)
+        if (step + 1) % run.save_every == 0 or step + 1 == run.steps:
+            state.save(step + 1)
         yield Progress(step + 1, run.steps, loss.item(), state.optimiser.param_groups[0]["lr"], rate, told)
         began = time.perf_counter()
 
 
 def _wrapped(task: Task, rank: Rank) -> nn.Module:
-    """The module whose gradients are averaged over ranks as they come."""
-    if rank.world == 1:
+    """The module whose gradients are averaged over ranks as they come; one that is spread does that by itself."""
+    if rank.world == 1 or is_spread(task.model):
         return task.model
     return DistributedDataParallel(task.model, device_ids=[rank.device.index] if rank.device.type == "cuda" else None)
 
@@ -129,8 +132,8 @@ def _backward(run: Run, rank: Rank, task: Task, model: nn.Module, given: Any) ->
         loss = cached_backward(
             lambda part: _two(forward(task.model, part)), parts, lambda *made: task.loss(made, given)
         )
-        if rank.world > 1:
-            average_gradients(parameters(task.model))
+    if rank.world > 1 and (len(parts) > 1 or is_spread(task.model)):
+        average_gradients(one for one in parameters(task.model) if not isinstance(one, DTensor))
     loss = loss.detach().clone()
     if rank.world > 1:
         distributed.all_reduce(loss)

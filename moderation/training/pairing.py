@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -19,6 +18,7 @@ from moderation.training.dual import Dual
 from moderation.training.export import write_encoder
 from moderation.training.loader import Loader
 from moderation.training.places import open_pairs
+from moderation.training.spread import is_spread, wholes
 from moderation.training.start import Start, make_start
 from moderation.training.task import Group, Rank
 from moderation.training.teacher import Teacher
@@ -40,7 +40,7 @@ class Pairing:
     """A run's towers, tokenizer and pictures."""
 
     def __init__(self, run: PairRun, rank: Rank) -> None:
-        self._run, self._device = run, rank.device
+        self._run, self._device, self._rank = run, rank.device, rank.number
         self._start: Start = make_start(run)
         self.model: Dual = self._start.dual.to(rank.device)
         self.model.bias.requires_grad_(run.loss.kind == "sigmoid")  # the softmax does not see it
@@ -108,9 +108,17 @@ class Pairing:
         """The batch's own tensors."""
         return {"pixels": batch.pixels, "ids": batch.ids, "mask": batch.mask}
 
-    def export(self, average: nn.Module) -> Path:
-        """Write the run's encoder, its averaged weights, as a checkpoint folder that transformers and our encoder load."""
-        return write_encoder(self._run, cast("Dual", average), self._start.tokenizer, before=self._before)
+    def export(self, average: nn.Module) -> None:
+        """Write the run's encoder, its averaged weights, as a checkpoint folder that transformers and our encoder load.
+
+        The first rank writes; where weights are spread, all have to call this together.
+        """
+        dual = cast("Dual", average)
+        if is_spread(average):
+            dual, held = make_start(self._run).dual, {name: one.cpu() for name, one in wholes(average.state_dict())}
+            dual.load_state_dict(held)
+        if self._rank == 0:
+            write_encoder(self._run, dual, self._start.tokenizer, before=self._before)
 
     def valid(self, average: nn.Module, step: int) -> Mapping[str, float]:
         """Retrieval on the run's captioned set, where there is one and it is due."""

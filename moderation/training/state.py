@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from moderation.errors import TrainingError
 from moderation.training import checkpoint
-from moderation.training.config import Run
-from moderation.training.task import Task
+from moderation.training.config import PairRun, Run
+from moderation.training.spread import placed, placed_all, spread, wholes
+from moderation.training.task import Rank, Task
 from moderation.training.tower import Average
 
 FILE = "checkpoint.safetensors"
@@ -20,20 +21,27 @@ FILE = "checkpoint.safetensors"
 class State:
     """What changes from step to step. Random numbers are no part of it: each step seeds its own."""
 
-    def __init__(self, run: Run, task: Task) -> None:
+    def __init__(self, run: Run, task: Task, rank: Rank) -> None:
         self.path = run.out / FILE
-        self._run, self.model = run, task.model
+        self._run, self._rank, self.model = run, rank, task.model
         self.average = Average(task.model, run.optimiser.average)
+        if isinstance(run, PairRun) and run.shard and rank.world > 1:
+            spread(self.model, rank.device)
+            spread(self.average.model, rank.device)
         self.optimiser = _optimiser(run, task)
 
     def save(self, step: int) -> None:
-        """Write everything, all or nothing. Raises TrainingError; the checkpoint before then stays whole."""
+        """Write everything, all or nothing, on the first rank; where weights are spread, all have to call this together.
+
+        Raises TrainingError; the checkpoint before then stays whole.
+        """
         tensors = _named("model.", self.model.state_dict()) | _named("average.", self.average.model.state_dict())
         for number, state in self.optimiser.state_dict()["state"].items():
             tensors |= _named(f"optimiser.{number}.", state)
         # Tied weights are one tensor, and a file holds each once.
-        facts = {"step": step, "run": self._run.facts()}
-        checkpoint.save(self.path, {name: tensor.clone() for name, tensor in tensors.items()}, facts)
+        held = {name: one.cpu().clone() for name, one in wholes(tensors) if self._rank.number == 0}
+        if self._rank.number == 0:
+            checkpoint.save(self.path, held, {"step": step, "run": self._run.facts()})
 
     def restore(self) -> int:
         """Read the checkpoint back and return its step. Raises TrainingError where it is of another run than this one."""
@@ -44,8 +52,8 @@ class State:
             return {key.removeprefix(name): tensor for key, tensor in tensors.items() if key.startswith(name)}
 
         try:
-            self.model.load_state_dict(part("model."))
-            self.average.model.load_state_dict(part("average."))
+            for name, model in (("model.", self.model), ("average.", self.average.model)):
+                model.load_state_dict(placed_all(part(name), model.state_dict()))
             self._restore_moments(part("optimiser."))
         except (RuntimeError, ValueError) as error:
             raise TrainingError(f"{self.path}: does not fit this run's model: {error}") from None
@@ -59,8 +67,8 @@ class State:
             number, _, name = key.partition(".")
             # The fused kernel pairs elements by their place in memory, so moments must lie as their weights do.
             like = learned[int(number)] if tensor.ndim else tensor
-            placed = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
-            whole["state"].setdefault(int(number), {})[name] = placed
+            moment = torch.empty_like(like, dtype=tensor.dtype).copy_(placed(tensor, like))
+            whole["state"].setdefault(int(number), {})[name] = moment
         self.optimiser.load_state_dict(whole)
 
     def _refuse_another(self, facts: Mapping[str, Any]) -> None:
@@ -78,7 +86,10 @@ def _optimiser(run: Run, task: Task) -> torch.optim.AdamW:
         learned = [one for one in group.parameters if one.requires_grad]
         decay = run.optimiser.weight_decay
         groups.append({"params": [one for one in learned if one.ndim > 1], "lr": group.rate, "weight_decay": decay})
-        groups.append({"params": [one for one in learned if one.ndim <= 1], "lr": group.rate, "weight_decay": 0.0})
+        # Single numbers by themselves: they stay whole where weights are spread, and the fused kernel takes one kind at a time.
+        for ndim in (1, 0):
+            same = [one for one in learned if one.ndim == ndim]
+            groups.append({"params": same, "lr": group.rate, "weight_decay": 0.0})
     for one in groups:
         one["full_rate"] = one["lr"]
     groups = [one for one in groups if one["params"]]

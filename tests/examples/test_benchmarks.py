@@ -19,6 +19,7 @@ TINY = {
     "startup.py": ["--rounds", "1"],
     "buckets.py": ["--pictures", "4"],
     "loss.py": ["--rows", "96", "--width", "8", "--plain-up-to", "0", "--rounds", "1"],
+    "train.py": ["--model", "tiny", "--batch", "4", "--steps", "2", "--captions", "web", "--peak-of"],
 }
 KEYS = {
     "decide.py": {
@@ -32,6 +33,7 @@ KEYS = {
         "largest_difference_of_a_score",
     },
     "loss.py": {"width", "clock", "aim", "sizes"},
+    "train.py": {"model", "batch", "precision", "device", "runs", "peak_mb"},
 }  # fmt: skip
 
 

@@ -1,0 +1,94 @@
+"""Two real processes that hold a half of every weight each (FSDP2) learn what one process learns, and go on after a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from moderation.encoder.checkpoint import load
+from moderation.errors import TrainingError
+from moderation.training import checkpoint
+from tests.conftest import ROOT
+from tests.unit.training.runs import picture, prepare, run, write
+
+SECTIONS = '[model]\nstart = "clip"'
+NUMBERS: dict[str, Any] = {"steps": 10, "save_every": 2}
+LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "moderation"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("spread")
+    prepare(root)
+    return root
+
+
+def launched(path: Path, *more: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*LAUNCH, "train", str(path), *more], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+def ended(process: subprocess.Popen[str]) -> None:
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+
+
+def losses(folder: Path, name: str) -> list[float]:
+    path = folder / name / "log.jsonl"
+    lines = path.read_text(encoding="utf-8") if path.exists() else ""
+    return [json.loads(line)["loss"] for line in lines[: lines.rfind("\n") + 1].splitlines()]
+
+
+def state(folder: Path, name: str) -> dict[str, torch.Tensor]:
+    return checkpoint.load(folder / name / "checkpoint.safetensors")[0]
+
+
+def test_two_processes_with_half_the_weights_each_learn_what_one_learns(folder: Path) -> None:
+    run(folder, "alone", SECTIONS, **NUMBERS)
+    for name, more in (("spread", ""), ("spread-cached", "\n[loss]\nsub_batch = 2")):
+        ended(launched(write(folder, name, SECTIONS + more, top="shard = true", **NUMBERS)))
+        assert losses(folder, name) == pytest.approx(losses(folder, "alone"), abs=1e-4)
+        one, two = state(folder, "alone"), state(folder, name)
+        assert one.keys() == two.keys()
+        for key, tensor in one.items():
+            if key.startswith(("model.", "average.")):
+                torch.testing.assert_close(two[key], tensor, atol=2e-3, rtol=1e-2)
+        shown = [picture("red", "gun", 1), picture("green", "bottle", 2)]
+        vectors = [load(str(folder / at / "encoder")).encode_images(shown).vectors for at in ("alone", name)]
+        np.testing.assert_allclose(vectors[1].astype(float), vectors[0].astype(float), atol=2e-3)
+
+    # Killed at some step, they go on with the same bits.
+    path = write(folder, "killed", SECTIONS, top="shard = true", **NUMBERS)
+    process = launched(path)
+    while len(losses(folder, "killed")) < 3 and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)  # torchrun ends its ranks, which do not notice
+    process.communicate(timeout=60)
+    assert 3 <= len(losses(folder, "killed")) < NUMBERS["steps"]
+    ended(launched(path, "--resume"))
+    assert losses(folder, "killed") == losses(folder, "spread")
+    kept, whole = state(folder, "killed"), state(folder, "spread")
+    assert all(torch.equal(kept[key], tensor) for key, tensor in whole.items())
+
+
+def test_one_process_has_nothing_to_spread(folder: Path) -> None:
+    plain = run(folder, "plain", SECTIONS, steps=2)
+    spread = run(folder, "one", SECTIONS, steps=2, top="shard = true")
+    assert [one.loss for one in spread] == [one.loss for one in plain]
+
+
+def test_what_is_spread_cannot_be_compiled_too(folder: Path) -> None:
+    with pytest.raises(TrainingError, match=r"expected either shard or model\.compile"):
+        run(folder, "both", f"{SECTIONS}\ncompile = true", top="shard = true")
