@@ -91,11 +91,15 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Seconds that the item's batch spent in each step."""
+    """Seconds in each step, an even share of what the item's batch took: summed over items they are the run's."""
 
     decode: float = 0.0
     encode: float = 0.0
     detect: float = 0.0
+
+    def shared_by(self, items: int) -> Timing:
+        """The share of one of so many items; of none, nothing was spent."""
+        return Timing(self.decode / items, self.encode / items, self.detect / items) if items else Timing()
 
 
 @dataclass(frozen=True, slots=True)

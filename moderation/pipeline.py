@@ -23,7 +23,7 @@ Needs = Mapping[RunningPolicy, list[tuple[Watch, int]]]  # what each policy need
 class _Seen:
     """What was found out about a batch.
 
-    What is needed by item, vectors by encoder, answers by detector and place, seconds by step.
+    What is needed by item, vectors by encoder, answers by detector and place, each item's share of the seconds by step.
     """
 
     needs: Sequence[Needs]
@@ -79,7 +79,7 @@ class Pipeline:
         detect = self._clock() - start
         decode = sum(one.decode_seconds for one in vectors.values())
         encode = sum(one.encode_seconds for one in vectors.values())
-        return _Seen(needs, vectors, answers, Timing(decode, encode, detect))
+        return _Seen(needs, vectors, answers, Timing(decode, encode, detect).shared_by(len(items)))
 
     def _asked(self, items: Sequence[ContentItem], needs: Sequence[Needs]) -> dict[str, dict[Place, Part]]:
         """The parts that each detector must judge: those on which some policy needs its word."""

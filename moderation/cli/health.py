@@ -32,13 +32,17 @@ _SECRET_WORDS = ("secret", "password", "token", "credential", "api_key")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at. Where `usable` is false, the installation cannot do its work."""
+    """One thing that was looked at. Where `usable` is false, the installation cannot do its work.
+
+    What was not `looked_at` is not known to be wrong, and neither is it usable.
+    """
 
     name: str
     usable: bool
     summary: str
     details: Mapping[str, Any] = field(default_factory=dict)
     exit_code: int = ExitCode.OK
+    looked_at: bool = True
 
 
 def report(*, as_json: bool) -> None:
@@ -59,8 +63,9 @@ def _checked(name: str, check: Callable[[], Finding]) -> Finding:
     try:
         return check()
     except SettingsError as error:
-        told = str(error) if name == "settings" else "not looked at: the settings are wrong"
-        return Finding(name, False, told, exit_code=int(error.exit_code))
+        own = name == "settings"
+        told = str(error) if own else "not looked at: the settings are wrong"
+        return Finding(name, False, told, exit_code=int(error.exit_code), looked_at=own)
     except ModerationError as error:
         return Finding(name, False, str(error), exit_code=int(error.exit_code))
     except ImportError as error:
@@ -73,7 +78,8 @@ def _plain(finding: Finding) -> dict[str, Any]:
 
 
 def _print(finding: Finding) -> None:
-    terminal.say(f"{'ok  ' if finding.usable else 'FAIL'}  {finding.name}: {finding.summary}")
+    word = "ok" if finding.usable else "FAIL" if finding.looked_at else "skip"
+    terminal.say(f"{word:<4}  {finding.name}: {finding.summary}")
     for line in _lines(finding.details):
         terminal.say(f"        {line}")
 

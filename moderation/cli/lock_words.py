@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 # Where the policy ranks all targets right, a control that does so too says only that they were easy.
 PERFECT = 0.995
 # The one wording for a lock without any threshold.
-UNCERTIFIED = "no threshold is certified: the policy decides nothing, and every item ends as its on_error says"
+UNCERTIFIED = "not certified: decisions are drafts, and every item ends as the policy's on_error says"
 _BARS = " ▁▂▃▄▅▆▇█"
 
 

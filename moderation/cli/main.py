@@ -73,7 +73,8 @@ def _moderation(
     \b
     All of it on shipped pictures, in 20 seconds:   moderation demo
     When something does not work:                   moderation doctor
-    Settings: a TOML file that MODERATION_SETTINGS names, and MODERATION_ variables.
+    Settings: a TOML file that MODERATION_SETTINGS names, and variables, with two
+    underscores for each level: MODERATION_ENCODERS__DEFAULT__DEVICE=cpu
     """  # noqa: D301  typer wants the character itself
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from moderation.cli import terminal
+from moderation.cli.places import a_folder, in_a_folder
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode="rich", help="Write, check, compile, certify and test policies."
@@ -17,14 +18,22 @@ PolicyFile = Annotated[Path, typer.Argument(help="The policy's YAML file.")]
 Json = Annotated[bool, typer.Option("--json", help="The result as JSON on stdout, keys stable.")]
 BuildFolder = Annotated[
     Path | None,
-    typer.Option("--out", help="The folder of the lock, where it is not beside the policy file.", file_okay=False),
+    typer.Option(
+        "--out",
+        help="The folder of the lock, where it is not beside the policy file.",
+        file_okay=False,
+        callback=a_folder,
+    ),
 ]
 
 
 @app.command()
 def new(
     policy_id: Annotated[
-        str, typer.Argument(metavar="ID", help="Lower-case letters and digits, dashes between; never changes.")
+        str,
+        typer.Argument(
+            metavar="ID", help="Lower-case letters and digits, single dashes or underscores between; never changes."
+        ),
     ],
     folder: Annotated[Path, typer.Option(help="Where to write.", file_okay=False)] = Path("policies"),
 ) -> None:
@@ -62,7 +71,7 @@ def lint(
 @app.command()
 def schema(
     kind: Annotated[str, typer.Argument(metavar="policy|tests", help="Which kind of file.")] = "policy",
-    out: Annotated[Path | None, typer.Option(help="Write to this file.", dir_okay=False)] = None,
+    out: Annotated[Path | None, typer.Option(help="Write to this file.", dir_okay=False, callback=in_a_folder)] = None,
 ) -> None:
     """Print the JSON Schema of policy files, or of their test files, for editors that complete and check as you type.
 
@@ -115,7 +124,10 @@ def run_tests(
     path: PolicyFile,
     out: BuildFolder = None,
     as_json: Json = False,
-    junit: Annotated[Path | None, typer.Option(help="Write the results as JUnit XML too.", dir_okay=False)] = None,
+    junit: Annotated[
+        Path | None,
+        typer.Option(help="Write the results as JUnit XML too.", dir_okay=False, callback=in_a_folder),
+    ] = None,
 ) -> None:
     """Run a policy's tests through the pipeline, on its certified lock.
 

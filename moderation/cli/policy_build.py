@@ -31,15 +31,13 @@ def compile_lock(path: Path, *, out: Path | None, background: Path | None, as_js
     settings = load_settings()
     policy = load_policy(path, action_names=settings.actions)
     bank = _background(policy, background)
+    known = assemble.plugins(settings)
+    check_detectors(policy.id, policy.detectors, policy.scope.modalities, known)
     with terminal.working("loading the encoder"):
-        known = assemble.plugins(settings)
         embedder = assemble.embedder(settings, policy.encoder, known=known)
     detectors = [name.partition("/")[0] for name in policy.detectors]
-    for detector in detectors:
-        known.detector(detector, needed_by=f"policy {policy.id!r}")
     used = known.versions([*detectors, settings.encoders[policy.encoder].loader])
     lock = build(policy, embedder, bank, versions=used)
-    check_detectors(lock, known)
     target = lock_file(policy, out)
     write_lock(_remembering(lock, target), target)
     if as_json:
@@ -159,5 +157,7 @@ def _tell_certified(lock: Lock, path: Path) -> None:
     terminal.say(f"{lock.policy} {lock.version}, revision {lock.revision}: {path}")
     for action in lock.actions:
         terminal.say(f"  {lock_words.promise(action)}")
+    if all(action.threshold is None for action in lock.actions):
+        terminal.say(f"  {lock_words.UNCERTIFIED}")
     for line in lock_words.asked(lock.evidence):
         terminal.say(f"  {line}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from moderation.cli import lock_words, terminal
 from moderation.cli.locks import lock_file
@@ -12,7 +13,11 @@ from moderation.policy.loader import load_policy
 from moderation.policy.lock import Lock, LockedAction, read_lock
 from moderation.policy.manifest import load_manifest
 from moderation.policy.schema import Policy
+from moderation.release.suite import load_suites
 from moderation.settings import load_settings
+
+UNSOUND = "missing or not sound: moderation policy lint tells"
+_PARTS = {"cases": "case", "pairs": "pair", "degenerate": "degenerate kind", "todo": "known gap"}
 
 
 def show(path: Path, *, out: Path | None, as_json: bool) -> None:
@@ -23,7 +28,9 @@ def show(path: Path, *, out: Path | None, as_json: bool) -> None:
     if as_json:
         told = policy.resolved()
         state = {"lock": None if lock is None else lock_words.as_plain(lock, target), "lock_is": _state(policy, lock)}
-        terminal.emit({"schema": "policy-show/v1", "policy": told, "content_hash": policy.content_hash, **state})
+        rests_on = {"tests": _tests(policy), "data": _data(policy)}
+        hashed = {"schema": "policy-show/v1", "policy": told, "content_hash": policy.content_hash}
+        terminal.emit({**hashed, "rests_on": rests_on, **state})
         return
     for line in (*_policy_lines(policy), *_lock_lines(policy, lock, target)):
         terminal.say(line)
@@ -58,23 +65,48 @@ def _policy_lines(policy: Policy) -> Iterator[str]:
             f"confidence {promise.confidence:g}{budget}"
         )
     yield f"  on error: {policy.on_error}"
+    yield from (f"  {line}" for line in _ground_lines(policy))
+
+
+def _ground_lines(policy: Policy) -> Iterator[str]:
+    """What the policy rests on beside its phrases: other detectors, tests, targets."""
     if policy.detectors:
-        yield f"  other detectors: {', '.join(policy.detectors)}"
-    yield from (f"  tests: {path}" for path in policy.tests)
-    for use in ("fit", "certify", "audit"):
-        if manifest := getattr(policy.data, use):
-            yield f"  {use}: {manifest} ({_counted(manifest)})"
+        yield f"other detectors: {', '.join(policy.detectors)}"
+    for path, parts in _tests(policy).items():
+        held = [terminal.counted(parts[part], noun) for part, noun in _PARTS.items() if parts[part]] if parts else []
+        yield f"tests: {path} ({', '.join(held) or UNSOUND})"
+    for use, data in _data(policy).items():
+        words = "{violating} violating and {benign} benign targets of {objects} objects"
+        yield f"{use}: {data['path']} ({words.format(**data['counts']) if data['counts'] else UNSOUND})"
 
 
-def _counted(manifest: Path) -> str:
-    """How many targets a manifest holds, or that it cannot be read."""
+def _tests(policy: Policy) -> dict[str, dict[str, int] | None]:
+    """What each test file holds; None where it cannot be read, or where the files together are not enough."""
+    try:
+        suites = load_suites(policy.tests)
+    except DataError:
+        return {str(path): None for path in policy.tests}
+    sides = zip(policy.tests, suites, strict=True)
+    return {str(path): {part: len(getattr(suite, part)) for part in _PARTS} for path, suite in sides}
+
+
+def _data(policy: Policy) -> dict[str, dict[str, Any]]:
+    """How many targets each manifest of the policy holds; `counts` is None where it cannot be read."""
+    manifests = {use: getattr(policy.data, use) for use in ("fit", "certify", "audit")}
+    return {use: {"path": str(path), "counts": _counted(path)} for use, path in manifests.items() if path}
+
+
+def _counted(manifest: Path) -> dict[str, int] | None:
     try:
         rows = load_manifest(manifest, check_files=False)
     except DataError:
-        return "missing or not sound: moderation policy lint tells"
+        return None
     violating = sum(row.target for row in rows)
-    clusters = len({row.cluster for row in rows})
-    return f"{violating} violating and {len(rows) - violating} benign targets of {clusters} objects"
+    return {
+        "violating": violating,
+        "benign": len(rows) - violating,
+        "objects": len({row.cluster for row in rows}),
+    }
 
 
 def _lock_lines(policy: Policy, lock: Lock | None, path: Path) -> Iterator[str]:

@@ -35,14 +35,14 @@ def test(path: Path, *, out: Path | None, as_json: bool, junit: Path | None) -> 
     if as_json:
         terminal.emit(report.to_dict())
     else:
-        _print(report, certified=any(action.threshold is not None for action in lock.actions))
+        _print(report, path, certified=any(action.threshold is not None for action in lock.actions))
     if not report.passed:
         raise typer.Exit(ExitCode.TESTS_FAILED)
 
 
-def _print(report: TestReport, *, certified: bool) -> None:
+def _print(report: TestReport, path: Path, *, certified: bool) -> None:
     if not certified:
-        terminal.say(f"{lock_words.UNCERTIFIED}; so every test fails. Certify it first")
+        terminal.say(f"{lock_words.UNCERTIFIED}; no test can pass before: moderation policy certify {path}")
     for result in report.results:
         if result.status.value != "passed" and certified:
             terminal.say(f"{_WORDS[result.status.value]}: {result.suite}/{result.id}: {result.message}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from moderation.cli import terminal
+from moderation.cli.places import in_a_folder
 
 if TYPE_CHECKING:
     from moderation.cli.sources import Entry
@@ -33,7 +34,19 @@ def scan(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Every decision as one line of JSON on stdout.")] = False,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Write every decision to this file as JSON lines.", dir_okay=False)
+        Path | None,
+        typer.Option(
+            "--out", help="Write every decision to this file as JSON lines.", dir_okay=False, callback=in_a_folder
+        ),
+    ] = None,
+    summary_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--summary",
+            help="Write the counts to this file as JSON, with all files left alone.",
+            dir_okay=False,
+            callback=in_a_folder,
+        ),
     ] = None,
 ) -> None:
     """Decide on pictures and texts under one or more certified policies.
@@ -60,7 +73,7 @@ def scan(
     for running in pipeline.running.policies:
         if not running.terms.cuts:
             terminal.note(f"policy {running.terms.policy!r}: {UNCERTIFIED}")
-    summary = Summary(left_alone=found.left_alone)
+    summary = Summary(settings.actions, found.left_alone)
     with ExitStack() as stack:
         file = stack.enter_context(terminal.replacing(out)) if out else None
         advance = stack.enter_context(terminal.progress("deciding", found.total))
@@ -70,6 +83,9 @@ def scan(
                 _write(decision, file=file, as_json=as_json)
             advance(len(batch))
     summary.print(to_stderr=as_json)
+    if summary_file:
+        with terminal.replacing(summary_file) as file:
+            terminal.emit(summary.to_dict(), to=file)
 
 
 def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
@@ -124,14 +140,22 @@ def _in_words(decision: Decision) -> str:
     reasons = []
     for verdict in decision.verdicts:
         if verdict.error:
-            cause = f" ({verdict.cause})" if verdict.cause else ""
-            reasons.append(f"{verdict.policy} error: {verdict.error}{cause}")
+            reasons.append(f"{verdict.policy} error: {_why(verdict)}")
         elif verdict.action and verdict.score is not None:
             carried = f" ({_carried_by(verdict)})" if _carried_by(verdict) else ""
             reasons.append(
                 f"{verdict.policy} {verdict.outcome} {verdict.score:.3f} >= {verdict.threshold:.3f}{carried}"
             )
     return f"{decision.action:<8} {decision.item_id}  {'; '.join(reasons)}"
+
+
+def _why(verdict: Verdict) -> str:
+    """An error with its cause, and the detector that failed where it is not the policy's own."""
+    from moderation.detector.runner import FAULTS
+
+    failed = verdict.detector if verdict.error in FAULTS and verdict.detector != verdict.policy else None
+    told = ": ".join(filter(None, (failed, verdict.cause)))
+    return f"{verdict.error} ({told})" if told else f"{verdict.error}"
 
 
 def _carried_by(verdict: Verdict) -> str:

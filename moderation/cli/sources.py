@@ -107,7 +107,9 @@ def _entries(search: _Search) -> Iterator[Entry]:
         if path == STDIN:
             yield from _lines(sys.stdin.buffer, "stdin", Path(), search.max_bytes)
         elif path.is_dir():
-            yield Entry(path.as_posix(), _failing(ItemError("unreadable", f"{path}: the folder cannot be read")))
+            yield Entry(
+                path.as_posix(), _failing(ItemError("unreadable", f"{path}: the folder cannot be read", cause="folder"))
+            )
         elif path.suffix.lower() in LINES:
             yield from _manifest(path, search.max_bytes)
         else:
@@ -129,14 +131,15 @@ def _manifest(path: Path, max_bytes: int) -> Iterator[Entry]:
         with path.open("rb") as stream:
             yield from _lines(stream, path.as_posix(), path.parent, max_bytes)
     except OSError as error:
-        yield Entry(path.as_posix(), _failing(ItemError("unreadable", f"{path}: {error.strerror}")))
+        yield Entry(path.as_posix(), _failing(_unreadable(path, error)))
 
 
 def _lines(stream: BinaryIO, name: str, folder: Path, max_bytes: int) -> Iterator[Entry]:
     for number, line in enumerate(bounded_lines(stream), start=1):
         where = f"{name}:{number}"
         if line is None:
-            yield Entry(where, _failing(ItemError("unsupported_input", f"a line of over {MAX_LINE_BYTES:,} bytes")))
+            message = f"a line of over {MAX_LINE_BYTES:,} bytes"
+            yield Entry(where, _failing(ItemError("unsupported_input", message, cause="line_too_long")))
         elif line.strip():
             yield _line(line, where, folder, max_bytes)
 
@@ -155,10 +158,10 @@ def _row(line: bytes) -> Mapping[str, Any]:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise ItemError("unsupported_input", f"not a line of JSON: {error}") from None
+        raise ItemError("unsupported_input", f"not a line of JSON: {error}", cause="not_json") from None
     _expect(isinstance(row, dict), f"found {type(row).__name__}; expected a JSON object")
     # What JSON can write and UTF-8 cannot would break the very line that tells the decision.
-    _expect(b"\\u" not in line or _is_utf8(row), "a string holds half a surrogate pair")
+    _expect(b"\\u" not in line or _is_utf8(row), "a string holds half a surrogate pair", cause="not_utf8")
     unknown = sorted(row.keys() - _ITEM_KEYS - _MANIFEST_KEYS)
     _expect(not unknown, f"unknown key {', '.join(map(repr, unknown))}; expected {', '.join(sorted(_ITEM_KEYS))}")
     kinds = [key for key in ("path", "text", "parts") if key in row]
@@ -197,25 +200,32 @@ def _text(text: str, name: str) -> Part:
     try:
         return Part.text(text, name=name)
     except UnicodeEncodeError:
-        raise ItemError("unsupported_input", "the text holds half a surrogate pair") from None
+        raise ItemError("unsupported_input", "the text holds half a surrogate pair", cause="not_utf8") from None
 
 
 def _part(path: Path, *, max_bytes: int, name: str = "") -> Part:
     suffix = path.suffix.lower()
-    _expect(suffix in PICTURES | TEXTS, f"{path}: a file of kind {suffix or 'unknown'!r} is neither picture nor text")
+    what = f"{path}: a file of kind {suffix or 'unknown'!r} is neither picture nor text"
+    _expect(suffix in PICTURES | TEXTS, what, cause="wrong_kind")
     try:
         # A pipe or a device would be read for ever.
-        _expect(stat.S_ISREG(path.stat().st_mode), f"{path}: not a regular file")
+        _expect(stat.S_ISREG(path.stat().st_mode), f"{path}: not a regular file", cause="not_a_file")
         with path.open("rb") as stream:
             content = stream.read(max_bytes + 1)
     except OSError as error:
-        raise ItemError("unreadable", f"{path}: {error.strerror}") from None
+        raise _unreadable(path, error) from None
     except ValueError as error:
-        raise ItemError("unreadable", f"{path!r}: {error}") from None
+        raise ItemError("unreadable", f"{path!r}: {error}", cause="wrong_path") from None
     _expect(len(content) <= max_bytes, f"{path}: larger than {max_bytes} bytes", cause="too_many_bytes")
     part = Part.from_file(path, content, name=name)
     _expect(part.fault is None, f"{path}: not UTF-8", cause="not_utf8")
     return part
+
+
+def _unreadable(path: Path, error: OSError) -> ItemError:
+    causes = {FileNotFoundError: "no_such_file", PermissionError: "no_permission"}
+    cause = causes.get(type(error), "read_failed")
+    return ItemError("unreadable", f"{path}: {error.strerror}", cause=cause)
 
 
 def _failing(error: ItemError) -> Callable[[], ContentItem]:
@@ -225,6 +235,6 @@ def _failing(error: ItemError) -> Callable[[], ContentItem]:
     return read
 
 
-def _expect(holds: bool, message: str, *, cause: str = "") -> None:
+def _expect(holds: bool, message: str, *, cause: str = "wrong_item") -> None:
     if not holds:
         raise ItemError("unsupported_input", message, cause=cause)

@@ -6,18 +6,37 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from moderation.cli import terminal
 from moderation.decision import Decision, Outcome
 
-# So many files that were left alone are named.
+# So many items of each cause are named, and so many files that were left alone.
 NAMED = 3
 
 
 @dataclass(slots=True)
-class Summary:
-    """What a scan came to: counts by action, by policy and outcome, and by reason of an error."""
+class Failed:
+    """The items that erred for one reason and cause: how many, and the first few by name."""
 
+    items: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def add(self, item: str) -> None:
+        """Count one item."""
+        self.items += 1
+        if len(self.first) < NAMED:
+            self.first.append(item)
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a scan came to: counts by action, by policy and outcome, and by reason and cause of an error.
+
+    `order` are all names of actions, weakest first: actions are told in it.
+    """
+
+    order: Sequence[str]
     left_alone: Sequence[str] = ()
     items: int = 0
     hits: int = 0
@@ -25,6 +44,7 @@ class Summary:
     actions: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
     errors: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    causes: dict[tuple[str, str], Failed] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
 
     def add(self, decision: Decision) -> None:
@@ -37,6 +57,30 @@ class Summary:
             self.outcomes[verdict.policy, verdict.outcome.value] += 1
             if verdict.error:
                 self.errors[verdict.policy, verdict.error, verdict.cause or ""] += 1
+        for named in {(one.error, one.cause) for one in decision.verdicts if one.error and one.cause}:
+            self.causes.setdefault(named, Failed()).add(decision.item_id)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The summary as plain values, ready for JSON: every file that was left alone, and the first items of each cause."""
+        errors = [
+            {"policy": policy, "error": error, "cause": cause or None, "items": count}
+            for (policy, error, cause), count in self._errors()
+        ]
+        causes = [
+            {"error": error, "cause": cause, "items": failed.items, "first": list(failed.first)}
+            for (error, cause), failed in self._causes()
+        ]
+        return {
+            "schema": "scan-summary/v1",
+            "items": self.items,
+            "cache_hits": self.hits,
+            "out_of_scope": self.out_of_scope,
+            "actions": dict(self._actions()),
+            "policies": {policy: dict(outcomes) for policy, outcomes in self._outcomes()},
+            "errors": errors,
+            "causes": causes,
+            "left_alone": list(self.left_alone),
+        }
 
     def print(self, *, to_stderr: bool) -> None:
         """The summary for people."""
@@ -46,17 +90,34 @@ class Summary:
         tell(
             f"{terminal.counted(self.items, 'item')} in {seconds:.1f} s ({rate:.1f} items/s), {self.hits} from the cache"
         )
-        terminal.table(["action", "items"], self.actions.most_common(), to_stderr=to_stderr)
-        outcomes = [outcome.value for outcome in Outcome]
-        policies = sorted({policy for policy, _ in self.outcomes})
-        rows = [[policy, *(self.outcomes[policy, outcome] for outcome in outcomes)] for policy in policies]
-        terminal.table(["policy", *outcomes], rows, to_stderr=to_stderr)
+        terminal.table(["action", "items"], self._actions(), to_stderr=to_stderr)
+        rows = [[policy, *(count for _, count in outcomes)] for policy, outcomes in self._outcomes()]
+        terminal.table(["policy", *(outcome.value for outcome in Outcome)], rows, to_stderr=to_stderr)
         if self.errors:
-            errors = sorted(self.errors.items(), key=lambda one: (-one[1], one[0]))
-            rows = [[*named, count] for named, count in errors]
+            rows = [[*named, count] for named, count in self._errors()]
             terminal.table(["policy", "error", "cause", "items"], rows, to_stderr=to_stderr)
+        for (error, cause), failed in self._causes():
+            tell(f"{error} ({cause}): {_named('item', failed.items, failed.first)}")
         if self.out_of_scope:
             tell(f"not judged, in no policy's scope: {terminal.counted(self.out_of_scope, 'item')}")
         if self.left_alone:
-            named = ", ".join(self.left_alone[:NAMED]) + (", …" if len(self.left_alone) > NAMED else "")
-            tell(f"left alone, of another kind: {terminal.counted(len(self.left_alone), 'file')} ({named})")
+            tell(f"left alone, of another kind: {_named('file', len(self.left_alone), self.left_alone)}")
+
+    def _actions(self) -> list[tuple[str, int]]:
+        return sorted(self.actions.items(), key=lambda one: self.order.index(one[0]))
+
+    def _outcomes(self) -> list[tuple[str, list[tuple[str, int]]]]:
+        policies = sorted({policy for policy, _ in self.outcomes})
+        return [(policy, [(one.value, self.outcomes[policy, one.value]) for one in Outcome]) for policy in policies]
+
+    def _errors(self) -> list[tuple[tuple[str, str, str], int]]:
+        return sorted(self.errors.items(), key=lambda one: (-one[1], one[0]))
+
+    def _causes(self) -> list[tuple[tuple[str, str], Failed]]:
+        return sorted(self.causes.items(), key=lambda one: (-one[1].items, one[0]))
+
+
+def _named(noun: str, count: int, names: Sequence[str]) -> str:
+    """How many there are, the first few by name."""
+    more = ", …" if count > NAMED else ""
+    return f"{terminal.counted(count, noun)} ({', '.join(names[:NAMED])}{more})"

@@ -43,11 +43,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def emit(value: Any) -> None:
-    """A result for machines: indented JSON on stdout."""
+def emit(value: Any, *, to: TextIO | None = None) -> None:
+    """A result for machines: indented JSON on stdout, or in a file."""
     import json
 
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    (to or sys.stdout).write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def json_line(value: Any) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from moderation.cli import terminal
-from moderation.errors import DataError, Problem
+from moderation.cli.places import a_folder
 
 if TYPE_CHECKING:
     from moderation.encoder.base import Encoder
@@ -55,7 +55,12 @@ def evaluate(
     seed: Annotated[int, typer.Option("--seed", help="What every draw comes from.", min=0)] = 7,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Write evaluation.json and MODEL_CARD.md to this folder.", file_okay=False),
+        typer.Option(
+            "--out",
+            help="Write evaluation.json and MODEL_CARD.md to this folder.",
+            file_okay=False,
+            callback=a_folder,
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The result as JSON on stdout, keys stable.")] = False,
 ) -> None:
@@ -151,10 +156,6 @@ def _write(report: Report, folder: Path) -> None:
     from moderation.training.evaluation.model_card import model_card
 
     text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as failure:
-        raise DataError([Problem(folder, 0, 0, "D000", f"cannot be made: {failure.strerror}")]) from None
     for name, content in (("evaluation.json", text), ("MODEL_CARD.md", model_card(report))):
         with terminal.replacing(folder / name) as stream:
             stream.write(content)

@@ -8,10 +8,12 @@ _SLUG = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
 _LABEL = re.compile(rf"{_SLUG.pattern}(?:/{_SLUG.pattern})*")
 _WORD = re.compile(r"[a-z][a-z0-9_]*")
 LONGEST = 64
+# What an id is, in the words of every message.
+SLUG = "lower-case letters and digits, a letter first, with single dashes or underscores between"
 
 
 def is_slug(text: str) -> bool:
-    """Whether this may be an id: lower-case letters and digits, a letter first, single hyphens or underscores between."""
+    """Whether this may be an id: what SLUG says, and no longer than LONGEST."""
     return len(text) <= LONGEST and bool(_SLUG.fullmatch(text))
 
 

@@ -59,8 +59,21 @@ def read_header(content: bytes) -> Header:
 
 
 def unsupported(message: str, *, cause: str = "damaged") -> ItemError:
-    """The one reason every picture that cannot be read gets, and which of CAUSES it is."""
+    """The one reason every picture that cannot be read gets, and a word for the cause.
+
+    It is empty, not_a_picture, truncated, damaged, too_many_bytes or too_many_pixels.
+    """
     return ItemError("unsupported_input", message, cause=cause)
+
+
+def is_cut_off(content: bytes, kind: Format) -> bool:
+    """Whether a file ends before its own end mark; a GIF's decoder says so itself."""
+    if kind == "WEBP":
+        return len(content) < 8 + int.from_bytes(content[4:8], "little")
+    if kind == "PNG":
+        return b"IEND" not in content
+    # A JPEG's preview in its EXIF block has an end of its own: only one behind the last scan's start counts.
+    return kind == "JPEG" and content.find(b"\xff\xd9", max(0, content.rfind(b"\xff\xda"))) < 0
 
 
 def orientation(exif: bytes) -> int:
@@ -156,8 +169,8 @@ def _after_blocks(content: bytes, at: int) -> int:
 
 def _webp(content: bytes) -> Header:
     if content[8:12] != b"WEBP":
-        raise unsupported("a RIFF file, but not WebP")
-    chunk = content[12:16]
+        raise unsupported("a RIFF file, but not WebP", cause="not_a_picture")
+    (chunk,) = struct.unpack_from("4s", content, 12)
     if chunk == b"VP8X":
         width, height = int.from_bytes(content[24:27], "little") + 1, int.from_bytes(content[27:30], "little") + 1
     elif chunk == b"VP8L":

@@ -13,7 +13,15 @@ from types import MappingProxyType
 import numpy as np
 from PIL import GifImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
-from moderation.encoder.header import Format, Header, orientation, read_header, unsupported, without_animation
+from moderation.encoder.header import (
+    Format,
+    Header,
+    is_cut_off,
+    orientation,
+    read_header,
+    unsupported,
+    without_animation,
+)
 from moderation.errors import ItemError
 from moderation.settings import ImageLimits
 
@@ -67,7 +75,8 @@ def decode(content: bytes, limits: ImageLimits) -> Image.Image:
     except ItemError:
         raise
     except Exception as error:  # noqa: BLE001  the decoders raise a dozen types on hostile bytes; each is that item's fault
-        cause = "truncated" if "truncated" in str(error) else "damaged"
+        cut_off = "truncated" in str(error) or is_cut_off(content, header.format)
+        cause = "truncated" if cut_off else "damaged"
         raise unsupported(f"cannot decode this {header.format} file: {error}", cause=cause) from None
 
 

@@ -55,7 +55,7 @@ class TextTokenizer:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            return ItemError("unsupported_input", f"the text is not valid Unicode: {error.reason}")
+            return ItemError("unsupported_input", f"the text is not valid Unicode: {error.reason}", cause="not_utf8")
         return None
 
     def _tokens(self, texts: list[str]) -> list[Ids]:

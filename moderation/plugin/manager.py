@@ -13,7 +13,7 @@ import pluggy
 
 from moderation import __version__
 from moderation.detector.base import Detector
-from moderation.detector.names import is_slug
+from moderation.detector.names import SLUG, is_slug
 from moderation.errors import ModerationError, PluginError
 from moderation.plugin import builtin, hookspecs
 from moderation.plugin.registry import DetectorMaker, DetectorRegistry, EncoderLoader, EncoderRegistry
@@ -126,7 +126,7 @@ class _Staged:
 
 def _load_entry(entry: EntryPoint) -> _Staged:
     if not is_slug(entry.name):
-        cause = f"its entry point is named {entry.name!r}; expected lower-case letters, digits and single hyphens"
+        cause = f"its entry point is named {entry.name!r}; expected {SLUG}"
         return _Staged(_record(entry, PluginState.BROKEN, cause))
     try:
         module = entry.load()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from moderation.detector.base import Detector
-from moderation.detector.names import is_label, is_slug
+from moderation.detector.names import SLUG, is_label, is_slug
 from moderation.encoder.base import Encoder
 from moderation.errors import PluginError
 from moderation.item import Modality
@@ -92,7 +92,7 @@ def _modalities_fit(modalities: Any) -> bool:
 
 def _check_name(plugin: str, what: str, name: Any) -> None:
     if not isinstance(name, str) or not is_slug(name):
-        raise PluginError(plugin, f"found {what} {name!r}; expected lower-case letters, digits and single hyphens")
+        raise PluginError(plugin, f"found {what} {name!r}; expected {SLUG}")
 
 
 def _check_new(plugin: str, what: str, name: str, known: dict[str, Any], thing: Any) -> None:

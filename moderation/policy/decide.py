@@ -186,7 +186,7 @@ def _error(terms: Terms, top: Finding | None, silent: Finding, *, cut: Cut | Non
     told = _verdict(terms, top, outcome=Outcome.ERROR, action=terms.on_error, cut=cut)
     missing = silent.answer
     if isinstance(missing, Abstention):
-        told = replace(
-            told, detector=silent.detector or told.detector, error=missing.reason, cause=missing.cause or None
-        )
+        who = silent.detector or told.detector
+        label = told.label if who == told.detector else None  # a label is its own detector's
+        told = replace(told, detector=who, label=label, error=missing.reason, cause=missing.cause or None)
     return told

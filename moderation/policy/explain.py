@@ -110,7 +110,8 @@ def _pattern(pattern: str) -> str:
         r"^[a-z][a-z0-9]*([-_][a-z0-9]+)*(/[a-z][a-z0-9]*([-_][a-z0-9]+)*)*$": "a detector such as keywords, or one label "
         "of it, keywords/gambling",
         r"\S": "a text that is not blank",
-        r"^[a-z][a-z0-9]*([-_][a-z0-9]+)*$": "an id: lower-case letters, digits and single dashes, a letter first",
+        r"^[a-z][a-z0-9]*([-_][a-z0-9]+)*$": "an id: lower-case letters and digits, a letter first, with single dashes or "
+        "underscores between",
         r"^[A-Za-z][A-Za-z0-9_.-]*$": "a name: letters, digits, dots, dashes and underscores, a letter first",
         r"^[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|\d{3}))?$": "a language such as en or pt-BR",
         r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$": "three numbers such as 1.0.0",

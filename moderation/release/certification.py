@@ -20,6 +20,7 @@ from moderation.policy.lock import Lock, marks
 from moderation.policy.manifest import TargetRow
 from moderation.policy.schema import Policy
 from moderation.rollout.locks import RunningSet
+from moderation.rollout.selftest import advice
 
 BATCH = 64
 BINS = 40
@@ -106,7 +107,7 @@ def _refuse_elsewhere(lock: Lock, running: RunningSet) -> None:
     if here != lock.encoder_numeric:
         raise LockError(
             f"policy {lock.policy!r}: the lock was compiled on {lock.encoder_numeric}, the encoder runs as {here}, and scores "
-            "differ between the two; certify where it was compiled, or compile it again here"
+            f"differ between the two; {advice(lock)}"
         )
 
 

@@ -119,38 +119,47 @@ def put_in_force(
         own, others = _detectors(lock, plugins)
         for running in (own, *others):
             _admit(running, detectors, lock)
+        watches = _watches(lock.policy, lock.detectors, lock.modalities, [one.detector for one in others])
         policies[lock.policy] = RunningPolicy(
             lock,
             _terms(lock, actions=actions, epsilon=_check_encoder(lock, embedders)),
-            _watches(lock, own.detector, [one.detector for one in others]),
+            (_own_watch(own.detector), *watches),
             embedders[lock.encoder].encoder.fingerprint.numeric,
         )
     return RunningSet(tuple(policies.values()), detectors)
 
 
-def check_detectors(lock: Lock, plugins: Plugins) -> None:
-    """Raises what `put_in_force` raises of a lock whose detectors are not there, lack a label, or would never be asked."""
-    own, others = _detectors(lock, plugins)
-    _watches(lock, own.detector, [one.detector for one in others])
+def check_detectors(policy: str, names: Sequence[str], modalities: Collection[str], plugins: Plugins) -> None:
+    """Raises what `put_in_force` raises of a policy whose detectors are not there, lack a label, or would never be asked."""
+    others = _brought(policy, names, plugins)
+    _watches(policy, names, modalities, others)
+    for detector in others:
+        if detector.id == policy:
+            raise _same_name(policy, policy)
 
 
 def _detectors(lock: Lock, plugins: Plugins) -> tuple[RunningDetector, list[RunningDetector]]:
-    needed_by = f"policy {lock.policy!r}"
-    own = plugins.maker(CONCEPT, needed_by=needed_by)(lock)
-    ids = sorted({name.partition("/")[0] for name in lock.detectors})
-    others = [plugins.detector(id_, needed_by=needed_by) for id_ in ids]
+    own = plugins.maker(CONCEPT, needed_by=f"policy {lock.policy!r}")(lock)
     return RunningDetector(own, lock.encoder, trusted=True), [
-        RunningDetector(one, lock.encoder if one.needs_embeddings else None, trusted=False) for one in others
+        RunningDetector(one, lock.encoder if one.needs_embeddings else None, trusted=False)
+        for one in _brought(lock.policy, lock.detectors, plugins)
     ]
+
+
+def _brought(policy: str, names: Iterable[str], plugins: Plugins) -> list[Detector]:
+    ids = sorted({name.partition("/")[0] for name in names})
+    return [plugins.detector(id_, needed_by=f"policy {policy!r}") for id_ in ids]
+
+
+def _same_name(policy: str, id_: str) -> LockError:
+    return LockError(f"policy {policy!r}: {id_!r} is a policy's id and a plugin detector's; expected different names")
 
 
 def _admit(running: RunningDetector, detectors: dict[str, RunningDetector], lock: Lock) -> None:
     id_ = running.detector.id
     known = detectors.setdefault(id_, running)
     if known.detector is not running.detector:
-        raise LockError(
-            f"policy {lock.policy!r}: {id_!r} is a policy's id and a plugin detector's; expected different names"
-        )
+        raise _same_name(lock.policy, id_)
     if known.encoder != running.encoder:
         raise LockError(
             f"policy {lock.policy!r}: detector {id_!r} would see vectors of encoder {running.encoder!r}, but another "
@@ -158,24 +167,28 @@ def _admit(running: RunningDetector, detectors: dict[str, RunningDetector], lock
         )
 
 
-def _watches(lock: Lock, own: Detector, others: Sequence[Detector]) -> tuple[Watch, ...]:
-    """A lock's `detectors` name a detector (`keywords`: all its labels) or one label of it (`keywords/gambling`)."""
+def _own_watch(own: Detector) -> Watch:
+    return Watch(own.id, frozenset(own.labels), own.modalities)
+
+
+def _watches(policy: str, names: Sequence[str], modalities: Collection[str], others: Sequence[Detector]) -> list[Watch]:
+    """A policy's `detectors` name a detector (`keywords`: all its labels) or one label of it (`keywords/gambling`)."""
     meant = {detector.id: _names_of(detector) for detector in others}
-    known = {name for names in meant.values() for name in names}
-    for name in lock.detectors:
+    known = {name for names_of in meant.values() for name in names_of}
+    for name in names:
         if name not in known:
-            raise LockError(f"policy {lock.policy!r}: no detector it needs has a label {name!r}{_known(name, known)}")
-    watches = [Watch(own.id, frozenset(own.labels), own.modalities)]
+            raise LockError(f"policy {policy!r}: no detector it needs has a label {name!r}{_known(name, known)}")
+    watches = []
     for detector in others:
-        if not detector.modalities & set(lock.modalities):
+        if not detector.modalities & set(modalities):
             raise LockError(
-                f"policy {lock.policy!r}: detector {detector.id!r} judges {', '.join(sorted(detector.modalities))}, "
-                f"but the policy's scope is {', '.join(lock.modalities)}, so it would never be asked"
+                f"policy {policy!r}: detector {detector.id!r} judges {', '.join(sorted(detector.modalities))}, "
+                f"but the policy's scope is {', '.join(modalities)}, so it would never be asked"
             )
-        chosen = frozenset(label for name in lock.detectors for label in meant[detector.id].get(name, ()))
+        chosen = frozenset(label for name in names for label in meant[detector.id].get(name, ()))
         if chosen:
             watches.append(Watch(detector.id, chosen, detector.modalities))
-    return tuple(watches)
+    return watches
 
 
 def _names_of(detector: Detector) -> dict[str, tuple[str, ...]]:

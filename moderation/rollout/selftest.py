@@ -33,30 +33,36 @@ def measure_epsilon(lock: Lock, encoder: Encoder) -> float:
         raise LockError(f"{refused}it reads no text, so the lock's phrases cannot be its self-test")
     head = Head.from_arrays(lock.level, lock.arrays)
     phrases = _golden(lock, "golden", len(lock.phrases), refused)
-    difference = _difference(head, phrases, encoder.encode_text(lock.phrases), f"{refused}a phrase")
+    difference = _difference(lock, head, phrases, encoder.encode_text(lock.phrases), f"{refused}a phrase")
     if Modality.IMAGE in lock.modalities:
         made = list(golden_pictures())
         pictures = _golden(lock, "golden_pictures", len(made), refused)
         encoded = encoder.encode_images(made)
-        difference = max(difference, _difference(head, pictures, encoded, f"{refused}a golden picture"))
+        difference = max(difference, _difference(lock, head, pictures, encoded, f"{refused}a golden picture"))
     return float(math.ceil(SAFETY * difference / (4.0 * head.scale) * 10**DIGITS) / 10**DIGITS)
+
+
+def advice(lock: Lock) -> str:
+    """What to do where an encoder does not run as it did when the lock was built."""
+    return (
+        "run: moderation policy compile, then certify, again here; or let the encoder run as it did there "
+        f"({lock.encoder_numeric}): encoders.{lock.encoder}.dtype and .device in the settings"
+    )
 
 
 def _golden(lock: Lock, name: str, count: int, refused: str) -> Vectors:
     golden = lock.arrays.get(name)
     if golden is None or golden.dtype != np.float16 or golden.shape != (count, lock.width):
-        raise LockError(f"{refused}the lock's array {name!r} is missing or of another shape; compile it again")
+        raise LockError(f"{refused}the lock's array {name!r} is missing or of another shape; {advice(lock)}")
     return golden
 
 
-def _difference(head: Head, golden: Vectors, encoded: Encoded, what: str) -> float:
+def _difference(lock: Lock, head: Head, golden: Vectors, encoded: Encoded, what: str) -> float:
     """The largest difference of a raw margin between the lock's vectors and those made here."""
     if encoded.errors:
         raise LockError(f"{what} cannot be encoded here: {next(iter(encoded.errors.values()))}")
     cosines = np.sum(golden.astype(np.float64) * encoded.vectors.astype(np.float64), axis=1)
     if not np.all(cosines > SAME):
-        raise LockError(
-            f"{what} has cosine {np.min(cosines):.6f} with its golden vector; expected > {SAME}; compile and certify "
-            "the policy for the encoder as it runs here, or run the encoder as the lock was built"
-        )
+        lowest = f"{what} has cosine {np.min(cosines):.6f} with its golden vector; expected > {SAME}"
+        raise LockError(f"{lowest}; {advice(lock)}")
     return float(np.max(np.abs(head.raw(golden) - head.raw(encoded.vectors))))

@@ -39,7 +39,8 @@ def open_pictures(folder: Path) -> Pictures:
     for name in ("pictures.npy", "rows.jsonl", "texts.npy"):
         if not (folder / name).is_file():
             raise TrainingError(
-                f"{folder}: no {name}; expected a folder that a recipe prepared, such as examples/bundled_encoder/recipe.py"
+                f"{folder}: no {name}; expected a folder that a recipe prepared; the bundled encoder's, in the repository: "
+                "python examples/bundled_encoder/recipe.py --data DATA --work WORK"
             )
     pixels = np.load(folder / "pictures.npy", mmap_mode="r")
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 4:

@@ -119,6 +119,8 @@ def test_every_bad_picture_has_an_outcome_and_no_good_one_is_touched(pipeline: P
     assert len(bad) == 100
     errors = [one for one in bad if one.verdicts[0].outcome is Outcome.ERROR]
     assert {(one.verdicts[0].error, one.action) for one in errors} == {("unsupported_input", "review")}
+    causes = {one.item_id: one.verdicts[0].cause for one in errors}
+    assert set(causes.values()) == {"empty", "truncated", "damaged", "not_a_picture", "too_many_pixels"}
     # Some flipped bits leave a picture that can be read: that is judged, and never more than that.
     assert 60 <= len(errors) <= 100
     assert all(
@@ -157,6 +159,10 @@ def test_a_scan_decides_on_each_whatever_its_name_says_in_bounded_memory(
     assert {verdicts[name]["error"] for name in (*bombs, "unpacks.png", "png.txt", "empty.gif")} == {
         "unsupported_input"
     }
+    assert {verdicts[name]["cause"] for name in ("004 right.png", "005 right.png", "unpacks.png")} == {
+        "too_many_pixels"
+    }
+    assert (verdicts["png.txt"]["cause"], verdicts["empty.gif"]["cause"]) == ("not_utf8", "empty")
     assert int(peak.read_text()) < MOST_KILOBYTES
 
 

@@ -82,7 +82,12 @@ def test_wrong_settings_are_a_finding_not_a_crash(run: Run, monkeypatch: pytest.
     assert code == ExitCode.USAGE
     assert "FAIL  settings: " in out
     assert out.count("did you mean 'cache.max_bytes'") == 1
-    assert "FAIL  encoders: not looked at: the settings are wrong\n" in out
+    assert out.count("FAIL") == 1
+    assert [line[:16] for line in out.splitlines() if line.startswith("skip")] == [
+        "skip  encoders: ",
+        "skip  plugins: n",
+    ]
+    assert json.loads(run("doctor", "--json")[1])["encoders"]["usable"] is False
 
 
 def test_every_setting_says_where_it_came_from(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,9 @@ import pytest
 import typer
 
 from moderation.cli import main, terminal
+from moderation.detector.names import SLUG
 from moderation.errors import DataError, ExitCode, ModerationError, PolicyError, Problem
+from moderation.settings import load_settings
 from tests.conftest import ROOT
 
 
@@ -154,6 +157,25 @@ def test_a_file_in_a_folder_that_is_not_there_is_refused_by_name(tmp_path: Path)
     assert not missing.exists()
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "policy compile p.yaml --out {}", "policy certify p.yaml --out {}", "policy test p.yaml --out {}",
+        "policy show p.yaml --out {}", "policy test p.yaml --junit {}/results.xml", "policy schema --out {}/schema.json",
+        "scan p.txt --policy p.yaml --out {}/decisions.jsonl", "scan p.txt --policy p.yaml --summary {}/summary.json",
+        "train evaluate bundled --data . --out {}",
+    ],
+)  # fmt: skip
+def test_a_folder_to_write_to_must_be_there_before_any_work_is_done(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = tmp_path / "no"
+    assert main.run(command.format(missing).split()) == ExitCode.USAGE
+    told = capsys.readouterr().err.replace("│", "").replace("\n", "").replace(" ", "")
+    assert f"thereisnofolder{missing};makeitfirst" in told
+    assert not missing.exists()
+
+
 def test_a_place_that_cannot_be_written_is_a_message(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written"), terminal.replacing(tmp_path / "file" / "out"):
@@ -184,4 +206,37 @@ def test_a_command_without_its_group_is_answered_with_both_words(
 
 def test_a_policy_id_that_cannot_be_is_a_mistake_of_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["policy", "new", "Dice"]) == ExitCode.USAGE
-    assert "such as 'spam-flyers'" in " ".join(capsys.readouterr().err.replace("│", " ").split())
+    told = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert f"found 'Dice'; expected {SLUG}, such as 'spam-flyers'" in told
+    assert "P103" not in told
+
+
+def test_both_kinds_of_id_that_the_message_names_can_be(tmp_path: Path) -> None:
+    for name in ("loaded-dice", "loaded_dice"):
+        assert main.run(["policy", "new", name, "--folder", str(tmp_path)]) == ExitCode.OK
+
+
+def test_a_variable_that_lacks_its_levels_is_answered_with_the_right_one_which_works(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MODERATION_DEVICE", "cpu")
+    assert main.run(["plugin", "list"]) == ExitCode.USAGE
+    told = capsys.readouterr().err
+    (meant,) = re.findall(r"as a variable (\w+)\?", told)
+    assert main.run(["--help"]) == ExitCode.OK
+    assert f"{meant}=cpu" in capsys.readouterr().out
+    monkeypatch.delenv("MODERATION_DEVICE")
+    monkeypatch.setenv(meant, "cpu")
+    assert main.run(["plugin", "list"]) == ExitCode.OK
+    assert load_settings().encoders["default"].device == "cpu"
+
+
+def test_a_run_without_its_prepared_folder_is_answered_with_the_command_that_prepares_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "train.toml"
+    config.write_bytes((ROOT / "examples" / "bundled_encoder" / "train.toml").read_bytes())
+    assert main.run(["train", str(config)]) == ExitCode.TRAINING
+    command = "python examples/bundled_encoder/recipe.py --data DATA --work WORK"
+    assert command in capsys.readouterr().err
+    assert command in config.read_text()

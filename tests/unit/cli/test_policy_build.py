@@ -14,7 +14,7 @@ from moderation.cli import lock_words
 from moderation.encoder.base import Encoded, Fingerprint
 from moderation.errors import ExitCode
 from moderation.plugin.manager import PluginRecord, PluginState
-from moderation.policy.lock import read_lock
+from moderation.policy.lock import read_lock, write_lock
 from tests.fakes import FakeDetector, plugins_with
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.texts import POLICY
@@ -50,6 +50,7 @@ def test_compile_writes_a_lock_beside_the_policy_and_says_what_comes_next(policy
 
 def test_the_lock_goes_where_it_is_told_and_is_found_there(policy: Path, tmp_path: Path, run: Run) -> None:
     build = tmp_path / "build"
+    build.mkdir()
     for step in ("compile", "certify", "test", "show"):
         assert run("policy", step, policy, "--out", build)[0] == ExitCode.OK
     assert not policy.with_name("flyers.lock.json").exists()
@@ -58,6 +59,7 @@ def test_the_lock_goes_where_it_is_told_and_is_found_there(policy: Path, tmp_pat
 
 def test_compiling_twice_gives_the_same_bytes(policy: Path, tmp_path: Path, run: Run) -> None:
     for build in ("one", "two"):
+        (tmp_path / build).mkdir()
         run("policy", "compile", policy, "--out", tmp_path / build)
     one, two = ({p.name: p.read_bytes() for p in (tmp_path / build).iterdir()} for build in ("one", "two"))
     assert one == two
@@ -154,7 +156,10 @@ def test_tests_on_an_uncertified_lock_fail(policy: Path, run: Run) -> None:
     run("policy", "compile", policy)
     code, out, _ = run("policy", "test", policy)
     assert code == ExitCode.TESTS_FAILED
-    assert out.splitlines()[0].startswith(lock_words.UNCERTIFIED)
+    assert out.startswith("not certified: decisions are drafts")
+    assert (
+        out.splitlines()[0] == f"{lock_words.UNCERTIFIED}; no test can pass before: moderation policy certify {policy}"
+    )
     assert out.endswith(": 2 failed\n")
     found = json.loads(run("policy", "test", policy, "--json")[1])
     assert {result["message"].rpartition(": ")[2] for result in found["results"]} == {"uncertified"}
@@ -181,6 +186,8 @@ def test_thresholds_are_certified_where_the_lock_was_compiled(
     code, _, err = run("policy", "certify", policy)
     assert code == ExitCode.ENCODER
     assert "was compiled on words, the encoder runs as elsewhere" in err
+    assert "run: moderation policy compile, then certify, again here" in err
+    assert "(words): encoders.default.dtype" in err
 
 
 def test_another_promise_on_the_same_targets_is_told_to_be_another_question(certified: Path, run: Run) -> None:
@@ -214,9 +221,28 @@ def test_show_tells_what_the_policy_rests_on_and_that_an_uncertified_one_decides
     (policy.parent / "data" / "certify.jsonl").write_text("not a row")
     out = run("policy", "show", policy)[1]
     assert f"  {lock_words.UNCERTIFIED}\n" in out
-    assert f"  tests: {policy.parent / 'tests'}" in out
+    assert f"  tests: {policy.parent / 'tests' / 'flyers.yaml'} (2 cases)\n" in out
     assert "fit.jsonl (4 violating and 6 benign targets of 10 objects)" in out
     assert "certify.jsonl (missing or not sound: moderation policy lint tells)" in out
+    rests_on = json.loads(run("policy", "show", policy, "--json")[1])["rests_on"]
+    assert list(rests_on["tests"].values()) == [{"cases": 2, "pairs": 0, "degenerate": 0, "todo": 0}]
+    assert rests_on["data"]["fit"]["counts"] == {"violating": 4, "benign": 6, "objects": 10}
+    assert rests_on["data"]["certify"]["counts"] is None
+
+
+def test_show_names_detectors_and_says_which_files_lint_should_see(policy: Path, run: Run) -> None:
+    policy.write_text(POLICY + "detectors: [keywords/pills, shapes]\n")
+    tests = policy.parent / "tests" / "flyers.yaml"
+    tests.write_text(
+        tests.read_text() + "degenerate: [blank, noise]\ntodo: [{id: gap, item: {text: a}, expect: match}]\n"
+    )
+    out = run("policy", "show", policy)[1]
+    assert "  other detectors: keywords/pills, shapes\n" in out
+    assert f"  tests: {tests} (2 cases, 2 degenerate kinds, 1 known gap)\n" in out
+    tests.write_text("suite: flyers\n")
+    assert (
+        f"  tests: {tests} (missing or not sound: moderation policy lint tells)\n" in run("policy", "show", policy)[1]
+    )
 
 
 def test_show_tells_the_versions_of_the_plugins_that_count(
@@ -239,19 +265,31 @@ def test_show_tells_the_versions_of_the_plugins_that_count(
 
 @pytest.mark.parametrize(
     ("named", "says"),
-    [("keyword", "'keywords'"), ("keywords/pill", "'keywords/pills'")],
+    [("keyword", "'keywords'"), ("keywords/pill", "'keywords/pills'"), ("flyers", "expected different names")],
 )
 def test_compile_asks_the_plugins_for_every_detector(
     named: str, says: str, policy: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    brought = plugins_with(FakeDetector("keywords", labels=("pills",)))
+    def refuse(*_args: object, **_options: object) -> object:
+        raise AssertionError("an encoder is loaded before it is known that the policy can be compiled")
+
+    run("policy", "compile", policy)
+    path = policy.with_name("flyers.lock.json")
+    before = replace(read_lock(path), detectors=(named,))
+    brought = plugins_with(FakeDetector("keywords", labels=("pills",)), FakeDetector("flyers"))
     monkeypatch.setattr("moderation.assemble.plugins", lambda _settings: brought)
+    # What scan says of a lock with such a detector, compile says of the policy, in the same words and with the same code.
+    write_lock(before, path)
+    later = run("scan", policy.parent / "data", "--policy", path)
+    path.unlink()
+    monkeypatch.setattr("moderation.assemble.encoder", refuse)
     policy.write_text(POLICY + f"detectors: [{named}]\n")
     code, _, err = run("policy", "compile", policy)
-    assert code == (ExitCode.PLUGIN if "/" not in named else ExitCode.ENCODER)
+    assert (code, err) == (later[0], later[2])
+    assert code == (ExitCode.PLUGIN if named == "keyword" else ExitCode.ENCODER)
     assert f"{named!r}" in err
     assert says in err
-    assert not policy.with_name("flyers.lock.json").exists()
+    assert not path.exists()
 
 
 def test_a_detector_that_raises_ends_certification_with_its_name(

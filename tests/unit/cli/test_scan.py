@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,17 @@ import pytest
 
 from moderation import assemble
 from moderation.cli.lock_words import UNCERTIFIED
-from moderation.errors import ExitCode
-from moderation.item import ContentItem, Part
+from moderation.decision import Score
+from moderation.detector.base import Detection, DetectionBatch
+from moderation.encoder.base import Encoded
+from moderation.encoder.images import decode
+from moderation.errors import ExitCode, ItemError
+from moderation.item import ContentItem, Modality, Part
 from moderation.policy.lock import lock_path, write_lock
-from moderation.settings import Settings
-from tests.fakes import FakeEncoder, action, lock
+from moderation.settings import ImageLimits, Settings
+from tests.fakes import FakeDetector, FakeEncoder, action, lock, plugins_with
 from tests.unit.cli.conftest import Run
+from tests.unit.encoder.pictures import jpeg
 
 
 @pytest.fixture
@@ -94,6 +100,95 @@ def test_the_summary_adds_up(encoder: FakeEncoder, weapons: Path, pictures: Path
     assert f"of another kind: 1 file ({pictures / 'f.doc'})\n" in out
     flagged = [line for line in out.splitlines() if line.startswith(("remove ", "review "))]
     assert [Path(line.split()[1]).name for line in flagged] == ["a.png", "c.png", "d.png", "huge.png"]
+
+
+class Decoding(FakeEncoder):
+    """Opens pictures as every encoder does; what it can open is in breach."""
+
+    def encode_images(self, images: Sequence[bytes]) -> Encoded:
+        errors: dict[int, ItemError] = {}
+        for row, content in enumerate(images):
+            try:
+                decode(content, ImageLimits(max_pixels=10_000))
+            except ItemError as error:
+                errors[row] = error
+        return Encoded(super().encode_images([b"1.0"] * len(images)).vectors, errors)
+
+
+def test_the_cause_is_told_of_every_picture_that_cannot_be_read(
+    weapons: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODERATION_IMAGES__MAX_BYTES", "100000")
+    monkeypatch.setattr("moderation.assemble.encoder", lambda *_args, **_options: Decoding())
+    folder, whole = tmp_path / "bad", jpeg()
+    folder.mkdir()
+    contents = {
+        "cut1.jpg": whole[:900], "cut2.jpg": whole[:1000], "cut3.jpg": whole[:1100], "cut4.jpg": whole[:1200],
+        "empty.png": b"", "large.jpg": jpeg(200, 200), "prose.png": b"a name proves nothing", "whole.jpg": whole,
+        "huge.png": b"0" * 100_001,
+    }  # fmt: skip
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    (folder / "items.jsonl").write_text('{"id": "gone", "path": "gone.png"}\n{"id": "odd"}\nnonsense\n')
+    target = tmp_path / "summary.json"
+    code, out, _ = run("scan", folder, "--policy", weapons, "--json", "--summary", target)
+    verdicts = {name: one["verdicts"][0] for name, one in decisions(out).items()}
+    assert code == ExitCode.OK
+    assert {name: one["cause"] for name, one in verdicts.items()} == {
+        "cut1.jpg": "truncated", "cut2.jpg": "truncated", "cut3.jpg": "truncated", "cut4.jpg": "truncated",
+        "empty.png": "empty", "huge.png": "too_many_bytes", "gone": "no_such_file", "items.jsonl:2": "wrong_item",
+        "items.jsonl:3": "not_json", "large.jpg": "too_many_pixels", "prose.png": "not_a_picture", "whole.jpg": None,
+    }  # fmt: skip
+    names = ", ".join(f"{folder}/cut{number}.jpg" for number in (1, 2, 3))
+    assert f"unsupported_input (truncated): 4 items ({names}, …)\n" in run("scan", folder, "--policy", weapons)[1]
+    found = json.loads(target.read_text())["causes"]
+    assert found[0] == {
+        "error": "unsupported_input",
+        "cause": "truncated",
+        "items": 4,
+        "first": names.split(", "),
+    }
+
+
+def test_the_summary_as_json_holds_every_count_and_every_file_left_alone(
+    encoder: FakeEncoder, weapons: Path, pictures: Path, tmp_path: Path, run: Run
+) -> None:
+    for number in range(5):
+        (pictures / f"{number}.doc").write_text("")
+    target = tmp_path / "summary.json"
+    _, out, _ = run("scan", pictures, "--policy", weapons, "--summary", target)
+    found = json.loads(target.read_text())
+    assert (found["schema"], found["items"], found["out_of_scope"]) == ("scan-summary/v1", 6, 1)
+    assert found["policies"] == {"weapons": {"match": 2, "review": 0, "no_match": 1, "error": 2}}
+    # By force, weakest first, whatever was counted most.
+    assert list(found["actions"].items()) == [("allow", 2), ("review", 2), ("remove", 2)]
+    assert out.index("  allow ") < out.index("  review ") < out.index("  remove ")
+    assert [Path(one).name for one in found["left_alone"]] == [*(f"{number}.doc" for number in range(5)), "f.doc"]
+    assert f"6 files ({', '.join(str(pictures / f'{number}.doc') for number in range(3))}, …)\n" in out
+
+
+def test_a_plugins_detector_is_named_where_it_carries_a_verdict_and_where_it_fails(
+    encoder: FakeEncoder, weapons: Path, pictures: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(batch: DetectionBatch) -> list[Detection]:
+        if batch.parts[0].content == b"0.25":
+            raise KeyError("content")
+        return [(Score("knives", 0.99, concept="a long blade"),) for _ in batch.parts]
+
+    brought = plugins_with(FakeDetector("shapes", answer, labels=("knives",), modalities=[Modality.IMAGE]))
+    monkeypatch.setattr("moderation.assemble.plugins", lambda _settings: brought)
+    write_lock(lock(detectors=("shapes/knives",)), weapons)
+    (pictures / "fails.png").write_text("0.25")
+    said = {}
+    for name in ("b.png", "fails.png"):
+        (one,) = json.loads(run("scan", pictures / name, "--policy", weapons, "--json")[1])["verdicts"]
+        said[name] = tuple(one[key] for key in ("detector", "label", "concept", "error", "cause"))
+    assert said == {
+        "b.png": ("shapes", "knives", "a long blade", None, None),
+        "fails.png": ("shapes", None, "1.0", "detector_error", "KeyError"),
+    }
+    assert "(shapes/knives: a long blade)\n" in run("scan", pictures / "b.png", "--policy", weapons)[1]
+    assert "error: detector_error (shapes: KeyError)\n" in run("scan", pictures / "fails.png", "--policy", weapons)[1]
 
 
 def test_repeats_come_from_the_cache(encoder: FakeEncoder, weapons: Path, tmp_path: Path, run: Run) -> None:

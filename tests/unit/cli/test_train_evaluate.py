@@ -40,6 +40,7 @@ def see_through(path: Path) -> None:
 
 
 def evaluated(run: Run, folder: Path, *more: Any) -> dict[str, Any]:
+    folder.mkdir(exist_ok=True)
     code, out, err = run("train", "evaluate", "--out", folder, *more)
     assert code == ExitCode.OK, err
     assert str(folder / "MODEL_CARD.md") in out

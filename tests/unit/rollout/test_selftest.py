@@ -21,7 +21,7 @@ from moderation.item import Modality
 from moderation.policy.decide import Finding, judge
 from moderation.policy.lock import Lock
 from moderation.rollout.locks import put_in_force
-from moderation.rollout.selftest import measure_epsilon
+from moderation.rollout.selftest import advice, measure_epsilon
 from tests.fakes import ACTIONS, FakeEncoder, at, golden, lock, plugins_with
 from tests.unit.compiler.recorded import make_policy
 
@@ -111,8 +111,11 @@ def test_a_lock_for_pictures_runs_elsewhere_within_an_epsilon_and_is_refused_in_
     assert running(here) == 0.0
     assert measure_epsilon(made, here) == 0.0
     assert 0.0 < running(NearlyTheSame(here)) < 0.1
-    with pytest.raises(LockError, match=r"a golden picture has cosine 0\.99"):
+    with pytest.raises(LockError, match=r"a golden picture has cosine 0\.99") as caught:
         running(coarse)
+    assert str(caught.value).endswith(advice(made))
+    assert "moderation policy compile" in advice(made)
+    assert "(torch-cpu-float32): encoders.default.dtype" in advice(made)
 
 
 def test_another_numeric_class_runs_with_its_epsilon_and_sends_close_calls_to_review() -> None:
