@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from moderation.errors import DataError, ExitCode, LockError, PolicyError, Probl
 from moderation.item import Part
 from moderation.policy.loader import load_policy
 from moderation.policy.lock import Lock, read_lock, write_lock
-from moderation.policy.manifest import TargetRow, load_manifest
+from moderation.policy.manifest import TargetRow, load_manifest, shared
 from moderation.policy.schema import Policy
 from moderation.release import certification
 from moderation.settings import load_settings
@@ -64,14 +65,23 @@ def build(
 ) -> Lock:
     """A policy's phrases, and its fit targets where it has some, into a lock without thresholds, with a bar and notes.
 
-    A policy that lint calls wrong is not compiled: with the encoder at hand, its limits are checked as well.
+    A policy that lint calls wrong is not compiled: with the encoder at hand, its limits are checked as well. Raises
+    DataError where its manifests share content or a cluster: no certificate could follow.
     """
     policy_lint.refuse(policy_lint.check(policy, card=embedder.encoder.card, encoder=embedder.encoder))
     fit = load_manifest(policy.data.fit) if policy.data.fit else ()
+    _refuse_shared(fit, policy)
     ordinary, parts = _read(background), _read(fit)
     _warm(embedder, [*background, *fit], [*ordinary, *parts], f"{policy.id}: encoding")
     with terminal.working(f"{policy.id}: compiling"):
         return compile_policy(policy, embedder, fit=fit, background=ordinary, versions=versions)
+
+
+def _refuse_shared(fit: Sequence[TargetRow], policy: Policy) -> None:
+    """The rule that lint has too. A manifest that is not there yet comes later; only its lines are read, not its pictures."""
+    later = (path for path in (policy.data.certify, policy.data.audit) if path and os.path.lexists(path))
+    if problems := shared([fit, *(load_manifest(path, check_files=False) for path in later)]):
+        raise DataError(problems)
 
 
 def certify_lock(path: Path, *, out: Path | None, as_json: bool) -> None:
@@ -86,7 +96,7 @@ def certify_lock(path: Path, *, out: Path | None, as_json: bool) -> None:
     with terminal.working("loading the encoder"):
         pipeline = assemble.pipeline(settings, [target])
     with terminal.progress("scoring targets", len(rows)) as advance:
-        certified = certification.certify_lock(lock, policy, rows, pipeline, advance=advance)
+        certified = certification.certify_lock(lock, policy, rows, pipeline, fit=_fit(policy), advance=advance)
     write_lock(certified, target)
     if as_json:
         terminal.emit(lock_words.as_plain(certified, target))
@@ -94,6 +104,14 @@ def certify_lock(path: Path, *, out: Path | None, as_json: bool) -> None:
         _tell_certified(certified, target)
     if any(action.threshold is None for action in certified.actions):
         raise typer.Exit(ExitCode.NOT_CERTIFIED)
+
+
+def _fit(policy: Policy) -> tuple[TargetRow, ...]:
+    """What the policy was fitted on by its manifest, to name it; without one that can be read, the lock alone knows."""
+    try:
+        return load_manifest(policy.data.fit, check_files=False) if policy.data.fit else ()
+    except DataError:
+        return ()
 
 
 def _background(policy: Policy, given: Path | None) -> tuple[TargetRow, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,7 +19,7 @@ from moderation.errors import DataError, EncoderError, ExitCode, PolicyError, Pr
 from moderation.policy import lint as static
 from moderation.policy.lint import Finding
 from moderation.policy.loader import load_policies, load_policy, policy_files
-from moderation.policy.manifest import TargetRow, disjoint, load_manifest
+from moderation.policy.manifest import TargetRow, load_manifest, shared
 from moderation.policy.schema import Policy, json_schema
 from moderation.release import suite
 from moderation.settings import Settings, load_settings
@@ -145,8 +144,7 @@ def _data(policy: Policy) -> Iterator[Finding]:
             known[use] = load_manifest(path)
         except DataError as error:
             yield from map(_finding, error.problems)
-    for first, second in itertools.combinations(known, 2):
-        yield from map(_finding, disjoint(known[first], known[second]))
+    yield from map(_finding, shared(list(known.values())))
 
 
 def _finding(problem: Problem) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -123,18 +124,26 @@ def bounded_lines(stream: BinaryIO) -> Iterator[bytes | None]:
         yield line if fits else None
 
 
+def shared(manifests: Sequence[Sequence[TargetRow]]) -> list[Problem]:
+    """What the manifests of one policy share, in the order fit, certify, audit; none where they are disjoint in pairs."""
+    return [one for first, second in itertools.combinations(manifests, 2) for one in disjoint(first, second)]
+
+
 def disjoint(first: Sequence[TargetRow], second: Sequence[TargetRow]) -> list[Problem]:
     """One problem for each row of `second` whose content or cluster is in `first` too, located in `second`."""
     digests = {row.sha256: row for row in first}
     clusters = {row.cluster: row for row in first}
     problems = []
     for row in second:
-        same, kind = digests.get(row.sha256), "content"
+        same = digests.get(row.sha256)
+        what = (
+            "content" if same is None or same.cluster == row.cluster else f"content (there of cluster {same.cluster!r})"
+        )
         if same is None:
-            same, kind = clusters.get(row.cluster), f"cluster {row.cluster!r}"
+            same, what = clusters.get(row.cluster), f"cluster {row.cluster!r}"
         if same is not None:
             where = f"{same.manifest}:{same.line}"
-            problems.append(row.problem("D007", f"{kind} is also in {where}; what is fitted on cannot certify"))
+            problems.append(row.problem("D007", f"{what} is also in {where}; what is fitted on cannot certify"))
     return problems
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -43,6 +43,7 @@ def certify_lock(
     rows: Sequence[TargetRow],
     pipeline: Scorer,
     *,
+    fit: Iterable[TargetRow] = (),
     advance: Callable[[int], None] = lambda _count: None,
 ) -> Lock:
     """`lock` with a threshold, or what it lacks, for each of the policy's actions.
@@ -50,9 +51,10 @@ def certify_lock(
     Every row is scored as a whole item by the pipeline that will decide on it. Raises DataError for all rows that could
     not be judged (evidence with holes in it would prove too much), or that the classifier was made from; LockError where
     the pipeline's encoder is of another numeric class than the lock's: its scores are not those that will be cut there.
+    What the lock was made from it knows itself; `fit` only tells under which cluster.
     """
     _refuse_elsewhere(lock, pipeline.running)
-    _refuse_used(lock, rows)
+    _refuse_used(lock, rows, {row.sha256: row for row in fit})
     scored = score_targets(policy, rows, pipeline, advance=advance)
     actions = certify(scored, policy.actions, policy.prevalence)
     asked, known = _ask(lock, policy, rows)
@@ -110,19 +112,26 @@ def _refuse_elsewhere(lock: Lock, running: RunningSet) -> None:
         )
 
 
-def _refuse_used(lock: Lock, rows: Iterable[TargetRow]) -> None:
-    """The lock itself says what it was made from, whatever the manifests say by now."""
+def _refuse_used(lock: Lock, rows: Sequence[TargetRow], fit: Mapping[str, TargetRow]) -> None:
+    """The lock itself says what it was made from, whatever the manifests say by now: one problem a cluster, or a content."""
     used = set(_marked(lock, "used").tolist())
-    seen = [row for row in rows if used.intersection(marks((row.sha256,), (row.cluster,)).tolist())]
-    if seen:
-        counts, first = Counter(row.cluster for row in seen), {row.cluster: row for row in reversed(seen)}
-        raise DataError(
-            row.problem(
-                "D201",
-                f"the classifier was made from cluster {cluster!r}; it cannot certify it ({counts[cluster]} rows)",
+    counts = Counter(row.cluster for row in rows)
+    clusters = {one for one in counts if not used.isdisjoint(marks((), (one,)).tolist())}
+    first = {row.cluster: row for row in reversed(rows) if row.cluster in clusters}
+    problems = [
+        row.problem("D201", f"the classifier was made from cluster {one!r}; it cannot certify it ({counts[one]} rows)")
+        for one, row in first.items()
+    ]
+    for row in rows:
+        if row.cluster not in clusters and not used.isdisjoint(marks((row.sha256,), ()).tolist()):
+            before = fit.get(row.sha256)
+            there = f", there of cluster {before.cluster!r} ({before.manifest}:{before.line})" if before else ""
+            message = (
+                f"the classifier was made from this very content, {row.path or 'the text'}{there}; it cannot certify it"
             )
-            for cluster, row in first.items()
-        )
+            problems.append(row.problem("D201", message))
+    if problems:
+        raise DataError(problems)
 
 
 def _evidence(policy: Policy, scored: Sequence[ScoredTarget]) -> dict[str, Any]:

@@ -107,6 +107,26 @@ def test_what_the_classifier_was_made_from_cannot_certify_it(policy: Path, run: 
     assert "certify.jsonl:681:1: D201" in err
 
 
+def test_manifests_that_overlap_are_refused_by_compile_as_by_lint(policy: Path, run: Run) -> None:
+    data = policy.parent / "data"
+    taken = json.loads((data / "fit.jsonl").read_text().splitlines()[0])
+    rows = [taken | {"cluster": "renamed"}, {"text": "new", "target": False, "cluster": "fit-3"}]
+    with (data / "certify.jsonl").open("a") as stream:
+        stream.write("".join(json.dumps(row) + "\n" for row in rows))
+    code, _, err = run("policy", "compile", policy)
+    assert code == ExitCode.DATA
+    assert f"certify.jsonl:681:1: D007: content (there of cluster 'fit-0') is also in {data / 'fit.jsonl'}:1" in err
+    assert "certify.jsonl:682:1: D007: cluster 'fit-3' is also in" in err
+    assert not policy.with_name("flyers.lock.json").exists()
+    told = run("policy", "lint", policy)[1].replace(" error:", ":")
+    assert all(line in told for line in err.splitlines()[:-1])
+
+
+def test_a_manifest_that_comes_later_does_not_stop_compile(policy: Path, run: Run) -> None:
+    (policy.parent / "data" / "certify.jsonl").unlink()
+    assert run("policy", "compile", policy)[0] == ExitCode.OK
+
+
 def test_certify_before_compile_says_what_to_run(policy: Path, run: Run) -> None:
     code, _, err = run("policy", "certify", policy)
     assert code == ExitCode.ENCODER
