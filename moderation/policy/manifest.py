@@ -86,6 +86,18 @@ def load_manifest(path: Path, *, check_files: bool = True) -> tuple[TargetRow, .
 
     Raises DataError with every problem: lines that are no JSON, wrong keys and values, items written twice.
     """
+    rows, problems = read_manifest(path)
+    if check_files:
+        problems += [
+            row.problem("D005", f"{row.path} is not a file") for row in rows if row.path and not is_file(row.path)
+        ]
+    if problems:
+        raise DataError(problems)
+    return rows
+
+
+def read_manifest(path: Path) -> tuple[tuple[TargetRow, ...], list[Problem]]:
+    """The rows that can be understood, and what is wrong with the others or between two; no row's file is looked at."""
     path = Path(path)
     rows: list[TargetRow] = []
     problems: list[Problem] = []
@@ -102,17 +114,11 @@ def load_manifest(path: Path, *, check_files: bool = True) -> tuple[TargetRow, .
                     rows += [row] if row else []
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise DataError([Problem(path, 0, 0, "D001", f"cannot be read: {reason}")]) from None
+        return (), [Problem(path, 0, 0, "D001", f"cannot be read: {reason}")]
     problems += _twice(rows)
-    if check_files:
-        problems += [
-            row.problem("D005", f"{row.path} is not a file") for row in rows if row.path and not is_file(row.path)
-        ]
     if not rows and not problems:
         problems.append(Problem(path, 0, 0, "D001", "the manifest holds no rows"))
-    if problems:
-        raise DataError(problems)
-    return tuple(rows)
+    return tuple(rows), problems
 
 
 def bounded_lines(stream: BinaryIO) -> Iterator[bytes | None]:
