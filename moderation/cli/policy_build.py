@@ -16,7 +16,7 @@ from moderation.embedding.embedder import Embedder
 from moderation.errors import DataError, ExitCode, LockError, PolicyError, Problem
 from moderation.item import Part
 from moderation.policy.loader import load_policy
-from moderation.policy.lock import Lock, read_lock, write_lock
+from moderation.policy.lock import Lock, arrays_path, read_lock, write_lock
 from moderation.policy.manifest import TargetRow, load_manifest, shared
 from moderation.policy.schema import Policy
 from moderation.release import certification
@@ -152,6 +152,7 @@ def _tell_compiled(lock: Lock, path: Path, policy: Policy) -> None:
     terminal.say(f"compiled {lock.policy} {lock.version} at level {lock.level}: {path}")
     for line in lock_words.compiled(lock.evidence):
         terminal.say(f"  {line}")
+    terminal.say(f"a lock is two files, of no use apart: {path.name} and {arrays_path(path).name}")
     if policy.data.certify:
         terminal.say(f"next: moderation policy certify {policy.path}")
     else:

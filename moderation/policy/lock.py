@@ -84,6 +84,13 @@ def lock_path(folder: Path, policy: str) -> Path:
     return folder / f"{policy}{SUFFIX}"
 
 
+def arrays_path(path: Path) -> Path:
+    """Where the arrays of the lock at `path` lie: the second file of the two. Raises LockError for a name that no lock has."""
+    if not path.name.endswith(SUFFIX):
+        raise LockError(f"lock {path}: expected a file name ending in {SUFFIX}")
+    return path.with_suffix(ARRAYS_SUFFIX)
+
+
 def write_lock(lock: Lock, path: Path) -> None:
     """Writes the JSON at `path` (ending in .lock.json) and the arrays beside it, each by a rename.
 
@@ -93,7 +100,7 @@ def write_lock(lock: Lock, path: Path) -> None:
     document, arrays = _encode(lock)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(_arrays_path(path), arrays)
+        _replace(arrays_path(path), arrays)
         _replace(path, document)
     except OSError as error:
         raise LockError(f"lock {path}: cannot be written: {error.strerror}") from None
@@ -111,7 +118,7 @@ def _mark(name: str) -> int:
 
 def read_lock(path: Path) -> Lock:
     """The lock whose JSON is at `path`. Raises LockError that names the file and what was expected of it."""
-    document, beside = _read(path), _arrays_path(path)
+    document, beside = _read(path), arrays_path(path)
     try:
         parsed = _LockFile.model_validate_json(document)
     except ValidationError as error:
@@ -185,12 +192,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(one) for one in value]
     return value.item() if isinstance(value, np.generic) else value
-
-
-def _arrays_path(path: Path) -> Path:
-    if not path.name.endswith(SUFFIX):
-        raise LockError(f"lock {path}: expected a file name ending in {SUFFIX}")
-    return path.with_suffix(ARRAYS_SUFFIX)
 
 
 def _read(path: Path) -> bytes:

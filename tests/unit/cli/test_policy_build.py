@@ -41,7 +41,9 @@ def test_compile_writes_a_lock_beside_the_policy_and_says_what_comes_next(policy
     path = policy.with_name("flyers.lock.json")
     assert code == ExitCode.OK
     assert out.startswith(f"compiled flyers 1.0.0 at level {read_lock(path).level}: {path}\n")
-    assert out.endswith(f"next: moderation policy certify {policy}\n")
+    two = "a lock is two files, of no use apart: flyers.lock.json and flyers.lock.safetensors"
+    assert out.endswith(f"{two}\nnext: moderation policy certify {policy}\n")
+    assert {one.name for one in policy.parent.glob("flyers.lock*")} == set(two.split(": ")[1].split(" and "))
 
 
 def test_the_lock_goes_where_it_is_told_and_is_found_there(policy: Path, tmp_path: Path, run: Run) -> None:
