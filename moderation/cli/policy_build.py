@@ -38,14 +38,14 @@ def compile_lock(path: Path, *, out: Path | None, background: Path | None, as_js
     used = known.versions([*detectors, settings.encoders[policy.encoder].loader])
     lock = build(policy, embedder, bank, versions=used)
     target = lock_file(policy, out)
-    write_lock(_remembering(lock, target), target)
+    write_lock(remembering(lock, target), target)
     if as_json:
         terminal.emit(lock_words.as_plain(lock, target))
     else:
         _tell_compiled(lock, target, policy)
 
 
-def _remembering(lock: Lock, target: Path) -> Lock:
+def remembering(lock: Lock, target: Path) -> Lock:
     """`lock` with what the one in its place was certified on."""
     if not target.exists():
         return lock
