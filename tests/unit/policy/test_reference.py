@@ -14,6 +14,8 @@ import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from moderation.cli.policy_build import BACKGROUND
+from moderation.compiler.heads import MIN_BANK
 from moderation.policy.extends import LISTS
 from moderation.policy.lint import lint
 from moderation.policy.lint_words import WORD_RULES
@@ -73,6 +75,12 @@ def test_the_reference_has_every_code_and_no_other() -> None:
     assert set(re.findall(r"^\| `([A-Z]\d{3})` \|", README, re.MULTILINE)) == code
     for rule in WORD_RULES:
         assert f"| `{rule.code}` | {rule.severity} |" in README
+
+
+def test_the_background_is_explained_as_compile_reads_it() -> None:
+    (told,) = re.findall(r"### The background\n(.*?)\n## ", README, re.DOTALL)
+    assert f"`{BACKGROUND.as_posix()}` beside the policy" in told
+    assert f"fewer than {MIN_BANK} items" in told
 
 
 def test_the_whole_policy_of_the_reference_loads_and_lints_clean(tmp_path: Path) -> None:
