@@ -24,6 +24,7 @@ from moderation.settings import load_settings
 
 BACKGROUND = Path("data") / "background.jsonl"
 BATCH = 64
+NAMED = 5  # of the rows that are left out
 
 
 def compile_lock(path: Path, *, out: Path | None, background: Path | None, as_json: bool) -> None:
@@ -72,7 +73,7 @@ def build(
     fit = load_manifest(policy.data.fit) if policy.data.fit else ()
     _refuse_shared(fit, policy)
     ordinary, parts = _read(background), _read(fit)
-    _warm(embedder, [*background, *fit], [*ordinary, *parts], f"{policy.id}: encoding")
+    _warm(embedder, [*background, *fit], [*ordinary, *parts], policy)
     with terminal.working(f"{policy.id}: compiling"):
         return compile_policy(policy, embedder, fit=fit, background=ordinary, versions=versions)
 
@@ -137,15 +138,27 @@ def _read(rows: Sequence[TargetRow]) -> list[Part]:
     return parts
 
 
-def _warm(embedder: Embedder, rows: Sequence[TargetRow], parts: Sequence[Part], what: str) -> None:
+def _warm(embedder: Embedder, rows: Sequence[TargetRow], parts: Sequence[Part], policy: Policy) -> None:
     """Encode everything once into the cache, with a bar: the compiler then finds it there, and leaves out what is told here."""
-    with terminal.progress(what, len(parts)) as advance:
+    left_out = []
+    with terminal.progress(f"{policy.id}: encoding", len(parts)) as advance:
         for start in range(0, len(parts), BATCH):
             batch = parts[start : start + BATCH]
-            for row, error in embedder.embed(batch).errors.items():
-                left_out = rows[start + row]
-                terminal.note(str(left_out.problem("D200", f"{left_out.path or 'the text'} is left out: {error}")))
+            errors = embedder.embed(batch).errors
+            for place, row in enumerate(rows[start : start + BATCH]):
+                if place in errors:
+                    left_out.append(_left_out(row, str(errors[place])))
+                elif row.modality not in policy.scope.modalities:
+                    left_out.append(_left_out(row, f"the policy judges no {row.modality}"))
             advance(len(batch))
+    for problem in left_out[:NAMED]:
+        terminal.note(str(problem))
+    if len(left_out) > NAMED:
+        terminal.note(f"and {len(left_out) - NAMED} more are left out, {len(left_out)} of {len(rows)} rows in all")
+
+
+def _left_out(row: TargetRow, why: str) -> Problem:
+    return row.problem("D200", f"{row.path or 'the text'} is left out: {why}")
 
 
 def _tell_compiled(lock: Lock, path: Path, policy: Policy) -> None:

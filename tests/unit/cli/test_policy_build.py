@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -127,6 +128,41 @@ def test_manifests_that_overlap_are_refused_by_compile_as_by_lint(policy: Path, 
 def test_a_manifest_that_comes_later_does_not_stop_compile(policy: Path, run: Run) -> None:
     (policy.parent / "data" / "certify.jsonl").unlink()
     assert run("policy", "compile", policy)[0] == ExitCode.OK
+
+
+def test_rows_that_compile_leaves_out_are_named_the_first_few_with_their_path(
+    policy: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Reads(WordEncoder):
+        """Every picture but torn ones."""
+
+        def encode_images(self, images: Sequence[bytes]) -> Encoded:
+            return super().encode_images([b"" if b"torn" in one else b"picture" for one in images])
+
+    monkeypatch.setattr("moderation.assemble.encoder", lambda *_args, **_options: Reads())
+    policy.write_text(POLICY.replace("modalities: [text]", "modalities: [image]"))
+    data = policy.parent / "data"
+    rows = [{"text": "good morning", "target": False, "cluster": "words"}]
+    for number in range(9):
+        content = b"torn" if number else b"whole"
+        (data / f"{number}.png").write_bytes(content + b" %d" % number)
+        digest = hashlib.sha256((data / f"{number}.png").read_bytes()).hexdigest()
+        rows.append({"path": f"{number}.png", "sha256": digest, "target": number < 4, "cluster": f"p{number}"})
+    (data / "fit.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (data / "background.jsonl").unlink()
+    code, out, err = run("policy", "compile", policy)
+    assert code == ExitCode.OK, err
+    named = [line for line in err.splitlines() if "D200" in line]
+    assert named[0].endswith("fit.jsonl:1:1: D200: the text is left out: the policy judges no text")
+    assert f"fit.jsonl:3:1: D200: {data / '1.png'} is left out: unsupported_input" in named[1]
+    assert len(named) == 5
+    assert "and 4 more are left out, 9 of 10 rows in all" in err
+    assert "fit: 10 rows, 9 left out" in out
+    (data / "torn.png").write_bytes(b"torn")
+    torn = {"path": "torn.png", "sha256": hashlib.sha256(b"torn").hexdigest(), "target": True, "cluster": "torn"}
+    (data / "certify.jsonl").write_text(json.dumps(torn))
+    code, _, err = run("policy", "certify", policy)
+    assert (code, f"certify.jsonl:1:1: D200: {data / 'torn.png'} cannot be judged" in err) == (ExitCode.DATA, True)
 
 
 def test_certify_before_compile_says_what_to_run(policy: Path, run: Run) -> None:
