@@ -58,8 +58,8 @@ def _moderation(
       moderation scan pictures/ --policy FILE    a decision for every item
 
     \b
-    All of it on shipped pictures, in two minutes:  moderation demo
-    When something does not work:                   moderation doctor
+    All of it on shipped pictures, in half a minute:  moderation demo
+    When something does not work:                     moderation doctor
     Settings: a TOML file that MODERATION_SETTINGS names, and MODERATION_ variables.
     """  # noqa: D301  typer wants the character itself
 
