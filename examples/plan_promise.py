@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from moderation import assemble
 from moderation.compiler.bounds import TPR_PART, lower, precision, upper
@@ -41,7 +42,8 @@ def main(policy_file: Path) -> None:
     asked = load_manifest(policy.data.certify, check_files=False) if policy.data.certify else rows
     at_hand = tuple(len({row.cluster for row in asked if row.target is side}) for side in (True, False))
     fit = read_targets(policy, rows, embedder := assemble.embedder(settings, policy.encoder))
-    seen = rates(fit, held_out_scores(policy, fit, embedder))
+    with threadpool_limits(1):  # as compile does: the same head on any number of cores
+        seen = rates(fit, held_out_scores(policy, fit, embedder))
     violating, benign = (len(np.unique(fit.clusters[fit.violating == side])) for side in (True, False))
     doubted = lower(seen[0] * violating, violating, DOUBT), upper(seen[1] * benign, benign, DOUBT)
     print(f"fitted on {violating} violating and {benign} benign objects; {at_hand[0]} and {at_hand[1]} to certify on")

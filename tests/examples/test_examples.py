@@ -58,8 +58,8 @@ def plan(
 
 
 def test_a_promise_is_planned_at_the_rates_seen_and_at_worse_ones(plan: Callable[[int, int], str]) -> None:
-    told = plan(20, 40)
-    assert "fitted on 20 violating and 40 benign objects; 80 and 600 to certify on" in told
+    told = plan(12, 20)
+    assert "fitted on 12 violating and 20 benign objects; 80 and 600 to certify on" in told
     seen, worse = re.split("with rates at the worse end.*", told)
     needed = [
         [int(one) for one in re.findall(r"takes (\d+) violating", part)] for part in (seen.split("seen:")[1], worse)
