@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,12 +32,16 @@ def demo(
 
     Example: moderation demo --out build/demo --open
     """
-    terminal.note("three policies, from their words to decisions on shipped pictures; this takes about 20 seconds")
+    started = time.perf_counter()
+    tell = terminal.note if as_json else terminal.say
+    # Before the heavy imports, and through any pipe: the first seconds show nothing else.
+    tell(
+        f"demo     three shipped policies, from words to decisions on pictures and {out / 'report.html'}; first the encoder loads"
+    )
+    sys.stdout.flush()
     from moderation.cli.demo_run import Workshop, write_decisions
     from moderation.release.report import render_report
 
-    started = time.perf_counter()
-    tell = terminal.note if as_json else terminal.say
     with terminal.working("loading the encoder"):
         workshop = Workshop.open(out)
     tell(f"encoder  {workshop.encoder_in_words()}")
@@ -64,12 +69,14 @@ def demo(
 def _build(workshop: Workshop, path: Path, tell: Any) -> Run:
     """One policy through compile, certify and test, told as it goes."""
     from moderation.cli.lock_words import promise
+    from moderation.release.asked import asked_in_words
 
     policy, compiled = workshop.compile(path)
     tell(f"compile  {policy.id}: {workshop.compiled_in_words(policy, compiled)}")
     run = workshop.certify(policy, compiled)
     for action in run.lock.actions:
         tell(f"certify  {policy.id}: {promise(action)}")
+    tell(f"certify  {policy.id}: {asked_in_words(run.lock.evidence)}")
     if run.tests is None:
         tell(f"test     {policy.id}: no threshold to test; what it needs is the answer")
     else:
@@ -100,7 +107,8 @@ def check_in_words(one: Achieved) -> str:
     verdict = "leaves room for it" if one.agrees else "BELOW it"
     return (
         f"{one.action}: promised {one.metric} {one.promised:g}; on the stream {shown.hits} of {shown.trials} objects, "
-        f"{shown.value:.3f} ({shown.low:.3f} to {shown.high:.3f}): {verdict}"
+        f"{shown.value:.3f} ({shown.low:.3f} to {shown.high:.3f}): {verdict} "
+        f"(of all items, more pictures of an object and repeats included: {one.items.hits} of {one.items.trials})"
     )
 
 

@@ -117,8 +117,9 @@ class Workshop:
     def certify(self, policy: Policy, lock: Lock) -> Run:
         """Thresholds where a guarantee can be shown, written to the lock file, and the policy's tests where it got one."""
         if policy.data.certify is None:
-            raise PolicyError([Problem(policy.path, 0, 0, "P110", "data.certify is missing")])
+            raise PolicyError([Problem(policy.path, 0, 0, "P102", "data.certify: is missing")])
         rows = load_manifest(policy.data.certify)
+        lock = policy_build.remembering(lock, self.lock_file(policy))
         pipeline = self._pipeline([lock])
         with terminal.progress(f"{policy.id}: scoring targets", len(rows)) as advance:
             certified = certify_lock(lock, policy, rows, pipeline, advance=advance)

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moderation.release.asked import asked_in_words
+
 if TYPE_CHECKING:
     from moderation.policy.lock import Lock, LockedAction
 
@@ -118,9 +120,8 @@ def certified(evidence: Mapping[str, Any]) -> Iterator[str]:
 
 def asked(evidence: Mapping[str, Any]) -> Iterator[str]:
     """A warning where these targets were asked before, about another classifier or other promises."""
-    times = evidence.get("certify", {}).get("asked", 1)
-    if times > 1:
-        yield f"WARNING: question {times} to the same targets: each answer has its confidence, the best of {times} has less"
+    if evidence.get("certify", {}).get("asked", 1) > 1:
+        yield f"WARNING: {asked_in_words(evidence)}"
 
 
 def bars(counts: list[int]) -> str:

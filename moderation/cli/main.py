@@ -71,7 +71,7 @@ def _moderation(
       moderation scan pictures/ --policy FILE    a decision for every item
 
     \b
-    All of it on shipped pictures, in 20 seconds:   moderation demo
+    All of it on shipped pictures, in half a minute: moderation demo
     When something does not work:                   moderation doctor
     Settings: a TOML file that MODERATION_SETTINGS names, and variables, with two
     underscores for each level: MODERATION_ENCODERS__DEFAULT__DEVICE=cpu

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from moderation.errors import DataError, ExitCode, LockError, PolicyError, Probl
 from moderation.item import Part
 from moderation.policy.loader import load_policy
 from moderation.policy.lock import Lock, arrays_path, read_lock, write_lock
-from moderation.policy.manifest import TargetRow, disjoint, load_manifest
+from moderation.policy.manifest import TargetRow, load_manifest, shared
 from moderation.policy.schema import Policy
 from moderation.release import certification
 from moderation.rollout.locks import check_detectors
@@ -24,6 +25,7 @@ from moderation.settings import load_settings
 
 BACKGROUND = Path("data") / "background.jsonl"
 BATCH = 64
+NAMED = 5  # of the rows that are left out
 
 
 def compile_lock(path: Path, *, out: Path | None, background: Path | None, as_json: bool) -> None:
@@ -39,14 +41,14 @@ def compile_lock(path: Path, *, out: Path | None, background: Path | None, as_js
     used = known.versions([*detectors, settings.encoders[policy.encoder].loader])
     lock = build(policy, embedder, bank, versions=used)
     target = lock_file(policy, out)
-    write_lock(_remembering(lock, target), target)
+    write_lock(remembering(lock, target), target)
     if as_json:
         terminal.emit(lock_words.as_plain(lock, target))
     else:
         _tell_compiled(lock, target, policy)
 
 
-def _remembering(lock: Lock, target: Path) -> Lock:
+def remembering(lock: Lock, target: Path) -> Lock:
     """`lock` with what the one in its place was certified on."""
     if not target.exists():
         return lock
@@ -66,14 +68,23 @@ def build(
 ) -> Lock:
     """A policy's phrases, and its fit targets where it has some, into a lock without thresholds, with a bar and notes.
 
-    A policy that lint calls wrong is not compiled: with the encoder at hand, its limits are checked as well.
+    A policy that lint calls wrong is not compiled: with the encoder at hand, its limits are checked as well. Raises
+    DataError where its manifests share content or a cluster: no certificate could follow.
     """
     policy_lint.refuse(policy_lint.check(policy, card=embedder.encoder.card, encoder=embedder.encoder))
-    fit = _fit(policy)
+    fit = load_manifest(policy.data.fit) if policy.data.fit else ()
+    _refuse_shared(fit, policy)
     ordinary, parts = _read(background), _read(fit)
-    _warm(embedder, [*background, *fit], [*ordinary, *parts], f"{policy.id}: encoding")
+    _warm(embedder, [*background, *fit], [*ordinary, *parts], policy)
     with terminal.working(f"{policy.id}: compiling"):
         return compile_policy(policy, embedder, fit=fit, background=ordinary, versions=versions)
+
+
+def _refuse_shared(fit: Sequence[TargetRow], policy: Policy) -> None:
+    """The rule that lint has too. A manifest that is not there yet comes later; only its lines are read, not its pictures."""
+    later = (path for path in (policy.data.certify, policy.data.audit) if path and os.path.lexists(path))
+    if problems := shared([fit, *(load_manifest(path, check_files=False) for path in later)]):
+        raise DataError(problems)
 
 
 def certify_lock(path: Path, *, out: Path | None, as_json: bool) -> None:
@@ -88,7 +99,7 @@ def certify_lock(path: Path, *, out: Path | None, as_json: bool) -> None:
     with terminal.working("loading the encoder"):
         pipeline = assemble.pipeline(settings, [target])
     with terminal.progress("scoring targets", len(rows)) as advance:
-        certified = certification.certify_lock(lock, policy, rows, pipeline, advance=advance)
+        certified = certification.certify_lock(lock, policy, rows, pipeline, fit=_fit(policy), advance=advance)
     write_lock(certified, target)
     if as_json:
         terminal.emit(lock_words.as_plain(certified, target))
@@ -108,13 +119,11 @@ def _background(policy: Policy, given: Path | None) -> tuple[TargetRow, ...]:
 
 
 def _fit(policy: Policy) -> tuple[TargetRow, ...]:
-    """The fit targets. Raises DataError where the certify manifest, if it is there yet, shares content or a cluster with them."""
-    if policy.data.fit is None:
+    """What the policy was fitted on by its manifest, to name it; without one that can be read, the lock alone knows."""
+    try:
+        return load_manifest(policy.data.fit, check_files=False) if policy.data.fit else ()
+    except DataError:
         return ()
-    fit, certify = load_manifest(policy.data.fit), policy.data.certify
-    if certify and certify.exists() and (shared := disjoint(fit, load_manifest(certify))):
-        raise DataError(shared)
-    return fit
 
 
 def _read(rows: Sequence[TargetRow]) -> list[Part]:
@@ -131,22 +140,34 @@ def _read(rows: Sequence[TargetRow]) -> list[Part]:
     return parts
 
 
-def _warm(embedder: Embedder, rows: Sequence[TargetRow], parts: Sequence[Part], what: str) -> None:
+def _warm(embedder: Embedder, rows: Sequence[TargetRow], parts: Sequence[Part], policy: Policy) -> None:
     """Encode everything once into the cache, with a bar: the compiler then finds it there, and leaves out what is told here."""
-    with terminal.progress(what, len(parts)) as advance:
+    left_out = []
+    with terminal.progress(f"{policy.id}: encoding", len(parts)) as advance:
         for start in range(0, len(parts), BATCH):
             batch = parts[start : start + BATCH]
-            for row, error in embedder.embed(batch).errors.items():
-                left_out = rows[start + row]
-                terminal.note(str(left_out.problem("D200", f"{left_out.path or 'the text'} is left out: {error}")))
+            errors = embedder.embed(batch).errors
+            for place, row in enumerate(rows[start : start + BATCH]):
+                if place in errors:
+                    left_out.append(_left_out(row, str(errors[place])))
+                elif row.modality not in policy.scope.modalities:
+                    left_out.append(_left_out(row, f"the policy judges no {row.modality}"))
             advance(len(batch))
+    for problem in left_out[:NAMED]:
+        terminal.note(str(problem))
+    if len(left_out) > NAMED:
+        terminal.note(f"and {len(left_out) - NAMED} more are left out, {len(left_out)} of {len(rows)} rows in all")
+
+
+def _left_out(row: TargetRow, why: str) -> Problem:
+    return row.problem("D200", f"{row.path or 'the text'} is left out: {why}")
 
 
 def _tell_compiled(lock: Lock, path: Path, policy: Policy) -> None:
     terminal.say(f"compiled {lock.policy} {lock.version} at level {lock.level}: {path}")
-    terminal.say(f"  a lock is two files that belong together: {path.name} and {arrays_path(path).name}")
     for line in lock_words.compiled(lock.evidence):
         terminal.say(f"  {line}")
+    terminal.say(f"a lock is two files, of no use apart: {path.name} and {arrays_path(path).name}")
     if policy.data.certify:
         terminal.say(f"next: moderation policy certify {policy.path}")
     else:

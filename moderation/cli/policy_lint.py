@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,7 +19,7 @@ from moderation.errors import DataError, EncoderError, ExitCode, PolicyError, Pr
 from moderation.policy import lint as static
 from moderation.policy.lint import Finding
 from moderation.policy.loader import load_policies, load_policy, policy_files
-from moderation.policy.manifest import TargetRow, disjoint, load_manifest
+from moderation.policy.manifest import TargetRow, read_manifest, shared
 from moderation.policy.schema import Policy, json_schema
 from moderation.release import suite
 from moderation.settings import Settings, load_settings
@@ -131,7 +130,7 @@ def _data(policy: Policy) -> Iterator[Finding]:
 
     A manifest that is not there yet is a warning: the words of a policy come first.
     """
-    known: dict[str, tuple[TargetRow, ...]] = {}
+    known: list[tuple[TargetRow, ...]] = []
     for use in ("fit", "certify", "audit"):
         path: Path | None = getattr(policy.data, use)
         if path is None:
@@ -141,24 +140,21 @@ def _data(policy: Policy) -> Iterator[Finding]:
             fix = f"write it before {use} needs it: one JSON line for each target"
             yield Finding(node.path, node.line, node.column, "D001", "warning", message, fix)
             continue
-        try:
-            known[use] = load_manifest(path, check_files=False)
-        except DataError as error:
-            yield from map(_finding, error.problems)
-    for rows in known.values():
-        yield from _files(rows)
-    for first, second in itertools.combinations(known, 2):
-        yield from map(_finding, disjoint(known[first], known[second]))
+        rows, problems = read_manifest(path)
+        known.append(rows)
+        yield from map(_finding, problems)
+    yield from map(_finding, shared(known))
+    yield from map(_finding, _files([row for rows in known for row in rows if row.path], f"{policy.id}: reading files"))
 
 
-def _files(rows: Sequence[TargetRow]) -> Iterator[Finding]:
-    """Every file of a manifest that is not there, or is not what its digest says."""
-    with terminal.progress("reading what manifests name", len(rows)) as advance:
+def _files(rows: Sequence[TargetRow], what: str) -> Iterator[Problem]:
+    """Files that are not there, or not what their row's digest says, with a bar."""
+    with terminal.progress(what, len(rows)) as advance:
         for row in rows:
             try:
                 row.read()
             except DataError as error:
-                yield from map(_finding, error.problems)
+                yield from error.problems
             advance(1)
 
 

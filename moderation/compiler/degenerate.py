@@ -14,7 +14,7 @@ KINDS = ("blank", "noise", "corrupt")
 
 
 def degenerate(kind: str, modality: Modality) -> Iterator[Part]:
-    """The parts of one kind in one modality, always the same bytes, each with a name that says what it is."""
+    """The parts of one kind in one modality, always the same pixels or text, each with a name that says what it is."""
     yield from _MAKERS[kind, modality]()
 
 

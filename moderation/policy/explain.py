@@ -69,8 +69,7 @@ def _problem(detail: Any, node: Node, model: type[BaseModel]) -> Problem:
     keys, where = list(detail["loc"]), node
     for key in keys:
         where = where.child(key) or where
-    field = ".".join(str(key + 1) if isinstance(key, int) else key for key in keys)
-    kind = detail["type"]
+    field, kind = _spelled(keys), detail["type"]
     if kind == "extra_forbidden":
         return _unknown(keys, node, model)
     if kind == "missing":
@@ -79,6 +78,11 @@ def _problem(detail: Any, node: Node, model: type[BaseModel]) -> Problem:
         code, minimum = ("P108", 1) if keys == ["tests"] else ("P103", detail["ctx"]["min_length"])
         return where.problem(code, f"{field}: found too few entries; expected at least {minimum}")
     return where.problem("P103", f"{field}: {_refused(detail)}")
+
+
+def _spelled(keys: Sequence[int | str]) -> str:
+    """A place in the file as people say it: entries of a list count from 1."""
+    return ".".join(str(key + 1) if isinstance(key, int) else key for key in keys)
 
 
 def _refused(detail: Any) -> str:
@@ -122,7 +126,7 @@ def _pattern(pattern: str) -> str:
 def _unknown(keys: list[Any], node: Node, model: type[BaseModel]) -> Problem:
     above, name = node.get(*keys[:-1]) or node, str(keys[-1])
     entry = above.entries().get(name)
-    where, field = entry.key if entry else above, ".".join(str(key) for key in keys)
+    where, field = entry.key if entry else above, _spelled(keys)
     if name.lower() in ("threshold", "thresholds"):
         return where.problem("L016", f"{field}: {_THRESHOLD}")
     return where.problem("P101", f"{field}: unknown key{suggestion(name, field_names(model, keys[:-1]))}")

@@ -84,6 +84,13 @@ def lock_path(folder: Path, policy: str) -> Path:
     return folder / f"{policy}{SUFFIX}"
 
 
+def arrays_path(path: Path) -> Path:
+    """Where the arrays of the lock at `path` lie: the second file of the two. Raises LockError for a name that no lock has."""
+    if not path.name.endswith(SUFFIX):
+        raise LockError(f"lock {path}: expected a file name ending in {SUFFIX}")
+    return path.with_suffix(ARRAYS_SUFFIX)
+
+
 def write_lock(lock: Lock, path: Path) -> None:
     """Writes the JSON at `path` (ending in .lock.json) and the arrays beside it, each by a rename.
 
@@ -185,13 +192,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(one) for one in value]
     return value.item() if isinstance(value, np.generic) else value
-
-
-def arrays_path(path: Path) -> Path:
-    """The file beside a lock's JSON that holds its arrays. Raises LockError for a name that is no lock's."""
-    if not path.name.endswith(SUFFIX):
-        raise LockError(f"lock {path}: expected a file name ending in {SUFFIX}")
-    return path.with_suffix(ARRAYS_SUFFIX)
 
 
 def _read(path: Path) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -85,6 +86,18 @@ def load_manifest(path: Path, *, check_files: bool = True) -> tuple[TargetRow, .
 
     Raises DataError with every problem: lines that are no JSON, wrong keys and values, items written twice.
     """
+    rows, problems = read_manifest(path)
+    if check_files:
+        problems += [
+            row.problem("D005", f"{row.path} is not a file") for row in rows if row.path and not is_file(row.path)
+        ]
+    if problems:
+        raise DataError(problems)
+    return rows
+
+
+def read_manifest(path: Path) -> tuple[tuple[TargetRow, ...], list[Problem]]:
+    """The rows that can be understood, and what is wrong with the others or between two; no row's file is looked at."""
     path = Path(path)
     rows: list[TargetRow] = []
     problems: list[Problem] = []
@@ -101,17 +114,11 @@ def load_manifest(path: Path, *, check_files: bool = True) -> tuple[TargetRow, .
                     rows += [row] if row else []
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise DataError([Problem(path, 0, 0, "D001", f"cannot be read: {reason}")]) from None
+        return (), [Problem(path, 0, 0, "D001", f"cannot be read: {reason}")]
     problems += _twice(rows)
-    if check_files:
-        problems += [
-            row.problem("D005", f"{row.path} is not a file") for row in rows if row.path and not is_file(row.path)
-        ]
     if not rows and not problems:
         problems.append(Problem(path, 0, 0, "D001", "the manifest holds no rows"))
-    if problems:
-        raise DataError(problems)
-    return tuple(rows)
+    return tuple(rows), problems
 
 
 def bounded_lines(stream: BinaryIO) -> Iterator[bytes | None]:
@@ -123,18 +130,26 @@ def bounded_lines(stream: BinaryIO) -> Iterator[bytes | None]:
         yield line if fits else None
 
 
+def shared(manifests: Sequence[Sequence[TargetRow]]) -> list[Problem]:
+    """What the manifests of one policy share, in the order fit, certify, audit; none where they are disjoint in pairs."""
+    return [one for first, second in itertools.combinations(manifests, 2) for one in disjoint(first, second)]
+
+
 def disjoint(first: Sequence[TargetRow], second: Sequence[TargetRow]) -> list[Problem]:
     """One problem for each row of `second` whose content or cluster is in `first` too, located in `second`."""
     digests = {row.sha256: row for row in first}
     clusters = {row.cluster: row for row in first}
     problems = []
     for row in second:
-        same, kind = digests.get(row.sha256), "content"
+        same = digests.get(row.sha256)
+        what = (
+            "content" if same is None or same.cluster == row.cluster else f"content (there of cluster {same.cluster!r})"
+        )
         if same is None:
-            same, kind = clusters.get(row.cluster), f"cluster {row.cluster!r}"
+            same, what = clusters.get(row.cluster), f"cluster {row.cluster!r}"
         if same is not None:
             where = f"{same.manifest}:{same.line}"
-            problems.append(row.problem("D007", f"{kind} is also in {where}; what is fitted on cannot certify"))
+            problems.append(row.problem("D007", f"{what} is also in {where}; what is fitted on cannot certify"))
     return problems
 
 

@@ -39,6 +39,8 @@ concepts:                    # short phrases for what a camera could see
     - {id: circle, covers: [v1], phrases: [a red circle, a red ball]}
   contrast:
     - {id: square, covers: [a1], phrases: [a blue square, a blue box]}
+# Beside these, data/background.jsonl (yours to write, shared by the policies of a folder): some hundred ordinary items that break
+# no policy, each with target false. compile measures phrases against them; without them scores stay at the lowest level.
 data:
   fit: data/$id.fit.jsonl
   certify: data/$id.certify.jsonl

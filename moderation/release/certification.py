@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -44,6 +45,7 @@ def certify_lock(
     rows: Sequence[TargetRow],
     pipeline: Scorer,
     *,
+    fit: Iterable[TargetRow] = (),
     advance: Callable[[int], None] = lambda _count: None,
 ) -> Lock:
     """`lock` with a threshold, or what it lacks, for each of the policy's actions.
@@ -51,9 +53,10 @@ def certify_lock(
     Every row is scored as a whole item by the pipeline that will decide on it. Raises DataError for all rows that could
     not be judged (evidence with holes in it would prove too much), or that the classifier was made from; LockError where
     the pipeline's encoder is of another numeric class than the lock's: its scores are not those that will be cut there.
+    What the lock was made from it knows itself; `fit` only tells under which cluster.
     """
     _refuse_elsewhere(lock, pipeline.running)
-    _refuse_used(lock, rows)
+    _refuse_used(lock, rows, {row.sha256: row for row in fit})
     scored = score_targets(policy, rows, pipeline, advance=advance)
     actions = certify(scored, policy.actions, policy.prevalence)
     asked, known = _ask(lock, policy, rows)
@@ -111,20 +114,26 @@ def _refuse_elsewhere(lock: Lock, running: RunningSet) -> None:
         )
 
 
-def _refuse_used(lock: Lock, rows: Iterable[TargetRow]) -> None:
-    """The lock itself says what it was made from, whatever the manifests say by now."""
+def _refuse_used(lock: Lock, rows: Sequence[TargetRow], fit: Mapping[str, TargetRow]) -> None:
+    """The lock itself says what it was made from, whatever the manifests say by now: one problem a cluster, or a content."""
     used = set(_marked(lock, "used").tolist())
-    seen: dict[str, list[TargetRow]] = {}
+    counts = Counter(row.cluster for row in rows)
+    clusters = {one for one in counts if not used.isdisjoint(marks((), (one,)).tolist())}
+    first = {row.cluster: row for row in reversed(rows) if row.cluster in clusters}
+    problems = [
+        row.problem("D201", f"the classifier was made from cluster {one!r}; it cannot certify it ({counts[one]} rows)")
+        for one, row in first.items()
+    ]
     for row in rows:
-        if used.intersection(marks((), (row.cluster,)).tolist()):
-            seen.setdefault(f"cluster {row.cluster!r}", []).append(row)
-        elif used.intersection(marks((row.sha256,), ()).tolist()):
-            seen.setdefault(f"the content of {row.path or 'this text'}, under another cluster", []).append(row)
-    if seen:
-        raise DataError(
-            shared[0].problem("D201", f"the classifier was made from {what}; it cannot certify it ({len(shared)} rows)")
-            for what, shared in seen.items()
-        )
+        if row.cluster not in clusters and not used.isdisjoint(marks((row.sha256,), ()).tolist()):
+            before = fit.get(row.sha256)
+            there = f", there of cluster {before.cluster!r} ({before.manifest}:{before.line})" if before else ""
+            message = (
+                f"the classifier was made from this very content, {row.path or 'the text'}{there}; it cannot certify it"
+            )
+            problems.append(row.problem("D201", message))
+    if problems:
+        raise DataError(problems)
 
 
 def _evidence(policy: Policy, scored: Sequence[ScoredTarget]) -> dict[str, Any]:

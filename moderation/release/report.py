@@ -18,6 +18,7 @@ from moderation.policy.lock import Lock
 from moderation.policy.manifest import TargetRow
 from moderation.policy.schema import Policy
 from moderation.release.achieved import Achieved, Known, achieved
+from moderation.release.asked import asked_in_words
 from moderation.release.gallery import Card, Group, cards, groups
 from moderation.release.plot import Histogram, histogram
 from moderation.release.policy_tests import TestReport
@@ -124,6 +125,7 @@ def render_report(runs: Sequence[Run], stream: Sequence[Judged], *, card: Encode
         "count": _count,
         "signed": _signed,
         "sentence": _sentence,
+        "asked": asked_in_words,
     }
     folder = resources.files("moderation.release")
     template = environment.from_string((folder / "report.html.j2").read_text(encoding="utf-8"))

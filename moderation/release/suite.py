@@ -209,7 +209,9 @@ def _unanswerable(suite: Suite, node: Node, actions: Collection[str]) -> Iterato
     if set(actions) != {REVIEW}:
         return
     message = "expects match, but review is all that the policy asks for: such a policy answers review"
-    for keys, _, expect in suite.items:
+    # A gap that can never close is no better than a case that can never pass.
+    gaps = ((("todo", number, "item"), case.expect) for number, case in enumerate(suite.todo))
+    for keys, expect in (*((keys, expect) for keys, _, expect in suite.items), *gaps):
         if expect is Expectation.MATCH:
             yield (node.get(*keys) or node).problem("T104", message)
 

@@ -101,6 +101,16 @@ def test_the_shipped_weights_were_trained_under_the_list_that_stands_here(recipe
     assert card["metrics"]["held_out_sha256"] == hashlib.sha256((RECIPE / "heldout.json").read_bytes()).hexdigest()
 
 
+def test_what_the_cards_digest_covers_and_what_it_does_not_is_told(recipe: dict[str, ModuleType]) -> None:
+    by_icon = json.loads((RECIPE / "heldout.json").read_text(encoding="utf-8"))["objects"]
+    listed = {name for objects in by_icon.values() for name in objects}
+    objects = recipe["heldout"].read_rule()["objects"].values()
+    by_hand = {recipe["objects"].object_name(name) for names in objects for name in names}
+    told = " ".join((RECIPE / "README.md").read_text(encoding="utf-8").split())
+    assert f"`heldout.json` and of nothing else: {len(listed):,} objects" in told
+    assert f"{len(by_hand - listed)} of the {len(by_hand)} objects that are listed by hand" in told
+
+
 def test_the_figures_told_are_those_of_the_card(recipe: dict[str, ModuleType]) -> None:
     figures = recipe["figures"]
     metrics = json.loads(figures.CARD.read_text(encoding="utf-8"))["metrics"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -91,6 +93,34 @@ def test_every_step_tells_what_came_of_it(came_out: tuple[dict[str, Any], Path, 
     for step in ("encoder", "lint", "compile", "certify", "test", "scan", "check", "report"):
         assert f"\n{step} " in f"\n{told}"
     assert "3 policy files, no errors" in told
+
+
+def test_the_first_line_comes_before_anything_heavy_is_loaded(tmp_path: Path) -> None:
+    code = f"""
+import sys
+from pathlib import Path
+from moderation.cli import demo, terminal
+
+def say(text):
+    print(text, sorted({{"torch", "numpy", "jinja2", "moderation.assemble"}} & set(sys.modules)))
+    sys.exit(0)
+
+terminal.say = say
+demo.demo(Path({str(tmp_path)!r}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("demo     three shipped policies")
+    assert done.stdout.endswith("[]\n")
+
+
+def test_the_certificate_comes_with_how_often_its_targets_were_asked(
+    came_out: tuple[dict[str, Any], Path, str],
+) -> None:
+    summary, out, told = came_out
+    assert "certify  weapons: asked once: nothing else was tried on these targets" in told
+    assert (out / "report.html").read_text(encoding="utf-8").count("targets were asked: asked once") == 3
+    items = summary["policies"][0]["achieved"][0]["items"]
+    assert f"repeats included: {items['hits']} of {items['trials']})" in told
 
 
 def test_weapons_are_certified_and_alcohol_asks_for_targets(came_out: tuple[dict[str, Any], Path, str]) -> None:

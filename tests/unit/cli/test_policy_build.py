@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -44,8 +45,9 @@ def test_compile_writes_a_lock_beside_the_policy_and_says_what_comes_next(policy
     path = policy.with_name("flyers.lock.json")
     assert code == ExitCode.OK
     assert out.startswith(f"compiled flyers 1.0.0 at level {read_lock(path).level}: {path}\n")
-    assert "a lock is two files that belong together: flyers.lock.json and flyers.lock.safetensors\n" in out
-    assert out.endswith(f"next: moderation policy certify {policy}\n")
+    two = "a lock is two files, of no use apart: flyers.lock.json and flyers.lock.safetensors"
+    assert out.endswith(f"{two}\nnext: moderation policy certify {policy}\n")
+    assert {one.name for one in policy.parent.glob("flyers.lock*")} == set(two.split(": ")[1].split(" and "))
 
 
 def test_the_lock_goes_where_it_is_told_and_is_found_there(policy: Path, tmp_path: Path, run: Run) -> None:
@@ -111,6 +113,61 @@ def test_what_the_classifier_was_made_from_cannot_certify_it(policy: Path, run: 
     code, _, err = run("policy", "certify", policy)
     assert code == ExitCode.DATA
     assert "certify.jsonl:681:1: D201" in err
+
+
+def test_manifests_that_overlap_are_refused_by_compile_as_by_lint(policy: Path, run: Run) -> None:
+    data = policy.parent / "data"
+    taken = json.loads((data / "fit.jsonl").read_text().splitlines()[0])
+    rows = [taken | {"cluster": "renamed"}, {"text": "new", "target": False, "cluster": "fit-3"}]
+    with (data / "certify.jsonl").open("a") as stream:
+        stream.write("".join(json.dumps(row) + "\n" for row in rows))
+    code, _, err = run("policy", "compile", policy)
+    assert code == ExitCode.DATA
+    assert f"certify.jsonl:681:1: D007: content (there of cluster 'fit-0') is also in {data / 'fit.jsonl'}:1" in err
+    assert "certify.jsonl:682:1: D007: cluster 'fit-3' is also in" in err
+    assert not policy.with_name("flyers.lock.json").exists()
+    told = run("policy", "lint", policy)[1].replace(" error:", ":")
+    assert all(line in told for line in err.splitlines()[:-1])
+
+
+def test_a_manifest_that_comes_later_does_not_stop_compile(policy: Path, run: Run) -> None:
+    (policy.parent / "data" / "certify.jsonl").unlink()
+    assert run("policy", "compile", policy)[0] == ExitCode.OK
+
+
+def test_rows_that_compile_leaves_out_are_named_the_first_few_with_their_path(
+    policy: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Reads(WordEncoder):
+        """Every picture but torn ones."""
+
+        def encode_images(self, images: Sequence[bytes]) -> Encoded:
+            return super().encode_images([b"" if b"torn" in one else b"picture" for one in images])
+
+    monkeypatch.setattr("moderation.assemble.encoder", lambda *_args, **_options: Reads())
+    policy.write_text(POLICY.replace("modalities: [text]", "modalities: [image]"))
+    data = policy.parent / "data"
+    rows = [{"text": "good morning", "target": False, "cluster": "words"}]
+    for number in range(9):
+        content = b"torn" if number else b"whole"
+        (data / f"{number}.png").write_bytes(content + b" %d" % number)
+        digest = hashlib.sha256((data / f"{number}.png").read_bytes()).hexdigest()
+        rows.append({"path": f"{number}.png", "sha256": digest, "target": number < 4, "cluster": f"p{number}"})
+    (data / "fit.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (data / "background.jsonl").unlink()
+    code, out, err = run("policy", "compile", policy)
+    assert code == ExitCode.OK, err
+    named = [line for line in err.splitlines() if "D200" in line]
+    assert named[0].endswith("fit.jsonl:1:1: D200: the text is left out: the policy judges no text")
+    assert f"fit.jsonl:3:1: D200: {data / '1.png'} is left out: unsupported_input" in named[1]
+    assert len(named) == 5
+    assert "and 4 more are left out, 9 of 10 rows in all" in err
+    assert "fit: 10 rows, 9 left out" in out
+    (data / "torn.png").write_bytes(b"torn")
+    torn = {"path": "torn.png", "sha256": hashlib.sha256(b"torn").hexdigest(), "target": True, "cluster": "torn"}
+    (data / "certify.jsonl").write_text(json.dumps(torn))
+    code, _, err = run("policy", "certify", policy)
+    assert (code, f"certify.jsonl:1:1: D200: {data / 'torn.png'} cannot be judged" in err) == (ExitCode.DATA, True)
 
 
 def test_certify_before_compile_says_what_to_run(policy: Path, run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -126,6 +127,22 @@ def test_a_test_that_the_policy_can_never_pass_is_an_error(folder: Path, run: Ru
     (folder / "tests" / "flyers.yaml").write_text(TESTS.replace("at_least review", "match"))
     code, out, _ = run("policy", "lint", folder)
     assert (code, "tests/flyers.yaml:3:" in out, "T104" in out) == (ExitCode.POLICY, True, True)
+
+
+def test_files_that_are_gone_or_are_not_what_their_digest_says_are_found_at_once(folder: Path, run: Run) -> None:
+    data = folder / "data"
+    for name in ("a.txt", "b.txt", "c.txt"):
+        (data / name).write_text(name)
+    kept, wrong = (hashlib.sha256(text).hexdigest() for text in (b"a.txt", b"as it was"))
+    files = [("a.txt", kept), ("b.txt", wrong), ("gone.txt", "1" * 64), ("c.txt", "2" * 64)]
+    rows = [{"path": path, "sha256": sha256, "target": True, "cluster": path} for path, sha256 in files]
+    (data / "fit.jsonl").write_text("\n".join(json.dumps(row) for row in [*rows, {}]))
+    code, out, _ = run("policy", "lint", folder)
+    assert code == ExitCode.POLICY
+    found = [line.split(": ")[0].rpartition("/")[2] + " " + line.split(": ")[1] for line in out.splitlines()[:-1]]
+    assert found[:3] == ["fit.jsonl:2:1 D006 error", "fit.jsonl:3:1 D005 error", "fit.jsonl:4:1 D006 error"]
+    assert set(found[3:]) == {"fit.jsonl:5:1 D003 error"}
+    assert f"b.txt has sha256 {hashlib.sha256(b'b.txt').hexdigest()}; the manifest says {wrong}" in out
 
 
 def test_a_manifest_that_is_not_there_yet_is_a_warning(folder: Path, run: Run) -> None:

@@ -143,7 +143,7 @@ def test_a_wrong_value_is_refused_where_it_stands(
         ("confidence: 0.95", "confidence: 0.4", "P103", "0.5"),
         ("metric: precision", "metric: accuracy", "P103", "'precision' or 'recall'"),
         ("budget: 0.02", "budget: 0", "P103", "greater than 0"),
-        ("budget: 0.02", "threshold: 0.02", "L016", "actions.1.threshold"),
+        ("budget: 0.02", "threshold: 0.02", "L016", "actions.2.threshold"),
         ("phrases: [a handgun, a rifle]", "phrases: []", "P103", "at least 1"),
         ("[a handgun, a rifle]", "[a handgun, 9]", "P103", "concepts.violating.1.phrases.2"),
         ("[a handgun, a rifle]", "[a handgun: a rifle]", "P103", "quote a text that holds ': '"),
@@ -226,3 +226,11 @@ def test_a_large_file_is_refused_unread(tmp_path: Path) -> None:
 def test_policies_cannot_be_changed(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_policy(write(tmp_path), action_names=ACTIONS).title = "other"  # type: ignore[misc]
+
+
+def test_every_message_counts_the_entries_of_a_list_from_one(tmp_path: Path) -> None:
+    """In one round the unknown key of an entry is told, in the next its value: it must be the same entry."""
+    second = "{id: blade, covers: [v1], phrase: [x], phrases: 3}"
+    path = write(tmp_path, POLICY.replace("phrases: [a handgun, a rifle]}]", f"phrases: [a handgun]}}, {second}]"))
+    told = [one.message.split(": ")[0] for one in refused(path)]
+    assert told == ["concepts.violating.2.phrase", "concepts.violating.2.phrases"]

@@ -9,7 +9,7 @@ import pytest
 
 from moderation.errors import DataError, Problem
 from moderation.item import Modality, content_digest
-from moderation.policy.manifest import TargetRow, disjoint, load_manifest
+from moderation.policy.manifest import TargetRow, disjoint, load_manifest, shared
 
 PICTURE = b"the bytes of a picture"
 DIGEST = content_digest(PICTURE)
@@ -127,5 +127,11 @@ def test_splits_that_share_nothing_are_disjoint() -> None:
 def test_splits_that_share_content_or_a_cluster_are_not() -> None:
     problems = disjoint([row("a", "x"), row("b", "y")], [row("a", "z", 1), row("c", "y", 2), row("d", "w", 3)])
     assert [(one.line, one.code) for one in problems] == [(1, "D007"), (2, "D007")]
-    assert "content" in problems[0].message
+    assert "content (there of cluster 'x') is also in certify.jsonl:1" in problems[0].message
     assert "cluster 'y'" in problems[1].message
+
+
+def test_every_two_manifests_of_a_policy_are_compared() -> None:
+    manifests = [[row("a", "x")], [row("b", "y")], [row("c", "y", 3), row("d", "x", 4)]]
+    assert [one.line for one in shared(manifests)] == [4, 3]
+    assert shared([]) == shared(manifests[:2]) == []

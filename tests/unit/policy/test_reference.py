@@ -14,11 +14,14 @@ import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from moderation.cli.policy_build import BACKGROUND
+from moderation.compiler.heads import MIN_BANK
+from moderation.errors import DataError
 from moderation.policy.extends import LISTS
 from moderation.policy.lint import lint
 from moderation.policy.lint_words import WORD_RULES
 from moderation.policy.loader import load_policy
-from moderation.policy.manifest import ManifestRow
+from moderation.policy.manifest import ManifestRow, load_manifest
 from moderation.policy.schema import Policy, json_schema
 from moderation.policy.yaml_source import parse_yaml
 from tests.conftest import ROOT
@@ -68,11 +71,38 @@ def test_the_reference_has_every_list_that_changes_by_id() -> None:
 
 
 def test_the_reference_has_every_code_and_no_other() -> None:
-    files = [one for room in ("policy", "release", "cli") for one in sorted((ROOT / "moderation" / room).glob("*.py"))]
-    code = {one for path in files for one in re.findall(r'"([YPLSDT]\d{3})"', path.read_text(encoding="utf-8"))}
+    files = sorted((ROOT / "moderation").rglob("*.py"))
+    code = {one for path in files for one in re.findall(r"""["']([A-Z]\d{3})["']""", path.read_text(encoding="utf-8"))}
     assert set(re.findall(r"^\| `([A-Z]\d{3})` \|", README, re.MULTILINE)) == code
     for rule in WORD_RULES:
         assert f"| `{rule.code}` | {rule.severity} |" in README
+
+
+@pytest.mark.parametrize(
+    ("code", "line", "words"),
+    [
+        ("D001", None, "is not there"),
+        ("D001", "", "holds no rows"),
+        ("D005", '{"path": "gone.txt", "sha256": "%s", "target": true, "cluster": "a"}' % ("0" * 64), "is not there"),
+        ("D002", "{", "not JSON"),
+        ("D003", "{}", "wrong key or value"),
+    ],
+)
+def test_the_reference_says_of_a_manifests_codes_what_the_code_does(
+    code: str, line: str | None, words: str, tmp_path: Path
+) -> None:
+    if line is not None:
+        (tmp_path / "fit.jsonl").write_text(line, encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        load_manifest(tmp_path / "fit.jsonl")
+    assert {one.code for one in caught.value.problems} == {code}
+    assert re.search(rf"^\| `{code}` \| .*{words}", README, re.MULTILINE)
+
+
+def test_the_background_is_explained_as_compile_reads_it() -> None:
+    (told,) = re.findall(r"### The background\n(.*?)\n## ", README, re.DOTALL)
+    assert f"`{BACKGROUND.as_posix()}` beside the policy" in told
+    assert f"fewer than {MIN_BANK} items" in told
 
 
 def test_the_whole_policy_of_the_reference_loads_and_lints_clean(tmp_path: Path) -> None:

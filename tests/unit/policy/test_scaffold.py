@@ -21,6 +21,7 @@ def test_everything_that_is_written_is_right(tmp_path: Path) -> None:
     files = scaffold("spam-flyers", tmp_path / "policies", today=TODAY)
     assert files[0] == tmp_path / "policies" / "spam-flyers.yaml"
     assert all(path.is_file() for path in files)
+    assert "data/background.jsonl" in files[0].read_text(encoding="utf-8")
     policy = load_policy(files[0], action_names=ACTIONS)
     assert lint(policy, today=TODAY, languages=["en"], context_length=32, count_tokens=lambda t: len(t) // 3 + 2) == []
     assert policy.data.fit is not None

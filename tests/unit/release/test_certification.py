@@ -109,6 +109,19 @@ def test_what_the_classifier_was_made_from_cannot_certify_it_whatever_the_manife
         assert [problem.line for problem in error.value.problems] == [targets[1].line]
 
 
+def test_shared_content_is_told_with_the_cluster_it_was_fitted_under_and_never_with_its_new_one(tmp_path: Path) -> None:
+    targets = rows(tmp_path, ["0.9", "0.8", "0.1"])
+    made = lock(arrays={**lock().arrays, "used": marks((targets[1].sha256,), ("c2",))})
+    fitted = replace(targets[1], cluster="old", manifest=tmp_path / "fit.jsonl", line=7)
+    for fit, told in (((fitted,), f", there of cluster 'old' ({tmp_path / 'fit.jsonl'}:7);"), ((), ";")):
+        with pytest.raises(DataError) as error:
+            certify_lock(made, POLICY, targets, FakePipeline(), fit=fit)
+        content, cluster = (problem.message for problem in error.value.problems)
+        assert content.startswith(f"the classifier was made from this very content, the text{told}")
+        assert "c1" not in content
+        assert cluster.startswith("the classifier was made from cluster 'c2'")
+
+
 def test_the_histogram_counts_every_score_once() -> None:
     counts = histogram([0.0, 1.0, 0.5, 0.999999, 1 / BINS])
     assert sum(counts) == 5

@@ -149,6 +149,22 @@ def test_figures_of_certificates_are_the_locks(html: str, runs: list[Run]) -> No
                 assert f"{100 * bound:.1f}\N{NO-BREAK SPACE}%" in html
 
 
+def test_it_says_how_often_the_certify_targets_were_asked(html: str, runs: list[Run], stream: list[Judged]) -> None:
+    assert html.count("How often its certify targets were asked") == len(runs)
+    lock = replace(runs[0].lock, evidence={"certify": {"asked": 4}})
+    page = render_report([replace(runs[0], lock=lock)], stream, card=CARD, fingerprint="0/made-up")
+    assert "question 4 to the same targets" in page
+
+
+def test_it_says_what_is_counted_and_which_counts_overlap(html: str, runs: list[Run], stream: list[Judged]) -> None:
+    known, made = [one.known for one in stream], [one.decision for one in stream]
+    near = next(one for one in groups(cards("fire", known, made, [one.picture for one in stream])) if one.total > 1)
+    assert f"({near.total} pictures)" in html
+    assert html.count("the policies' counts overlap") == len(runs)
+    assert "<dt>items: allow</dt>" in html
+    assert "Kinds overlap" in html
+
+
 def test_cache_hits_and_repeats_are_counted(html: str, stream: list[Judged]) -> None:
     hits = sum(one.decision.cache_hit for one in stream)
     assert hits == 10

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from moderation.decision import Outcome, Score, Severity
 from moderation.errors import DataError, ExitCode
 from moderation.item import Modality
-from moderation.release.suite import Suite, json_schema, load_suites
+from moderation.policy.decide import Cut, Finding, Terms, judge
+from moderation.release.suite import Suite, check, json_schema, load_suites
 
 GOOD = """\
 schema: policy-tests/v1
@@ -130,6 +132,25 @@ def test_a_file_that_vanished_is_a_located_error(folder: Path) -> None:
     (folder / "rifle.png").unlink()
     with pytest.raises(DataError, match="cannot be read"):
         suite.read(suite.cases[0].item, id="rifle")
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 0.999999, 1.0])
+def test_match_is_never_the_answer_of_a_policy_that_only_asks_for_review(folder: Path, value: float) -> None:
+    order, cuts = ("allow", "label", "review", "remove"), (Cut("review", 0.5),)
+    terms = Terms("p", "1.0.0", "r", "draft", Severity.LOW, "review", cuts, 1)
+    assert judge(terms, [Finding("0", Score("p", value))], parts=1, order=order).outcome is not Outcome.MATCH
+    text = """suite: s
+cases:
+  - {id: a, item: {text: a}, expect: match}
+  - {id: b, item: {text: a}, expect: no_match}
+pairs:
+  - {id: c, a: {text: a}, b: {text: b}, a_expect: review, b_expect: match}
+todo:
+  - {id: d, item: {text: a}, expect: match}
+"""
+    found = check(write(folder, text), actions=["review"])
+    assert [(one.line, one.code) for one in found] == [(3, "T104"), (6, "T104"), (8, "T104")]
+    assert check(write(folder, text), actions=["review", "label"]) == []
 
 
 def test_the_schema_for_editors_knows_every_key_and_refuses_others() -> None:
