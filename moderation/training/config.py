@@ -8,20 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from moderation.errors import TrainingError
-
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(gt=0)]
+from moderation.training.model_config import DualModel, TextScratch
+from moderation.training.section import Count, Positive, Section, Share
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Optimiser(_Section):
+class Optimiser(Section):
     """AdamW; the rate warms up, stays, and falls in a straight line to zero over the last `cool_down` steps.
 
     `tower_rate` is for what was trained before, `rate` for new projections and the scale. `average` is the decay of the
@@ -37,7 +31,7 @@ class Optimiser(_Section):
     average: Annotated[float, Field(ge=0, lt=1)] = 0.998
 
 
-class Run(_Section):
+class Run(Section):
     """What every training run says. `batch` is of all ranks together; `threads` 0 is torch's own choice."""
 
     out: Path
@@ -64,7 +58,7 @@ class Run(_Section):
         return self.model_copy(update={"out": base / self.out})
 
 
-class Stage(_Section):
+class Stage(Section):
     """From `step` on, pictures of `size` pixels, augmentation rising to `strength` over `ramp` steps."""
 
     step: Annotated[int, Field(ge=0)]
@@ -73,7 +67,7 @@ class Stage(_Section):
     ramp: Annotated[int, Field(ge=0)] = 0
 
 
-class DrawingData(_Section):
+class DrawingData(Section):
     """A folder that a recipe prepared: drawings, and vectors of their captions."""
 
     folder: Path
@@ -81,14 +75,14 @@ class DrawingData(_Section):
     photos: Annotated[int, Field(ge=0)] = 64
 
 
-class TowerModel(_Section):
+class TowerModel(Section):
     """The image tower to start from: a folder in Hugging Face's layout; its first `frozen` parts stay as they are."""
 
     tower: Path
     frozen: tuple[str, ...] = ()
 
 
-class NeighbourLoss(_Section):
+class NeighbourLoss(Section):
     """The contrastive loss: scale as learned but bounded, and how much mass neighbouring texts share."""
 
     scale: Positive = 20.0
@@ -132,7 +126,7 @@ class DrawingRun(Run):
         )
 
 
-class PairData(_Section):
+class PairData(Section):
     """Pictures with captions: tar shards, JSONL or CSV manifests, datasets on disk; `*` in a name stands for many.
 
     A training picture is a random crop of at least `smallest_crop` of the area, mirrored where `mirror` allows it (words
@@ -146,65 +140,7 @@ class PairData(_Section):
     loaders: Count = 2
 
 
-class ImageScratch(_Section):
-    """An image tower from nothing. `depths` and `widths` are a ResNet's stages, the rest a ViT's."""
-
-    kind: Literal["vit", "resnet"] = "vit"
-    size: Annotated[int, Field(ge=16)] = 224
-    patch: Count = 32
-    width: Count = 512
-    layers: Count = 8
-    heads: Count = 8
-    depths: Annotated[tuple[int, ...], Field(min_length=1)] = (3, 4, 6, 3)
-    widths: Annotated[tuple[int, ...], Field(min_length=1)] = (256, 512, 1024, 2048)
-
-
-class TextScratch(_Section):
-    """A text tower from nothing, over the tokenizer of a checkpoint."""
-
-    tokenizer: str
-    context: Annotated[int, Field(ge=8)] = 64
-    width: Count = 384
-    layers: Count = 6
-    heads: Count = 6
-
-
-class Lora(_Section):
-    """Low-rank adapters in the towers' attention and feed-forward layers; everything else of the towers stays."""
-
-    rank: Count = 8
-    alpha: Count = 16
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-
-class DualModel(_Section):
-    """Both towers: a checkpoint to `start` from, or `image` and `text`, each a checkpoint or a section from scratch.
-
-    `width` is of the vectors, where projections are new. `lock` names towers that stay as they are. `patch_dropout` is the
-    share of patches left out of each training picture. `checkpointing` recomputes activations to save memory. `compile` runs both towers
-    through torch.compile, which takes minutes before the first step and needs a C++ compiler, on CUDA Triton.
-    """
-
-    start: str | None = None
-    image: str | ImageScratch | None = None
-    text: str | TextScratch | None = None
-    width: Count = 512
-    lock: tuple[Literal["image", "text"], ...] = ()
-    lora: Lora | None = None
-    patch_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    checkpointing: bool = False
-    compile: bool = False
-
-    @model_validator(mode="after")
-    def _one_start(self) -> DualModel:
-        if (self.start is None) == (self.image is None or self.text is None) or (
-            self.start and (self.image or self.text)
-        ):
-            raise ValueError("expected either 'start', or both 'image' and 'text'")
-        return self
-
-
-class PairLoss(_Section):
+class PairLoss(Section):
     """CLIP's softmax or SigLIP's sigmoid over the batch of all ranks; scale and bias are learned, starting from a new model's.
 
     The loss is made in chunks of `chunk` rows. With `sub_batch`, towers see so many pairs at a time and gradients are cached,
@@ -222,7 +158,7 @@ class PairLoss(_Section):
     teacher_share: Share = 0.5
 
 
-class Valid(_Section):
+class Valid(Section):
     """Pictures with captions that retrieval is measured on after each `every` steps and the last, at most `most` of them."""
 
     pairs: Annotated[tuple[Path, ...], Field(min_length=1)]

@@ -22,7 +22,7 @@ from moderation.encoder.towers import (
     PooledTextTower,
     TextTower,
 )
-from moderation.training.config import Lora
+from moderation.training.model_config import Lora
 from moderation.training.spread import is_spread
 
 Side = Literal["image", "text"]

@@ -16,8 +16,9 @@ from moderation.encoder.derive import Family, activation, derive_card, image_car
 from moderation.encoder.locate import locate, weight_files
 from moderation.encoder.tokens import TextTokenizer
 from moderation.errors import CheckpointError, TrainingError
-from moderation.training.config import ImageScratch, PairRun, TextScratch
+from moderation.training.config import PairRun
 from moderation.training.dual import Dual, drop_patches, set_scale
+from moderation.training.model_config import ImageScratch, TextScratch
 
 HALF = (0.5, 0.5, 0.5)
 # What joins two towers learns even where both are locked.
