@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from moderation.decision import Outcome, Score
+from moderation.detector.head import Head
 from moderation.embedding.cache import MemoryCache
 from moderation.embedding.embedder import Embedder
 from moderation.encoder.base import Encoded
@@ -63,6 +65,25 @@ def test_epsilon_grows_with_the_difference_and_covers_it() -> None:
         vectors = np.stack([at(cosine), at(cosine + 0.01)]).astype(np.float16)
         there, here = head.score(vectors).values
         assert abs(there - here) <= large
+
+
+def test_epsilon_is_four_times_the_largest_difference_that_a_golden_input_shows() -> None:
+    made, other = golden_lock(), elsewhere(0.01)
+    head = Head.from_arrays(made.level, made.arrays)
+    there, here = head.raw(made.arrays["golden"])[0], head.raw(other.encode_text(made.phrases).vectors)[0]
+    # A score's slope in the raw margin is a quarter of 1 / scale at its middle, where it is largest.
+    exact = 4 * abs(there - here) / (4 * head.scale)
+    assert 0 < exact <= measure_epsilon(made, other) < exact + 1e-6
+
+
+@pytest.mark.parametrize("digits", [0.01, 3.2, 6.9])
+def test_epsilon_is_rounded_up_to_the_digits_of_a_score(digits: float) -> None:
+    difference = (
+        measure_epsilon(golden_lock(), elsewhere(0.002)) * 0.25
+    )  # of a raw margin: this lock's scale is a quarter
+    arrays = {**golden_lock().arrays, "numbers": np.array([10.0, 0.0, difference / digits * 1e6, 0.0, 0.0])}
+    found = measure_epsilon(golden_lock(arrays=arrays), elsewhere(0.002))
+    assert found == pytest.approx(math.ceil(digits) * 1e-6)
 
 
 def test_another_numeric_class_runs_with_its_epsilon_and_sends_close_calls_to_review() -> None:
