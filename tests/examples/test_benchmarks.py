@@ -53,6 +53,26 @@ def test_it_reports_what_it_says(
     assert all(found[key] <= bound for key, bound in BOUNDS.get(name, {}).items())
 
 
+def test_encoding_reports_what_it_says(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    main = runpy.run_path(str(FOLDER / "encode.py"), run_name="encode")["main"]
+    # One layer, and no work worth a rate: 20 seconds less.
+    tiny = {"LAYERS": 1, "BATCH": 2, "REPEATS": 1, "PRODUCTS": {"square": (8, 8, 8)}}
+    for name, value in tiny.items():
+        monkeypatch.setitem(main.__globals__, name, value)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["encode.py", "--rounds", "1", "--images", "3", "--dtype", "float32", "--json"])
+    main()
+    found = json.loads(capsys.readouterr().out)["float32"]
+    assert found["share_of_matrix_rate"].keys() >= {"matrix_gflops", "ours", "transformers", "spread"}
+    peers = {"open_clip", "transformers_pipeline"}
+    assert found["from_jpeg"].keys() >= {"images_per_second", "largest_difference_from", "seconds_over_ours"}
+    assert (
+        found["from_jpeg"]["seconds_over_ours"].keys() == found["from_jpeg"]["largest_difference_from"].keys() == peers
+    )
+
+
 def test_encoding_compares_the_vectors_of_both_peers_and_stops_beyond_the_bound() -> None:
     compare = runpy.run_path(str(FOLDER / "encode.py"), run_name="encode")["compare"]
     ours = np.eye(3, dtype=np.float16)
