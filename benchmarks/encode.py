@@ -56,7 +56,7 @@ def random_clip() -> Any:
     special = {"vocab_size": 64, "bos_token_id": 62, "eos_token_id": 63, "pad_token_id": 63}
     config = transformers.CLIPConfig(
         text_config={**act, **special, "num_hidden_layers": 1},
-        vision_config={**act, "patch_size": PATCH},
+        vision_config={**act, "patch_size": PATCH, "num_hidden_layers": LAYERS},
         projection_dim=OUT,
     )
     return transformers.CLIPModel(config).eval()
@@ -85,6 +85,7 @@ def open_clip_twin(model: Any) -> tuple[Any, Any]:
 
     twin, _, preprocess = open_clip.create_model_and_transforms("ViT-B-32-quickgelu", pretrained=None)
     vision, visual = model.vision_model, twin.visual
+    visual.transformer.resblocks = visual.transformer.resblocks[:LAYERS]
     embeddings, state = vision.embeddings, {}
     state["class_embedding"] = embeddings.class_embedding
     state["positional_embedding"] = embeddings.position_embedding.weight

@@ -21,6 +21,7 @@ from moderation.compiler.phrases import embed_concepts, templates
 from moderation.compiler.probe import Targets, targets
 from moderation.embedding.embedder import Embedder
 from moderation.encoder.base import Encoder
+from moderation.encoder.device import one_thread
 from moderation.errors import CompileError
 from moderation.item import Modality, Part
 from moderation.policy.lint import refused
@@ -41,22 +42,25 @@ def compile_policy(
     """The policy's lock on this encoder, at the level that the fit targets justify; thresholds come with certify.
 
     `background` is benign content of any kind; `versions` are those of the plugins that the policy uses, told beside
-    our own. The same inputs give the same lock, on the same number of threads: towers may round a vector's last bit otherwise
-    on another. Raises CompileError when the policy is one that is never compiled (S001),
-    when the encoder lacks a modality, when there is no phrase of either kind, or when one cannot be encoded.
+    our own. The same inputs give the same lock, on any number of threads: phrases and golden pictures are encoded on one. Fit
+    targets and background, which may be many, are encoded on all, and their number may move the last bits of a picture's
+    vector, and so of the head. Raises CompileError when the policy is one that is never compiled (S001), when the encoder
+    lacks a modality, when there is no phrase of either kind, or when one cannot be encoded.
     """
     if findings := refused(policy):
         raise CompileError(f"policy {policy.id!r}: {findings[0].code}: {findings[0].message}")
     _check_modalities(policy, embedder)
-    vectors = embed_concepts(policy, embedder)
+    with one_thread():
+        vectors = embed_concepts(policy, embedder)
+        others = make_controls(policy, embedder, vectors, seed=seed)
+        golden = {"golden": vectors.golden, **_golden_pictures(policy, embedder.encoder)}
     bank = embed_bank(background, policy.scope.modalities, embedder)
-    heads = [contrast_head(vectors)]
-    if len(bank.benign) >= MIN_BANK:
-        heads.append(normalised_head(vectors, bank))
     read = _read_targets(policy, embedder, fit)
-    others = make_controls(policy, embedder, vectors, seed=seed)
-    # One thread: small problems lose by sharing busy cores (20 times, measured).
+    # One thread here too: the same head from the same vectors, and small problems lose by sharing busy cores (20 times, measured).
     with threadpool_limits(1):
+        heads = [contrast_head(vectors)]
+        if len(bank.benign) >= MIN_BANK:
+            heads.append(normalised_head(vectors, bank))
         choice = choose_level(heads, read.targets, seed=seed)
         controls = compare(choice, others, read.targets, vectors, seed=seed)
     evidence = {
@@ -73,7 +77,6 @@ def compile_policy(
             "scipy": scipy.__version__,
         },
     }
-    golden = {"golden": vectors.golden, **_golden_pictures(policy, embedder.encoder)}
     arrays = {**choice.head.to_arrays(), **golden, "used": _used(fit, background)}
     return _freeze(
         policy,

@@ -34,6 +34,12 @@ class Targets:
     def __len__(self) -> int:
         return len(self.violating)
 
+    @property
+    def by_cluster(self) -> Floats:
+        """Weights [n] under which every cluster counts 1 in each of its classes."""
+        counts = [len(np.unique(self.clusters[self.violating == side])) for side in (False, True)]
+        return self.weights * np.where(self.violating, counts[1], counts[0])
+
     def take(self, rows: NDArray[np.int64]) -> Targets:
         """Some of the targets, weighed anew."""
         return targets(self.vectors[rows], self.violating[rows], self.clusters[rows])
@@ -65,9 +71,10 @@ def fit_probe(base: Head, fit: Targets, pull: float) -> Head:
 
 def fit_probes(base: Head, fit: Targets, pulls: Sequence[float]) -> list[Head]:
     """One head per pull, as `fit_probe` makes it; what does not depend on the pull is done once."""
-    margin = base.raw(fit.vectors)
-    middle, width = float(margin.mean()), float(margin.std()) or 1.0
-    mean, inner, back = _span(fit.vectors.astype(np.float64))
+    margin, each = base.raw(fit.vectors), fit.by_cluster / fit.by_cluster.sum()
+    middle = float(each @ margin)
+    width = float(np.sqrt(each @ (margin - middle) ** 2)) or 1.0
+    mean, inner, back = _span(fit.vectors.astype(np.float64), each)
     heads = []
     at = np.zeros(2 + inner.shape[1])
     at[0] = 1.0
@@ -79,21 +86,22 @@ def fit_probes(base: Head, fit: Targets, pulls: Sequence[float]) -> list[Head]:
         anchor = slope / width if anchored else 0.0
         shift = bias - float(probe @ mean) - anchor * middle
         head = replace(base, level="L3", centre=0.0, scale=1.0, probe=probe, bias=shift, anchor=np.array([anchor]))
-        # Few scores should lie where the sigmoid is flat and rounding to 1e-6 would merge them.
+        # Few scores should lie where the sigmoid is flat and rounding to 1e-6 would merge them; of rows, since no ranking hangs on it.
         reach = float(np.quantile(np.abs(head.raw(fit.vectors)), 0.99))
         heads.append(replace(head, scale=max(reach / 6.0, 1e-3)))
     return heads
 
 
-def _span(vectors: Floats) -> tuple[Floats, Floats, Floats]:
+def _span(vectors: Floats, each: Floats) -> tuple[Floats, Floats, Floats]:
     """Mean [d], coordinates [n, r] in the span of the data at unit total spread, and what maps weights on them back [r, d].
 
-    Outside the span nothing can be learned, and few targets make a small problem.
+    `each` [n] are the rows' shares in mean and spread. Outside the span nothing can be learned, and few targets make a
+    small problem.
     """
-    mean = vectors.mean(axis=0)
+    mean = each @ vectors
     centred = vectors - mean
-    centred /= float(np.sqrt((centred**2).sum() / len(centred))) or 1.0
-    spread = float(np.sqrt(vectors.var(axis=0).sum())) or 1.0
+    spread = float(np.sqrt(each @ (centred**2).sum(axis=1))) or 1.0
+    centred /= spread
     if len(centred) >= centred.shape[1]:
         return mean, centred, np.eye(centred.shape[1]) / spread
     values, axes = np.linalg.eigh(centred @ centred.T)

@@ -1,6 +1,9 @@
-"""Where an encoder runs: the devices that are here, and the one that a setting means."""
+"""Where an encoder runs: the devices that are here, the one that a setting means, and on how many threads."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -27,3 +30,14 @@ def cuda_names() -> tuple[str, ...]:
     """The name of every CUDA GPU that torch can use, in its order."""
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return tuple(torch.cuda.get_device_name(number) for number in range(count))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on one thread, and on as many as before at the end: how many there are moves the last bits of a vector."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

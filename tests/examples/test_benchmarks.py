@@ -17,7 +17,7 @@ FOLDER = ROOT / "benchmarks"
 TINY = {
     "decide.py": ["--rows", "300", "--repeats", "1"],
     "startup.py": ["--rounds", "1"],
-    "buckets.py": ["--pictures", "4"],
+    "buckets.py": ["--pictures", "24"],
     "loss.py": ["--rows", "96", "--width", "8", "--plain-up-to", "0", "--rounds", "1"],
     "train.py": ["--model", "tiny", "--batch", "4", "--steps", "2", "--captions", "web", "--peak-of"],
 }
@@ -36,6 +36,9 @@ KEYS = {
     "train.py": {"model", "batch", "precision", "device", "runs", "peak_mb"},
 }  # fmt: skip
 
+# What the README says of them, at most.
+BOUNDS = {"buckets.py": {"largest_difference_of_a_number": 2.5e-4, "largest_difference_of_a_score": 2e-4}}
+
 
 def test_none_is_forgotten() -> None:
     assert {path.name for path in FOLDER.glob("*.py")} == {*TINY, "encode.py"}
@@ -48,7 +51,29 @@ def test_it_reports_what_it_says(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", [name, *TINY[name], "--json"])
     runpy.run_path(str(FOLDER / name), run_name="__main__")
-    assert json.loads(capsys.readouterr().out).keys() >= KEYS[name]
+    found = json.loads(capsys.readouterr().out)
+    assert found.keys() >= KEYS[name]
+    assert all(found[key] <= bound for key, bound in BOUNDS.get(name, {}).items())
+
+
+def test_encoding_reports_what_it_says(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    main = runpy.run_path(str(FOLDER / "encode.py"), run_name="encode")["main"]
+    # One layer, and no work worth a rate: 20 seconds less.
+    tiny = {"LAYERS": 1, "BATCH": 2, "REPEATS": 1, "PRODUCTS": {"square": (8, 8, 8)}}
+    for name, value in tiny.items():
+        monkeypatch.setitem(main.__globals__, name, value)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["encode.py", "--rounds", "1", "--images", "3", "--dtype", "float32", "--json"])
+    main()
+    found = json.loads(capsys.readouterr().out)["float32"]
+    assert found["share_of_matrix_rate"].keys() >= {"matrix_gflops", "ours", "transformers", "spread"}
+    peers = {"open_clip", "transformers_pipeline"}
+    assert found["from_jpeg"].keys() >= {"images_per_second", "largest_difference_from", "seconds_over_ours"}
+    assert (
+        found["from_jpeg"]["seconds_over_ours"].keys() == found["from_jpeg"]["largest_difference_from"].keys() == peers
+    )
 
 
 @pytest.mark.needs_open_clip

@@ -43,9 +43,10 @@ def test_folders_are_searched_through_and_sorted(tmp_path: Path) -> None:
     assert (found.total, [Path(one).name for one in found.left_alone]) == (5, ["notes.md"])
 
 
-def test_a_picture_is_its_bytes_and_a_text_is_decoded(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(b"\x89PNG")
-    (tmp_path / "b.txt").write_text("\ufeffhällo", encoding="utf-8")
+@pytest.mark.parametrize("names", [("a.png", "b.txt"), ("A.PNG", "NOTE.TXT"), ("B.JPG", "b.Txt")])
+def test_a_picture_is_its_bytes_and_a_text_is_decoded(names: tuple[str, str], tmp_path: Path) -> None:
+    (tmp_path / names[0]).write_bytes(b"\x89PNG")
+    (tmp_path / names[1]).write_text("\ufeffhällo", encoding="utf-8")
     picture, text = (entry.read().parts[0] for entry in entries(tmp_path))
     assert (picture.modality, picture.content) == (Modality.IMAGE, b"\x89PNG")
     assert (text.modality, text.content.decode()) == (Modality.TEXT, "hällo")

@@ -311,6 +311,73 @@ def test_guarantees_share_the_error() -> None:
     assert both[0].threshold >= alone.threshold
 
 
+def exactly(*groups: tuple[bool, float, int]) -> list[ScoredTarget]:
+    """Independent targets of a few scores: class, score and how many."""
+    names = [(target, score, f"{target} {score} {at}") for target, score, count in groups for at in range(count)]
+    return [ScoredTarget(score, target, name, name) for target, score, name in names]
+
+
+@pytest.mark.parametrize(("budget", "threshold"), [(None, 0.740775), (0.99, 0.740775), (0.3, 0.768525), (0.21, None)])
+def test_a_budget_moves_the_cut_of_a_precision_promise_or_leaves_none(
+    budget: float | None, threshold: float | None
+) -> None:
+    made = gaussian(4, 100, 2000)(np.random.default_rng(0))
+    (locked,) = certify(made, [promise("precision", 0.4, budget=budget)], PREVALENCE)
+    assert locked.threshold == threshold
+    assert threshold is None or locked.certificate["share_upper"] <= (budget or 1.0)
+    assert threshold is not None or "the budget is 0.21" in locked.shortfall["reason"]
+
+
+@pytest.mark.parametrize("metric", ["precision", "recall"])
+def test_a_budget_holds_at_the_high_end_of_the_prevalence(metric: str) -> None:
+    made = exactly((True, 0.9, 100), (False, 0.0, 1000))
+    # Of 1,000 benign targets none is flagged: with 95 % confidence less than 0.3 % are, beside the violating fifth.
+    certain = PREVALENCE.high + (1 - PREVALENCE.high) * (1 - 0.05 ** (1 / 1000))
+    (within,) = certify(made, [promise(metric, 0.8, budget=certain + 1e-6)], PREVALENCE)
+    (beyond,) = certify(made, [promise(metric, 0.8, budget=certain - 1e-6)], PREVALENCE)
+    assert within.certificate["share_upper"] == pytest.approx(certain)
+    assert f"may take {certain:.4f} of the traffic" in beyond.shortfall["reason"]
+
+
+def test_a_budget_is_a_second_promise_and_takes_half_of_its_guarantees_error() -> None:
+    made = gaussian(4, 100, 2000)(np.random.default_rng(0))
+    promises = [promise(metric, 0.8, budget=budget) for metric in ("precision", "recall") for budget in (None, 0.9)]
+    alphas = [one.certificate["alpha"] for one in certify(made, promises, PREVALENCE)]
+    assert alphas == pytest.approx([0.025, 0.0125, 0.025, 0.0125])
+
+
+JUST_HALF = [promise("precision", 0.5)]
+
+
+def test_the_sequence_stops_at_the_first_threshold_that_fails() -> None:
+    strict, lenient = (True, 0.9, 100), (True, 0.5, 100)
+    (locked,) = certify(exactly(strict, (False, 0.7, 60), lenient, (False, 0.0, 940)), JUST_HALF, PREVALENCE)
+    assert 0.7 < locked.threshold < 0.701
+    assert locked.certificate["sequence_length"] == 2
+    # The same targets above 0.5, and no failure on the way there.
+    (locked,) = certify(exactly(strict, (False, 0.5, 60), lenient, (False, 0.0, 940)), JUST_HALF, PREVALENCE)
+    assert locked.threshold < 0.5
+
+
+def test_a_sequence_that_fails_at_its_start_certifies_nothing_however_good_a_later_threshold() -> None:
+    made = exactly((False, 0.9, 60), (True, 0.5, 200), (False, 0.0, 940))
+    (locked,) = certify(made, JUST_HALF, PREVALENCE)
+    assert locked.threshold is None
+    assert locked.shortfall["best_bound"] > 0.5
+    assert "failed at its start" in locked.shortfall["reason"]
+
+
+def test_fewer_benign_targets_than_the_start_allows_count_as_so_many() -> None:
+    assert entry_count(100, 1000, 0.8, 0.1, alpha=0.1) == 1
+    few, enough = (exactly((True, 0.9, n), (True, 0.0, 100 - n), (False, 0.0, 1000)) for n in (20, 25))
+    (locked,) = certify(few, [promise("precision", 0.8)], PREVALENCE)
+    assert locked.threshold is None
+    assert locked.shortfall["best_bound"] > 0.8  # with none above the cut, as there is
+    (locked,) = certify(enough, [promise("precision", 0.8)], PREVALENCE)
+    assert locked.certificate["flagged_benign"] == 0
+    assert locked.certificate["fpr_upper"] == pytest.approx(float(bounds.upper(1, 1000, 0.075)))
+
+
 def test_one_target_per_cluster_is_chosen_by_digest() -> None:
     made = [
         ScoredTarget(0.9, True, "gun", "b"),

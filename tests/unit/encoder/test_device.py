@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from moderation.encoder.device import cuda_names, find_device
+from moderation.encoder.device import cuda_names, find_device, one_thread
 from moderation.errors import EncoderError
 
 
@@ -29,3 +29,18 @@ def test_every_gpu_has_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: f"GPU {number}")
     assert cuda_names() == ("GPU 0", "GPU 1")
+
+
+def test_one_thread_is_one_and_leaves_as_many_as_there_were_even_after_an_error() -> None:
+    def failing() -> None:
+        with one_thread():
+            raise ArithmeticError(str(torch.get_num_threads()))
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with pytest.raises(ArithmeticError, match="1"):
+            failing()
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

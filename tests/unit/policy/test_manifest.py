@@ -43,9 +43,10 @@ def test_every_field_arrives(tmp_path: Path) -> None:
     assert second.sha256 == content_digest(b"hello")
 
 
-def test_a_txt_file_is_a_text(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_bytes(PICTURE)
-    (row,) = load_manifest(manifest(tmp_path, FILE_ROW | {"path": "a.txt"}))
+@pytest.mark.parametrize("name", ["a.txt", "NOTE.TXT"])
+def test_a_txt_file_is_a_text(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(PICTURE)
+    (row,) = load_manifest(manifest(tmp_path, FILE_ROW | {"path": name}))
     assert row.read().modality is Modality.TEXT
 
 

@@ -109,7 +109,7 @@ def test_a_lock_for_pictures_runs_elsewhere_within_an_epsilon_and_is_refused_in_
     here, coarse = load("bundled", device="cpu"), load("bundled", device="cpu", dtype="bfloat16")
     made = compile_policy(make_policy(), Embedder(here, MemoryCache(1_000_000)))
     assert running(here) == 0.0
-    assert measure_epsilon(made, here) == 0.0
+    assert measure_epsilon(made, here) < 1e-4  # a lock is made on one thread, which moves last bits
     assert 0.0 < running(NearlyTheSame(here)) < 0.1
     with pytest.raises(LockError, match=r"a golden picture has cosine 0\.99") as caught:
         running(coarse)

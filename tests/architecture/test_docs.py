@@ -1,0 +1,27 @@
+"""What docs/ tells people to type can be typed: configurations are read as ours, and links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from moderation.training.config import PairRun, read_config
+from tests.conftest import ROOT
+
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+TRAIN = (ROOT / "docs" / "train.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("toml", re.findall(r"^```toml\n(.*?)^```", TRAIN, re.DOTALL | re.MULTILINE))
+def test_a_configuration_is_one(toml: str, tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text(toml, encoding="utf-8")
+    assert isinstance(read_config(file), PairRun)
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+def test_what_a_page_links_exists(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
+    assert [one for one in targets if not (page.parent / one).exists()] == []
