@@ -7,7 +7,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -15,6 +15,7 @@ from moderation.errors import SettingsError
 
 FILE_VARIABLE = "MODERATION_SETTINGS"
 _PREFIX = "MODERATION_"
+Keys = tuple[str, ...]
 _OTHER_VARIABLES = {FILE_VARIABLE, "MODERATION_DATA"}
 
 
@@ -89,15 +90,17 @@ def load_settings(path: Path | None = None, *, environ: Mapping[str, str] | None
     if path is None and environ.get(FILE_VARIABLE):
         path = Path(environ[FILE_VARIABLE])
     values = _read_toml(path) if path else {}
+    variables: dict[Keys, str] = {}
     for name in sorted(environ):
         if name.startswith(_PREFIX) and name not in _OTHER_VARIABLES:
-            _set(values, name.removeprefix(_PREFIX).lower().split("__"), _toml_value(environ[name]), name)
+            keys = tuple(name.removeprefix(_PREFIX).lower().split("__"))
+            _set(values, keys, _toml_value(environ[name]), name)
+            variables[keys] = name
     try:
         return Settings.model_validate(_tuples(values))
     except ValidationError as error:
-        where = str(path) if path else "environment"
-        lines = [_explain(detail) for detail in error.errors(include_url=False)]
-        raise SettingsError("\n".join(f"settings ({where}): {line}" for line in lines)) from None
+        lines = [_explain(detail, path, variables) for detail in error.errors(include_url=False)]
+        raise SettingsError("\n".join(lines)) from None
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -116,7 +119,7 @@ def _toml_value(text: str) -> Any:
         return text
 
 
-def _set(values: dict[str, Any], keys: list[str], value: Any, variable: str) -> None:
+def _set(values: dict[str, Any], keys: Keys, value: Any, variable: str) -> None:
     for key in keys[:-1]:
         values = values.setdefault(key, {})
         if not isinstance(values, dict):
@@ -130,33 +133,38 @@ def _tuples(value: Any) -> Any:
     return {key: _tuples(one) for key, one in value.items()} if isinstance(value, dict) else value
 
 
-def _explain(detail: Any) -> str:
-    keys = [str(key) for key in detail["loc"]]
-    where = ".".join(keys) or "settings"
-    if detail["type"] == "extra_forbidden":
-        return f"{where}: unknown key{_meant(keys)}"
-    return f"{where}: found {detail['input']!r}; {detail['msg']}"
+def _explain(detail: Any, path: Path | None, variables: Mapping[Keys, str]) -> str:
+    """One wrong key or value: who set it, the variable where it was one, and what was probably meant."""
+    keys = tuple(str(key) for key in detail["loc"])
+    written = next((one for one in variables if keys and one[: len(keys)] == keys[: len(one)]), None)
+    told = f"settings ({variables[written] if written else path or 'environment'}): {'.'.join(keys) or 'settings'}: "
+    if detail["type"] != "extra_forbidden":
+        return f"{told}found {detail['input']!r}; {detail['msg']}"
+    meant = _nearest(written or keys)
+    if meant is None:
+        return f"{told}unknown key"
+    if written:
+        return f"{told}unknown key; did you mean {_PREFIX}{'__'.join(meant).upper()}?"
+    return f"{told}unknown key; did you mean {'.'.join(meant if meant[:-1] != keys[:-1] else meant[-1:])!r}?"
 
 
-def _meant(keys: list[str]) -> str:
-    """The key that was probably meant, with all above it and as a variable: nesting is what people miss."""
-    known = {path[-1]: path for path in _paths()}
-    close = difflib.get_close_matches(keys[-1], known, n=1)
-    if not close:
-        return ""
-    above = keys[:-1] if len(keys) == len(known[close[0]]) else known[close[0]][:-1]
-    path = [*above, close[0]]
-    return f"; did you mean {'.'.join(path)!r}, as a variable {_PREFIX}{'__'.join(path).upper()}?"
+def _nearest(keys: Keys) -> Keys | None:
+    """The setting with the most similar name, one of the same section before all others."""
+    places = _places()
+    close = difflib.get_close_matches(keys[-1], sorted({place[-1] for place in places}), n=1)
+    named = [place for place in places if place[-1] in close]
+    return max(named, key=lambda place: (place[:-1] == keys[:-1], -len(place)), default=None)
 
 
-def _paths() -> list[tuple[str, ...]]:
-    """Every key with those above it; of the encoders, the default one's."""
-    sections: dict[tuple[str, ...], type[BaseModel]] = {
-        (): Settings,
-        ("encoders", "default"): EncoderSettings,
-        ("images",): ImageLimits,
-        ("cache",): CacheSettings,
-        ("detectors",): DetectorSettings,
-        ("plugins",): PluginSettings,
-    }
-    return [(*above, name) for above, section in sections.items() for name in section.model_fields]
+def _places() -> list[Keys]:
+    """Every section and every key of one; of the encoders, those of the default one."""
+    places: list[Keys] = []
+    for name, field in Settings.model_fields.items():
+        section: Any = field.annotation
+        above: Keys = (name,)
+        if get_origin(section) is Mapping:
+            section, above = EncoderSettings, (name, "default")
+        places.append((name,))
+        if isinstance(section, type) and issubclass(section, _Section):
+            places += [(*above, key) for key in section.model_fields]
+    return places

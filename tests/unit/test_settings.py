@@ -40,8 +40,40 @@ def test_every_wrong_key_is_named_with_a_suggestion(tmp_path: Path) -> None:
         load_settings(path, environ={})
     lines = str(caught.value).splitlines()
     assert len(lines) == 3
-    assert any("did you mean 'cache.max_bytes', as a variable MODERATION_CACHE__MAX_BYTES?" in line for line in lines)
+    assert any("did you mean 'max_bytes'" in line for line in lines)
     assert all(str(path) in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("MODERATION_DEVICE", "MODERATION_ENCODERS__DEFAULT__DEVICE"),
+        ("MODERATION_CACHE_TENANT", "MODERATION_CACHE__TENANT"),
+        ("MODERATION_CHACE__TENANT", "MODERATION_CACHE__TENANT"),
+        ("MODERATION_CACHE__MAX_BITES", "MODERATION_CACHE__MAX_BYTES"),
+        ("MODERATION_IMAGE__MAX_BYTES", "MODERATION_IMAGES__MAX_BYTES"),
+        ("MODERATION_ENCODERS__DEFAULT__DEVISE", "MODERATION_ENCODERS__DEFAULT__DEVICE"),
+        ("MODERATION_ACTION", "MODERATION_ACTIONS"),
+    ],
+)
+def test_an_unknown_variable_is_answered_with_the_one_that_was_meant(variable: str, meant: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(environ={variable: "cpu"})
+    assert str(caught.value).startswith(f"settings ({variable}): ")
+    assert str(caught.value).endswith(f": unknown key; did you mean {meant}?")
+
+
+def test_the_variable_for_the_device_is_the_one_that_is_told() -> None:
+    assert load_settings(environ={"MODERATION_ENCODERS__DEFAULT__DEVICE": "cpu"}).encoders["default"].device == "cpu"
+
+
+def test_a_wrong_value_names_its_variable_and_a_key_of_another_section_its_place(tmp_path: Path) -> None:
+    path = write(tmp_path, 'device = "cpu"\n')
+    with pytest.raises(SettingsError) as caught:
+        load_settings(path, environ={"MODERATION_IMAGES__MAX_PIXELS": "none"})
+    device, pixels = sorted(str(caught.value).splitlines())
+    assert device == f"settings ({path}): device: unknown key; did you mean 'encoders.default.device'?"
+    assert pixels.startswith("settings (MODERATION_IMAGES__MAX_PIXELS): images.max_pixels: found 'none'; ")
 
 
 @pytest.mark.parametrize(
@@ -67,17 +99,3 @@ def test_a_variable_below_a_value_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, 'actions = ["a", "b"]')
     with pytest.raises(SettingsError, match="is a value, not a table"):
         load_settings(path, environ={"MODERATION_ACTIONS__X": "1"})
-
-
-@pytest.mark.parametrize(
-    ("variable", "meant"),
-    [
-        ("MODERATION_DEVICE", "MODERATION_ENCODERS__DEFAULT__DEVICE"),
-        ("MODERATION_ENCODERS__TEXT__DEVISE", "MODERATION_ENCODERS__TEXT__DEVICE"),
-        ("MODERATION_MAX_PIXELS", "MODERATION_IMAGES__MAX_PIXELS"),
-        ("MODERATION_ACTION", "MODERATION_ACTIONS"),
-    ],
-)
-def test_a_wrong_variable_is_answered_with_the_one_that_was_meant(variable: str, meant: str) -> None:
-    with pytest.raises(SettingsError, match=rf"as a variable {meant}\?"):
-        load_settings(environ={variable: "1"})

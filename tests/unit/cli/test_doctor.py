@@ -81,7 +81,7 @@ def test_wrong_settings_are_a_finding_not_a_crash(run: Run, monkeypatch: pytest.
     code, out, _ = run("doctor")
     assert code == ExitCode.USAGE
     assert "FAIL  settings: " in out
-    assert out.count("did you mean 'cache.max_bytes'") == 1
+    assert out.count("did you mean MODERATION_CACHE__MAX_BYTES") == 1
     assert out.count("FAIL") == 1
     assert [line[:16] for line in out.splitlines() if line.startswith("skip")] == [
         "skip  encoders: ",

@@ -222,7 +222,7 @@ def test_a_variable_that_lacks_its_levels_is_answered_with_the_right_one_which_w
     monkeypatch.setenv("MODERATION_DEVICE", "cpu")
     assert main.run(["plugin", "list"]) == ExitCode.USAGE
     told = capsys.readouterr().err
-    (meant,) = re.findall(r"as a variable (\w+)\?", told)
+    (meant,) = re.findall(r"did you mean (MODERATION_\w+)\?", told)
     assert main.run(["--help"]) == ExitCode.OK
     assert f"{meant}=cpu" in capsys.readouterr().out
     monkeypatch.delenv("MODERATION_DEVICE")
