@@ -1,4 +1,4 @@
-"""Which level a policy is built at: average precision, cross-validated by cluster, with a preference for the lower level."""
+"""Which level a policy is built at: average precision, cross-validated by cluster, against what needs no targets."""
 
 from __future__ import annotations
 
@@ -56,19 +56,22 @@ class Choice:
 
 
 def choose_level(heads: Sequence[Head], fit: Targets | None, *, seed: int) -> Choice:
-    """The lowest of L0, L1 and L3 that no higher one beats by a standard error; `heads` are L0 and, with a bank, L1."""
+    """The level without targets, unless another beats it by a standard error; `heads` are L0 and, with a bank, L1.
+
+    Without targets the last of them is taken, so that targets too few to tell the levels apart change nothing.
+    """
     short = too_few(fit)
     if fit is None or short:
         return Choice(heads[-1], heads[-1], {}, None, f"{short}; {heads[-1].level} needs none")
     folds = split(fit, seed=seed)
     measured = {head.level: measure(lambda _, head=head: head, fit, folds) for head in heads}  # type: ignore[misc]
-    best = heads[0]
-    for head in heads[1:]:
+    best = heads[-1]
+    for head in heads[:-1]:
         best = head if measured[head.level].beats(measured[best.level]) else best
     by_pull = _measure_pulls(heads[-1], fit, folds)
     measured["L3"] = honest(by_pull)
     if not measured["L3"].beats(measured[best.level]):
-        reason = f"no higher level beats {best.level} by one standard error"
+        reason = f"no other level beats {best.level} by one standard error"
         return Choice(best, heads[-1], measured, None, reason)
     pull = strongest_pull(by_pull)
     reason = f"L3 beats {best.level} by more than one standard error"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -100,3 +101,14 @@ def test_an_object_shown_ten_times_as_often_changes_no_choice() -> None:
     assert (often.head.level, often.pull, often.reason) == (once.head.level, once.pull, once.reason)
     for level, one in once.measured.items():
         assert often.measured[level].folds == pytest.approx(one.folds)
+
+
+def test_targets_that_cannot_tell_the_levels_apart_leave_the_one_without_targets() -> None:
+    told = objects(np.random.default_rng(1), text=6.0, learned=0.0)
+    alike = [head(), replace(head(), level="L1")]
+    choice = choose_level(alike, told, seed=0)
+    assert choice.measured["L0"].folds == choice.measured["L1"].folds
+    assert (choice.head.level, choice.pull) == ("L1", None)
+    # One that is worse is left only for one that is better by a standard error.
+    assert choose_level([head(), replace(head(5), level="L1")], told, seed=0).head.level in {"L0", "L3"}
+    assert choose_level([head(5), replace(head(), level="L1")], told, seed=0).head.level == "L1"
