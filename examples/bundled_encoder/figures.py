@@ -1,12 +1,14 @@
-"""The tables of README.md, from the encoder's card: python examples/bundled_encoder/figures.py [CARD]."""
+"""The tables of both READMEs, from the encoder's card: python examples/bundled_encoder/figures.py [--card CARD] [--write]."""
 
+import argparse
 import json
-import sys
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-CARD = Path(__file__).parents[2] / "moderation" / "bundled" / "encoder" / "card.json"
+HERE = Path(__file__).parent
+CARD = HERE.parents[1] / "moderation" / "bundled" / "encoder" / "card.json"
 POLICIES = ("weapons", "fire", "alcohol", "gambling", "smoking", "rude_gesture")
 GROUPS = {
     "seen_objects_new_renderings": "objects seen, new renderings",
@@ -72,6 +74,47 @@ def _cell(area: Mapping[str, float] | None, *, whole: bool) -> str:
     return f"{value} ({area['low']:.2f}–{area['high']:.2f}), {area['positives']}" if whole else value
 
 
+def written(page: str, lines: Sequence[str]) -> str:
+    """The page with a table in the place of the one that has the same head; raises ValueError without one."""
+    head = "\n".join(lines[:2])
+    table = re.compile(re.escape(head) + r"(?:\n\|.*)*")
+    if not table.search(page):
+        raise ValueError(f"no table with the head {lines[0]!r}; expected one to put the new one in its place")
+    return table.sub(lambda _: "\n".join(lines), page)
+
+
+def summarised(page: str, metrics: Mapping[str, Any]) -> str:
+    """The project's README with its lines of `summary`."""
+    *rows, recalls, means = summary(metrics)
+    for row in rows:
+        named = row[: row.index(" |", 2) + 2]
+        page = re.sub(rf"^{re.escape(named)}.*$", lambda _, row=row: row, page, flags=re.MULTILINE)  # type: ignore[misc]
+    page = re.sub(r"\d\.\d\d in fxemoji, \d\.\d\d in openmoji", recalls, page)
+    return re.sub(r"\d\.\d\d \(fxemoji\) and \d\.\d\d \(openmoji\)", means, page)
+
+
+def write_pages(metrics: Mapping[str, Any]) -> None:
+    """Put the tables into the README here and the project's."""
+    own, project = HERE / "README.md", HERE.parents[1] / "README.md"
+    page = own.read_text(encoding="utf-8")
+    for table in (areas(metrics), retrieval(metrics)):
+        page = written(page, list(table))
+    own.write_text(page, encoding="utf-8")
+    project.write_text(summarised(project.read_text(encoding="utf-8"), metrics), encoding="utf-8")
+
+
+def main() -> None:
+    """Print the tables, or put them into the READMEs."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--card", type=Path, default=CARD)
+    parser.add_argument("--write", action="store_true", help="into the README here and the project's")
+    options = parser.parse_args()
+    metrics = json.loads(options.card.read_text(encoding="utf-8"))["metrics"]
+    if options.write:
+        write_pages(metrics)
+    else:
+        print("\n".join([*areas(metrics), "", *retrieval(metrics)]))
+
+
 if __name__ == "__main__":
-    card = json.loads(Path(sys.argv[1] if len(sys.argv) > 1 else CARD).read_text(encoding="utf-8"))
-    print("\n".join([*areas(card["metrics"]), "", *retrieval(card["metrics"])]))
+    main()

@@ -1,4 +1,4 @@
-"""From nothing to the bundled encoder in one command: fetch, render, prepare, train, distil, export, measure. Each step is skipped once done.
+"""From nothing to the bundled encoder in one command: fetch, render, prepare, train, distil, export, measure, write the READMEs' tables. Each step is skipped once done.
 
 python examples/bundled_encoder/recipe.py --data DATA --work WORK [--out moderation/bundled/encoder]
 """
@@ -9,18 +9,21 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import render
 from export import join, write, write_card
 from fetch import fetch_packages
+from figures import write_pages
 from measure import measure, measuring_photos, summary
 from prepare import WIDTH, distil_text, prepare_pictures, start_tower
 
 from moderation.encoder.checkpoint import load
 from moderation.training.loop import Progress, train
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
+SHIPPED = HERE.parents[1] / "moderation" / "bundled" / "encoder"
 SIZE = 96
 IMAGENET_TOWER = "weights/mobilenet_v2/mobilenet_v2_1.0_224_quant.tflite"
 
@@ -30,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="the shared data folder")
     parser.add_argument("--work", type=Path, required=True, help="a folder outside the repository, about 4 GB")
-    parser.add_argument("--out", type=Path, default=HERE.parents[1] / "moderation" / "bundled" / "encoder")
+    parser.add_argument("--out", type=Path, default=SHIPPED)
     arguments = parser.parse_args()
     data, work = arguments.data, arguments.work
     teacher = minilm()
@@ -44,11 +47,13 @@ def main() -> None:
     train(config, resume=(work / "run" / "checkpoint.safetensors").exists(), progress=tell)
     size = write(join(config, work / "text", size=SIZE), work / "text", arguments.out, size=SIZE)
     print(f"{arguments.out}: {size / 1e6:.1f} MB")
-    measure_and_describe(arguments.out, work / "rendered", data)
+    metrics = measure_and_describe(arguments.out, work / "rendered", data)
+    if arguments.out.resolve() == SHIPPED:
+        write_pages(metrics)
 
 
-def measure_and_describe(out: Path, rendered: Path, data: Path) -> None:
-    """Write the card, measure the encoder as the package loads it, write the card again with its figures."""
+def measure_and_describe(out: Path, rendered: Path, data: Path) -> dict[str, Any]:
+    """Write the card, measure the encoder as the package loads it, write the card again with its figures, which are returned."""
     write_card(out, size=SIZE, width=WIDTH, metrics={})
     encoder = load(str(out), device="cpu", dtype="float32")
     report = measure(
@@ -58,7 +63,9 @@ def measure_and_describe(out: Path, rendered: Path, data: Path) -> None:
         lambda texts: encoder.encode_text(texts).vectors.astype(np.float32),
     )
     print(summary(report))
-    write_card(out, size=SIZE, width=WIDTH, metrics=json.loads(json.dumps(report)))
+    metrics: dict[str, Any] = json.loads(json.dumps(report))
+    write_card(out, size=SIZE, width=WIDTH, metrics=metrics)
+    return metrics
 
 
 def once(folder: Path, make: Callable[[Path], None]) -> None:

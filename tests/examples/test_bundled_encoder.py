@@ -122,6 +122,23 @@ def test_the_figures_told_are_those_of_the_card(recipe: dict[str, ModuleType]) -
         assert line in project
 
 
+def test_the_tables_are_written_where_they_stand(recipe: dict[str, ModuleType]) -> None:
+    figures = recipe["figures"]
+    metrics = json.loads(figures.CARD.read_text(encoding="utf-8"))["metrics"]
+    pages = [(folder / "README.md").read_text(encoding="utf-8") for folder in (RECIPE, ROOT)]
+    assert figures.written(pages[0], list(figures.areas(metrics))) == pages[0]
+    assert figures.summarised(pages[1], metrics) == pages[1]
+    metrics["objects_never_drawn"]["compiled"]["mean"] = 0.123456
+    metrics["style_never_seen_openmoji"]["recall_at_5_plain"] = 0.98765
+    lines = list(figures.areas(metrics))
+    assert [line for line in figures.written(pages[0], lines).splitlines() if "**0.123**" in line] == [lines[5]]
+    changed = figures.summarised(pages[1], metrics)
+    assert "| objects never drawn in training | 0.12 |" in changed
+    assert "0.99 in openmoji" in changed
+    with pytest.raises(ValueError, match="no table with the head"):
+        figures.written("no table", lines)
+
+
 @pytest.mark.needs_data
 def test_the_committed_list_is_what_the_rule_gives(recipe: dict[str, ModuleType], data: Path) -> None:
     listed = json.loads((RECIPE / "heldout.json").read_text(encoding="utf-8"))["objects"]
