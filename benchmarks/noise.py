@@ -4,7 +4,7 @@ Every fifth picture is held out, its caption untouched. Of the others a share ex
 each of these is another picture's. Everything else is one run: start, seed, order of pictures, crops, rates. Reported
 at each measurement: the mean loss since the last one, the learned scale, and recall among the held-out pictures.
 
-    python benchmarks/noise.py [--pairs FILE.jsonl --start bundled] [--shares 0 0.2 0.4] [--steps 300] [--batch 128] [--json]
+    python benchmarks/noise.py [--pairs FILE.jsonl --start bundled] [--shares 0 0.2 0.4] [--steps 600] [--batch 64] [--json]
 
 Without `--pairs` it draws shapes, each captioned with what it shows, and a small encoder learns them from nothing. With them, FILE holds
 lines with `path` (from where the file stands) and `caption`, and a checkpoint is adapted to them.
