@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from contextlib import ExitStack
@@ -48,6 +49,21 @@ def train(
     with ExitStack() as stack:
         checkpoint = run(config, resume=resume, progress=_Teller(stack).tell)
     terminal.say(f"checkpoint: {checkpoint}")
+    folder = checkpoint.parent / "encoder"
+    if folder.is_dir():
+        terminal.say(f"encoder: {folder}{_kept(folder)}")
+
+
+def _kept(folder: Path) -> str:
+    """How much of the start an encoder kept, where the run chose that."""
+    from moderation.encoder.card import CARD_FILE
+
+    metrics = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))["metrics"]
+    if "keep_start" not in metrics:
+        return ""
+    keep, recalls = metrics["keep_start"], metrics["valid_recall_by_keep_start"]
+    told = f"R@1 on valid {recalls[str(keep)]:.3f}, the start {recalls['1.0']:.3f}, all that was learned {recalls['0.0']:.3f}"
+    return f" (keeps {keep:.0%} of the start: {told})"
 
 
 class _Teller:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from moderation.errors import TrainingError
 from moderation.training.model_config import DualModel, TextScratch
@@ -167,10 +167,20 @@ class Valid(Section):
     split: str = "validation"
 
 
+def _share_or_best(value: Any) -> Any:
+    if value != "best" and not (type(value) in (int, float) and 0 <= value <= 1):
+        raise ValueError(f"found {value!r}; expected a share from 0 to 1, or 'best'")
+    return value
+
+
+KeepStart = Annotated[float | Literal["best"], BeforeValidator(_share_or_best)]
+
+
 class PairRun(Run):
     """Both towers learn from pictures with captions.
 
-    `keep_start` is WiSE-FT: the share of the weights before training in what is exported. `shard` spreads weights, gradients
+    `keep_start` is WiSE-FT: the share of the weights before training in what is exported; "best" tries 0, a quarter, a half, three
+    quarters and 1, and takes what retrieves best on `valid`, so that there the export never does worse than the start. `shard` spreads weights, gradients
     and moments over the ranks (FSDP2) instead of keeping all of them on each (DDP); one process has nothing to spread.
     """
 
@@ -179,7 +189,7 @@ class PairRun(Run):
     model: DualModel
     loss: PairLoss = PairLoss()
     valid: Valid | None = None
-    keep_start: Share = 0.0
+    keep_start: KeepStart = 0.0
     shard: bool = False
 
     @model_validator(mode="after")
@@ -188,6 +198,12 @@ class PairRun(Run):
             raise ValueError("expected either shard or model.compile: what is spread runs layer by layer")
         if self.shard and self.valid:
             raise ValueError("expected either shard or valid: one rank measures, and has a part of the weights only")
+        return self
+
+    @model_validator(mode="after")
+    def _best_on_what(self) -> PairRun:
+        if self.keep_start == "best" and self.valid is None:
+            raise ValueError("keep_start 'best' wants a valid section to choose by")
         return self
 
     def placed(self, base: Path) -> PairRun:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
@@ -111,6 +111,11 @@ class Dual(nn.Module):
             setattr(model.get_submodule(place), attribute, module.get_base_layer())
         return model
 
+    def plain(self) -> Dual:
+        """A copy in evaluation mode, with adapters folded into the weights."""
+        bias = float(self.bias.detach())
+        return Dual(self.merged(), self.family, self.card, largest_scale=self.largest_scale, bias=bias).eval()
+
     def _encode(self, side: Side, run: Any) -> Tensor:
         # A locked tower whose projection learns too would still need the graph above it; without one nothing does.
         learns = any(parameter.requires_grad for module in self.side(side) for parameter in module.parameters())
@@ -160,13 +165,6 @@ def drop_patches(embeddings: nn.Module, share: float, *, first: int) -> None:
         return torch.cat([tokens[:, :first], tokens[rows, order]], dim=1)
 
     embeddings.register_forward_hook(drop)
-
-
-def interpolate(start: Sequence[Tensor], tuned: Sequence[Tensor], *, keep: float) -> None:
-    """Move `tuned` weights in place back to `start` by the share `keep`. Source: Wortsman et al., WiSE-FT (2022)."""
-    with torch.no_grad():
-        for before, after in zip(start, tuned, strict=True):
-            after.lerp_(before.to(after), keep)
 
 
 def set_scale(model: Any, scale: float) -> None:

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
 from transformers import CLIPImageProcessorPil, SiglipImageProcessorPil, ViTImageProcessorPil
 
 from moderation.encoder.card import CARD_FILE, ImageCard
 from moderation.encoder.tokens import TextTokenizer
 from moderation.errors import TrainingError
-from moderation.training.config import PairRun
-from moderation.training.dual import Dual, interpolate
+from moderation.training.dual import Dual
 
+ENCODER = "encoder"
 _RESAMPLE = {"bilinear": 2, "bicubic": 3}
 
 
-def write_encoder(run: PairRun, dual: Dual, tokenizer: TextTokenizer, *, before: Sequence[Tensor]) -> Path:
-    """The folder `encoder` of the run, written whole or not at all. With `keep_start`, weights lie between `before` and now."""
+def write_encoder(folder: Path, dual: Dual, tokenizer: TextTokenizer, metrics: Mapping[str, Any]) -> Path:
+    """The folder `encoder` in a run's folder, written whole or not at all; `metrics` go to its card."""
     model = dual.merged().cpu()
-    if run.keep_start:
-        interpolate(before, list(model.state_dict().values()), keep=run.keep_start)
-    out, unfinished = run.out / "encoder", run.out / "encoder.writing"
+    out, unfinished = folder / ENCODER, folder / f"{ENCODER}.writing"
     try:
         shutil.rmtree(unfinished, ignore_errors=True)
         model.save_pretrained(unfinished)
@@ -33,7 +30,9 @@ def write_encoder(run: PairRun, dual: Dual, tokenizer: TextTokenizer, *, before:
         context = tokenizer.card.context_length
         tokenizer.backend.model_max_length = context
         tokenizer.backend.save_pretrained(unfinished)
-        card = dual.card.model_copy(update={"name": run.out.name, "metrics": {}, "trained_on": (), "licence": None})
+        card = dual.card.model_copy(
+            update={"name": folder.name, "metrics": dict(metrics), "trained_on": (), "licence": None}
+        )
         assert card.image is not None, "a dual encoder reads pictures"  # noqa: S101
         _processor(dual.family, card.image).save_pretrained(unfinished)
         text = json.dumps(card.model_dump(mode="json", by_alias=True), indent=2)

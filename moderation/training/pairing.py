@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from moderation.training.data import Order
 from moderation.training.dual import Dual
 from moderation.training.export import write_encoder
 from moderation.training.loader import Loader
+from moderation.training.mixing import Before
 from moderation.training.places import open_pairs
 from moderation.training.spread import is_spread, wholes
 from moderation.training.start import Start, make_start
@@ -44,9 +45,7 @@ class Pairing:
         self._start: Start = make_start(run)
         self.model: Dual = self._start.dual.to(rank.device)
         self.model.bias.requires_grad_(run.loss.kind == "sigmoid")  # the softmax does not see it
-        self._before = (
-            [one.detach().clone() for one in self.model.merged().state_dict().values()] if run.keep_start else []
-        )
+        self._before = Before(self.model) if run.keep_start else None
         if run.model.compile:
             self.model.compile()
         self._teacher = Teacher(run.loss.teacher, self.model.card, rank.device) if run.loss.teacher else None
@@ -118,7 +117,20 @@ class Pairing:
             dual, held = make_start(self._run).dual, {name: one.cpu() for name, one in wholes(average.state_dict())}
             dual.load_state_dict(held)
         if self._rank == 0:
-            write_encoder(self._run, dual, self._start.tokenizer, before=self._before)
+            mixed, metrics = self._mixed(dual.to(self._device))
+            write_encoder(self._run.out, mixed, self._start.tokenizer, metrics)
+
+    def _mixed(self, dual: Dual) -> tuple[Dual, Mapping[str, Any]]:
+        """What was learned, or a mixture with the start, with what each share of it measured where that was chosen."""
+        keep = self._run.keep_start
+        if self._before is None:
+            return dual, {}
+        if keep != "best":
+            return self._before.mixed(dual, keep), {}
+        assert self._validation is not None, "checked by the configuration"  # noqa: S101
+        choice = self._before.best(dual, self._validation.recall)
+        tried = {str(share): recall for share, recall in choice.tried.items()}
+        return self._before.mixed(dual, choice.keep), {"keep_start": choice.keep, "valid_recall_by_keep_start": tried}
 
     def valid(self, average: nn.Module, step: int) -> Mapping[str, float]:
         """Retrieval on the run's captioned set, where there is one and it is due."""

@@ -17,13 +17,18 @@ def spread(model: nn.Module, device: torch.device) -> None:
     Single numbers (the scale, the bias) stay whole on every rank, and their gradients are nobody's but the caller's to average.
     """
     mesh = init_device_mesh(device.type, (distributed.get_world_size(),))
-    numbers = {one for one in model.parameters() if one.ndim == 0}
+    numbers = {one for one in model.parameters() if is_number(one)}
     stacks = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
     layers = {id(layer): layer for stack in reversed(stacks) for layer in stack}  # inner ones first
     for layer in layers.values():
         if any(True for _ in layer.parameters()):
             fully_shard(layer, mesh=mesh, ignored_params=numbers)
     fully_shard(model, mesh=mesh, ignored_params=numbers)
+
+
+def is_number(tensor: Tensor) -> bool:
+    """Whether it stays whole: CLIP's scale has no dimension, SigLIP's has one of one."""
+    return tensor.numel() == 1
 
 
 def is_spread(model: nn.Module) -> bool:

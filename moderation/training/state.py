@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from moderation.errors import TrainingError
 from moderation.training import checkpoint
 from moderation.training.config import PairRun, Run
-from moderation.training.spread import placed, placed_all, spread, wholes
+from moderation.training.spread import is_number, placed, placed_all, spread, wholes
 from moderation.training.task import Rank, Task
 from moderation.training.tower import Average
 
@@ -87,8 +87,8 @@ def _optimiser(run: Run, task: Task) -> torch.optim.AdamW:
         decay = run.optimiser.weight_decay
         groups.append({"params": [one for one in learned if one.ndim > 1], "lr": group.rate, "weight_decay": decay})
         # Single numbers by themselves: they stay whole where weights are spread, and the fused kernel takes one kind at a time.
-        for ndim in (1, 0):
-            same = [one for one in learned if one.ndim == ndim]
+        for number in (False, True):
+            same = [one for one in learned if one.ndim < 2 and is_number(one) is number]
             groups.append({"params": same, "lr": group.rate, "weight_decay": 0.0})
     for one in groups:
         one["full_rate"] = one["lr"]

@@ -83,6 +83,47 @@ def test_two_processes_with_half_the_weights_each_learn_what_one_learns(folder: 
     assert all(torch.equal(kept[key], tensor) for key, tensor in whole.items())
 
 
+KINDS = {
+    "lora": ('[model]\nstart = "clip"\nlora = {rank = 4}', ""),
+    "locked": ('[model]\nstart = "clip"\nlock = ["image"]', ""),
+    "half": (SECTIONS, 'precision = "bf16"'),
+    "sigmoid": ('[model]\nstart = "siglip"\n[loss]\nkind = "sigmoid"', ""),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_of_run_learns_spread_what_one_process_learns(name: str, folder: Path) -> None:
+    sections, top = KINDS[name]
+    near = 5e-2 if name == "half" else 1e-4
+    run(folder, f"{name}-alone", sections, top=top, steps=4)
+    ended(launched(write(folder, f"{name}-spread", sections, top=f"shard = true\n{top}", steps=4)))
+    assert losses(folder, f"{name}-spread") == pytest.approx(losses(folder, f"{name}-alone"), abs=near)
+    shown = [picture("red", "gun", 1), picture("green", "bottle", 2)]
+    alone, spread = (
+        load(str(folder / f"{name}-{way}" / "encoder")).encode_images(shown) for way in ("alone", "spread")
+    )
+    np.testing.assert_allclose(spread.vectors.astype(float), alone.vectors.astype(float), atol=2 * near + 2e-3)
+
+
+def test_one_of_two_processes_measures_and_chooses(folder: Path) -> None:
+    sections = f'{SECTIONS}\n[valid]\npairs = ["captions.jsonl"]\nevery = 2\nmost = 20'
+    run(folder, "valid-alone", sections, top='keep_start = "best"', steps=4)
+    ended(launched(write(folder, "valid-two", sections, top='keep_start = "best"', steps=4)))
+    one, two = (
+        [json.loads(line) for line in (folder / name / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+        for name in ("valid-alone", "valid-two")
+    )
+    for left, right in zip(one, two, strict=True):
+        assert right["loss"] == pytest.approx(left["loss"], abs=1e-4)
+        measured = {key: value for key, value in left.items() if key.startswith("valid/")}
+        assert {key: value for key, value in right.items() if key.startswith("valid/")} == pytest.approx(
+            measured, abs=0.11
+        )
+    assert [row["step"] for row in two if "valid/captions_r1" in row] == [2, 4]
+    card = json.loads((folder / "valid-two" / "encoder" / "card.json").read_text(encoding="utf-8"))
+    assert len(card["metrics"]["valid_recall_by_keep_start"]) == 5
+
+
 def test_one_process_has_nothing_to_spread(folder: Path) -> None:
     plain = run(folder, "plain", SECTIONS, steps=2)
     spread = run(folder, "one", SECTIONS, steps=2, top="shard = true")
