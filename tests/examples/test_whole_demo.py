@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,14 +13,66 @@ import pytest
 
 from tests.conftest import ROOT
 
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
+
 
 @pytest.fixture(scope="module")
-def came_out(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Path]:
     out = tmp_path_factory.mktemp("demo")
     command = [sys.executable, "-m", "moderation", "demo", "--out", str(out), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout), out
+    return done, out
+
+
+@pytest.fixture(scope="module")
+def came_out(ran: tuple[subprocess.CompletedProcess[str], Path]) -> tuple[dict[str, Any], Path]:
+    return json.loads(ran[0].stdout), ran[1]
+
+
+def quoted() -> list[str]:
+    """What the README shows of the demo's output: a line begins with its word, what is indented goes on with it."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```console\n(compile  .*?)^```", readme, re.DOTALL | re.MULTILINE)
+    return re.sub(r"\n +", " ", block).splitlines()
+
+
+@pytest.mark.parametrize("line", quoted(), ids=lambda line: " ".join(line.split()[:3]))
+def test_what_the_readme_shows_is_what_comes_out(line: str, ran: tuple[subprocess.CompletedProcess[str], Path]) -> None:
+    if line.startswith("report"):  # where it lies and how long it took is of the run
+        return
+    words, numbers = NUMBER.sub("#", line), [float(one) for one in NUMBER.findall(line)]
+    same = [one for one in ran[0].stderr.splitlines() if NUMBER.sub("#", one) == words]
+    assert same, f"no such line in:\n{ran[0].stderr}"
+    told = [[float(one) for one in NUMBER.findall(found)] for found in same]
+    seconds = {at for at, found in enumerate(NUMBER.finditer(line)) if line[found.end() :].startswith(" s,")}
+    # Another processor moves the last digits of a vector, and with them a count by one or two.
+    assert any(
+        all(
+            at in seconds or one == pytest.approx(wanted, rel=0.05)
+            for at, (one, wanted) in enumerate(zip(found, numbers, strict=True))
+        )
+        for found in told
+    ), f"found {same}"
+
+
+def test_the_decision_that_the_readme_shows_is_made(came_out: tuple[dict[str, Any], Path]) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = json.loads("".join(re.findall(r"^```json\n(.*?)^```", readme, re.DOTALL | re.MULTILINE)))
+    decisions = [
+        json.loads(line) for line in (came_out[1] / "decisions.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    (made,) = (one for one in decisions if one["item_id"] == shown["item_id"])
+    (verdict,) = (one for one in made["verdicts"] if one["policy"] == shown["verdicts"][0]["policy"])
+    for key, value in shown["verdicts"][0].items():
+        # The revision is of the lock, whose vectors another processor may round otherwise.
+        wanted = (
+            pytest.approx(value, abs=0.01) if isinstance(value, float) else verdict[key] if key == "revision" else value
+        )
+        assert verdict[key] == wanted, key
+    assert {key: made[key] for key in shown if key != "verdicts"} == {
+        key: value for key, value in shown.items() if key != "verdicts"
+    }
 
 
 def test_weapons_keep_their_promises_and_alcohol_says_how_many_targets_it_needs(
