@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from moderation.errors import TrainingError
+from moderation.training.chunked import CHUNK
 from moderation.training.model_config import DualModel, TextScratch
 from moderation.training.section import Count, Positive, Section, Share
 
@@ -152,7 +153,7 @@ class PairLoss(Section):
     scale: Positive = 14.2857
     largest_scale: Positive = 100.0
     bias: float = -10.0
-    chunk: Count = 1024
+    chunk: Count = CHUNK
     sub_batch: Annotated[int, Field(ge=0)] = 0
     teacher: str | None = None
     teacher_share: Share = 0.5
