@@ -82,6 +82,20 @@ def schema(
     policy_lint.schema(kind, out)
 
 
+@app.command()
+def plan(path: PolicyFile, as_json: Json = False) -> None:
+    """Tell how many judged objects each guarantee takes, before anyone judges one, and how good the classifier must be.
+
+    A plan is advice: it needs no encoder and asks no target. It assumes shares of objects that the classifier may come to
+    flag; certify says what it does.
+
+    Example: moderation policy plan policies/weapons.yaml
+    """
+    from moderation.cli import policy_plan
+
+    policy_plan.tell(path, as_json=as_json)
+
+
 @app.command("compile")
 def compile_(
     path: PolicyFile,

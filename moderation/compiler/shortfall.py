@@ -59,10 +59,21 @@ def labels_needed(
     alpha = (1.0 - confidence) / guarantees
     if metric == "recall":
         return LabelsNeeded(_perfect(at_least, alpha), 0)
-    found = _cheapest(
-        np.array([recall]), np.array([0.0]), (1, 1), target=at_least, prevalence=prevalence, alpha=alpha, price=PRICE
-    )
+    return targets_needed(recall, 0.0, at_least, prevalence, alpha=alpha)
+
+
+def targets_needed(tpr: float, fpr: float, target: float, prevalence: float, *, alpha: float) -> LabelsNeeded | None:
+    """About the fewest targets that show a precision at these rates, benign ones being cheap; None where no number will do."""
+    rates = np.array([tpr]), np.array([fpr])
+    found = _cheapest(*rates, (1, 1), target=target, prevalence=prevalence, alpha=alpha, price=PRICE)
     return None if found is None else LabelsNeeded(1 + found[0], 1 + found[1])
+
+
+def largest_fpr(tpr: float, target: float, prevalence: float) -> float:
+    """The false positive rate at which precision is just the target, 0 to 1."""
+    if prevalence >= 1.0:
+        return 1.0
+    return min(1.0, prevalence * tpr * (1.0 - target) / ((1.0 - prevalence) * target))
 
 
 def recall_shortfall(violating: int, target: float, alpha: float) -> Shortfall:
