@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -30,9 +31,8 @@ def test_each_guarantee_has_its_limit_and_a_table_beside_what_is_at_hand(policy:
     for action in plain["actions"]:
         assert f"  {action['action']}: {action['metric']} at least {action['at_least']:g}" in out
         for case in action["cases"]:
-            row = next(
-                one for one in out.splitlines() if one.split()[2:4] == [f"{case['violating']:,}", f"{case['benign']:,}"]
-            )
+            numbers = re.compile(rf" {case['violating']:,} +{case['benign']:,}  ")
+            row = next(line for line in out.splitlines() if numbers.search(line))
             lacking = [side for side in ("violating", "benign") if case[side] > plain["at_hand"][side]]
             assert row.endswith(f"more {lacking[-1]}" if lacking else "enough")
 
