@@ -47,7 +47,7 @@ def train(
     from moderation.training.loop import train as run
 
     with ExitStack() as stack:
-        checkpoint = run(config, resume=resume, progress=_Teller(stack).tell)
+        checkpoint = run(config, resume=resume, progress=_Teller(stack).tell, note=terminal.note)
     terminal.say(f"checkpoint: {checkpoint}")
     folder = checkpoint.parent / "encoder"
     if folder.is_dir():

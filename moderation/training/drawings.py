@@ -70,6 +70,10 @@ class Drawings:
         """Nothing: a recipe measures its drawings when they are learned."""
         return {}
 
+    def remarks(self) -> Sequence[str]:
+        """Nothing: a recipe prepared its drawings, and complained where they were not sound."""
+        return ()
+
     def close(self) -> None:
         """Nothing runs in the background."""
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from moderation.errors import TrainingError
+
 FILE, CURVES = "log.jsonl", "curves.svg"
 _WIDTH, _HEIGHT, _EDGE = 640, 160, 44
 
@@ -23,6 +25,13 @@ class Log:
     def __enter__(self) -> Self:
         if self._quiet:
             return self
+        try:
+            self._open()
+        except OSError as error:
+            raise TrainingError(f"{self._out}: the run's folder cannot be written: {error.strerror}") from None
+        return self
+
+    def _open(self) -> None:
         from torch.utils.tensorboard.writer import SummaryWriter
 
         self._out.mkdir(parents=True, exist_ok=True)
@@ -31,7 +40,6 @@ class Log:
         path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
         self._file = path.open("a", encoding="utf-8", buffering=1)
         self._board = SummaryWriter(str(self._out / "tensorboard"), purge_step=self._start + 1)
-        return self
 
     def __exit__(self, *_error: object) -> None:
         if self._file is None:

@@ -47,10 +47,17 @@ class Progress:
         return {"loss": self.loss, "rate": self.rate, "pictures_per_second": self.pictures_per_second, **self.told}
 
 
-def train(config_path: Path, *, resume: bool = False, progress: Callable[[Progress], None] = lambda _: None) -> Path:
+def train(
+    config_path: Path,
+    *,
+    resume: bool = False,
+    progress: Callable[[Progress], None] = lambda _: None,
+    note: Callable[[str], None] = lambda _: None,
+) -> Path:
     """Train as the file says and return the last checkpoint's path; raises TrainingError where it cannot start or go on.
 
-    Started by torchrun, its processes train one model together; the first of them saves and tells.
+    `note` gets what should be known of the data, before the first step and after the last. Started by torchrun, its
+    processes train one model together; the first of them saves and tells.
     """
     run = read_config(config_path)
     if run.threads:
@@ -62,13 +69,24 @@ def train(config_path: Path, *, resume: bool = False, progress: Callable[[Progre
             raise TrainingError(f"{state.path}: a run is here already; resume it or choose another folder")
         start = state.restore() if resume else 0
         with Log(run.out, start, quiet=rank.number > 0) as log:
+            said = _note_new(task, note, rank, ())
             for one in steps(run, rank, task, state, start):
                 log.write(one.step, one.values())
                 if rank.number == 0:
                     progress(one)
+            _note_new(task, note, rank, said)
         if isinstance(task, Pairing):
             task.export(state.average.model)
     return state.path
+
+
+def _note_new(task: Task, note: Callable[[str], None], rank: Rank, said: Sequence[str]) -> Sequence[str]:
+    """Note what was not said before, on the first rank, and return all that was."""
+    remarks = task.remarks() if rank.number == 0 else ()
+    for remark in remarks:
+        if remark not in said:
+            note(remark)
+    return remarks
 
 
 def make_task(run: Run, rank: Rank) -> Task:

@@ -54,7 +54,7 @@ class Pairing:
         self._validation = (
             Validation(run.valid, self._start.tokenizer, card, rank.device) if run.valid and rank.number == 0 else None
         )
-        pairs = open_pairs(run.data.pairs, split=run.data.split)
+        pairs = self._pairs = open_pairs(run.data.pairs, split=run.data.split)
         self._loader = Loader(
             pairs,
             RandomCrop(card, area=(run.data.smallest_crop, 1.0), mirror=0.5 if run.data.mirror else 0.0),
@@ -138,6 +138,13 @@ class Pairing:
         if settings is None or self._validation is None or (step % settings.every and step != self._run.steps):
             return {}
         return self._validation.recalls(cast("Dual", average))
+
+    def remarks(self) -> Sequence[str]:
+        """The records that were left out from the beginning, and those that another took the place of."""
+        left, broken = self._pairs.broken, self._loader.broken
+        left_out = f"{left.total} of {left.total + len(self._pairs)} records are left out: {left}"
+        replaced = f"{broken.total} times a record could not be read and another took its place: {broken}"
+        return [*([left_out] if left.total else []), *([replaced] if broken.total else [])]
 
     def close(self) -> None:
         """End the threads that read ahead."""

@@ -63,6 +63,10 @@ class Task(Protocol):
         """What is measured of the averaged weights after `step` steps; empty where nothing is due. No step may depend on it."""
         ...
 
+    def remarks(self) -> Sequence[str]:
+        """What a person should know of the data, as far as it is known by now: a sentence each."""
+        ...
+
     def close(self) -> None:
         """End what the task runs in the background."""
         ...

@@ -19,7 +19,7 @@ def loop(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
     """Stands in for the loop: three steps; the calls it got."""
     calls: list[Any] = []
 
-    def run(config: Path, *, resume: bool, progress: Any) -> Path:
+    def run(config: Path, *, resume: bool, progress: Any, note: Any) -> Path:
         calls.append((config, resume))
         if config.read_text() == "bad":
             raise TrainingError("run.toml: steps is 0; expected at least 1")

@@ -17,8 +17,8 @@ from moderation.encoder.card import EncoderCard
 from moderation.encoder.checkpoint import load
 from moderation.errors import TrainingError
 from moderation.training import checkpoint
-from moderation.training.loop import Progress
-from tests.unit.training.runs import picture, prepare, run
+from moderation.training.loop import Progress, train
+from tests.unit.training.runs import picture, prepare, run, write
 
 SCRATCH_VIT = 'image = {kind = "vit", size = 32, patch = 8, width = 32, layers = 1, heads = 2}'
 SCRATCH_RESNET = 'image = {kind = "resnet", size = 32, depths = [1, 1], widths = [16, 32]}'
@@ -206,3 +206,29 @@ def test_what_cannot_start_says_why(sections: str, message: str | None, folder: 
         return
     with pytest.raises(TrainingError, match=message):
         run(folder, name, sections)
+
+
+def test_what_is_left_out_of_the_data_and_what_was_replaced_is_told(folder: Path) -> None:
+    rows = (folder / "captions.jsonl").read_text(encoding="utf-8").splitlines()[:12]
+    (folder / "pictures" / "torn.png").write_bytes(b"no picture")
+    torn = '{"path": "pictures/torn.png", "caption": "torn"}'
+    (folder / "worn.jsonl").write_text(
+        "\n".join([*rows, torn, '{"path": "pictures/0.png"}', "garbage"]), encoding="utf-8"
+    )
+    path = write(folder, "worn", '[model]\nstart = "clip"', steps=4, batch=4)
+    path.write_text(path.read_text(encoding="utf-8").replace("captions.jsonl", "worn.jsonl"), encoding="utf-8")
+    events: list[str] = []
+    train(path, progress=lambda _: events.append("step"), note=events.append)
+    assert events[0].startswith("2 of 15 records are left out: ")
+    assert events[1:5] == ["step"] * 4
+    assert "times a record could not be read and another took its place" in events[5]
+    assert "torn.png" in events[5]
+    assert len(events) == 6
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_the_first_step(folder: Path) -> None:
+    (folder / "file").write_text("", encoding="utf-8")
+    nowhere = write(folder, "nowhere", '[model]\nstart = "clip"')
+    nowhere.write_text(nowhere.read_text(encoding="utf-8").replace('"nowhere"', '"file/run"'), encoding="utf-8")
+    with pytest.raises(TrainingError, match=r"file/run: the run's folder cannot be written: Not a directory"):
+        train(nowhere)
