@@ -76,7 +76,7 @@ def test_a_run_killed_at_a_random_step_goes_on_with_the_same_bits(folder: Path) 
 
 def test_a_run_goes_on_as_it_began_or_not_at_all(folder: Path) -> None:
     run(folder, "began", '[model]\nstart = "clip"')
-    with pytest.raises(TrainingError, match=r"of another run: batch was 8 and is 6; loss.chunk was 1024 and is 7"):
+    with pytest.raises(TrainingError, match=r"of another run: batch was 8 and is 6; loss.chunk was 256 and is 7"):
         run(folder, "began", '[model]\nstart = "clip"\n[loss]\nchunk = 7', batch=6, resume=True)
     with pytest.raises(TrainingError, match="a run is here already"):
         run(folder, "began", '[model]\nstart = "clip"')
