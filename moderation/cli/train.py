@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from moderation.training.loop import Progress
 
 NOTE_EVERY_SECONDS = 30.0
-TOLD_WAIT = 0.1
 
 app = typer.Typer(
     cls=RunOrCommand,
@@ -67,7 +65,7 @@ def _kept(folder: Path) -> str:
 
 
 class _Teller:
-    """A bar where a terminal watches, else a line now and then, so that a log stays short."""
+    """A line now and then, so that a log stays short, and a bar below it where a terminal watches."""
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
@@ -82,7 +80,7 @@ class _Teller:
         self._done = progress.step
         due = time.monotonic() - self._noted >= NOTE_EVERY_SECONDS
         measured = any(name.startswith("valid/") for name in progress.told)
-        if measured or (not sys.stderr.isatty() and (due or progress.step == progress.steps)):
+        if measured or due or progress.step == progress.steps:
             self._noted = time.monotonic()
             terminal.note(in_words(progress))
 
@@ -91,7 +89,7 @@ def in_words(progress: Progress) -> str:
     """One step of a run, for people."""
     rate = f"{progress.pictures_per_second:.0f} pictures/s at {progress.told['size']:.0f} px"
     waited = progress.told.get("waited", 0.0)
-    slow = f", {waited:.0%} of the time waiting for data" if waited >= TOLD_WAIT else ""
+    slow = f", {waited:.0%} of the time waiting for data" if "waited" in progress.told else ""
     valid = {name.removeprefix("valid/"): value for name, value in progress.told.items() if name.startswith("valid/")}
     recalls = "".join(f", {name.replace('_r', ' R@')} {value:.3f}" for name, value in valid.items())
     told = f"step {progress.step}/{progress.steps}, loss {progress.loss:.4f}, scale {progress.told['scale']:.1f}"

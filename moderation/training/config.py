@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -53,6 +53,15 @@ class Run(Section):
     def facts(self) -> dict[str, Any]:
         """What may not change between a run and its resumption: not where it lies, what it runs on, or what no weight depends on."""
         return self.model_dump(mode="json", exclude={"out", "save_every", "threads", "valid", "shard"})
+
+    def remarks(self) -> Sequence[str]:
+        """What a person should know of it, though it may be meant."""
+        rates = self.optimiser
+        if rates.warm_up + rates.cool_down <= self.steps:
+            return ()
+        return (
+            f"the rate never reaches its full value: warm_up {rates.warm_up} and cool_down {rates.cool_down} are more than {self.steps} steps",
+        )
 
     def placed(self, base: Path) -> Run:
         """The run with its paths taken from `base`."""

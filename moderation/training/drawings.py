@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,8 +57,7 @@ class Drawings:
 
     def loss(self, features: Sequence[Tensor], batch: Batch) -> Tensor:
         """In-batch softmax both ways against soft targets."""
-        scale = self.model.log_scale.exp().clamp(max=self._run.loss.largest_scale)
-        return contrastive(features[0], batch.texts, batch.wanted, scale)
+        return contrastive(features[0], batch.texts, batch.wanted, self.model.log_scale.exp())
 
     def told(self, batch: Batch) -> Mapping[str, float]:
         """The learned scale and the stage's size."""
@@ -69,6 +70,19 @@ class Drawings:
     def valid(self, average: nn.Module, step: int) -> Mapping[str, float]:  # noqa: ARG002 - as every task
         """Nothing: a recipe measures its drawings when they are learned."""
         return {}
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """The scale stays within its bound."""
+        self.model.log_scale.clamp_(max=math.log(self._run.loss.largest_scale))
+
+    def facts(self) -> Mapping[str, Any]:
+        """How many drawings there are: the order hangs on it."""
+        return {"drawings": len(self._pictures)}
+
+    def records(self, batch: Batch) -> Sequence[str]:  # noqa: ARG002 - as every task
+        """Nothing: the step alone says which drawings they are."""
+        return ()
 
     def remarks(self) -> Sequence[str]:
         """Nothing: a recipe prepared its drawings, and complained where they were not sound."""

@@ -24,6 +24,7 @@ from moderation.encoder.towers import (
 )
 from moderation.training.model_config import Lora
 from moderation.training.spread import is_spread
+from moderation.training.tower import FOLLOWS
 
 Side = Literal["image", "text"]
 SIDES: tuple[Side, ...] = ("image", "text")
@@ -37,6 +38,7 @@ class Dual(nn.Module):
         super().__init__()
         self.model, self.family, self.card = model, family, card
         self.largest_scale = largest_scale
+        self.bound_scale()
         self.bias = nn.Parameter(torch.tensor(bias))
         self.locked: frozenset[Side] = frozenset()
 
@@ -63,8 +65,13 @@ class Dual(nn.Module):
         return made[torch.cat([rows for _, rows in groups]).argsort()]
 
     def scale(self) -> Tensor:
-        """The learned scale, bounded."""
-        return self.model.logit_scale.exp().clamp(max=self.largest_scale).reshape(())  # type: ignore[no-any-return]
+        """The learned scale."""
+        return self.model.logit_scale.exp().reshape(())  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def bound_scale(self) -> None:
+        """Keep the scale from 1 to `largest_scale`: the weight itself, since a bound on its use would leave it no gradient to come back."""
+        self.model.logit_scale.clamp_(0.0, math.log(self.largest_scale))
 
     def side(self, name: Side) -> list[nn.Module]:
         """A tower and, where there is one, its projection."""
@@ -90,7 +97,7 @@ class Dual(nn.Module):
             f"{TOWERS[side]}.{name}"
             for side, tower in towers.items()
             for name, module in tower.named_modules()
-            if isinstance(module, nn.Linear)
+            if isinstance(module, nn.Linear) and module.weight.requires_grad
         ]
         config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=names)
         inject_adapter_in_model(config, self.model)
@@ -109,6 +116,9 @@ class Dual(nn.Module):
             module.merge()
             place, _, attribute = name.rpartition(".")
             setattr(model.get_submodule(place), attribute, module.get_base_layer())
+        if hasattr(model, "logit_bias"):  # SigLIP's place for it
+            with torch.no_grad():
+                model.logit_bias.fill_(self.bias)
         return model
 
     def plain(self) -> Dual:
@@ -164,6 +174,7 @@ def drop_patches(embeddings: nn.Module, share: float, *, first: int) -> None:
         rows = torch.arange(len(tokens), device=tokens.device)[:, None]
         return torch.cat([tokens[:, :first], tokens[rows, order]], dim=1)
 
+    setattr(embeddings, FOLLOWS, True)
     embeddings.register_forward_hook(drop)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from transformers import CLIPImageProcessorPil, SiglipImageProcessorPil, ViTImageProcessorPil
 
 from moderation.encoder.card import CARD_FILE, ImageCard
@@ -39,7 +40,8 @@ def write_encoder(folder: Path, dual: Dual, tokenizer: TextTokenizer, metrics: M
         (unfinished / CARD_FILE).write_text(f"{text}\n", encoding="utf-8")
         shutil.rmtree(out, ignore_errors=True)
         unfinished.replace(out)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(unfinished, ignore_errors=True)
         raise TrainingError(f"{out}: the encoder cannot be written: {error}; the checkpoint is whole") from None
     return out
 

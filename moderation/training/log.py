@@ -37,7 +37,9 @@ class Log:
         self._out.mkdir(parents=True, exist_ok=True)
         kept = [line for line in self.lines() if json.loads(line)["step"] <= self._start]
         path = self._out / FILE
-        path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        unfinished = path.with_suffix(".writing")
+        unfinished.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        unfinished.replace(path)  # a full disk leaves the log as it was
         self._file = path.open("a", encoding="utf-8", buffering=1)
         self._board = SummaryWriter(str(self._out / "tensorboard"), purge_step=self._start + 1)
 

@@ -26,7 +26,7 @@ from moderation.training.log import Log
 from moderation.training.pairing import Pairing
 from moderation.training.ranks import average_gradients
 from moderation.training.spread import clip_gradients, is_spread
-from moderation.training.state import State, parameters
+from moderation.training.state import FILE, State, parameters
 from moderation.training.task import Rank, Task
 from moderation.training.tower import learning_mode
 
@@ -69,20 +69,20 @@ def train(
             raise TrainingError(f"{state.path}: a run is here already; resume it or choose another folder")
         start = state.restore() if resume else 0
         with Log(run.out, start, quiet=rank.number > 0) as log:
-            said = _note_new(task, note, rank, ())
+            said = _note_new(run, task, note, rank, said=())
             for one in steps(run, rank, task, state, start):
                 log.write(one.step, one.values())
                 if rank.number == 0:
                     progress(one)
-            _note_new(task, note, rank, said)
+            _note_new(run, task, note, rank, said=said)
         if isinstance(task, Pairing):
             task.export(state.average.model)
     return state.path
 
 
-def _note_new(task: Task, note: Callable[[str], None], rank: Rank, said: Sequence[str]) -> Sequence[str]:
+def _note_new(run: Run, task: Task, note: Callable[[str], None], rank: Rank, *, said: Sequence[str]) -> Sequence[str]:
     """Note what was not said before, on the first rank, and return all that was."""
-    remarks = task.remarks() if rank.number == 0 else ()
+    remarks = [*run.remarks(), *task.remarks()] if rank.number == 0 else []
     for remark in remarks:
         if remark not in said:
             note(remark)
@@ -113,8 +113,11 @@ def steps(run: Run, rank: Rank, task: Task, state: State, start: int) -> Iterato
         loss = _backward(run, rank, task, model, given)
         norm = clip_gradients(learned, run.optimiser.clip)
         if not (torch.isfinite(loss) and torch.isfinite(norm)):
-            raise TrainingError(_stopped(state, step, loss, norm, task.tensors(given)))
+            raise TrainingError(
+                _stopped(run, rank, task, step, given, told=f"{loss.item()} and its gradient's norm {norm.item()}")
+            )
         state.optimiser.step()
+        task.settle()
         state.average.update(task.model, step)
         rate, told = run.batch / (time.perf_counter() - began), dict(task.told(given))
         if rank.number == 0:
@@ -164,12 +167,13 @@ def _two(made: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return images, texts
 
 
-def _stopped(state: State, step: int, loss: Tensor, norm: Tensor, batch: Mapping[str, Tensor]) -> str:
-    """Save the batch that broke the run and say where it lies."""
-    path = state.path.parent / f"bad-step-{step + 1}.safetensors"
-    checkpoint.save(path, batch, {"step": step + 1})
-    good = f"the last good state is {state.path}" if state.path.exists() else "no state was saved yet"
-    return f"step {step + 1}: the loss is {loss.item()} and its gradient's norm {norm.item()}; the batch is in {path}, {good}"
+def _stopped(run: Run, rank: Rank, task: Task, step: int, given: Any, *, told: str) -> str:
+    """Save this rank's part of the batch that broke the run, with the records it was read from, and say where it lies."""
+    part = f"-rank-{rank.number}" if rank.world > 1 else ""
+    path, last = run.out / f"bad-step-{step + 1}{part}.safetensors", run.out / FILE
+    checkpoint.save(path, task.tensors(given), {"step": step + 1, "records": list(task.records(given))})
+    good = f"the last good state is {last}" if last.exists() else "no state was saved yet"
+    return f"step {step + 1}: the loss is {told}; the batch is in {path}, {good}"
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:

@@ -29,12 +29,13 @@ from moderation.training.validation import Validation
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """This rank's pairs of one step: pixels float32 [n, 3, s, s], token ids and mask int64 [n, t], and their captions."""
+    """This rank's pairs of one step: pixels float32 [n, 3, s, s], token ids and mask int64 [n, t], captions, and keys of the records."""
 
     pixels: Tensor
     ids: Tensor
     mask: Tensor
     captions: Sequence[str]
+    keys: Sequence[str]
 
 
 class Pairing:
@@ -77,7 +78,13 @@ class Pairing:
         """What each step trains on, on this rank."""
         for loaded in self._loader.batches(start, stop):
             ids, mask = padded(self._start.tokenizer, loaded.captions)
-            yield Batch(loaded.pixels.to(self._device), ids.to(self._device), mask.to(self._device), loaded.captions)
+            yield Batch(
+                loaded.pixels.to(self._device),
+                ids.to(self._device),
+                mask.to(self._device),
+                loaded.captions,
+                loaded.keys,
+            )
 
     def parts(self, batch: Batch) -> Sequence[Sequence[Tensor]]:
         """All pairs at once, or `sub_batch` at a time."""
@@ -138,6 +145,18 @@ class Pairing:
         if settings is None or self._validation is None or (step % settings.every and step != self._run.steps):
             return {}
         return self._validation.recalls(cast("Dual", average))
+
+    def settle(self) -> None:
+        """The scale stays within its bounds."""
+        self.model.bound_scale()
+
+    def facts(self) -> Mapping[str, Any]:
+        """How many pairs there are: the order hangs on it."""
+        return {"pairs": len(self._pairs)}
+
+    def records(self, batch: Batch) -> Sequence[str]:
+        """The records' keys, each with the caption that was read."""
+        return [f"{key}: {caption}" for key, caption in zip(batch.keys, batch.captions, strict=True)]
 
     def remarks(self) -> Sequence[str]:
         """The records that were left out from the beginning, and those that another took the place of."""

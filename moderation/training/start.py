@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,8 @@ def make_start(run: PairRun) -> Start:
     for name, parameter in dual.model.named_parameters():
         if name in start.new & _JOINTS:
             parameter.requires_grad_(True)
+    if settings.patch_dropout and "image" in settings.lock:
+        raise TrainingError("model.patch_dropout: the image tower is locked; expected one that learns")
     if settings.patch_dropout:
         _drop_patches(dual, settings.patch_dropout)
     if settings.checkpointing:
@@ -71,8 +73,20 @@ def _start(
     run: PairRun, model: Any, family: Family, card: EncoderCard, tokens: TextTokenizer, *, new: tuple[str, ...]
 ) -> Start:
     bias = float(getattr(model, "logit_bias", torch.tensor(run.loss.bias)).detach().reshape(()))
+    for unused in _unused(model, card):
+        unused.requires_grad_(False)
     dual = Dual(model, family, card, largest_scale=run.loss.largest_scale, bias=bias)
     return Start(dual, tokens, frozenset(new))
+
+
+def _unused(model: Any, card: EncoderCard) -> Iterator[torch.nn.Parameter]:
+    """What no vector and no loss depends on, and several processes would wait for the gradients of."""
+    if hasattr(model, "logit_bias"):  # learns as the module's own bias, and is written back at the end
+        yield model.logit_bias
+    pooler = getattr(model.text_model, "pooler", None)
+    if card.text is not None and card.text.pooling != "pooler" and pooler is not None:
+        yield from pooler.parameters()
+    yield from (one for name, one in model.vision_model.named_parameters() if name.endswith("mask_token"))
 
 
 def _joined(run: PairRun) -> Start:

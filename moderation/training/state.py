@@ -23,7 +23,8 @@ class State:
 
     def __init__(self, run: Run, task: Task, rank: Rank) -> None:
         self.path = run.out / FILE
-        self._run, self._rank, self.model = run, rank, task.model
+        self._rank, self.model = rank, task.model
+        self._facts = {**run.facts(), **task.facts()}
         self.average = Average(task.model, run.optimiser.average)
         if isinstance(run, PairRun) and run.shard and rank.world > 1:
             spread(self.model, rank.device)
@@ -41,7 +42,7 @@ class State:
         # Tied weights are one tensor, and a file holds each once.
         held = {name: one.cpu().clone() for name, one in wholes(tensors) if self._rank.number == 0}
         if self._rank.number == 0:
-            checkpoint.save(self.path, held, {"step": step, "run": self._run.facts()})
+            checkpoint.save(self.path, held, {"step": step, "run": self._facts})
 
     def restore(self) -> int:
         """Read the checkpoint back and return its step. Raises TrainingError where it is of another run than this one."""
@@ -72,7 +73,7 @@ class State:
         self.optimiser.load_state_dict(whole)
 
     def _refuse_another(self, facts: Mapping[str, Any]) -> None:
-        before, now = _flat(facts.get("run", {})), _flat(self._run.facts())
+        before, now = _flat(facts.get("run", {})), _flat(self._facts)
         changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
         if changed:
             told = "; ".join(f"{key} was {before.get(key)!r} and is {now.get(key)!r}" for key in changed)

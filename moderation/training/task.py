@@ -63,6 +63,18 @@ class Task(Protocol):
         """What is measured of the averaged weights after `step` steps; empty where nothing is due. No step may depend on it."""
         ...
 
+    def settle(self) -> None:
+        """What has to hold of the weights after every step."""
+        ...
+
+    def facts(self) -> Mapping[str, Any]:
+        """What may not change of the data between a run and its resumption, as JSON values."""
+        ...
+
+    def records(self, batch: Any) -> Sequence[str]:
+        """What a batch was read from, to find it again when its loss is no number."""
+        ...
+
     def remarks(self) -> Sequence[str]:
         """What a person should know of the data, as far as it is known by now: a sentence each."""
         ...

@@ -14,6 +14,7 @@ from moderation.errors import TrainingError
 
 # Short runs: statistics must follow the weights within some fifty steps; what comes from large-scale training follows in thousands.
 NORM_MOMENTUM = 0.02
+FOLLOWS = "follows_its_tower"  # of a module that does something in training only, whether or not its own weights learn
 
 
 class ImageTower(nn.Module):
@@ -50,11 +51,11 @@ def load_tower(folder: Path, *, width: int, scale: float, frozen: Sequence[str])
 
 
 def learning_mode(model: nn.Module) -> None:
-    """Training mode, but frozen parts keep their statistics too."""
+    """Training mode, but frozen parts keep their statistics too; what has `FOLLOWS` set learns as the part around it does."""
     model.train()
     for module in model.modules():
         parameters = list(module.parameters())
-        if parameters and not any(p.requires_grad for p in parameters):
+        if parameters and not any(p.requires_grad for p in parameters) and not getattr(module, FOLLOWS, False):
             module.eval()
 
 

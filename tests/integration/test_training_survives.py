@@ -133,7 +133,9 @@ def test_a_loss_that_is_no_number_stops_the_run_with_its_batch_saved(folder: Pat
         train(folder / "poisoned.toml")
     (saved,) = (folder / "poisoned").glob("bad-step-*.safetensors")
     assert str(saved) in str(stopped.value)
-    batch, _ = checkpoint.load(saved)
+    batch, facts = checkpoint.load(saved)
+    assert len(facts["records"]) == 8
+    assert all("pictures/" in record for record in facts["records"])
     assert batch["pixels"].shape == (8, 3, 48, 48)
     assert batch["ids"].shape == batch["mask"].shape
 

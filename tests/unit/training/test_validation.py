@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from moderation.encoder.checkpoint import load
 from moderation.errors import TrainingError
+from moderation.training.evaluation.retrieval import retrieval
 from tests.unit.training.runs import prepare, run
 
 MODEL = '[model]\nstart = "vit"\npatch_dropout = 0.25\n'
@@ -55,3 +58,17 @@ def test_pictures_that_cannot_be_read_are_passed_over(folder: Path) -> None:
 def test_a_set_that_is_not_there_stops_the_run_before_it_starts(folder: Path) -> None:
     with pytest.raises(TrainingError, match=r"gone\.jsonl: No such file"):
         run(folder, "gone", MODEL + VALID.replace("captions.jsonl", "gone.jsonl"))
+
+
+def test_what_is_measured_is_what_is_exported(folder: Path) -> None:
+    model = MODEL.replace("patch_dropout = 0.25\n", "")
+    seen = run(folder, "averaged", model + VALID.replace("most = 20", "most = 48"), steps=12)
+    encoder = load(str(folder / "averaged" / "encoder"), device="cpu")
+    rows = [json.loads(line) for line in (folder / "captions.jsonl").read_text(encoding="utf-8").splitlines()]
+    images = encoder.encode_images([(folder / row["path"]).read_bytes() for row in rows]).vectors
+    texts = encoder.encode_text([caption for row in rows for caption in row["captions"]]).vectors
+    owner = np.repeat(np.arange(len(rows)), [len(row["captions"]) for row in rows])
+    found = retrieval(images, texts, owner, ks=(1, 5))
+    told = [seen[-1].told[f"valid/{name}"] for name in ("captions_r1", "captions_r5", "pictures_r1", "pictures_r5")]
+    both = [way.at[k].value for way in (found.image_to_text, found.text_to_image) for k in (1, 5)]
+    assert told == pytest.approx(both, abs=0.03)  # the last bit of a float16 may put two of equals otherwise

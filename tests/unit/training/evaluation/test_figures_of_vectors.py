@@ -68,6 +68,20 @@ def test_a_linear_probe_finds_what_a_plane_can_part() -> None:
     assert blind.accuracy.low < 1 / 3 < blind.accuracy.high
 
 
+@pytest.mark.parametrize("each", [1, 4])
+def test_a_linear_probe_of_labels_without_a_reason_is_left_to_chance(each: int) -> None:
+    # More directions than pictures: what it was fitted on it knows by heart, and so it does a picture's near-duplicates.
+    rng = np.random.default_rng(7)
+    things = rng.normal(size=(200 // each, 300)).repeat(each, axis=0)
+    vectors = things + 0.01 * rng.normal(size=things.shape)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    labels = (np.arange(200 // each) % 2).repeat(each).astype(np.int64)
+    clusters = [str(row // each) for row in range(200)]
+    found = linear_probe(vectors.astype(np.float32), labels, clusters, seed=1)
+    assert found.accuracy.value < 0.78
+    assert found.fitted == 160
+
+
 def test_an_interval_counts_clusters_not_pictures() -> None:
     values = np.array([1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0])
     alone, together = share(values), share(values, list("aaaabbbb"))

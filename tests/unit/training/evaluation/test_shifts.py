@@ -30,6 +30,14 @@ def test_a_corruption_harms_more_the_stronger_it_is(name: str) -> None:
     assert corrupt(PICTURE, (7, 0), name=name, severity=3).tobytes() == made[2].tobytes()
 
 
+@pytest.mark.parametrize(("severity", "quality"), [(1, 25), (5, 7)])
+def test_jpeg_is_as_poor_as_the_published_suite_has_it(severity: int, quality: int) -> None:
+    file = io.BytesIO()
+    PICTURE.save(file, "JPEG", quality=quality)  # ImageNet-C: 25, 18, 15, 10, 7
+    made = corrupt(PICTURE, (7, 0), name="jpeg", severity=severity)
+    assert np.abs(array(made) - array(Image.open(file))).max() <= 1
+
+
 def test_each_picture_has_noise_of_its_own() -> None:
     first, second = (corrupt(PICTURE, (7, at), name="gaussian noise", severity=1) for at in (0, 1))
     assert first.tobytes() != second.tobytes()
