@@ -1,12 +1,12 @@
 """What a few labelled pictures are worth: the policy's words alone, the compiler's heads on cached vectors, and training.
 
 Shots are drawn from a policy's fit targets, as many violating as benign, from as many objects as there are; everything is measured
-on its certify targets, which are other objects. Three ways, the same shots:
+on its certify targets, which are other objects. Four ways, the same shots:
 
 - zero-shot: `compile_policy` without targets (L1).
 - compiled: `compile_policy` with the shots as fit targets; it keeps the words' level where they do not beat it.
-- trained: low-rank adapters by `moderation train`, each violating picture captioned with the violating phrases, each benign one with
-  the contrast phrases, from three quarters of the shots. Between the start and what was learned (WiSE-FT) the share that does best
+- adapters, heads: low-rank adapters, or the projections alone with both towers locked, by `moderation train`, each violating
+  picture captioned with the violating phrases, each benign one with the contrast phrases, from three quarters of the shots. Between the start and what was learned (WiSE-FT) the share that does best
   on the last quarter is taken, and anything but the start only where it is better there by a standard error.
 
     python benchmarks/few_shot.py [--policy policies/weapons.yaml] [--shots 16 32 64 128 256] [--draws 5] [--json]
@@ -54,7 +54,8 @@ KEEPS = (0.75, 0.5, 0.25, 0.0)  # of the start, in what training may come to
 HELD = 4  # the shots of one object in so many choose among them
 LEAST = 4  # held-out objects of each class below which nothing is chosen but the start
 CACHE_BYTES = 100_000_000
-WAYS = ("zero_shot", "compiled", "trained")
+WAYS = ("zero_shot", "compiled", "adapters", "heads")
+LEARNS = {"adapters": "lora = {rank = 8}", "heads": 'lock = ["image", "text"]\nprojections = true'}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +149,8 @@ def compiled(task: Task, start: Embedder, shots: Sequence[TargetRow]) -> Result:
     return Result(*measure(head, start, task.test), seconds, head.level != "L3")
 
 
-def trained(task: Task, start: Embedder, shots: Sequence[TargetRow], steps: int, seed: int) -> Result:
-    """Adapters, as far from the start as a quarter of the shots bears out."""
+def trained(task: Task, start: Embedder, shots: Sequence[TargetRow], way: str, *, steps: int, seed: int) -> Result:
+    """What a way learns, as far from the start as a quarter of the shots bears out."""
     began = time.perf_counter()
     objects = [list(dict.fromkeys(row.cluster for row in shots if row.target == side)) for side in (True, False)]
     names = {name for side in objects for name in side[::HELD]}
@@ -157,7 +158,7 @@ def trained(task: Task, start: Embedder, shots: Sequence[TargetRow], steps: int,
     chosen = start
     with tempfile.TemporaryDirectory() as folder:
         if min(len(side[::HELD]) for side in objects) >= LEAST:
-            adapted = adapt(task.policy, learned, Path(folder), steps, seed)
+            adapted = adapt(task.policy, learned, Path(folder), LEARNS[way], steps=steps, seed=seed)
             best = scores(head_of(task, start), start, held)
             for keep in KEEPS:
                 other = Embedder(
@@ -170,8 +171,8 @@ def trained(task: Task, start: Embedder, shots: Sequence[TargetRow], steps: int,
         return Result(*measure(head_of(task, chosen), chosen, task.test), seconds, chosen is start)
 
 
-def adapt(policy: Policy, rows: Sequence[TargetRow], folder: Path, steps: int, seed: int) -> Path:
-    """Train low-rank adapters on the rows; the encoder's folder."""
+def adapt(policy: Policy, rows: Sequence[TargetRow], folder: Path, learns: str, *, steps: int, seed: int) -> Path:
+    """Train on the rows; the encoder's folder."""
     concepts = {True: policy.concepts.violating, False: policy.concepts.contrast}
     captions = {side: [phrase for one in found for phrase in one.phrases] for side, found in concepts.items()}
     lines = [json.dumps({"path": str(row.path), "captions": captions[row.target]}) for row in rows]
@@ -188,7 +189,7 @@ smallest_crop = 0.8
 mirror = true
 [model]
 start = {json.dumps(str(START))}
-lora = {{rank = 8}}
+{learns}
 [optimiser]
 rate = 5e-4
 tower_rate = 5e-4
@@ -272,7 +273,8 @@ def main() -> None:
             shots = draw(task.pool, count, seed)
             results["zero_shot"].append(base)
             results["compiled"].append(compiled(task, start, shots))
-            results["trained"].append(trained(task, start, shots, options.steps, seed))
+            for way in LEARNS:
+                results[way].append(trained(task, start, shots, way, steps=options.steps, seed=seed))
             print(f"{count} shots, draw {seed + 1} of {options.draws}", file=sys.stderr)
         rows.append(row_of(count, results))
     violating = {row.cluster for row in task.test if row.target}

@@ -43,7 +43,8 @@ class Lora(Section):
 class DualModel(Section):
     """Both towers: a checkpoint to `start` from, or `image` and `text`, each a checkpoint or a section from scratch.
 
-    `width` is of the vectors, where projections are new. `lock` names towers that stay as they are. `patch_dropout` is the
+    `width` is of the vectors, where projections are new. `lock` names towers that stay as they are, and with them projections that are not new, unless
+    `projections` lets these learn: with both towers locked, the heads alone. `patch_dropout` is the
     share of patches left out of each training picture. `checkpointing` recomputes activations to save memory. `compile` runs both towers
     through torch.compile, which takes minutes before the first step and needs a C++ compiler, on CUDA Triton.
     """
@@ -53,6 +54,7 @@ class DualModel(Section):
     text: str | TextScratch | None = None
     width: Count = 512
     lock: tuple[Literal["image", "text"], ...] = ()
+    projections: bool = False
     lora: Lora | None = None
     patch_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     checkpointing: bool = False

@@ -52,8 +52,13 @@ def make_start(run: PairRun) -> Start:
         start = _joined(run)
     dual = start.dual
     dual.lock(settings.lock)
-    for name, parameter in dual.model.named_parameters():
-        if name in start.new & _JOINTS:
+    joints = {name: one for name, one in dual.model.named_parameters() if name in _JOINTS}
+    if settings.projections and len(joints) == 1:
+        raise TrainingError(
+            f"model.projections: {settings.start} has none beside its towers; expected a CLIP or a dual encoder"
+        )
+    for name, parameter in joints.items():
+        if settings.projections or name in start.new:
             parameter.requires_grad_(True)
     if settings.patch_dropout and "image" in settings.lock:
         raise TrainingError("model.patch_dropout: the image tower is locked; expected one that learns")

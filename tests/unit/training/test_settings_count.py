@@ -123,6 +123,17 @@ def test_activations_are_made_twice_where_they_are_not_kept(more: str, times: in
     assert len(calls) == 2 * times
 
 
+def test_the_heads_learn_alone_where_both_towers_are_locked(folder: Path) -> None:
+    seen = run(folder, "heads", f'{CLIP}lock = ["image", "text"]\nprojections = true', steps=20, batch=12)
+    assert sum(one.loss for one in seen[-4:]) / 4 < 0.95 * sum(one.loss for one in seen[:2]) / 2
+    before, after = transformers.CLIPModel.from_pretrained(folder / "clip").state_dict(), exported(folder, "heads")
+    moved = {name for name, one in after.items() if not torch.equal(one.float(), before[name].float())}
+    assert moved <= {"visual_projection.weight", "text_projection.weight", "logit_scale"}
+    assert {"visual_projection.weight", "text_projection.weight"} <= moved
+    with pytest.raises(TrainingError, match="siglip has none beside its towers"):
+        run(folder, "headless", '[model]\nstart = "siglip"\nprojections = true')
+
+
 def test_half_precision_is_not_full_precision(folder: Path) -> None:
     half, full = run(folder, "half", CLIP, top='precision = "bf16"', steps=2), run(folder, "full", CLIP, steps=2)
     assert half[0].loss != full[0].loss
