@@ -1,0 +1,1 @@
+"""Groups compared: what a policy does to whom, with intervals, power, and verdicts against tolerances fixed in advance."""

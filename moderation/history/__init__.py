@@ -1,0 +1,1 @@
+"""What was decided and embedded, kept in files that other tools read."""
