@@ -155,6 +155,45 @@ def run_tests(
 
 
 @app.command()
+def audit(  # noqa: PLR0917 - typer passes options by name
+    path: PolicyFile,
+    out: BuildFolder = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write the page for people too.", dir_okay=False, callback=in_a_folder)
+    ] = None,
+    markdown: Annotated[
+        Path | None,
+        typer.Option(help="Write the summary for pull requests too.", dir_okay=False, callback=in_a_folder),
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(help="An earlier audit of the policy, its .audit.json, to compare with.", dir_okay=False),
+    ] = None,
+    propose: Annotated[
+        list[str] | None, typer.Option(help="A contrast phrase to try: what it would do to every gap.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare groups on the policy's audit manifest: every harm it declares against the tolerance it declares.
+
+    Writes ID.audit.json beside the lock. Leaves with exit code 10 where a harm fails, or a required one does not pass.
+
+    Example: moderation policy audit policies/weapons.yaml --html audit.html
+    """
+    from moderation.cli import policy_audit
+
+    policy_audit.audit(
+        path,
+        out=out,
+        html=html,
+        markdown=markdown,
+        against=against,
+        propose=propose or (),
+        as_json=as_json,
+    )
+
+
+@app.command()
 def show(path: PolicyFile, out: BuildFolder = None, as_json: Json = False) -> None:
     """Show the resolved policy, its lock, and what it will do: thresholds, bounds, expected share, controls.
 

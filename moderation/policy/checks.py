@@ -33,7 +33,7 @@ def check_references(node: Node, action_names: Sequence[str]) -> Iterator[Proble
     for side, clauses in _SIDES:
         yield from _covers(node, side, clauses)
     yield from _actions(node, action_names)
-    yield from _intersections(node)
+    yield from _audited(node)
     yield from _prevalence(node)
 
 
@@ -70,6 +70,7 @@ def _covers(node: Node, side: str, clauses: str) -> Iterator[Problem]:
 def _actions(node: Node, action_names: Sequence[str]) -> Iterator[Problem]:
     promised = _named(_items(node, "actions"), "action")
     others = [one for keys in (("on_error",), ("quota", "then")) if (one := node.get(*keys)) is not None]
+    others += _named(_items(node, "audit", "harms"), "action")
     for one in (*promised, *others):
         text = one.text()
         if text is not None and text not in action_names:
@@ -81,13 +82,14 @@ def _actions(node: Node, action_names: Sequence[str]) -> Iterator[Problem]:
             yield one.problem("P105", message)
 
 
-def _intersections(node: Node) -> Iterator[Problem]:
+def _audited(node: Node) -> Iterator[Problem]:
+    """Intersections and counterfactuals are of the audit's own attributes."""
     known = _texts(_named(_items(node, "audit", "attributes"), "name"))
-    for group in _items(node, "audit", "intersections"):
-        for one in group.items():
-            text = one.text()
-            if text is not None and text not in known:
-                yield one.problem("P105", f"{text!r} is no attribute of this audit{suggestion(text, known)}")
+    crossed = [one for group in _items(node, "audit", "intersections") for one in group.items()]
+    for one in (*crossed, *_items(node, "audit", "counterfactuals")):
+        text = one.text()
+        if text is not None and text not in known:
+            yield one.problem("P105", f"{text!r} is no attribute of this audit{suggestion(text, known)}")
 
 
 def _prevalence(node: Node) -> Iterator[Problem]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -56,7 +56,7 @@ def certify_lock(
     What the lock was made from it knows itself; `fit` only tells under which cluster.
     """
     _refuse_elsewhere(lock, pipeline.running)
-    _refuse_used(lock, rows, {row.sha256: row for row in fit})
+    refuse_used(lock, rows, fit=fit)
     scored = score_targets(policy, rows, pipeline, advance=advance)
     actions = certify(scored, policy.actions, policy.prevalence)
     asked, known = _ask(lock, policy, rows)
@@ -114,22 +114,25 @@ def _refuse_elsewhere(lock: Lock, running: RunningSet) -> None:
         )
 
 
-def _refuse_used(lock: Lock, rows: Sequence[TargetRow], fit: Mapping[str, TargetRow]) -> None:
-    """The lock itself says what it was made from, whatever the manifests say by now: one problem a cluster, or a content."""
-    used = set(_marked(lock, "used").tolist())
+def refuse_used(lock: Lock, rows: Sequence[TargetRow], *, fit: Iterable[TargetRow] = (), what: str = "certify") -> None:
+    """Raises DataError for rows the classifier was made from: one problem a cluster, or a content; they cannot certify, or audit, it.
+
+    The lock itself knows what it was made from, whatever the manifests say by now.
+    """
+    used, made_of = set(_marked(lock, "used").tolist()), {row.sha256: row for row in fit}
     counts = Counter(row.cluster for row in rows)
     clusters = {one for one in counts if not used.isdisjoint(marks((), (one,)).tolist())}
     first = {row.cluster: row for row in reversed(rows) if row.cluster in clusters}
     problems = [
-        row.problem("D201", f"the classifier was made from cluster {one!r}; it cannot certify it ({counts[one]} rows)")
+        row.problem("D201", f"the classifier was made from cluster {one!r}; it cannot {what} it ({counts[one]} rows)")
         for one, row in first.items()
     ]
     for row in rows:
         if row.cluster not in clusters and not used.isdisjoint(marks((row.sha256,), ()).tolist()):
-            before = fit.get(row.sha256)
+            before = made_of.get(row.sha256)
             there = f", there of cluster {before.cluster!r} ({before.manifest}:{before.line})" if before else ""
             message = (
-                f"the classifier was made from this very content, {row.path or 'the text'}{there}; it cannot certify it"
+                f"the classifier was made from this very content, {row.path or 'the text'}{there}; it cannot {what} it"
             )
             problems.append(row.problem("D201", message))
     if problems:

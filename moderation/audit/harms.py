@@ -1,0 +1,202 @@
+"""Each pre-registered harm in each attribute: counted, compared, tested, and given its verdict; and intersections, to explore."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from moderation.audit.cells import LEAST_CLUSTERS, Cells, count_cells
+from moderation.audit.curves import gap_curve
+from moderation.audit.gaps import Verdict, adjust, compare, decide
+from moderation.audit.permutation import permutation_p
+from moderation.audit.pooling import pool, stand_out
+from moderation.audit.power import clusters_needed, detectable
+from moderation.audit.result import Cell, FourFifths, Gap, HarmResult, Intersection
+from moderation.audit.sample import Flags, Groups, Sample
+from moderation.audit.screening import screen
+from moderation.policy.schema import Audit as Block
+from moderation.policy.schema import Harm
+
+# Nothing passes where more of a group than this could not be judged: what is missing may be just what differs.
+LOST_SHARE = 0.05
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measure:
+    """What one harm counts: `event` among `eligible`, bool [n]."""
+
+    eligible: Flags
+    event: Flags
+
+
+def measure(harm: Harm, sample: Sample, order: Sequence[str]) -> Measure:
+    """`fpr`: benign items acted on; `fnr`: violating items not; `review_share`: any items sent to review.
+
+    Acted on means the harm's action or a stronger one by `order`, weakest first; without an action, anything but the weakest.
+    """
+    acted = sample.force >= (1 if harm.action is None else order.index(harm.action))
+    if harm.metric == "fpr":
+        return Measure(~sample.target, acted)
+    if harm.metric == "fnr":
+        return Measure(sample.target, ~acted)
+    return Measure(np.ones(len(sample), np.bool_), sample.review)
+
+
+def assess_harms(block: Block, sample: Sample, *, order: Sequence[str], seed: int = 0) -> tuple[HarmResult, ...]:
+    """Every harm in every attribute, in the policy's order: one family, over which errors are corrected."""
+    family = len(block.harms) * len(block.attributes)
+    found = [
+        _assess(harm, sample, sample.groups[attribute.name], order=order, family=family, seed=seed)
+        for harm in block.harms
+        for attribute in block.attributes
+    ]
+    tested = [place for place, one in enumerate(found) if one[0].p is not None]
+    # What could not be tested still counts to the family: it was declared.
+    declared = [*(found[place][0].p or 1.0 for place in tested), *[1.0] * (family - len(tested))]
+    adjusted = dict(zip(tested, adjust(declared, block.correction), strict=False))
+    return tuple(_conclude(*one, adjusted.get(place)) for place, one in enumerate(found))
+
+
+def explore_intersections(block: Block, sample: Sample, *, order: Sequence[str]) -> tuple[Intersection, ...]:
+    """Every harm in every declared intersection; nothing follows for the verdict."""
+    found = []
+    for attributes in block.intersections:
+        groups = sample.crossed(attributes)
+        for harm in block.harms:
+            counted = measure(harm, sample, order)
+            cells = count_cells(sample, groups, eligible=counted.eligible, event=counted.event)
+            chances = tuple(None if np.isnan(p) else float(p) for p in stand_out(cells))
+            told = tell_cells(cells, groups, tolerance=harm.tolerance, tests=max(len(groups.names), 1))
+            found.append(Intersection(harm.name, groups.attribute, told, chances))
+    return tuple(found)
+
+
+def tell_cells(cells: Cells, groups: Groups, *, tolerance: float, tests: int) -> tuple[Cell, ...]:
+    """The cells by name; `tests` share the error of the smallest difference that could be detected."""
+    low, high = cells.interval()
+    rate, pooled, compared = cells.rate, pool(cells), cells.compared
+    told = []
+    for place, name in enumerate(groups.names):
+        others = [cells.effective[one] for one in range(len(groups.names)) if one != place and compared[one]]
+        beside = float(np.nansum(cells.events) / max(float(cells.items.sum()), 1.0))
+        found = 1.0
+        if compared[place] and others:
+            found = detectable(beside, cells.effective[place], max(others), tolerance=tolerance, tests=tests)
+        told.append(
+            Cell(
+                group=name,
+                items=int(cells.items[place]),
+                events=int(cells.events[place]),
+                clusters=int(cells.clusters[place]),
+                effective=float(cells.effective[place]),
+                rate=None if np.isnan(rate[place]) else float(rate[place]),
+                low=float(low[place]),
+                high=float(high[place]),
+                pooled=float(pooled[place]),
+                detectable=found,
+                compared=bool(compared[place]),
+            )
+        )
+    return tuple(told)
+
+
+def _assess(
+    harm: Harm, sample: Sample, groups: Groups, *, order: Sequence[str], family: int, seed: int
+) -> tuple[HarmResult, bool]:
+    """The result but for its verdict, and whether it may pass: every group was compared, and few of its items were lost."""
+    counted = measure(harm, sample, order)
+    cells = count_cells(sample, groups, eligible=counted.eligible, event=counted.event)
+    pairs = compare(cells, family=family)
+    names, places = groups.names, np.nonzero(cells.compared)[0]
+    p = None
+    if pairs:
+        rows = counted.eligible & (groups.codes >= 0)
+        event = counted.event[rows].astype(np.float64)
+        p = permutation_p(groups.codes[rows], event, sample.cluster[rows], groups=places.tolist(), seed=seed)
+    screened = screen(cells)
+    result = HarmResult(
+        name=harm.name,
+        metric=harm.metric,
+        action=harm.action,
+        attribute=groups.attribute,
+        tolerance=harm.tolerance,
+        set_by=harm.set_by,
+        why=harm.why,
+        required=harm.required,
+        verdict=Verdict.NOT_ASSESSED,
+        reason="",
+        p=p,
+        p_adjusted=None,
+        family=family,
+        needed=clusters_needed(float(cells.events.sum() / max(cells.items.sum(), 1.0)), harm.tolerance),
+        gaps=tuple(
+            Gap(names[one.a], names[one.b], one.difference, one.low, one.high, one.lower, one.upper) for one in pairs
+        ),
+        cells=tell_cells(cells, groups, tolerance=harm.tolerance, tests=max(len(pairs), 1) * family),
+        four_fifths=None
+        if screened is None or screened.ratio is None
+        else FourFifths(
+            names[screened.smallest],
+            names[screened.largest],
+            screened.ratio,
+            screened.low,
+            screened.high,
+            screened.fires,
+            screened.by_luck,
+        ),
+        curve=()
+        if harm.metric == "review_share"
+        else gap_curve(sample, groups, eligible=counted.eligible, missed=harm.metric == "fnr"),
+    )
+    return result, bool(cells.compared.all()) and not _lost_groups(sample, groups)
+
+
+def _lost_groups(sample: Sample, groups: Groups) -> list[str]:
+    """The groups, those not stated included, of which too many items could not be judged."""
+    lost = sample.lost.get(groups.attribute, {})
+    seen = {name: int((groups.codes == place).sum()) for place, name in enumerate(groups.names)}
+    return [name for name, count in lost.items() if count > LOST_SHARE * (count + seen.get(name, 0))]
+
+
+def _conclude(result: HarmResult, may_pass: bool, adjusted: float | None) -> HarmResult:  # noqa: FBT001
+    if not result.gaps or adjusted is None:
+        return replace(result, reason=_why_not(result))
+    verdict = decide(result.gaps, adjusted, result.tolerance, complete=may_pass)
+    return replace(result, verdict=verdict, p_adjusted=adjusted, reason=_why(result, verdict, may_pass=may_pass))
+
+
+def _why_not(result: HarmResult) -> str:
+    if not result.cells:
+        return f"no item of the audit data states {result.attribute}"
+    kind = {"fpr": "benign items", "fnr": "violating items"}.get(result.metric, "items")
+    enough = [cell.group for cell in result.cells if cell.compared]
+    few = ", ".join(f"{cell.group} {cell.clusters}" for cell in result.cells if not cell.compared)
+    have = f"only {enough[0]} has" if enough else "no group has"
+    return f"{have} {kind} of at least {LEAST_CLUSTERS} clusters; clusters: {few}"
+
+
+def _why(result: HarmResult, verdict: Verdict, *, may_pass: bool) -> str:
+    gap = result.gaps[0]
+    told = f"{gap.a} {_rate(result, gap.a)} and {gap.b} {_rate(result, gap.b)}: {gap.difference:.3f} apart ({gap.low:.3f} to {gap.high:.3f})"
+    if verdict is Verdict.FAIL:
+        worst = max(result.gaps, key=lambda one: one.lower)
+        named = "" if worst is gap else f"; {worst.a} and {worst.b}"
+        return f"{told}{named}; surely at least {worst.lower:.3f}, tolerated {result.tolerance:g}"
+    upper = max(one.upper for one in result.gaps)
+    if verdict is Verdict.PASS:
+        return f"{told}; no two groups are more than {upper:.3f} apart, tolerated {result.tolerance:g}"
+    if upper < result.tolerance and not may_pass:
+        left = [cell.group for cell in result.cells if not cell.compared]
+        what = f"too few clusters of {', '.join(left)}" if left else "too many items could not be judged"
+        return f"{told}; within the tolerance {result.tolerance:g} for what could be compared, but {what}"
+    return (
+        f"{told}; up to {upper:.3f} is possible, tolerated {result.tolerance:g}: about {result.needed:,} independent items "
+        f"in each group would settle equal rates"
+    )
+
+
+def _rate(result: HarmResult, group: str) -> str:
+    cell = next(one for one in result.cells if one.group == group)
+    return f"{cell.rate:.3f}" if cell.rate is not None else "undefined"

@@ -1,0 +1,215 @@
+"""What an audit found, as values: one Audit, ready for JSON, Markdown and HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from moderation.audit.counterfactual import Counterfactuals
+from moderation.audit.curves import CurvePoint, Reliability
+from moderation.audit.gaps import Verdict
+from moderation.audit.ranking import Ranking
+
+SCHEMA = "audit/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One group under one harm. `items` and what follows are the eligible ones; `rate` is None where there are none.
+
+    `low` and `high` are Wilson's 95 % interval at the `effective` number of independent items; `pooled` is the rate drawn towards the
+    whole; `detectable` the smallest difference to the largest other group that would have been called a failure at 80 % power.
+    """
+
+    group: str
+    items: int
+    events: int
+    clusters: int
+    effective: float
+    rate: float | None
+    low: float
+    high: float
+    pooled: float
+    detectable: float
+    compared: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """The difference of two groups' rates, `a` the higher; bounds as gaps.Pair has them."""
+
+    a: str
+    b: str
+    difference: float
+    low: float
+    high: float
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True, slots=True)
+class FourFifths:
+    """The four-fifths rule: screening only. `by_luck` is how often it fires where all rates are equal."""
+
+    smallest: str
+    largest: str
+    ratio: float
+    low: float | None
+    high: float | None
+    fires: bool
+    by_luck: float
+
+
+@dataclass(frozen=True, slots=True)
+class HarmResult:
+    """One pre-registered harm in one attribute. `p` is the permutation test's, `p_adjusted` over the family of `family` tests.
+
+    `needed` is about how many independent items a group takes to show equal rates within the tolerance.
+    """
+
+    name: str
+    metric: str
+    action: str | None
+    attribute: str
+    tolerance: float
+    set_by: str
+    why: str
+    required: bool
+    verdict: Verdict
+    reason: str
+    p: float | None
+    p_adjusted: float | None
+    family: int
+    needed: int
+    gaps: tuple[Gap, ...]
+    cells: tuple[Cell, ...]
+    four_fifths: FourFifths | None
+    curve: tuple[CurvePoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Intersection:
+    """Attributes taken together under one harm: exploratory. `stands_out` is the corrected p of each cell, None where not compared."""
+
+    harm: str
+    attributes: str
+    cells: tuple[Cell, ...]
+    stands_out: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupCount:
+    """How much was seen of one group: items, violating, benign, clusters, and `lost`, those that could not be judged."""
+
+    group: str
+    items: int
+    violating: int
+    benign: int
+    clusters: int
+    lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """One attribute as the policy declares it, and what is free of thresholds. `unknown` counts the items that do not state it."""
+
+    name: str
+    about: str
+    source: str
+    agreement: float | None
+    unknown: int
+    groups: tuple[GroupCount, ...]
+    rankings: tuple[Ranking, ...]
+    reliability: tuple[Reliability, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sensitivity:
+    """The largest gap of one harm and attribute with the class design as it is, and changed, the share of items acted on held equal."""
+
+    change: str
+    harm: str
+    attribute: str
+    before: float
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Association:
+    """One violating phrase as a query: among the items nearest to it, the group most over its share of all; advisory.
+
+    `skew` is the logarithm of share among the nearest over share of all; `p` that any difference of groups comes by chance, corrected.
+    """
+
+    phrase: str
+    attribute: str
+    nearest: int
+    group: str
+    share: float
+    share_of_all: float
+    skew: float
+    p: float
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One harm's largest gap in an earlier audit and in this one."""
+
+    harm: str
+    attribute: str
+    before: float | None
+    after: float | None
+    verdict_before: str
+    verdict_after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """All that one audit found. `registered` is the SHA-256 of the policy's audit block, as fixed before the data was opened."""
+
+    policy: str
+    title: str
+    version: str
+    revision: str
+    encoder: str
+    registered: str
+    data: str
+    date: str
+    verdict: Verdict
+    items: int
+    violating: int
+    clusters: int
+    excluded: Mapping[str, int]
+    attributes: tuple[Attribute, ...]
+    harms: tuple[HarmResult, ...]
+    intersections: tuple[Intersection, ...]
+    counterfactuals: tuple[Counterfactuals, ...]
+    sensitivity: tuple[Sensitivity, ...]
+    associations: tuple[Association, ...]
+    article_15: Mapping[str, Any]
+    earlier: tuple[Change, ...]
+    not_assessed: tuple[str, ...]
+    limits: tuple[str, ...]
+    versions: Mapping[str, str]
+    command: str
+
+    @property
+    def refuses(self) -> bool:
+        """Whether it stands against a release: a failure, or a required harm of which nothing is known."""
+        return any(
+            one.verdict is Verdict.FAIL or (one.required and one.verdict is not Verdict.PASS) for one in self.harms
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The audit as plain values, ready for JSON; keys are stable."""
+        return {"schema": SCHEMA, **asdict(self)}
+
+
+def overall(harms: tuple[HarmResult, ...]) -> Verdict:
+    """The gravest of the verdicts; with no harm at all, nothing was assessed."""
+    found = {one.verdict for one in harms}
+    for verdict in (Verdict.FAIL, Verdict.INSUFFICIENT, Verdict.NOT_ASSESSED):
+        if verdict in found:
+            return verdict
+    return Verdict.PASS if found else Verdict.NOT_ASSESSED
