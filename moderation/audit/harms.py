@@ -14,7 +14,7 @@ from moderation.audit.permutation import permutation_p
 from moderation.audit.pooling import pool, stand_out
 from moderation.audit.power import clusters_needed, detectable
 from moderation.audit.result import Cell, FourFifths, Gap, HarmResult, Intersection
-from moderation.audit.sample import Flags, Groups, Sample
+from moderation.audit.sample import Flags, Floats, Groups, Sample
 from moderation.audit.screening import screen
 from moderation.policy.schema import Audit as Block
 from moderation.policy.schema import Harm
@@ -77,13 +77,9 @@ def tell_cells(cells: Cells, groups: Groups, *, tolerance: float, tests: int) ->
     """The cells by name; `tests` share the error of the smallest difference that could be detected."""
     low, high = cells.interval()
     rate, pooled, compared = cells.rate, pool(cells), cells.compared
+    found = _detectable(cells, tolerance, tests)
     told = []
     for place, name in enumerate(groups.names):
-        others = [cells.effective[one] for one in range(len(groups.names)) if one != place and compared[one]]
-        beside = float(np.nansum(cells.events) / max(float(cells.items.sum()), 1.0))
-        found = 1.0
-        if compared[place] and others:
-            found = detectable(beside, cells.effective[place], max(others), tolerance=tolerance, tests=tests)
         told.append(
             Cell(
                 group=name,
@@ -95,7 +91,7 @@ def tell_cells(cells: Cells, groups: Groups, *, tolerance: float, tests: int) ->
                 low=float(low[place]),
                 high=float(high[place]),
                 pooled=float(pooled[place]),
-                detectable=found,
+                detectable=float(found[place]),
                 compared=bool(compared[place]),
             )
         )
@@ -151,6 +147,17 @@ def _assess(
         else gap_curve(sample, groups, eligible=counted.eligible, missed=harm.metric == "fnr"),
     )
     return result, bool(cells.compared.all()) and not _lost_groups(sample, groups)
+
+
+def _detectable(cells: Cells, tolerance: float, tests: int) -> Floats:
+    """For each compared group, the smallest difference to the largest other one that could be found; 1 for what is not compared."""
+    sizes = np.where(cells.compared, cells.effective, 0.0)
+    largest = int(np.argmax(sizes)) if len(sizes) else 0
+    beside = np.full(len(sizes), sizes[largest] if len(sizes) else 0.0)
+    if len(sizes):
+        beside[largest] = np.max(np.delete(sizes, largest), initial=0.0)
+    common = np.full(len(sizes), cells.events.sum() / max(float(cells.items.sum()), 1.0))
+    return detectable(common, sizes, beside, tolerance=tolerance, tests=tests)
 
 
 def _lost_groups(sample: Sample, groups: Groups) -> list[str]:

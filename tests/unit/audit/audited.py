@@ -1,0 +1,47 @@
+"""Samples made for audit tests: judged items with planted rates."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from moderation.audit.sample import Judged, Sample, make_sample
+from moderation.policy.manifest import TargetRow
+from moderation.policy.schema import Audit
+
+
+def judged(
+    number: int,
+    *,
+    score: float | None = 0.1,
+    target: bool = False,
+    force: int = 0,
+    review: bool = False,
+    cluster: str = "",
+    error: str | None = None,
+    **attributes: str,
+) -> Judged:
+    row = TargetRow(None, f"item {number}", f"{number:064d}", target, cluster or f"alone {number}", attributes)
+    return Judged(row, score, force, review=review, error=error)
+
+
+def sample_of(items: Sequence[Judged], attributes: Sequence[str] = ("group",), clusters: str | None = None) -> Sample:
+    return make_sample(items, attributes, clusters=clusters)
+
+
+def planted(rates: Mapping[str, float], size: int, *, seed: int, target: bool = False) -> Sample:
+    """`size` items of each group, of which about this share is acted on (or scores high, where they are violating)."""
+    random, items = np.random.default_rng(seed), []
+    for group, rate in rates.items():
+        for hit in random.random(size) < rate:
+            score = float(random.uniform(0.5, 1.0) if hit else random.uniform(0.0, 0.5))
+            items.append(judged(len(items), score=score, force=int(hit), review=bool(hit), target=target, group=group))
+    return sample_of(items)
+
+
+def block(*harms: Mapping[str, Any], **settings: Any) -> Audit:
+    """An audit block; harms lack only what a test does not care about."""
+    usual = {"name": "wrongful", "metric": "fpr", "tolerance": 0.02, "set_by": "lead", "why": "capacity"}
+    attributes = settings.pop("attributes", [{"name": "group", "about": "depicted", "source": "annotators"}])
+    made = {"attributes": attributes, "harms": [{**usual, **one} for one in (harms or ({},))], **settings}
+    return Audit.model_validate(made, strict=False)
