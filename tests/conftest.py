@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -34,6 +35,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         lacking["needs_gpu"] = "a CUDA GPU"
     if importlib.util.find_spec("open_clip") is None:
         lacking["needs_open_clip"] = "open_clip, which make bench installs"
+    if not (shutil.which("chromium") or shutil.which("google-chrome")):
+        lacking["needs_browser"] = "chromium"
     for item in items:
         for marker, what in lacking.items():
             if item.get_closest_marker(marker):
