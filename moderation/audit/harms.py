@@ -12,7 +12,7 @@ from moderation.audit.curves import gap_curve
 from moderation.audit.gaps import Verdict, adjust, compare, decide
 from moderation.audit.permutation import permutation_p
 from moderation.audit.pooling import pool, stand_out
-from moderation.audit.power import clusters_needed, detectable
+from moderation.audit.power import Beside, clusters_needed, detectable
 from moderation.audit.result import Cell, FourFifths, Gap, HarmResult, Intersection
 from moderation.audit.sample import Flags, Floats, Groups, Sample
 from moderation.audit.screening import screen
@@ -151,13 +151,15 @@ def _assess(
 
 def _detectable(cells: Cells, tolerance: float, tests: int) -> Floats:
     """For each compared group, the smallest difference to the largest other one that could be found; 1 for what is not compared."""
+    if not cells.compared.any():
+        return np.ones(len(cells.items))
     sizes = np.where(cells.compared, cells.effective, 0.0)
-    largest = int(np.argmax(sizes)) if len(sizes) else 0
-    beside = np.full(len(sizes), sizes[largest] if len(sizes) else 0.0)
-    if len(sizes):
-        beside[largest] = np.max(np.delete(sizes, largest), initial=0.0)
+    largest = int(np.argmax(sizes))
+    second = int(np.argmax(np.where(np.arange(len(sizes)) == largest, -1.0, sizes)))
+    other = np.where(np.arange(len(sizes)) == largest, second, largest)
     common = np.full(len(sizes), cells.events.sum() / max(float(cells.items.sum()), 1.0))
-    return detectable(common, sizes, beside, tolerance=tolerance, tests=tests)
+    beside = Beside(sizes, sizes[other], common, cells.correlation[np.arange(len(sizes)), other])
+    return detectable(beside, tolerance=tolerance, tests=tests)
 
 
 def _lost_groups(sample: Sample, groups: Groups) -> list[str]:
@@ -198,10 +200,10 @@ def _why(result: HarmResult, verdict: Verdict, *, may_pass: bool) -> str:
         left = [cell.group for cell in result.cells if not cell.compared]
         what = f"too few clusters of {', '.join(left)}" if left else "too many items could not be judged"
         return f"{told}; within the tolerance {result.tolerance:g} for what could be compared, but {what}"
-    return (
-        f"{told}; up to {upper:.3f} is possible, tolerated {result.tolerance:g}: about {result.needed:,} independent items "
-        f"in each group would settle equal rates"
-    )
+    possible = f"{told}; up to {upper:.3f} is possible, tolerated {result.tolerance:g}"
+    if min(cell.effective for cell in result.cells if cell.compared) >= result.needed:
+        return f"{possible}: more items would settle it, but rates that differ so may well fail"
+    return f"{possible}: about {result.needed:,} independent items in each group would settle equal rates"
 
 
 def _rate(result: HarmResult, group: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.stats import norm
 
@@ -12,23 +14,31 @@ from moderation.compiler.intervals import wilson
 _HALVINGS = 30
 
 
-def detectable(
-    rate: Floats, n_a: Floats, n_b: Floats, *, tolerance: float, tests: int, power: float = 0.8, alpha: float = ALPHA
-) -> Floats:
+@dataclass(frozen=True, slots=True, eq=False)
+class Beside:
+    """k groups, each beside another: `a` and `b` independent items, the common `rate`, the `correlation` of both rates; float64 [k]."""
+
+    a: Floats
+    b: Floats
+    rate: Floats
+    correlation: Floats
+
+
+def detectable(groups: Beside, *, tolerance: float, tests: int, power: float = 0.8, alpha: float = ALPHA) -> Floats:
     """The smallest true differences that would be called failures with this power, float64 [k]; 1 where none would.
 
-    Each of `n_a` independent items beside a group of `n_b` with this rate; `tests` share the error. By the very bound that a failure
+    `tests` share the error. By the very bound that a failure
     looks at, taken where the two observed shares fall short of their expectation by as much as they jointly do in 1 - `power` of
     samples (normal approximation; simulations in the suite hold it to the power stated).
     """
     confidence, short = 1.0 - 2.0 * alpha / tests, float(norm.isf(1.0 - power))
-    low, high = np.zeros(len(rate)), 1.0 - rate
-    reached = _lower(rate, high, n_a, n_b, short, confidence) > tolerance
+    low, high = np.zeros(len(groups.rate)), 1.0 - groups.rate
+    reached = _lower(groups, high, short, confidence) > tolerance
     for _ in range(_HALVINGS):
         middle = (low + high) / 2.0
-        found = _lower(rate, middle, n_a, n_b, short, confidence) > tolerance
+        found = _lower(groups, middle, short, confidence) > tolerance
         low, high = np.where(found, low, middle), np.where(found, middle, high)
-    return np.where(reached & (np.minimum(n_a, n_b) >= 1.0), high, 1.0)
+    return np.where(reached & (np.minimum(groups.a, groups.b) >= 1.0), high, 1.0)
 
 
 def clusters_needed(rate: float, tolerance: float, *, power: float = 0.9, alpha: float = ALPHA) -> int:
@@ -38,13 +48,14 @@ def clusters_needed(rate: float, tolerance: float, *, power: float = 0.9, alpha:
     return int(np.ceil(2.0 * share * (1.0 - share) * (quantiles / tolerance) ** 2))
 
 
-def _lower(rate: Floats, difference: Floats, n_a: Floats, n_b: Floats, short: float, confidence: float) -> Floats:  # noqa: PLR0917
+def _lower(groups: Beside, difference: Floats, short: float, confidence: float) -> Floats:
     """The lower bound of the difference in a sample that falls `short` standard deviations behind what is expected."""
-    a, b = np.maximum(n_a, 1.0), np.maximum(n_b, 1.0)
+    a, b, rate = np.maximum(groups.a, 1.0), np.maximum(groups.b, 1.0), groups.rate
     above = np.minimum(rate + difference, 1.0)
-    spread_a, spread_b = above * (1.0 - above) / a, rate * (1.0 - rate) / b
-    spread = np.sqrt(np.maximum(spread_a + spread_b, 1e-12))
-    seen_a = np.clip(above - short * spread_a / spread, 0.0, 1.0)
-    seen_b = np.clip(rate + short * spread_b / spread, 0.0, 1.0)
+    of_a, of_b = above * (1.0 - above) / a, rate * (1.0 - rate) / b
+    shared = groups.correlation * np.sqrt(of_a * of_b)
+    spread = np.sqrt(np.maximum(of_a + of_b - 2.0 * shared, 1e-12))
+    seen_a = np.clip(above - short * (of_a - shared) / spread, 0.0, 1.0)
+    seen_b = np.clip(rate + short * (of_b - shared) / spread, 0.0, 1.0)
     (low_a, high_a), (low_b, high_b) = wilson(seen_a * a, a, confidence), wilson(seen_b * b, b, confidence)
-    return square_and_add((seen_a, low_a, high_a), (seen_b, low_b, high_b), correlation=np.zeros(len(rate)))[0]
+    return square_and_add((seen_a, low_a, high_a), (seen_b, low_b, high_b), correlation=groups.correlation)[0]

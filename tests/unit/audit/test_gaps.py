@@ -7,7 +7,7 @@ from scipy.stats import binom
 from moderation.audit.cells import LEAST_CLUSTERS, Cells, cells_of
 from moderation.audit.gaps import Verdict, adjust, compare, decide, difference_bounds
 from moderation.audit.permutation import permutation_p
-from moderation.audit.power import clusters_needed, detectable
+from moderation.audit.power import Beside, clusters_needed, detectable
 from moderation.audit.screening import chance_of_firing
 from moderation.compiler.intervals import newcombe
 
@@ -67,7 +67,8 @@ def test_a_gap_of_just_the_tolerance_neither_fails_nor_passes_more_often_than_st
 @pytest.mark.parametrize(("rate", "size"), [(0.05, 500), (0.01, 300), (0.3, 100), (0.0, 200)])
 def test_a_planted_gap_is_found_with_the_power_that_is_stated(rate: float, size: int):
     each = np.array([float(size)])
-    (gap,) = detectable(np.array([rate]), each, each, tolerance=0.02, tests=1, power=0.8)
+    beside = Beside(each, each, np.array([rate]), np.zeros(1))
+    (gap,) = detectable(beside, tolerance=0.02, tests=1, power=0.8)
     found = [verdict(dealt([rate, rate + gap], size, seed), 0.02, seed) for seed in range(RUNS)]
     assert found.count(Verdict.FAIL) <= at_most(0.93)  # nor is a much smaller gap found just as well
     assert found.count(Verdict.FAIL) >= at_least(0.8)
@@ -76,6 +77,13 @@ def test_a_planted_gap_is_found_with_the_power_that_is_stated(rate: float, size:
 def test_a_gap_inside_templates_is_found():
     found = [verdict(templates(seed, mixed=True, effect=1.0), 0.001, seed) for seed in range(100)]
     assert found.count(Verdict.FAIL) > 80
+
+
+def test_groups_that_share_their_clusters_show_smaller_gaps():
+    sizes, rate = np.array([70.0]), np.array([0.13])
+    alone = detectable(Beside(sizes, sizes, rate, np.zeros(1)), tolerance=0.1, tests=4)
+    shared = detectable(Beside(sizes, sizes, rate, np.full(1, 0.9)), tolerance=0.1, tests=4)
+    assert shared[0] < 0.8 * alone[0]
 
 
 def test_enough_items_settle_equal_rates():
