@@ -36,8 +36,13 @@ def embedder(
     settings: Settings, name: str = "default", *, known: Plugins | None = None, cache: EmbeddingCache | None = None
 ) -> Embedder:
     """An encoder with the embedding cache in front of it; several encoders may share one `cache`."""
+    return remembering(encoder(settings, name, known=known), settings, cache=cache)
+
+
+def remembering(encoder: Encoder, settings: Settings, *, cache: EmbeddingCache | None = None) -> Embedder:
+    """A loaded encoder with an embedding cache in front of it: `cache`, or one of its own."""
     cache = MemoryCache(settings.cache.max_bytes) if cache is None else cache  # an empty cache is falsy
-    return Embedder(encoder(settings, name, known=known), cache, tenant=settings.cache.tenant)
+    return Embedder(encoder, cache, tenant=settings.cache.tenant)
 
 
 def pipeline(

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from moderation.errors import SettingsError
 
@@ -74,13 +74,16 @@ class Settings(_Section):
     detectors: DetectorSettings = DetectorSettings()
     plugins: PluginSettings = PluginSettings()
 
+    @field_validator("encoders", mode="before")
+    @classmethod
+    def _usual_encoders(cls, given: Any) -> Any:
+        return {**_ENCODERS, **given} if isinstance(given, Mapping) else given
+
     @model_validator(mode="after")
     def _actions_make_sense(self) -> Settings:
         if len(self.actions) < 2 or len(set(self.actions)) != len(self.actions):
             raise ValueError("actions: expected at least two different names, weakest first")
-        if "default" not in self.encoders:
-            raise ValueError("encoders: expected one named 'default'")
-        return self.model_copy(update={"encoders": {**_ENCODERS, **self.encoders}})
+        return self
 
 
 def load_settings(path: Path | None = None, *, environ: Mapping[str, str] | None = None) -> Settings:

@@ -22,9 +22,9 @@ from moderation.policy.manifest import TargetRow, load_manifest
 from moderation.policy.schema import Policy
 from moderation.release.achieved import Achieved, Known, achieved
 from moderation.release.certification import certify_lock, score_targets
-from moderation.release.policy_tests import TestReport, count_items, run_tests
+from moderation.release.policy_tests import TestReport, count_items, prepare, run_tests
 from moderation.release.report import Judged, Run
-from moderation.release.suite import load_suites
+from moderation.release.suite_file import load_suites
 from moderation.settings import Settings, load_settings
 
 POLICIES = ("weapons", "fire", "alcohol")  # the first can promise most, the last nothing yet
@@ -155,9 +155,10 @@ class Workshop:
     def _test(self, policy: Policy, lock: Lock) -> TestReport | None:
         if all(action.threshold is None for action in lock.actions):
             return None
-        suites, modalities = load_suites(policy.tests), policy.scope.modalities
-        with terminal.progress(f"{policy.id}: testing", count_items(suites, modalities)) as advance:
-            return run_tests(policy.id, suites, self._pipeline([lock]), modalities=modalities, advance=advance)
+        suites = load_suites(policy.tests, policy=policy)
+        prepared = prepare(suites, policy.scope.modalities, self.settings.actions)
+        with terminal.progress(f"{policy.id}: testing", count_items(prepared)) as advance:
+            return run_tests(policy.id, prepared, self._pipeline([lock]), advance=advance)
 
 
 def stream_items(content: Path, policies: Sequence[Policy]) -> Iterator[tuple[Known, Part]]:

@@ -134,7 +134,7 @@ def certify(path: PolicyFile, out: BuildFolder = None, as_json: Json = False) ->
 
 
 @app.command("test")
-def run_tests(
+def run_tests(  # noqa: PLR0917 - typer passes options by name
     path: PolicyFile,
     out: BuildFolder = None,
     as_json: Json = False,
@@ -142,8 +142,12 @@ def run_tests(
         Path | None,
         typer.Option(help="Write the results as JUnit XML too.", dir_okay=False, callback=in_a_folder),
     ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="A known gap that passes now is a failure too.")] = False,
+    min_coverage: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="The share of concepts, clauses, actions, groups to be covered.")
+    ] = 0.0,
 ) -> None:
-    """Run a policy's tests through the pipeline, on its certified lock.
+    """Run a policy's tests through the pipeline, on its certified lock, and tell what they cover.
 
     Leaves with exit code 6 when a test fails.
 
@@ -151,7 +155,7 @@ def run_tests(
     """
     from moderation.cli import policy_test
 
-    policy_test.test(path, out=out, as_json=as_json, junit=junit)
+    policy_test.test(path, out=out, as_json=as_json, junit=junit, strict=strict, min_coverage=min_coverage)
 
 
 @app.command()

@@ -21,14 +21,14 @@ from moderation.policy.lint import Finding
 from moderation.policy.loader import load_policies, load_policy, policy_files
 from moderation.policy.manifest import TargetRow, read_manifest, shared
 from moderation.policy.schema import Policy, json_schema
-from moderation.release import suite
+from moderation.release import suite_file
 from moderation.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from moderation.encoder.base import Encoder
 
 ERROR = "error"
-KINDS = {"policy": json_schema, "tests": suite.json_schema}
+KINDS = {"policy": json_schema, "tests": suite_file.json_schema}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,7 @@ def lint_all(paths: Sequence[Path], settings: Settings) -> Linted:
         except PolicyError:
             continue  # its problems are among those above; a base is no policy of its own
         findings.update(check(policy, card=_card(policy, settings)))
-        actions = [one.action for one in policy.actions]
-        findings.update(_finding(problem) for path in policy.tests for problem in suite.check(path, actions=actions))
+        findings.update(_finding(problem) for path in policy.tests for problem in suite_file.check(path, policy=policy))
         findings.update(_data(policy))
     return Linted(len(files), tuple(sorted(findings)))
 

@@ -13,11 +13,22 @@ from moderation.policy.loader import load_policy
 from moderation.policy.lock import Lock, LockedAction, read_lock
 from moderation.policy.manifest import load_manifest
 from moderation.policy.schema import Policy
-from moderation.release.suite import load_suites
+from moderation.release.suite_file import load_suites
 from moderation.settings import load_settings
 
 UNSOUND = "missing or not sound: moderation policy lint tells"
-_PARTS = {"cases": "case", "pairs": "pair", "degenerate": "degenerate kind", "todo": "known gap"}
+_PARTS = {
+    "cases": "case",
+    "pairs": "pair",
+    "directions": "direction",
+    "invariance": "invariance",
+    "capabilities": "capability",
+    "benign": "benign set",
+    "groups": "parity of groups",
+    "stability": "stability",
+    "degenerate": "degenerate kind",
+    "todo": "known gap",
+}
 
 
 def show(path: Path, *, out: Path | None, as_json: bool) -> None:

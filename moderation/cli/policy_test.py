@@ -1,7 +1,9 @@
-"""What `moderation policy test` does: the policy's test files through the pipeline, and their results told."""
+"""What `moderation policy test` does: the policy's test files through the pipeline, their results and what they cover told."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 import typer
@@ -9,35 +11,63 @@ import typer
 from moderation import assemble
 from moderation.cli import lock_words, terminal
 from moderation.cli.locks import current_lock, lock_file
+from moderation.embedding.embedder import Embedder
 from moderation.errors import ExitCode
+from moderation.pipeline import Pipeline
 from moderation.policy.loader import load_policy
-from moderation.release.policy_tests import TestReport, count_items, run_tests
-from moderation.release.suite import load_suites
-from moderation.settings import load_settings
+from moderation.policy.manifest import load_manifest
+from moderation.policy.schema import Policy
+from moderation.release.coverage import Coverage, measure_coverage
+from moderation.release.policy_tests import Status, TestReport, count_items, prepare, run_tests
+from moderation.release.suite_file import load_suites
+from moderation.settings import Settings, load_settings
 
 _WORDS = {"passed": "passed", "failed": "FAILED", "todo": "known gap", "promote": "passes now"}
 
 
-def test(path: Path, *, out: Path | None, as_json: bool, junit: Path | None) -> None:
-    """Run a policy's tests; leaves with exit code 6 when one fails."""
+def test(path: Path, *, out: Path | None, as_json: bool, junit: Path | None, strict: bool, min_coverage: float) -> None:
+    """Run a policy's tests; leaves with exit code 6 when one fails, or less than `min_coverage` of something is covered."""
     settings = load_settings()
     policy = load_policy(path, action_names=settings.actions)
-    suites = load_suites(policy.tests)
-    lock = current_lock(policy, out)
-    modalities = policy.scope.modalities
+    prepared = prepare(load_suites(policy.tests, policy=policy), policy.scope.modalities, settings.actions)
+    lock, file = current_lock(policy, out), lock_file(policy, out)
+    embedders: dict[str, Embedder] = {}
     with terminal.working("loading the encoder"):
-        pipeline = assemble.pipeline(settings, [lock_file(policy, out)])
-    with terminal.progress("testing", count_items(suites, modalities)) as advance:
-        report = run_tests(policy.id, suites, pipeline, modalities=modalities, advance=advance)
+        pipeline = assemble.pipeline(settings, [file], embedders=embedders)
+    with terminal.progress("testing", count_items(prepared)) as advance:
+        report = run_tests(
+            policy.id, prepared, pipeline, anew=lambda: _anew(settings, file, embedders), advance=advance
+        )
+    coverage = measure_coverage(policy, report, audited=_audited(policy))
     if junit:
         with terminal.replacing(junit) as stream:
             stream.write(report.to_junit())
     if as_json:
-        terminal.emit(report.to_dict())
+        terminal.emit({**report.to_dict(), "coverage": coverage.to_dict()})
     else:
         _print(report, path, certified=any(action.threshold is not None for action in lock.actions))
-    if not report.passed:
+        _print_coverage(coverage)
+    promoted = strict and report.count(Status.PROMOTE) > 0
+    if not report.passed or promoted or coverage.least < min_coverage:
         raise typer.Exit(ExitCode.TESTS_FAILED)
+
+
+def _anew(settings: Settings, lock: Path, embedders: Mapping[str, Embedder]) -> Pipeline:
+    """The same pipeline with nothing remembered: every item is encoded again."""
+    forgetful = settings.model_copy(update={"cache": settings.cache.model_copy(update={"max_bytes": 0})})
+    fresh = {name: assemble.remembering(one.encoder, forgetful) for name, one in embedders.items()}
+    return assemble.pipeline(forgetful, [lock], embedders=fresh)
+
+
+def _audited(policy: Policy) -> dict[str, set[str]]:
+    """The groups that the policy's audit tells apart, as its manifest names them; none without both."""
+    if policy.audit is None or policy.data.audit is None:
+        return {}
+    wanted, found = {one.name for one in policy.audit.attributes}, defaultdict(set)
+    for row in load_manifest(policy.data.audit, check_files=False):
+        for name in wanted & set(row.attributes):
+            found[name].add(row.attributes[name])
+    return dict(found)
 
 
 def _print(report: TestReport, path: Path, *, certified: bool) -> None:
@@ -49,3 +79,11 @@ def _print(report: TestReport, path: Path, *, certified: bool) -> None:
     counts = report.to_dict()["counts"]
     told = ", ".join(f"{counts[status]} {word.lower()}" for status, word in _WORDS.items() if counts[status])
     terminal.say(f"policy {report.policy!r}, revision {report.revision}: {told}")
+
+
+def _print_coverage(coverage: Coverage) -> None:
+    for one in coverage.shares:
+        every = len(one.covered) + len(one.missing)
+        if every:
+            missing = f"; nothing tests {', '.join(one.missing)}" if one.missing else ""
+            terminal.say(f"  {one.kind}: {len(one.covered)} of {every} covered{missing}")

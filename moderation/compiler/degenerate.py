@@ -1,16 +1,20 @@
-"""Content that shows nothing: blank, noisy and corrupt pictures and texts, which no policy may ever match."""
+"""Content that shows nothing: blank, noisy and corrupt pictures and texts, or mere words, which no policy may ever match."""
 
 from __future__ import annotations
 
+import io
 import random
 import struct
 import zlib
 from collections.abc import Callable, Iterator
 
+from PIL import Image, ImageDraw, ImageFont
+
 from moderation.item import Modality, Part
 
 SIDE = 64
-KINDS = ("blank", "noise", "corrupt")
+KINDS = ("blank", "noise", "corrupt", "words")
+_WORDS = ("the of and to in", "open from nine to five", "page 3 of 12")  # about nothing that a policy is about
 
 
 def degenerate(kind: str, modality: Modality) -> Iterator[Part]:
@@ -50,6 +54,20 @@ def _corrupt_texts() -> Iterator[Part]:
     yield Part(Modality.TEXT, b"\xff\xfe\x80", name="not-utf-8")
 
 
+def _written_pictures() -> Iterator[Part]:
+    for number, words in enumerate(_WORDS):
+        page = Image.new("RGB", (3 * SIDE, SIDE), "white")
+        ImageDraw.Draw(page).text((8, SIDE // 3), words, fill="black", font=ImageFont.load_default(size=16))
+        buffer = io.BytesIO()
+        page.save(buffer, "PNG")
+        yield Part.image(buffer.getvalue(), name=f"line-{number}")
+
+
+def _written_texts() -> Iterator[Part]:
+    for number, words in enumerate(_WORDS):
+        yield Part.text(words, name=f"line-{number}")
+
+
 def png(pixels: bytes) -> bytes:
     """A PNG file of SIDE x SIDE pixels, 3 bytes each, by rows."""
     rows = b"".join(b"\0" + pixels[start : start + 3 * SIDE] for start in range(0, len(pixels), 3 * SIDE))
@@ -69,4 +87,6 @@ _MAKERS: dict[tuple[str, Modality], Callable[[], Iterator[Part]]] = {
     ("blank", Modality.TEXT): _blank_texts,
     ("noise", Modality.TEXT): _noisy_texts,
     ("corrupt", Modality.TEXT): _corrupt_texts,
+    ("words", Modality.IMAGE): _written_pictures,
+    ("words", Modality.TEXT): _written_texts,
 }

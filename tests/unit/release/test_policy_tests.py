@@ -12,8 +12,9 @@ import pytest
 from moderation.compiler.degenerate import KINDS, degenerate
 from moderation.decision import Decision, Outcome, Severity, Verdict
 from moderation.item import ContentItem, Modality
-from moderation.release.policy_tests import Status, TestReport, count_items, run_tests
+from moderation.release.policy_tests import Status, TestReport, count_items, prepare, run_tests
 from moderation.release.suite import Expectation, Suite
+from tests.policy_text import ACTIONS
 
 Rule = Callable[[ContentItem], Outcome]
 
@@ -53,7 +54,8 @@ def case(expect: str, found: str, id_: str = "one") -> dict[str, object]:
 
 
 def run(content: Suite, rule: Rule = by_text, **options: str) -> TestReport:
-    return run_tests("weapons", [content], FakePipeline(rule, **options), modalities=[Modality.IMAGE])
+    prepared = prepare([content], [Modality.IMAGE], ACTIONS)
+    return run_tests("weapons", prepared, FakePipeline(rule, **options))
 
 
 HOLDS = {
@@ -132,11 +134,23 @@ def test_a_policy_without_thresholds_passes_nothing() -> None:
 
 def test_items_are_judged_in_batches_and_counted(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("match")
-    content = suite(cases=[case("match", "match", f"n-{n}") for n in range(150)], degenerate=["blank"])
+    content = suite(cases=[case("match", f"match {n}", f"n-{n}") for n in range(150)], degenerate=["blank"])
     pipeline, told = FakePipeline(lambda _item: Outcome.MATCH), []
-    run_tests("weapons", [content], pipeline, modalities=list(Modality), advance=told.append)
+    run_tests("weapons", prepare([content], list(Modality), ACTIONS), pipeline, advance=told.append)
     assert pipeline.batches == told == [64, 64, 27]
-    assert count_items([content], list(Modality)) == 155
+
+
+def test_the_same_content_is_judged_once() -> None:
+    content = suite(cases=[case("match", "match", f"n-{n}") for n in range(150)])
+    pipeline = FakePipeline(by_text)
+    report = run_tests("weapons", prepare([content], [Modality.TEXT], ACTIONS), pipeline)
+    assert sum(pipeline.batches) == 1
+    assert report.count(Status.PASSED) == 150
+
+
+def test_what_there_is_to_judge_is_counted() -> None:
+    content = suite(cases=[case("match", "match", f"n-{n}") for n in range(150)], degenerate=["blank"])
+    assert count_items(prepare([content], list(Modality), ACTIONS)) == 155
 
 
 def test_the_report_is_plain_values_with_stable_keys() -> None:

@@ -11,7 +11,11 @@ from moderation.decision import Outcome, Score, Severity
 from moderation.errors import DataError, ExitCode
 from moderation.item import Modality
 from moderation.policy.decide import Cut, Finding, Terms, judge
-from moderation.release.suite import Suite, check, json_schema, load_suites
+from moderation.policy.loader import load_policy
+from moderation.release.suite import Suite
+from moderation.release.suite_file import check, json_schema, load_suites
+from tests.policy_text import ACTIONS, POLICY
+from tests.policy_text import write as write_policy
 
 GOOD = """\
 schema: policy-tests/v1
@@ -148,9 +152,13 @@ pairs:
 todo:
   - {id: d, item: {text: a}, expect: match}
 """
-    found = check(write(folder, text), actions=["review"])
+    only_review = "  - {action: review, guarantee: {metric: recall, at_least: 0.9, confidence: 0.9}}\n"
+    both = load_policy(write_policy(folder / "both"), action_names=ACTIONS)
+    removes = POLICY[POLICY.index("  - {action: remove") : POLICY.index("on_error")]
+    alone = load_policy(write_policy(folder / "alone", POLICY.replace(removes, only_review)), action_names=ACTIONS)
+    found = check(write(folder, text), policy=alone)
     assert [(one.line, one.code) for one in found] == [(3, "T104"), (6, "T104"), (8, "T104")]
-    assert check(write(folder, text), actions=["review", "label"]) == []
+    assert check(write(folder, text), policy=both) == []
 
 
 def test_the_schema_for_editors_knows_every_key_and_refuses_others() -> None:
