@@ -127,7 +127,7 @@ def _summary(
 
     policies = [
         {
-            **as_plain(run.lock, workshop.lock_file(run.policy)),
+            **as_plain(run.lock, workshop.lock_file(run.policy), order=workshop.settings.actions),
             "tests": None if run.tests is None else run.tests.to_dict()["counts"],
             "achieved": [asdict(one) for one in results[run.policy.id]],
         }

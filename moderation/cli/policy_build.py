@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,12 +10,13 @@ from pathlib import Path
 import typer
 
 from moderation import assemble
-from moderation.cli import lock_words, policy_lint, terminal
+from moderation.cli import band_words, lock_words, policy_lint, terminal
 from moderation.cli.locks import current_lock, lock_file
 from moderation.compiler.compile import compile_policy
 from moderation.embedding.embedder import Embedder
 from moderation.errors import DataError, ExitCode, LockError, PolicyError, Problem
 from moderation.item import Part
+from moderation.policy.bands import bands
 from moderation.policy.loader import load_policy
 from moderation.policy.lock import Lock, arrays_path, read_lock, write_lock
 from moderation.policy.manifest import TargetRow, load_manifest, shared
@@ -43,7 +45,7 @@ def compile_lock(path: Path, *, out: Path | None, background: Path | None, as_js
     target = lock_file(policy, out)
     write_lock(remembering(lock, target), target)
     if as_json:
-        terminal.emit(lock_words.as_plain(lock, target))
+        terminal.emit(lock_words.as_plain(lock, target, order=settings.actions))
     else:
         _tell_compiled(lock, target, policy)
 
@@ -102,9 +104,9 @@ def certify_lock(path: Path, *, out: Path | None, as_json: bool) -> None:
         certified = certification.certify_lock(lock, policy, rows, pipeline, fit=_fit(policy), advance=advance)
     write_lock(certified, target)
     if as_json:
-        terminal.emit(lock_words.as_plain(certified, target))
+        terminal.emit(lock_words.as_plain(certified, target, order=settings.actions))
     else:
-        _tell_certified(certified, target)
+        _tell_certified(certified, target, order=settings.actions)
     if any(action.threshold is None for action in certified.actions):
         raise typer.Exit(ExitCode.NOT_CERTIFIED)
 
@@ -174,11 +176,14 @@ def _tell_compiled(lock: Lock, path: Path, policy: Policy) -> None:
         terminal.say("next: name a manifest of targets under data.certify, then certify")
 
 
-def _tell_certified(lock: Lock, path: Path) -> None:
+def _tell_certified(lock: Lock, path: Path, *, order: Sequence[str]) -> None:
     terminal.say(f"{lock.policy} {lock.version}, revision {lock.revision}: {path}")
     for action in lock.actions:
         terminal.say(f"  {lock_words.promise(action)}")
+        for line in band_words.trade_off(action):
+            terminal.say(f"    {line}")
     if all(action.threshold is None for action in lock.actions):
         terminal.say(f"  {lock_words.UNCERTIFIED}")
-    for line in lock_words.asked(lock.evidence):
+    told = (band_words.bands(bands(lock.actions, order)), band_words.calibration(lock), lock_words.asked(lock.evidence))
+    for line in itertools.chain(*told):
         terminal.say(f"  {line}")

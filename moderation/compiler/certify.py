@@ -13,6 +13,10 @@ their rate it is fixed. Recall: the tests are nested from lenient to strict, so 
 A policy's guarantees share its error (Bonferroni): each of n runs at (1 - confidence) / n, so that all hold together with
 the lowest confidence among them.
 
+A budget bounds all that the cut flags, though what a stronger action takes is not queued: the band alone is a part of it, so
+the budget is kept either way. Taking the stronger action's share off would need a lower bound on its true positive rate that
+holds at a threshold chosen by looking at the very scores; a bound over all thresholds costs more than it gives back.
+
 What holds at the stated confidence is the promise, `at_least` and the budget, and nothing else. The other bounds of a
 certificate are pointwise, as if its threshold had been fixed in advance; at a threshold that was chosen by looking they may be
 missed more often (13 % where 10 % is stated, simulated with tied scores), and nothing makes them hold together.

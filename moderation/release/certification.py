@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moderation.compiler.certify import ScoredTarget, certify
+from moderation.compiler.calibrate import Calibrated, calibrate
+from moderation.compiler.certify import ScoredTarget, certify, one_per_cluster
 from moderation.decision import Abstention, Score
 from moderation.detector.head import NOT_OF_THE_HEAD
 from moderation.detector.runner import FAULTS
@@ -59,9 +60,17 @@ def certify_lock(
     _refuse_used(lock, rows, {row.sha256: row for row in fit})
     scored = score_targets(policy, rows, pipeline, advance=advance)
     actions = certify(scored, policy.actions, policy.prevalence)
+    calibrated = calibrate(one_per_cluster(scored), policy.prevalence)
     asked, known = _ask(lock, policy, rows)
-    evidence = {**lock.evidence, "certify": {**_evidence(policy, scored), "asked": len(asked)}, "asked": asked}
-    return replace(lock, actions=actions, max_parts=1, arrays={**lock.arrays, "asked": known}, evidence=evidence)
+    rests_on = {"certify": {**_evidence(policy, scored), "asked": len(asked)}, "calibration": _reliability(calibrated)}
+    return replace(
+        lock,
+        actions=actions,
+        max_parts=1,
+        calibration=calibrated.calibration,
+        arrays={**lock.arrays, "asked": known},
+        evidence={**lock.evidence, **rests_on, "asked": asked},
+    )
 
 
 def remember(lock: Lock, before: Lock) -> Lock:
@@ -147,6 +156,12 @@ def _evidence(policy: Policy, scored: Sequence[ScoredTarget]) -> dict[str, Any]:
         "prevalence": {"low": policy.prevalence.low, "high": policy.prevalence.high},
         "histogram": {name: histogram([one.score for one in side]) for name, side in sides.items()},
     }
+
+
+def _reliability(found: Calibrated) -> dict[str, Any]:
+    """What the calibration rests on and how well it tells; its numbers stand in the lock itself."""
+    told = asdict(found) | {"method": found.calibration.method if found.calibration else "none"}
+    return {name: value for name, value in told.items() if name != "calibration"}
 
 
 def histogram(scores: Iterable[float]) -> list[int]:

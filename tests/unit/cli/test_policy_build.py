@@ -88,7 +88,18 @@ def test_certify_writes_thresholds_and_says_what_they_promise(certified: Path, r
 
 def test_certify_as_json_has_stable_keys(certified: Path, run: Run) -> None:
     found = json.loads(run("policy", "certify", certified, "--json")[1])
-    assert {"schema", "policy", "version", "revision", "lock", "level", "encoder", "actions", "evidence"} == set(found)
+    assert {
+        "schema",
+        "policy",
+        "version",
+        "revision",
+        "lock",
+        "level",
+        "encoder",
+        "actions",
+        "bands",
+        "evidence",
+    } == set(found)
     keys = {"action", "metric", "at_least", "confidence", "certified", "threshold", "certificate", "shortfall"}
     assert [set(action) for action in found["actions"]] == [keys, keys]
 
@@ -383,3 +394,30 @@ def test_show_knows_a_missing_an_uncertified_and_a_stale_lock(policy: Path, run:
     assert state() == "uncertified"
     policy.write_text(POLICY.replace("cheap pills", "cheap tablets"))
     assert state() == "stale"
+
+
+def test_recall_that_the_budget_cannot_hold_fails_with_the_curve_between_the_two(policy: Path, run: Run) -> None:
+    policy.write_text(POLICY.replace("budget: 0.5", "budget: 0.02"))
+    run("policy", "compile", policy)
+    code, out, _ = run("policy", "certify", policy)
+    assert code == ExitCode.NOT_CERTIFIED
+    assert "review: recall at least 0.8, confidence 0.9: cannot certify: the promise holds at" in out
+    head, *table = (line.split() for line in out.partition("had been fixed in advance:\n")[2].splitlines())
+    assert head[:4] == ["threshold", "recall", "at", "least"]
+    assert sum(len(row) == 5 and row[2].endswith("%") for row in table) >= 3
+    (review,) = [
+        one for one in json.loads(run("policy", "certify", policy, "--json")[1])["actions"] if one["action"] == "review"
+    ]
+    keys = {"threshold", "recall_lower", "share_upper", "flagged_violating", "flagged_benign"}
+    assert all(set(point) == keys for point in review["shortfall"]["trade_off"])
+    assert "recall and traffic" in run("policy", "show", policy)[1]
+
+
+def test_bands_and_the_calibration_are_told_by_certify_and_show(certified: Path, run: Run) -> None:
+    told = run("policy", "show", certified)[1]
+    assert "bands: remove from " in told
+    assert "calibrated at prevalence 0.075, for readers: sigmoid, for 80 clusters of the smaller class" in told
+    assert "remove is expected to get " in told
+    found = json.loads(run("policy", "show", certified, "--json")[1])["lock"]
+    assert [one["action"] for one in found["bands"]] == ["remove", "review"]
+    assert found["evidence"]["calibration"]["method"] == "sigmoid"

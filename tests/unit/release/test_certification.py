@@ -96,6 +96,8 @@ def test_the_lock_remembers_what_its_thresholds_rest_on(tmp_path: Path) -> None:
     certified = after.evidence["certify"]
     assert certified["targets"] == certified["clusters"] == {"violating": 20, "benign": 30}
     assert sum(certified["histogram"]["benign"]) == 30
+    assert after.calibration is None
+    assert after.evidence["calibration"]["method"] == "none"
     again = certify_lock(before, POLICY, rows(tmp_path, texts[::-1]), FakePipeline())
     assert again.evidence["certify"]["digest"] == certified["digest"]
 
@@ -142,3 +144,15 @@ def test_a_new_question_to_the_same_targets_is_counted_and_the_same_one_is_not(t
     easier = certify_lock(remember(lock(), again), promises, targets, FakePipeline())
     found = (first, again, second, fewer, fresh, easier)
     assert [one.evidence["certify"]["asked"] for one in found] == [1, 1, 2, 2, 1, 2]
+
+
+def test_enough_targets_make_a_calibration_at_the_middle_of_the_prevalence_and_decisions_show_it(
+    tmp_path: Path,
+) -> None:
+    texts = [f"0.9{n:02}" for n in range(60)] + [f"0.1{n:02}" for n in range(60)]
+    after = certify_lock(lock(), POLICY, rows(tmp_path, texts), FakePipeline())
+    assert after.calibration is not None
+    told = after.evidence["calibration"]
+    assert (told["method"], told["violating"], told["prevalence"]) == ("sigmoid", 60, pytest.approx(0.15))
+    assert after.calibration.probability(0.95) > 0.8
+    assert after.calibration.probability(0.1) < 0.05
