@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -372,7 +373,7 @@ def test_a_detector_that_raises_ends_certification_with_its_name(
     assert run("policy", "compile", policy)[0] == ExitCode.OK
     code, _, err = run("policy", "certify", policy)
     assert code == ExitCode.PLUGIN
-    assert err.count("\n") == 1
+    assert sum("D008" not in line and "in all" not in line for line in err.splitlines()) == 1
     assert "detector 'keywords': failed while targets of policy 'flyers' were scored: detector_error (KeyError)" in err
     assert "content" not in err
 
@@ -421,3 +422,42 @@ def test_bands_and_the_calibration_are_told_by_certify_and_show(certified: Path,
     found = json.loads(run("policy", "show", certified, "--json")[1])["lock"]
     assert [one["action"] for one in found["bands"]] == ["remove", "review"]
     assert found["evidence"]["calibration"]["method"] == "sigmoid"
+
+
+SLOGAN = "cheap pills and discount tablets for every friend in town, see the market street today or again tomorrow"
+
+
+def test_a_near_copy_of_what_it_was_made_from_cannot_certify(policy: Path, run: Run) -> None:
+    data = policy.parent / "data"
+    for name, text in (("fit", SLOGAN), ("certify", SLOGAN.upper() + "!")):
+        with (data / f"{name}.jsonl").open("a") as stream:
+            stream.write(json.dumps({"text": text, "target": True, "cluster": f"{name}-slogan"}) + "\n")
+    assert run("policy", "compile", policy)[0] == ExitCode.OK
+    code, _, err = run("policy", "certify", policy)
+    assert code == ExitCode.DATA
+    assert "certify.jsonl:681:1: D008: the text of cluster 'certify-slogan' is nearly the content of" in err
+    assert f"{data / 'fit.jsonl'}:11, cluster 'fit-slogan'; what a classifier is made from" in err
+
+
+def test_a_background_that_holds_a_copy_of_a_violating_target_is_refused(policy: Path, run: Run) -> None:
+    data = policy.parent / "data"
+    for name, text in (("fit", SLOGAN), ("background", SLOGAN + ".")):
+        with (data / f"{name}.jsonl").open("a") as stream:
+            stream.write(json.dumps({"text": text, "target": name == "fit", "cluster": f"{name}-slogan"}) + "\n")
+    code, _, err = run("policy", "compile", policy)
+    assert code == ExitCode.DATA
+    assert "background.jsonl:201:1: D008" in err
+
+
+def test_one_object_under_two_clusters_is_a_warning(policy: Path, run: Run) -> None:
+    with (policy.parent / "data" / "certify.jsonl").open("a") as stream:
+        for number in range(8):
+            row = {"text": SLOGAN + "!" * number, "target": True, "cluster": f"slogan-{number}"}
+            stream.write(json.dumps(row) + "\n")
+    run("policy", "compile", policy)
+    code, _, err = run("policy", "certify", policy)
+    assert code == ExitCode.OK
+    assert err.count("D008") == 5
+    assert "one object counts as two; expected one cluster" in err
+    (more,) = re.findall(r"and (\d+) more that are nearly another row of another cluster", err)
+    assert int(more) >= 8 * 7 // 2 - 5
