@@ -169,7 +169,7 @@ def _warm(embedder: Embedder, rows: Sequence[TargetRow], parts: Sequence[Part], 
 
 
 def _left_out(row: TargetRow, why: str) -> Problem:
-    return row.problem("D200", f"{row.path or 'the text'} is left out: {why}")
+    return row.problem("D200", f"{row.what} is left out: {why}")
 
 
 def _tell_compiled(lock: Lock, path: Path, policy: Policy) -> None:

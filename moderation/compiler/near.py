@@ -49,9 +49,7 @@ class Signature:
     thumbnail: NDArray[np.float32]
 
 
-def near_duplicates(
-    parts: Iterable[Part], *, limits: ImageLimits, advance: Callable[[int], None] = lambda _count: None
-) -> list[Pair]:
+def near_duplicates(parts: Iterable[Part], *, limits: ImageLimits) -> list[Pair]:
     """Pairs of places in `parts` whose content is nearly the same, each once, in order; what cannot be read is like nothing.
 
     Of each part only its signature is kept, so that `parts` may be read one at a time.
@@ -64,7 +62,6 @@ def near_duplicates(
         else:
             with suppress(ItemError):
                 pictures[place] = signature(decode(part.content, limits))
-        advance(1)
     return sorted([*_named(pictures, _near_pictures), *_named(texts, _near_texts)])
 
 

@@ -66,11 +66,17 @@ def certify_lock(
     return replace(
         lock,
         actions=actions,
-        max_parts=1,
+        max_parts=most_parts(rows, pipeline.running, policy.id),
         calibration=calibrated.calibration,
         arrays={**lock.arrays, "asked": known},
         evidence={**lock.evidence, **rests_on, "asked": asked},
     )
+
+
+def most_parts(rows: Sequence[TargetRow], running: RunningSet, policy: str) -> int:
+    """The largest number of parts, of one row, that the policy judges: above it a verdict is at most `review`."""
+    own = next(one for one in running.policies if one.id == policy)
+    return max((len(own.scope(row.item())) if row.parts else 1 for row in rows), default=0)
 
 
 def remember(lock: Lock, before: Lock) -> Lock:
@@ -134,12 +140,10 @@ def _refuse_used(lock: Lock, rows: Sequence[TargetRow], fit: Mapping[str, Target
         for one, row in first.items()
     ]
     for row in rows:
-        if row.cluster not in clusters and not used.isdisjoint(marks((row.sha256,), ()).tolist()):
-            before = fit.get(row.sha256)
+        if row.cluster not in clusters and not used.isdisjoint(marks(row.digests, ()).tolist()):
+            before = next((fit[digest] for digest in row.digests if digest in fit), None)
             there = f", there of cluster {before.cluster!r} ({before.manifest}:{before.line})" if before else ""
-            message = (
-                f"the classifier was made from this very content, {row.path or 'the text'}{there}; it cannot certify it"
-            )
+            message = f"the classifier was made from this very content, {row.what}{there}; it cannot certify it"
             problems.append(row.problem("D201", message))
     if problems:
         raise DataError(problems)
@@ -191,8 +195,7 @@ def score_targets(
             if isinstance(score, Abstention):
                 if score.reason in FAULTS:
                     raise DetectorError(score.detail, _fault(policy, score))
-                what = row.path or "the text"
-                problems.append(row.problem("D200", f"{what} cannot be judged: {_why(score)}"))
+                problems.append(row.problem("D200", f"{row.what} cannot be judged: {_why(score)}"))
             else:
                 scored.append(ScoredTarget(score.value, row.target, row.cluster, row.sha256))
         advance(len(batch))
@@ -213,6 +216,6 @@ def _readable(rows: Iterable[TargetRow], problems: list[Problem]) -> Iterator[tu
     """The rows whose content is what the manifest says, as items; what is wrong with the others goes to `problems`."""
     for row in rows:
         try:
-            yield row, ContentItem(row.sha256, (row.read(),), row.attributes)
+            yield row, row.item()
         except DataError as error:
             problems += error.problems

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from moderation.compiler.near import near_duplicates
 from moderation.errors import DataError, Problem
-from moderation.item import Modality, Part
+from moderation.item import Part
 from moderation.policy.manifest import TargetRow
 from moderation.settings import ImageLimits
-
-UNREADABLE = Part(Modality.IMAGE, b"")  # like nothing; whoever needs the row says what is wrong with it
 
 Pair = tuple[TargetRow, TargetRow]
 
@@ -20,9 +18,20 @@ def alike(
     rows: Sequence[TargetRow], *, limits: ImageLimits, advance: Callable[[int], None] = lambda _count: None
 ) -> list[Pair]:
     """Pairs of rows that are nearly the same content under two names, in order; the same bytes are told elsewhere."""
-    pairs = near_duplicates((_content(row) for row in rows), limits=limits, advance=advance)
-    named = [(rows[one], rows[other]) for one, other in pairs]
-    return [(one, other) for one, other in named if one.cluster != other.cluster and one.sha256 != other.sha256]
+    owners: list[int] = []  # which row each part is of
+
+    def parts() -> Iterator[Part]:
+        for place, row in enumerate(rows):
+            for part in _parts(row):
+                owners.append(place)
+                yield part
+            advance(1)
+
+    pairs = near_duplicates(parts(), limits=limits)
+    named = dict.fromkeys((owners[one], owners[other]) for one, other in pairs)
+    return [
+        (rows[a], rows[b]) for a, b in named if rows[a].cluster != rows[b].cluster and rows[a].sha256 != rows[b].sha256
+    ]
 
 
 def leaks(pairs: Sequence[Pair], manifest: Sequence[TargetRow], *, why: str) -> list[Problem]:
@@ -49,13 +58,13 @@ def counted_twice(pairs: Sequence[Pair], manifest: Sequence[TargetRow]) -> list[
 
 def _problem(here: TargetRow, there: TargetRow, why: str) -> Problem:
     where = f"{there.manifest}:{there.line}"
-    what = here.path or "the text"
-    message = f"{what} of cluster {here.cluster!r} is nearly the content of {where}, cluster {there.cluster!r}; {why}"
+    message = f"{here.what} of cluster {here.cluster!r} is nearly the same as {where}, cluster {there.cluster!r}; {why}"
     return here.problem("D008", message)
 
 
-def _content(row: TargetRow) -> Part:
+def _parts(row: TargetRow) -> tuple[Part, ...]:
+    """The row's parts; of one that cannot be read none: whoever needs it says what is wrong with it."""
     try:
-        return row.read()
+        return row.item().parts
     except DataError:
-        return UNREADABLE
+        return ()

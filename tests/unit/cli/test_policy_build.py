@@ -435,7 +435,7 @@ def test_a_near_copy_of_what_it_was_made_from_cannot_certify(policy: Path, run: 
     assert run("policy", "compile", policy)[0] == ExitCode.OK
     code, _, err = run("policy", "certify", policy)
     assert code == ExitCode.DATA
-    assert "certify.jsonl:681:1: D008: the text of cluster 'certify-slogan' is nearly the content of" in err
+    assert "certify.jsonl:681:1: D008: the text of cluster 'certify-slogan' is nearly the same as" in err
     assert f"{data / 'fit.jsonl'}:11, cluster 'fit-slogan'; what a classifier is made from" in err
 
 

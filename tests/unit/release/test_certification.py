@@ -33,10 +33,12 @@ POLICY: Any = SimpleNamespace(
 class FakePipeline:
     """Scores a text by the number it is; what is no number cannot be judged."""
 
-    running: Any = SimpleNamespace(policies=(SimpleNamespace(id="weapons", numeric="fake"),))
+    running: Any = SimpleNamespace(
+        policies=(SimpleNamespace(id="weapons", numeric="fake", scope=lambda item: range(len(item.parts))),)
+    )
 
     def score(self, items: Sequence[ContentItem]) -> list[dict[str, Score | Abstention]]:
-        return [self.one(item.parts[0].content.decode()) for item in items]
+        return [self.one(max(part.content.decode() for part in item.parts)) for item in items]
 
     def one(self, text: str) -> dict[str, Score | Abstention]:
         try:
@@ -156,3 +158,24 @@ def test_enough_targets_make_a_calibration_at_the_middle_of_the_prevalence_and_d
     assert (told["method"], told["violating"], told["prevalence"]) == ("sigmoid", 60, pytest.approx(0.15))
     assert after.calibration.probability(0.95) > 0.8
     assert after.calibration.probability(0.1) < 0.05
+
+
+def test_items_of_several_parts_are_scored_whole_and_the_lock_keeps_how_many_it_saw(tmp_path: Path) -> None:
+    lines = [
+        {
+            "parts": [{"text": f"0.9{n:02}"}, {"text": f"0.0{n:02}"}, {"text": "0.001"}][: 2 + n % 2],
+            "target": True,
+            "cluster": f"v{n}",
+        }
+        for n in range(20)
+    ]
+    lines += [{"text": f"0.1{n:02}", "target": False, "cluster": f"b{n}"} for n in range(30)]
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    targets = load_manifest(tmp_path / "m.jsonl")
+    assert score_targets(POLICY, targets, FakePipeline())[3].score == 0.903
+    after = certify_lock(lock(), POLICY, targets, FakePipeline())
+    assert after.max_parts == 3
+    made = lock(arrays={**lock().arrays, "used": marks((targets[4].parts[1].sha256,), ())})
+    with pytest.raises(DataError, match="this very content, an item of 2 parts; it cannot certify it") as error:
+        certify_lock(made, POLICY, targets, FakePipeline())
+    assert [problem.line for problem in error.value.problems] == [5]

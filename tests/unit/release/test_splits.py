@@ -27,7 +27,7 @@ def test_a_near_copy_in_another_manifest_leaks_and_in_the_same_one_counts_twice(
     found = leaks(pairs, certify, why="told")
     assert [(one.line, one.code) for one in found] == [(1, "D008"), (2, "D008")]
     assert found[0].message == (
-        f"the text of cluster 'c' is nearly the content of {tmp_path / 'fit.jsonl'}:2, cluster 'b'; told"
+        f"the text of cluster 'c' is nearly the same as {tmp_path / 'fit.jsonl'}:2, cluster 'b'; told"
     )
     (twice,) = counted_twice(pairs, certify)
     assert (twice.line, twice.path) == (2, tmp_path / "certify.jsonl")
