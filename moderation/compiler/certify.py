@@ -13,9 +13,9 @@ their rate it is fixed. Recall: the tests are nested from lenient to strict, so 
 A policy's guarantees share its error (Bonferroni): each of n runs at (1 - confidence) / n, so that all hold together with
 the lowest confidence among them.
 
-A budget bounds all that the cut flags, though what a stronger action takes is not queued: the band alone is a part of it, so
-the budget is kept either way. Taking the stronger action's share off would need a lower bound on its true positive rate that
-holds at a threshold chosen by looking at the very scores; a bound over all thresholds costs more than it gives back.
+A budget bounds all that the cut flags, at the high end of the prevalence, though what a stronger action takes does not queue: so it
+holds whatever becomes of that action, and leaves room for what it passes down (its quota spent, an item of more parts than were
+certified, a score within ε of its threshold).
 
 What holds at the stated confidence is the promise, `at_least` and the budget, and nothing else. The other bounds of a
 certificate are pointwise, as if its threshold had been fixed in advance; at a threshold that was chosen by looking they may be

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from moderation.cli import lock_words
+from moderation.decision import Score
 from moderation.encoder.base import Encoded, Fingerprint
 from moderation.errors import ExitCode
 from moderation.plugin.manager import PluginRecord, PluginState
@@ -461,3 +462,34 @@ def test_one_object_under_two_clusters_is_a_warning(policy: Path, run: Run) -> N
     assert "one object counts as two; expected one cluster" in err
     (more,) = re.findall(r"and (\d+) more that are nearly another row of another cluster", err)
     assert int(more) >= 8 * 7 // 2 - 5
+
+
+def test_items_of_several_parts_are_certified_whole_and_decided_up_to_as_many(policy: Path, run: Run) -> None:
+    manifest = policy.parent / "data" / "certify.jsonl"
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    for row in rows[:10]:
+        row["parts"] = [{"text": row.pop("text")}, {"text": "see you soon"}, {"text": "hello friend"}]
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for step in ("lint", "compile", "certify"):
+        code, out, err = run("policy", step, policy)
+        assert code == ExitCode.OK, out + err
+    lock = read_lock(policy.with_name("flyers.lock.json"))
+    assert lock.max_parts == 3
+    assert lock.evidence["certify"]["targets"] == {"violating": 80, "benign": 600}
+
+
+def test_thresholds_are_certified_on_the_score_that_other_detectors_labels_may_raise(
+    policy: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sure = FakeDetector(
+        "keywords",
+        lambda batch: [(Score("pills", 0.999 if b"cheap" in part.content else 0.0),) for part in batch.parts],
+        labels=("pills",),
+    )
+    monkeypatch.setattr("moderation.assemble.plugins", lambda _settings: plugins_with(sure))
+    policy.write_text(POLICY + "detectors: [keywords/pills]\n")
+    for step in ("compile", "certify"):
+        assert run("policy", step, policy)[0] == ExitCode.OK
+    raised = read_lock(policy.with_name("flyers.lock.json")).evidence["certify"]["histogram"]["violating"][-1]
+    rows = [json.loads(line) for line in (policy.parent / "data" / "certify.jsonl").read_text().splitlines()]
+    assert raised >= sum("cheap" in row["text"] for row in rows if row["target"]) > 0
