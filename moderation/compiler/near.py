@@ -36,6 +36,7 @@ _BYTES = 8
 _PIECE = 5
 _HASHES, _ROWS = 64, 4
 _PRIME = (1 << 31) - 1
+_MATES = 20  # a thousand copies make a thousand times as many pairs at most, not half a million
 
 Pair = tuple[int, int]
 Kind = TypeVar("Kind")
@@ -52,7 +53,7 @@ class Signature:
 def near_duplicates(parts: Iterable[Part], *, limits: ImageLimits) -> list[Pair]:
     """Pairs of places in `parts` whose content is nearly the same, each once, in order; what cannot be read is like nothing.
 
-    Of each part only its signature is kept, so that `parts` may be read one at a time.
+    Where very many are alike, each is paired with some of the earliest only. Of each part only its signature is kept, so that `parts` may be read one at a time.
     """
     pictures: dict[int, Signature] = {}
     texts: dict[int, frozenset[int]] = {}
@@ -97,21 +98,21 @@ def _near_pictures(found: Sequence[Signature]) -> Iterator[Pair]:
         return
     bits = np.array([one.bits for one in found], np.uint64)
     thumbnails = np.stack([one.thumbnail for one in found])
-    for one, others in _sharing_a_byte(bits):
-        likely = others[np.bitwise_count(bits[others] ^ bits[one]) <= FAR]
-        for other in likely[thumbnails[likely] @ thumbnails[one] >= ALIKE].tolist():
+    for other, earlier in _sharing_a_byte(bits):
+        likely = earlier[np.bitwise_count(bits[earlier] ^ bits[other]) <= FAR]
+        for one in likely[thumbnails[likely] @ thumbnails[other] >= ALIKE][:_MATES].tolist():
             yield one, other
 
 
 def _sharing_a_byte(bits: NDArray[np.uint64]) -> Iterator[tuple[int, NDArray[np.intp]]]:
-    """Each place with the later ones whose hash has a byte of its own at the same position, each pair once."""
+    """Each place with the earlier ones whose hash has a byte of its own at the same position, each pair once."""
     columns = bits[:, None].view(np.uint8)
     buckets = [[np.nonzero(column == value)[0] for value in range(256)] for column in columns.T]
-    for one, values in enumerate(columns):
+    for other, values in enumerate(columns):
         mates = [buckets[position][values[position]] for position in range(_BYTES)]
-        later = np.unique(np.concatenate([own[np.searchsorted(own, one, side="right") :] for own in mates]))
-        if len(later):
-            yield one, later
+        earlier = np.unique(np.concatenate([own[: np.searchsorted(own, other)] for own in mates]))
+        if len(earlier):
+            yield other, earlier
 
 
 def _near_texts(found: Sequence[frozenset[int]]) -> Iterator[Pair]:
@@ -124,7 +125,8 @@ def _near_texts(found: Sequence[frozenset[int]]) -> Iterator[Pair]:
         for band in range(0, _HASHES, _ROWS):
             bucket = buckets[band, own[band : band + _ROWS].tobytes()]
             seen.update((one, other) for one in bucket)
-            bucket.append(other)
+            if len(bucket) < _MATES:
+                bucket.append(other)
     for one, other in seen:
         if len(found[one] & found[other]) >= OVERLAP * len(found[one] | found[other]):
             yield one, other

@@ -50,10 +50,14 @@ def leaks(pairs: Sequence[Pair], manifest: Sequence[TargetRow], *, why: str) -> 
 
 
 def counted_twice(pairs: Sequence[Pair], manifest: Sequence[TargetRow]) -> list[Problem]:
-    """What stands in one manifest under two clusters though it is nearly the same: one object that counts as two."""
+    """One problem for each row that is nearly an earlier one of the same manifest, of another cluster: one object counts as two."""
     own = {(row.manifest, row.line) for row in manifest}
-    inside = [pair for pair in pairs if own.issuperset((row.manifest, row.line) for row in pair)]
-    return [_problem(there, here, "one object counts as two; expected one cluster") for here, there in inside]
+    problems: dict[tuple[Path, int], Problem] = {}
+    for there, here in pairs:
+        if own.issuperset((row.manifest, row.line) for row in (there, here)):
+            why = "one object counts as two; expected one cluster"
+            problems.setdefault((here.manifest, here.line), _problem(here, there, why))
+    return list(problems.values())
 
 
 def _problem(here: TargetRow, there: TargetRow, why: str) -> Problem:

@@ -461,7 +461,7 @@ def test_one_object_under_two_clusters_is_a_warning(policy: Path, run: Run) -> N
     assert err.count("D008") == 5
     assert "one object counts as two; expected one cluster" in err
     (more,) = re.findall(r"and (\d+) more that are nearly another row of another cluster", err)
-    assert int(more) >= 8 * 7 // 2 - 5
+    assert int(more) >= 7 - 5
 
 
 def test_items_of_several_parts_are_certified_whole_and_decided_up_to_as_many(policy: Path, run: Run) -> None:
@@ -493,3 +493,12 @@ def test_thresholds_are_certified_on_the_score_that_other_detectors_labels_may_r
     raised = read_lock(policy.with_name("flyers.lock.json")).evidence["certify"]["histogram"]["violating"][-1]
     rows = [json.loads(line) for line in (policy.parent / "data" / "certify.jsonl").read_text().splitlines()]
     assert raised >= sum("cheap" in row["text"] for row in rows if row["target"]) > 0
+
+
+def test_a_classifier_is_fitted_on_single_parts_only(policy: Path, run: Run) -> None:
+    with (policy.parent / "data" / "fit.jsonl").open("a") as stream:
+        row = {"parts": [{"text": "cheap pills"}, {"text": "see you"}], "target": True, "cluster": "whole"}
+        stream.write(json.dumps(row) + "\n")
+    code, _, err = run("policy", "compile", policy)
+    assert code == ExitCode.DATA
+    assert "fit.jsonl:11:1: D003: an item of 2 parts: expected one part" in err

@@ -112,3 +112,15 @@ def test_a_text_shorter_than_a_piece_is_one_piece_and_other_scripts_have_pieces_
 def test_pictures_and_texts_are_never_compared() -> None:
     picture = saved(shipped()[0])
     assert near(picture, Part.text("a"), picture, Part.text("a")) == [(0, 2), (1, 3)]
+
+
+def test_each_of_many_that_are_alike_is_paired_with_an_earlier_one_and_not_with_all() -> None:
+    sentence = "a sentence from a template that is long enough to hide a number:"
+    one = shipped()[0]
+    for parts in (
+        [Part.text(f"{sentence} {n}") for n in range(300)],
+        [saved(one.convert("RGB"), "JPEG", quality=60 + n % 30) for n in range(100)],
+    ):
+        found = near(*parts)
+        assert {other for _, other in found} == set(range(1, len(parts)))
+        assert len(found) < 60 * len(parts)
