@@ -95,10 +95,10 @@ def calibrate(sides: Sides, prevalence: Interval, *, method: Method | None = Non
     labels = np.concatenate([np.ones(violating), np.zeros(benign)])
     data = _weighed(np.concatenate([sides.violating, sides.benign]), labels, middle)
     reason = f"{chosen}, for {fewest} clusters of the smaller class"
-    return Calibrated(fit(data, chosen), reason, middle, violating, benign, _reliability(data, chosen))
+    return Calibrated(_fit(data, chosen), reason, middle, violating, benign, _reliability(data, chosen))
 
 
-def fit(data: _Weighed, method: Method) -> Calibration:
+def _fit(data: _Weighed, method: Method) -> Calibration:
     """The calibration that a method makes of weighed targets."""
     if method == "isotonic":
         return Calibration(method, knots=_knots(data))
@@ -167,7 +167,7 @@ def _reliability(data: _Weighed, method: Method) -> Reliability:
         folds[rng.permutation(rows)] = np.arange(len(rows)) % FOLDS
     told = np.empty(len(data.scores))
     for fold in range(FOLDS):
-        fitted = fit(data.take(np.nonzero(folds != fold)[0]), method)
+        fitted = _fit(data.take(np.nonzero(folds != fold)[0]), method)
         rows = np.nonzero(folds == fold)[0]
         told[rows] = [fitted.probability(score) for score in data.scores[rows].tolist()]
     return reliability(told, data.targets, data.weights)

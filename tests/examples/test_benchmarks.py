@@ -138,3 +138,12 @@ def test_the_naive_pick_breaks_its_promise_about_half_the_time_and_ours_as_rarel
     assert naive.violated_low > 1.0 - violations["CONFIDENCE"]
     assert ours.violated_low <= 1.0 - violations["CONFIDENCE"]
     assert ours.found > 0.6
+
+
+@pytest.mark.soak
+def test_on_scores_of_shipped_targets_too_the_naive_pick_breaks_its_promise_and_ours_keeps_it() -> None:
+    violations = runpy.run_path(str(FOLDER / "violations.py"), run_name="violations")
+    naive, ours = violations["measure"](violations["resampled"](ROOT / "policies" / "weapons.yaml", 0), 200)
+    assert naive.violated_low > 0.3
+    assert ours.violated_low <= 1.0 - violations["CONFIDENCE"]
+    assert ours.found > 0.5
