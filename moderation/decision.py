@@ -68,7 +68,8 @@ class Verdict:
 
     `threshold` is the cut that decided (for `no_match`, the lowest cut), `margin` is score minus threshold;
     `detector` and `label` carried the score, or where the outcome is `error`, `detector` had none; `error` is the stable reason
-    of such an outcome and `cause` a word that says more.
+    of such an outcome and `cause` a word that says more. `calibrated` is the estimated probability that the item violates, at the
+    prevalence of the policy: for readers, no threshold is compared with it; None where the lock has no calibration.
     """
 
     policy: str
@@ -79,6 +80,7 @@ class Verdict:
     severity: Severity
     action: str | None = None
     score: float | None = None
+    calibrated: float | None = None
     threshold: float | None = None
     margin: float | None = None
     concept: str | None = None

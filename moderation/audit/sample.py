@@ -116,7 +116,7 @@ def judge_rows(
         readable: list[tuple[TargetRow, ContentItem]] = []
         for row in batch:
             try:
-                readable.append((row, ContentItem(row.sha256, (row.read(),), row.attributes)))
+                readable.append((row, row.item()))
             except DataError as error:
                 problems += error.problems
         decisions = pipeline.decide([item for _, item in readable])

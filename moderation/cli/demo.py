@@ -56,7 +56,11 @@ def demo(
             tell(f"check    {policy}: {check_in_words(one)}")
     page = out / "report.html"
     with terminal.replacing(page) as file:
-        file.write(render_report(runs, stream, card=workshop.card, fingerprint=workshop.fingerprint))
+        file.write(
+            render_report(
+                runs, stream, card=workshop.card, fingerprint=workshop.fingerprint, order=workshop.settings.actions
+            )
+        )
     tell(f"report   {page} (decisions: {decisions}) after {time.perf_counter() - started:.0f} s")
     if as_json:
         terminal.emit(_summary(workshop, runs, stream, results=results, page=page, decisions=decisions))
@@ -127,7 +131,7 @@ def _summary(
 
     policies = [
         {
-            **as_plain(run.lock, workshop.lock_file(run.policy)),
+            **as_plain(run.lock, workshop.lock_file(run.policy), order=workshop.settings.actions),
             "tests": None if run.tests is None else run.tests.to_dict()["counts"],
             "achieved": [asdict(one) for one in results[run.policy.id]],
         }

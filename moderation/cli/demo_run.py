@@ -104,7 +104,7 @@ class Workshop:
         """A policy's phrases, and its fit targets where it has some, into a lock without thresholds."""
         policy = load_policy(path, action_names=self.settings.actions)
         background = load_manifest(self.content / "data" / "background.jsonl")
-        return policy, policy_build.build(policy, self.embedder, background)
+        return policy, policy_build.build(policy, self.embedder, background, limits=self.settings.images)
 
     def compiled_in_words(self, policy: Policy, lock: Lock) -> str:
         """What a policy was compiled from and into, for people."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moderation.cli import band_words
 from moderation.release.asked import asked_in_words
 
 if TYPE_CHECKING:
@@ -19,8 +20,10 @@ UNCERTIFIED = "not certified: decisions are drafts, and every item ends as the p
 _BARS = " ▁▂▃▄▅▆▇█"
 
 
-def as_plain(lock: Lock, path: Path) -> dict[str, Any]:
-    """A lock as plain values for machines; its arrays stay in its file."""
+def as_plain(lock: Lock, path: Path, *, order: Sequence[str]) -> dict[str, Any]:
+    """A lock as plain values for machines; its arrays stay in its file. `order` names actions by force, weakest first."""
+    from moderation.policy.bands import bands
+
     return {
         "schema": "lock-summary/v1",
         "policy": lock.policy,
@@ -30,6 +33,7 @@ def as_plain(lock: Lock, path: Path) -> dict[str, Any]:
         "level": lock.level,
         "encoder": f"{lock.encoder_identity}/{lock.encoder_numeric}",
         "actions": [_action(action) for action in lock.actions],
+        "bands": band_words.as_plain(bands(lock.actions, order)),
         "evidence": dict(lock.evidence),
     }
 

@@ -108,8 +108,8 @@ def _earlier(path: Path) -> Mapping[str, Any]:
 
 
 def _design(judged: Sequence[Judged], ids: Sequence[str], lock: Lock, embedder: Embedder) -> Design | None:
-    """The vectors behind the sample, from the cache; none where other detectors have a say in the score."""
-    if lock.detectors:
+    """The vectors behind the sample, from the cache; none where other detectors, or several parts, have a say in the score."""
+    if lock.detectors or any(one.row.parts for one in judged):
         return None
     rows = {one.row.sha256: one.row for one in judged}
     vectors = (

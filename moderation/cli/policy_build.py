@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,23 +10,25 @@ from pathlib import Path
 import typer
 
 from moderation import assemble
-from moderation.cli import lock_words, policy_lint, terminal
+from moderation.cli import band_words, lock_words, policy_lint, policy_splits, terminal
 from moderation.cli.locks import current_lock, lock_file
 from moderation.compiler.compile import compile_policy
 from moderation.embedding.embedder import Embedder
 from moderation.errors import DataError, ExitCode, LockError, PolicyError, Problem
 from moderation.item import Part
+from moderation.policy.bands import bands
 from moderation.policy.loader import load_policy
 from moderation.policy.lock import Lock, arrays_path, read_lock, write_lock
 from moderation.policy.manifest import TargetRow, load_manifest, shared
 from moderation.policy.schema import Policy
 from moderation.release import certification
 from moderation.rollout.locks import check_detectors
-from moderation.settings import load_settings
+from moderation.settings import ImageLimits, load_settings
 
 BACKGROUND = Path("data") / "background.jsonl"
 BATCH = 64
 NAMED = 5  # of the rows that are left out
+LIMITS = ImageLimits()
 
 
 def compile_lock(path: Path, *, out: Path | None, background: Path | None, as_json: bool) -> None:
@@ -39,11 +42,11 @@ def compile_lock(path: Path, *, out: Path | None, background: Path | None, as_js
         embedder = assemble.embedder(settings, policy.encoder, known=known)
     detectors = [name.partition("/")[0] for name in policy.detectors]
     used = known.versions([*detectors, settings.encoders[policy.encoder].loader])
-    lock = build(policy, embedder, bank, versions=used)
+    lock = build(policy, embedder, bank, versions=used, limits=settings.images)
     target = lock_file(policy, out)
     write_lock(remembering(lock, target), target)
     if as_json:
-        terminal.emit(lock_words.as_plain(lock, target))
+        terminal.emit(lock_words.as_plain(lock, target, order=settings.actions))
     else:
         _tell_compiled(lock, target, policy)
 
@@ -65,16 +68,19 @@ def build(
     background: Sequence[TargetRow],
     *,
     versions: Mapping[str, str] | None = None,
+    limits: ImageLimits = LIMITS,
 ) -> Lock:
     """A policy's phrases, and its fit targets where it has some, into a lock without thresholds, with a bar and notes.
 
     A policy that lint calls wrong is not compiled: with the encoder at hand, its limits are checked as well. Raises
-    DataError where its manifests share content or a cluster: no certificate could follow.
+    DataError where its manifests share content or a cluster: no certificate could follow; or where the background holds a copy
+    of a violating target. Pictures over the `limits` are compared with nothing.
     """
     policy_lint.refuse(policy_lint.check(policy, card=embedder.encoder.card, encoder=embedder.encoder))
     fit = load_manifest(policy.data.fit) if policy.data.fit else ()
     _refuse_shared(fit, policy)
     ordinary, parts = _read(background), _read(fit)
+    policy_splits.refuse_background(fit, background, limits)
     _warm(embedder, [*background, *fit], [*ordinary, *parts], policy)
     with terminal.working(f"{policy.id}: compiling"):
         return compile_policy(policy, embedder, fit=fit, background=ordinary, versions=versions)
@@ -96,15 +102,18 @@ def certify_lock(path: Path, *, out: Path | None, as_json: bool) -> None:
         raise PolicyError([policy.locate("data").problem("P102", message)])
     rows = load_manifest(policy.data.certify)
     lock, target = current_lock(policy, out), lock_file(policy, out)
+    fit = _readable(policy.data.fit)
+    others = [*fit, *_readable(policy.path.parent / BACKGROUND), *_readable(policy.data.audit)]
+    policy_splits.refuse_leaks(rows, others, settings.images)
     with terminal.working("loading the encoder"):
         pipeline = assemble.pipeline(settings, [target])
     with terminal.progress("scoring targets", len(rows)) as advance:
-        certified = certification.certify_lock(lock, policy, rows, pipeline, fit=_fit(policy), advance=advance)
+        certified = certification.certify_lock(lock, policy, rows, pipeline, fit=fit, advance=advance)
     write_lock(certified, target)
     if as_json:
-        terminal.emit(lock_words.as_plain(certified, target))
+        terminal.emit(lock_words.as_plain(certified, target, order=settings.actions))
     else:
-        _tell_certified(certified, target)
+        _tell_certified(certified, target, order=settings.actions)
     if any(action.threshold is None for action in certified.actions):
         raise typer.Exit(ExitCode.NOT_CERTIFIED)
 
@@ -118,10 +127,10 @@ def _background(policy: Policy, given: Path | None) -> tuple[TargetRow, ...]:
     return ()
 
 
-def _fit(policy: Policy) -> tuple[TargetRow, ...]:
-    """What the policy was fitted on by its manifest, to name it; without one that can be read, the lock alone knows."""
+def _readable(manifest: Path | None) -> tuple[TargetRow, ...]:
+    """The rows of a manifest, to name them; none where it cannot be read: what the classifier was made from the lock knows."""
     try:
-        return load_manifest(policy.data.fit, check_files=False) if policy.data.fit else ()
+        return load_manifest(manifest, check_files=False) if manifest else ()
     except DataError:
         return ()
 
@@ -160,7 +169,7 @@ def _warm(embedder: Embedder, rows: Sequence[TargetRow], parts: Sequence[Part], 
 
 
 def _left_out(row: TargetRow, why: str) -> Problem:
-    return row.problem("D200", f"{row.path or 'the text'} is left out: {why}")
+    return row.problem("D200", f"{row.what} is left out: {why}")
 
 
 def _tell_compiled(lock: Lock, path: Path, policy: Policy) -> None:
@@ -174,11 +183,14 @@ def _tell_compiled(lock: Lock, path: Path, policy: Policy) -> None:
         terminal.say("next: name a manifest of targets under data.certify, then certify")
 
 
-def _tell_certified(lock: Lock, path: Path) -> None:
+def _tell_certified(lock: Lock, path: Path, *, order: Sequence[str]) -> None:
     terminal.say(f"{lock.policy} {lock.version}, revision {lock.revision}: {path}")
     for action in lock.actions:
         terminal.say(f"  {lock_words.promise(action)}")
+        for line in band_words.trade_off(action):
+            terminal.say(f"    {line}")
     if all(action.threshold is None for action in lock.actions):
         terminal.say(f"  {lock_words.UNCERTIFIED}")
-    for line in lock_words.asked(lock.evidence):
+    told = (band_words.bands(bands(lock.actions, order)), band_words.calibration(lock), lock_words.asked(lock.evidence))
+    for line in itertools.chain(*told):
         terminal.say(f"  {line}")

@@ -143,7 +143,9 @@ def _data(policy: Policy) -> Iterator[Finding]:
         known.append(rows)
         yield from map(_finding, problems)
     yield from map(_finding, shared(known))
-    yield from map(_finding, _files([row for rows in known for row in rows if row.path], f"{policy.id}: reading files"))
+    yield from map(
+        _finding, _files([row for rows in known for row in rows if row.files], f"{policy.id}: reading files")
+    )
 
 
 def _files(rows: Sequence[TargetRow], what: str) -> Iterator[Problem]:
@@ -151,7 +153,7 @@ def _files(rows: Sequence[TargetRow], what: str) -> Iterator[Problem]:
     with terminal.progress(what, len(rows)) as advance:
         for row in rows:
             try:
-                row.read()
+                row.item()
             except DataError as error:
                 yield from error.problems
             advance(1)

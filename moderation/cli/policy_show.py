@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from moderation.cli import lock_words, terminal
+from moderation.cli import band_words, lock_words, terminal
 from moderation.cli.locks import lock_file
 from moderation.errors import DataError
+from moderation.policy.bands import bands
 from moderation.policy.loader import load_policy
-from moderation.policy.lock import Lock, LockedAction, read_lock
+from moderation.policy.lock import Lock, read_lock
 from moderation.policy.manifest import load_manifest
 from moderation.policy.schema import Policy
 from moderation.release.suite_file import load_suites
@@ -33,17 +35,19 @@ _PARTS = {
 
 def show(path: Path, *, out: Path | None, as_json: bool) -> None:
     """Tell everything about one policy and its lock, where there is one."""
-    policy = load_policy(path, action_names=load_settings().actions)
+    order = load_settings().actions
+    policy = load_policy(path, action_names=order)
     target = lock_file(policy, out)
     lock = read_lock(target) if target.exists() else None
     if as_json:
         told = policy.resolved()
-        state = {"lock": None if lock is None else lock_words.as_plain(lock, target), "lock_is": _state(policy, lock)}
+        summary = None if lock is None else lock_words.as_plain(lock, target, order=order)
+        state = {"lock": summary, "lock_is": _state(policy, lock)}
         rests_on = {"tests": _tests(policy), "data": _data(policy)}
         hashed = {"schema": "policy-show/v1", "policy": told, "content_hash": policy.content_hash}
         terminal.emit({**hashed, "rests_on": rests_on, **state})
         return
-    for line in (*_policy_lines(policy), *_lock_lines(policy, lock, target)):
+    for line in (*_policy_lines(policy), *_lock_lines(policy, lock, target, order=order)):
         terminal.say(line)
 
 
@@ -120,7 +124,7 @@ def _counted(manifest: Path) -> dict[str, int] | None:
     }
 
 
-def _lock_lines(policy: Policy, lock: Lock | None, path: Path) -> Iterator[str]:
+def _lock_lines(policy: Policy, lock: Lock | None, path: Path, *, order: Sequence[str]) -> Iterator[str]:
     if lock is None:
         yield f"no lock at {path}; run: moderation policy compile {policy.path}"
         return
@@ -132,15 +136,13 @@ def _lock_lines(policy: Policy, lock: Lock | None, path: Path) -> Iterator[str]:
         yield f"  {lock_words.UNCERTIFIED}"
     for action in lock.actions:
         yield f"  {lock_words.promise(action)}"
-        yield from (f"    {line}" for line in _share_lines(policy, action))
+        yield from (f"    {line}" for line in band_words.trade_off(action))
+    found = bands(lock.actions, order)
+    told = (
+        band_words.bands(found),
+        band_words.shares(found, lock.actions, policy.prevalence),
+        band_words.calibration(lock),
+    )
+    yield from (f"  {line}" for line in itertools.chain(*told))
     yield from (f"  {line}" for line in lock_words.compiled(lock.evidence))
     yield from (f"  {line}" for line in lock_words.certified(lock.evidence))
-
-
-def _share_lines(policy: Policy, action: LockedAction) -> Iterator[str]:
-    """What share of traffic the action will probably take, at both ends of the prevalence."""
-    shown = action.certificate or {}
-    if "tpr" in shown and "fpr" in shown:
-        ends = (policy.prevalence.low, policy.prevalence.high)
-        low, high = (share * shown["tpr"] + (1.0 - share) * shown["fpr"] for share in ends)
-        yield f"expected to take {low:.2%} to {high:.2%} of traffic"

@@ -13,6 +13,10 @@ their rate it is fixed. Recall: the tests are nested from lenient to strict, so 
 A policy's guarantees share its error (Bonferroni): each of n runs at (1 - confidence) / n, so that all hold together with
 the lowest confidence among them.
 
+A budget bounds all that the cut flags, at the high end of the prevalence, though what a stronger action takes does not queue: so it
+holds whatever becomes of that action, and leaves room for what it passes down (its quota spent, an item of more parts than were
+certified, a score within ε of its threshold).
+
 What holds at the stated confidence is the promise, `at_least` and the budget, and nothing else. The other bounds of a
 certificate are pointwise, as if its threshold had been fixed in advance; at a threshold that was chosen by looking they may be
 missed more often (13 % where 10 % is stated, simulated with tied scores), and nothing makes them hold together.

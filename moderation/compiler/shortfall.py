@@ -14,6 +14,7 @@ from moderation.compiler.bounds import TPR_PART, Floats, lower, precision, share
 PRICE = 10.0
 ASSUMED_RECALL = 0.6
 _MOST = 10_000.0
+_POINTS = 12  # of a trade-off curve
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,8 @@ class Shortfall:
 
     `more_violating` and `more_benign` are the independent targets (clusters) that would about do if the observed rates held;
     both are None where no number will do. `best_bound` is the best lower bound of the metric that was reached, at
-    `best_threshold`. `trade_off` lists, where a budget is broken, the recall bound and the share of traffic at several cuts.
+    `best_threshold`. `trade_off` lists, where a budget is broken, the recall bound, the share of traffic and the clusters flagged
+    at several cuts, lenient to strict, the one that was asked for among them; each is pointwise.
     """
 
     reason: str
@@ -146,7 +148,7 @@ def budget_shortfall(
     violating: Floats, benign: Floats, budget: float, prevalence: float, *, cut: float, alpha: float
 ) -> Shortfall:
     """The promise holds at `cut`, but may take more of the traffic than its budget, at the high prevalence."""
-    points = _trade_off(violating, benign, prevalence, alpha)
+    points = _trade_off(violating, benign, prevalence, cut=cut, alpha=alpha)
     best = max(
         (one for one in points if one["share_upper"] <= budget), key=lambda one: one["recall_lower"], default=None
     )
@@ -170,15 +172,24 @@ def budget_shortfall(
     )
 
 
-def _trade_off(violating: Floats, benign: Floats, prevalence: float, alpha: float) -> tuple[Mapping[str, float], ...]:
+def _trade_off(
+    violating: Floats, benign: Floats, prevalence: float, *, cut: float, alpha: float
+) -> tuple[Mapping[str, float], ...]:
     if not len(violating):
         return ()
-    cuts = np.unique(np.quantile(violating, np.linspace(0.0, 0.9, 10), method="lower"))
-    recalls = lower(len(violating) - np.searchsorted(violating, cuts), len(violating), alpha)
-    shares = share(1.0, upper(len(benign) - np.searchsorted(benign, cuts), len(benign), alpha), prevalence)
+    steps = np.quantile(violating, np.linspace(0.0, 0.95, _POINTS - 1), method="lower")
+    cuts = np.unique(np.append(steps, min(cut, 1.0)))
+    true, false = (len(side) - np.searchsorted(side, cuts) for side in (violating, benign))
+    recalls, shares = lower(true, len(violating), alpha), share(1.0, upper(false, len(benign), alpha), prevalence)
     return tuple(
-        {"threshold": float(cut), "recall_lower": float(recall), "share_upper": float(part)}
-        for cut, recall, part in zip(cuts, recalls, shares, strict=True)
+        {
+            "threshold": float(cuts[at]),
+            "recall_lower": float(recalls[at]),
+            "share_upper": float(shares[at]),
+            "flagged_violating": int(true[at]),
+            "flagged_benign": int(false[at]),
+        }
+        for at in range(len(cuts))
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from moderation.decision import Abstention, Outcome, Score, Severity, Verdict
+from moderation.policy.calibration import Calibration
 
 REVIEW = "review"
 DIGITS = 6
@@ -31,7 +32,7 @@ class Terms:
     """What decides under one policy.
 
     `epsilon` is how far this machine's scores may lie from those the cuts were certified on; `max_parts` is the largest
-    number of parts of one item that was certified.
+    number of parts of one item that was certified. `calibration` tells readers what a score means; nothing is decided by it.
     """
 
     policy: str
@@ -43,6 +44,7 @@ class Terms:
     cuts: tuple[Cut, ...]
     max_parts: int
     epsilon: float = 0.0
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +165,7 @@ def _verdict(
 ) -> Verdict:
     score = top.answer if top is not None and isinstance(top.answer, Score) else None
     value = None if top is None else _value(top)
+    known = None if value is None else terms.calibration
     return Verdict(
         policy=terms.policy,
         version=terms.version,
@@ -172,6 +175,7 @@ def _verdict(
         severity=terms.severity,
         action=action,
         score=value,
+        calibrated=None if known is None or value is None else round(known.probability(value), DIGITS),
         threshold=None if cut is None else cut.threshold,
         margin=None if cut is None or value is None else round(value - cut.threshold, DIGITS),
         concept=None if score is None else score.concept,

@@ -20,6 +20,7 @@ from safetensors import numpy as safetensors
 from moderation.decision import Severity
 from moderation.errors import LockError
 from moderation.item import Modality
+from moderation.policy.calibration import Calibration, Knot, Method
 
 SCHEMA = "lock/v1"
 SUFFIX = ".lock.json"
@@ -50,7 +51,8 @@ class Lock:
     `arrays` are the head's (detector/head.py reads them) and, float16, `golden` and `golden_pictures`: what the encoder made
     of each of `phrases` as it stands and of a few made pictures, so that another machine can measure how far it differs. `phrases` names the violating phrases
     in the head's order; `surfaces` and `languages` narrow the scope where they are not empty;
-    `detectors` are other detectors, or labels of theirs (`keywords/gambling`), that also count; `max_parts` is the largest number of parts of an item it was certified on, 0 before certification.
+    `detectors` are other detectors, or labels of theirs (`keywords/gambling`), that also count; `max_parts` is the largest number of parts of an item it was certified on, 0 before certification;
+    `calibration` tells readers what a score means, None where nothing is known.
     """
 
     policy: str
@@ -71,6 +73,7 @@ class Lock:
     surfaces: tuple[str, ...] = ()
     languages: tuple[str, ...] = ()
     max_parts: int = 0
+    calibration: Calibration | None = None
     evidence: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -135,7 +138,15 @@ def read_lock(path: Path) -> Lock:
         raise LockError(f"lock {beside}: not a safetensors file: {error}") from None
     values = {name: getattr(parsed, name) for name in type(parsed).model_fields}
     values.pop("schema_"), values.pop("arrays_sha256")
+    values["calibration"] = _calibration(parsed.calibration, path)
     return Lock(**{**values, "actions": tuple(LockedAction(**dict(one)) for one in parsed.actions), "arrays": loaded})
+
+
+def _calibration(found: _CalibrationFile | None, path: Path) -> Calibration | None:
+    try:
+        return None if found is None else Calibration(**dict(found))
+    except ValueError as error:
+        raise LockError(f"lock {path}: {error}") from None
 
 
 class _File(BaseModel):
@@ -150,6 +161,12 @@ class _ActionFile(_File):
     threshold: float | None
     certificate: dict[str, Any] | None
     shortfall: dict[str, Any] | None
+
+
+class _CalibrationFile(_File):
+    method: Method
+    curve: tuple[float, float, float] | None
+    knots: tuple[Knot, ...]
 
 
 class _LockFile(_File):
@@ -172,6 +189,7 @@ class _LockFile(_File):
     surfaces: tuple[str, ...]
     languages: tuple[str, ...]
     max_parts: Annotated[int, Field(ge=0)]
+    calibration: _CalibrationFile | None = None
     evidence: dict[str, Any]
 
 
@@ -185,7 +203,7 @@ def _encode(lock: Lock) -> tuple[bytes, bytes]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, LockedAction):
+    if isinstance(value, (LockedAction, Calibration)):
         return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
     if isinstance(value, Mapping):
         return {str(key): _plain(one) for key, one in value.items()}

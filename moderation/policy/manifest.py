@@ -12,13 +12,15 @@ from typing import Annotated, Any, BinaryIO
 from pydantic import Field, ValidationError
 
 from moderation.errors import DataError, Problem
-from moderation.item import Modality, Part, content_digest, modality_of
+from moderation.item import ContentItem, Modality, Part, content_digest
+from moderation.policy.content import Content
 from moderation.policy.explain import explain
 from moderation.policy.fields import Section
 from moderation.policy.paths import is_file, join_path
 from moderation.policy.yaml_source import Entry, Node
 
 MAX_LINE_BYTES = 1_000_000
+MAX_PARTS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class TargetRow:
     """One item and its target, from one line of a manifest.
 
     `target` is true where the item breaks the policy; `cluster` names what makes items dependent (an object, an
-    author). The content is `text`, or the file `path`, read only by `read`.
+    author). The content is `text`, or the file `path`, or the several `parts` of one item, whose `sha256` is that of their digests.
     """
 
     path: Path | None
@@ -39,29 +41,68 @@ class TargetRow:
     licence: str = ""
     manifest: Path = Path()
     line: int = 0
+    parts: tuple[Content, ...] = ()
+
+    @property
+    def contents(self) -> tuple[Content, ...]:
+        """All parts of the item; of most rows there is one."""
+        return self.parts or (Content(self.path, self.text, self.sha256),)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file that the row names."""
+        return tuple(one.path for one in self.contents if one.path)
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """Every digest by which the item, or a part of it, may be known."""
+        return tuple(dict.fromkeys((self.sha256, *(one.sha256 for one in self.contents))))
+
+    @property
+    def what(self) -> str:
+        """The content in a few words, for messages; texts are not quoted."""
+        return f"an item of {len(self.parts)} parts" if self.parts else str(self.path or "the text")
 
     @property
     def modality(self) -> Modality:
-        """Text where the row holds a text or names a .txt file, image otherwise."""
-        return Modality.TEXT if self.path is None else modality_of(self.path)
+        """Text where the row holds a text or names a .txt file, image otherwise; of several parts, that of the first."""
+        return self.contents[0].modality
 
     def read(self) -> Part:
-        """The content as a part; raises DataError where the file is gone or is not what the manifest says."""
-        if self.path is None:
-            return Part.text(self.text or "")
-        try:
-            content = self.path.read_bytes()
-        except OSError as error:
-            raise DataError([self.problem("D005", f"{self.path} cannot be read: {error.strerror}")]) from None
-        digest = content_digest(content)
-        if digest != self.sha256:
-            message = f"{self.path} has sha256 {digest}; the manifest says {self.sha256}"
-            raise DataError([self.problem("D006", message)])
-        return Part.from_file(self.path, content, name=self.path.name)
+        """The content as a part; raises DataError as `item` does, and where there are several parts."""
+        if self.parts:
+            message = f"{self.what}: expected one part; only whole items to certify or audit on may have several"
+            raise DataError([self.problem("D003", message)])
+        return self.item().parts[0]
+
+    def item(self) -> ContentItem:
+        """The whole item, its id the digest; raises DataError for every file that is gone or is not what the manifest says."""
+        parts: list[Part] = []
+        problems: list[Problem] = []
+        for one in self.contents:
+            try:
+                parts.append(one.read())
+            except OSError as error:
+                problems.append(self.problem("D005", f"{one.path} cannot be read: {error.strerror}"))
+            except ValueError as error:
+                problems.append(self.problem("D006", str(error)))
+        if problems:
+            raise DataError(problems)
+        return ContentItem(self.sha256, tuple(parts), self.attributes)
 
     def problem(self, code: str, message: str) -> Problem:
         """A problem at this row's line."""
         return Problem(self.manifest, self.line, 1, code, message)
+
+
+class ManifestPart(Section):
+    """One part of an item that has several."""
+
+    path: Annotated[str | None, Field(description="A file, as in a row of one part.")] = None
+    text: Annotated[str | None, Field(min_length=1, description="The text itself, instead of a file.")] = None
+    sha256: Annotated[
+        str | None, Field(pattern=r"^[0-9a-f]{64}$", description="Digest of the part; needed with `path`.")
+    ] = None
 
 
 class ManifestRow(Section):
@@ -74,6 +115,14 @@ class ManifestRow(Section):
     sha256: Annotated[
         str | None, Field(pattern=r"^[0-9a-f]{64}$", description="Digest of the content; needed with `path`.")
     ] = None
+    parts: Annotated[
+        tuple[ManifestPart, ...],
+        Field(
+            strict=False,
+            max_length=MAX_PARTS,
+            description="Two or more parts of one item, instead of `path` or `text`; not in fit manifests.",
+        ),
+    ] = ()
     target: Annotated[bool, Field(description="True where the item breaks the policy.")]
     cluster: Annotated[str, Field(min_length=1, max_length=200, description="What makes items dependent.")]
     attributes: Annotated[dict[str, str], Field(default_factory=dict, description="For audits and slices.")]
@@ -89,7 +138,7 @@ def load_manifest(path: Path, *, check_files: bool = True) -> tuple[TargetRow, .
     rows, problems = read_manifest(path)
     if check_files:
         problems += [
-            row.problem("D005", f"{row.path} is not a file") for row in rows if row.path and not is_file(row.path)
+            row.problem("D005", f"{file} is not a file") for row in rows for file in row.files if not is_file(file)
         ]
     if problems:
         raise DataError(problems)
@@ -136,12 +185,12 @@ def shared(manifests: Sequence[Sequence[TargetRow]]) -> list[Problem]:
 
 
 def disjoint(first: Sequence[TargetRow], second: Sequence[TargetRow]) -> list[Problem]:
-    """One problem for each row of `second` whose content or cluster is in `first` too, located in `second`."""
-    digests = {row.sha256: row for row in first}
+    """One problem for each row of `second` of which a content or the cluster is in `first` too, located in `second`."""
+    digests = {digest: row for row in first for digest in row.digests}
     clusters = {row.cluster: row for row in first}
     problems = []
     for row in second:
-        same = digests.get(row.sha256)
+        same = next((digests[digest] for digest in row.digests if digest in digests), None)
         what = (
             "content" if same is None or same.cluster == row.cluster else f"content (there of cluster {same.cluster!r})"
         )
@@ -181,23 +230,50 @@ def _json_object(line: bytes, path: Path, number: int) -> tuple[dict[str, Any], 
 
 
 def _target(row: ManifestRow, path: Path, number: int) -> tuple[TargetRow | None, list[Problem]]:
-    content, digest = row.text, row.sha256
-    file = join_path(row.path, path.parent) if row.path is not None else None
-    message = None
-    if (row.path is None) == (content is None):
-        message = "expected either path or text"
-    elif content is not None:
-        digest = content_digest(content.encode("utf-8"))
-        if row.sha256 not in (None, digest):
-            message = f"sha256: the text has {digest}"
-    elif file is None:
-        message = f"path: found {row.path!r}; expected a path relative to the manifest, with forward slashes"
-    elif digest is None:
-        message = "sha256: is missing; a file needs its digest"
-    if message or digest is None:
-        return None, [Problem(path, number, 1, "D003", message or "")]
     values = row.model_dump(include={"target", "cluster", "attributes", "source", "licence"})
-    return TargetRow(file, content, digest, manifest=path, line=number, **values), []
+    try:
+        parts = _parts(row, path.parent) if row.parts else ()
+        one = Content(None, None, _digest(row, parts)) if parts else _content(row, path.parent)
+    except ValueError as error:
+        return None, [Problem(path, number, 1, "D003", str(error))]
+    return TargetRow(one.path, one.text, one.sha256, manifest=path, line=number, parts=parts, **values), []
+
+
+def _parts(row: ManifestRow, folder: Path) -> tuple[Content, ...]:
+    if len(row.parts) < 2 or row.path is not None or row.text is not None:
+        raise ValueError("parts: expected two or more, and neither path nor text beside them")
+    found = []
+    for number, part in enumerate(row.parts, start=1):
+        try:
+            found.append(_content(part, folder))
+        except ValueError as error:
+            raise ValueError(f"parts.{number}: {error}") from None
+    return tuple(found)
+
+
+def _digest(row: ManifestRow, parts: Sequence[Content]) -> str:
+    """The digest of an item of several parts: that of their digests, a line each."""
+    digest = content_digest("\n".join(one.sha256 for one in parts).encode())
+    if row.sha256 not in (None, digest):
+        raise ValueError(f"sha256: the parts have {digest}")
+    return digest
+
+
+def _content(row: ManifestRow | ManifestPart, folder: Path) -> Content:
+    """Raises ValueError that says what is wrong with the row."""
+    if (row.path is None) == (row.text is None):
+        raise ValueError("expected either path or text")
+    if row.text is not None:
+        digest = content_digest(row.text.encode("utf-8"))
+        if row.sha256 not in (None, digest):
+            raise ValueError(f"sha256: the text has {digest}")
+        return Content(None, row.text, digest)
+    file = join_path(row.path or "", folder)
+    if file is None:
+        raise ValueError(f"path: found {row.path!r}; expected a path relative to the manifest, with forward slashes")
+    if row.sha256 is None:
+        raise ValueError("sha256: is missing; a file needs its digest")
+    return Content(file, None, row.sha256)
 
 
 def _twice(rows: Sequence[TargetRow]) -> Iterator[Problem]:

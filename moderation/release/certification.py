@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moderation.compiler.certify import ScoredTarget, certify
+from moderation.compiler.calibrate import Calibrated, calibrate
+from moderation.compiler.certify import ScoredTarget, certify, one_per_cluster
 from moderation.decision import Abstention, Score
 from moderation.detector.head import NOT_OF_THE_HEAD
 from moderation.detector.runner import FAULTS
@@ -59,9 +60,23 @@ def certify_lock(
     refuse_used(lock, rows, fit=fit)
     scored = score_targets(policy, rows, pipeline, advance=advance)
     actions = certify(scored, policy.actions, policy.prevalence)
+    calibrated = calibrate(one_per_cluster(scored), policy.prevalence)
     asked, known = _ask(lock, policy, rows)
-    evidence = {**lock.evidence, "certify": {**_evidence(policy, scored), "asked": len(asked)}, "asked": asked}
-    return replace(lock, actions=actions, max_parts=1, arrays={**lock.arrays, "asked": known}, evidence=evidence)
+    rests_on = {"certify": {**_evidence(policy, scored), "asked": len(asked)}, "calibration": _reliability(calibrated)}
+    return replace(
+        lock,
+        actions=actions,
+        max_parts=most_parts(rows, pipeline.running, policy.id),
+        calibration=calibrated.calibration,
+        arrays={**lock.arrays, "asked": known},
+        evidence={**lock.evidence, **rests_on, "asked": asked},
+    )
+
+
+def most_parts(rows: Sequence[TargetRow], running: RunningSet, policy: str) -> int:
+    """The largest number of parts, of one row, that the policy judges: above it a verdict is at most `review`."""
+    own = next(one for one in running.policies if one.id == policy)
+    return max((len(own.scope(row.item())) if row.parts else 1 for row in rows), default=0)
 
 
 def remember(lock: Lock, before: Lock) -> Lock:
@@ -128,12 +143,10 @@ def refuse_used(lock: Lock, rows: Sequence[TargetRow], *, fit: Iterable[TargetRo
         for one, row in first.items()
     ]
     for row in rows:
-        if row.cluster not in clusters and not used.isdisjoint(marks((row.sha256,), ()).tolist()):
-            before = made_of.get(row.sha256)
+        if row.cluster not in clusters and not used.isdisjoint(marks(row.digests, ()).tolist()):
+            before = next((made_of[digest] for digest in row.digests if digest in made_of), None)
             there = f", there of cluster {before.cluster!r} ({before.manifest}:{before.line})" if before else ""
-            message = (
-                f"the classifier was made from this very content, {row.path or 'the text'}{there}; it cannot {what} it"
-            )
+            message = f"the classifier was made from this very content, {row.what}{there}; it cannot {what} it"
             problems.append(row.problem("D201", message))
     if problems:
         raise DataError(problems)
@@ -150,6 +163,12 @@ def _evidence(policy: Policy, scored: Sequence[ScoredTarget]) -> dict[str, Any]:
         "prevalence": {"low": policy.prevalence.low, "high": policy.prevalence.high},
         "histogram": {name: histogram([one.score for one in side]) for name, side in sides.items()},
     }
+
+
+def _reliability(found: Calibrated) -> dict[str, Any]:
+    """What the calibration rests on and how well it tells; its numbers stand in the lock itself."""
+    told = asdict(found) | {"method": found.calibration.method if found.calibration else "none"}
+    return {name: value for name, value in told.items() if name != "calibration"}
 
 
 def histogram(scores: Iterable[float]) -> list[int]:
@@ -179,8 +198,7 @@ def score_targets(
             if isinstance(score, Abstention):
                 if score.reason in FAULTS:
                     raise DetectorError(score.detail, _fault(policy, score))
-                what = row.path or "the text"
-                problems.append(row.problem("D200", f"{what} cannot be judged: {_why(score)}"))
+                problems.append(row.problem("D200", f"{row.what} cannot be judged: {_why(score)}"))
             else:
                 scored.append(ScoredTarget(score.value, row.target, row.cluster, row.sha256))
         advance(len(batch))
@@ -201,6 +219,6 @@ def _readable(rows: Iterable[TargetRow], problems: list[Problem]) -> Iterator[tu
     """The rows whose content is what the manifest says, as items; what is wrong with the others goes to `problems`."""
     for row in rows:
         try:
-            yield row, ContentItem(row.sha256, (row.read(),), row.attributes)
+            yield row, row.item()
         except DataError as error:
             problems += error.problems

@@ -14,6 +14,7 @@ import jinja2
 from moderation.compiler.certify import ScoredTarget
 from moderation.decision import Decision
 from moderation.encoder.card import EncoderCard
+from moderation.policy.bands import Band, bands
 from moderation.policy.lock import Lock
 from moderation.policy.manifest import TargetRow
 from moderation.policy.schema import Policy
@@ -80,6 +81,7 @@ class Section:
     policy: Policy
     lock: Lock
     promises: tuple[Promise, ...]
+    bands: tuple[Band, ...]
     plot: Histogram
     violating: int
     benign: int
@@ -110,8 +112,10 @@ class Facts:
     actions: tuple[tuple[str, int], ...]
 
 
-def render_report(runs: Sequence[Run], stream: Sequence[Judged], *, card: EncoderCard, fingerprint: str) -> str:
-    """The page as HTML text; the same runs and decisions give the same text.
+def render_report(
+    runs: Sequence[Run], stream: Sequence[Judged], *, card: EncoderCard, fingerprint: str, order: Sequence[str]
+) -> str:
+    """The page as HTML text; the same runs and decisions give the same text. `order` names actions by force, weakest first.
 
     It fetches nothing and runs no script; every text from a policy, a manifest or a decision is escaped.
     """
@@ -131,14 +135,14 @@ def render_report(runs: Sequence[Run], stream: Sequence[Judged], *, card: Encode
     template = environment.from_string((folder / "report.html.j2").read_text(encoding="utf-8"))
     return template.render(
         style=(folder / "report.css").read_text(encoding="utf-8"),
-        sections=[_section(run, stream) for run in runs],
+        sections=[_section(run, stream, order) for run in runs],
         stream=_facts(stream),
         card=card,
         fingerprint=fingerprint,
     )
 
 
-def _section(run: Run, stream: Sequence[Judged]) -> Section:
+def _section(run: Run, stream: Sequence[Judged], order: Sequence[str]) -> Section:
     known, made = [one.known for one in stream], [one.decision for one in stream]
     results = {(one.action, one.metric): one for one in achieved(run.policy.id, run.lock.actions, known, made)}
     budgets = {one.action: one.budget for one in run.policy.actions}
@@ -165,6 +169,7 @@ def _section(run: Run, stream: Sequence[Judged]) -> Section:
         policy=run.policy,
         lock=run.lock,
         promises=promises,
+        bands=bands(run.lock.actions, order),
         plot=histogram(violating, benign, cuts),
         violating=len({one.cluster for one in run.scored if one.target}),
         benign=len({one.cluster for one in run.scored if not one.target}),

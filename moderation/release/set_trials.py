@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -53,10 +54,6 @@ def _wanted(row: TargetRow, test: SetTest) -> bool:
     return right and all(row.attributes.get(name) == value for name, value in test.where.items())
 
 
-def _item(row: TargetRow) -> ContentItem:
-    return ContentItem(row.sha256, (row.read(),), row.attributes)
-
-
 def _over_rows(
     suite: Suite,
     test: SetTest,
@@ -66,7 +63,7 @@ def _over_rows(
     batches: tuple[int, ...] = (),
 ) -> Trial:
     rows = _rows(suite, test)
-    items = [partial(_item, row) for row in rows]
+    items = [row.item for row in rows]
     return Trial(suite.suite, test.id, kind, items, partial(answer, rows), test.covers, batches, _groups(rows))
 
 
@@ -169,10 +166,11 @@ def _parity(test: Parity, rows: Sequence[TargetRow], verdicts: Verdicts) -> Answ
 def _invariance(suite: Suite, test: Invariance) -> Trial:
     rows, pairs = _rows(suite, test), []
     for row in rows:
-        part = changed(row.read(), test.change, test.swap)
-        if part is not None:
-            again = ContentItem(f"{row.sha256}/{test.change}", (part,), row.attributes)
-            pairs += [partial(_item, row), partial(_same, again)]
+        item = row.item()
+        parts = [changed(part, test.change, test.swap) for part in item.parts]
+        if any(parts):
+            altered = tuple(new or old for new, old in zip(parts, item.parts, strict=True))
+            pairs += [row.item, partial(_same, replace(item, id=f"{item.id}/{test.change}", parts=altered))]
     return Trial(
         suite.suite, test.id, "invariance", pairs, partial(_unmoved, test, len(rows)), test.covers, (), _groups(rows)
     )

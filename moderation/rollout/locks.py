@@ -209,6 +209,7 @@ def _terms(lock: Lock, *, actions: Sequence[str], epsilon: float) -> Terms:
         cuts=tuple(Cut(one.action, one.threshold) for one in lock.actions if one.threshold is not None),
         max_parts=lock.max_parts,
         epsilon=epsilon,
+        calibration=lock.calibration,
     )
 
 

@@ -21,6 +21,7 @@ TINY = {
     "loss.py": ["--rows", "96", "--width", "8", "--plain-up-to", "0", "--rounds", "1"],
     "train.py": ["--model", "tiny", "--batch", "4", "--steps", "2", "--captions", "web", "--peak-of"],
     "noise.py": ["--steps", "6", "--batch", "8", "--measurements", "2"],
+    "violations.py": ["--runs", "10", "--policies", "fire", "--most", "60"],
     "few_shot.py": ["--shots", "32", "--draws", "1", "--steps", "2", "--most", "60"],
 }
 KEYS = {
@@ -37,6 +38,7 @@ KEYS = {
     "loss.py": {"width", "clock", "aim", "sizes"},
     "train.py": {"model", "batch", "precision", "device", "runs", "peak_mb"},
     "noise.py": {"pairs", "start", "steps", "batch", "seed", "runs"},
+    "violations.py": {"runs", "confidence", "rows"},
     "few_shot.py": {"policy", "measured_on", "violating_objects", "draws", "steps", "rows"},
 }  # fmt: skip
 
@@ -128,3 +130,20 @@ def test_a_loss_is_measured_and_one_that_is_not_the_plain_one_stops(name: str) -
     for key in ("loss", "gradient_2"):
         with pytest.raises(SystemExit, match=f"{key} of other is"):
             loss["compare"]({"plain": found, "other": dict(found, **{key: float("nan")})})
+
+
+def test_the_naive_pick_breaks_its_promise_about_half_the_time_and_ours_as_rarely_as_it_says() -> None:
+    violations = runpy.run_path(str(FOLDER / "violations.py"), run_name="violations")
+    naive, ours = violations["measure"](violations["simulated"](200, 1_800, 0.1, 0.9), 100)
+    assert naive.violated_low > 1.0 - violations["CONFIDENCE"]
+    assert ours.violated_low <= 1.0 - violations["CONFIDENCE"]
+    assert ours.found > 0.6
+
+
+@pytest.mark.soak
+def test_on_scores_of_shipped_targets_too_the_naive_pick_breaks_its_promise_and_ours_keeps_it() -> None:
+    violations = runpy.run_path(str(FOLDER / "violations.py"), run_name="violations")
+    naive, ours = violations["measure"](violations["resampled"](ROOT / "policies" / "weapons.yaml", 0), 200)
+    assert naive.violated_low > 0.3
+    assert ours.violated_low <= 1.0 - violations["CONFIDENCE"]
+    assert ours.found > 0.5

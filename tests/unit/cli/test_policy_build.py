@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from moderation.cli import lock_words
+from moderation.decision import Score
 from moderation.encoder.base import Encoded, Fingerprint
 from moderation.errors import ExitCode
 from moderation.plugin.manager import PluginRecord, PluginState
@@ -90,7 +92,18 @@ def test_certify_writes_thresholds_and_says_what_they_promise(certified: Path, r
 
 def test_certify_as_json_has_stable_keys(certified: Path, run: Run) -> None:
     found = json.loads(run("policy", "certify", certified, "--json")[1])
-    assert {"schema", "policy", "version", "revision", "lock", "level", "encoder", "actions", "evidence"} == set(found)
+    assert {
+        "schema",
+        "policy",
+        "version",
+        "revision",
+        "lock",
+        "level",
+        "encoder",
+        "actions",
+        "bands",
+        "evidence",
+    } == set(found)
     keys = {"action", "metric", "at_least", "confidence", "certified", "threshold", "certificate", "shortfall"}
     assert [set(action) for action in found["actions"]] == [keys, keys]
 
@@ -376,7 +389,7 @@ def test_a_detector_that_raises_ends_certification_with_its_name(
     assert run("policy", "compile", policy)[0] == ExitCode.OK
     code, _, err = run("policy", "certify", policy)
     assert code == ExitCode.PLUGIN
-    assert err.count("\n") == 1
+    assert sum("D008" not in line and "in all" not in line for line in err.splitlines()) == 1
     assert "detector 'keywords': failed while targets of policy 'flyers' were scored: detector_error (KeyError)" in err
     assert "content" not in err
 
@@ -398,3 +411,109 @@ def test_show_knows_a_missing_an_uncertified_and_a_stale_lock(policy: Path, run:
     assert state() == "uncertified"
     policy.write_text(POLICY.replace("cheap pills", "cheap tablets"))
     assert state() == "stale"
+
+
+def test_recall_that_the_budget_cannot_hold_fails_with_the_curve_between_the_two(policy: Path, run: Run) -> None:
+    policy.write_text(POLICY.replace("budget: 0.5", "budget: 0.02"))
+    run("policy", "compile", policy)
+    code, out, _ = run("policy", "certify", policy)
+    assert code == ExitCode.NOT_CERTIFIED
+    assert "review: recall at least 0.8, confidence 0.9: cannot certify: the promise holds at" in out
+    head, *table = (line.split() for line in out.partition("had been fixed in advance:\n")[2].splitlines())
+    assert head[:4] == ["threshold", "recall", "at", "least"]
+    assert sum(len(row) == 5 and row[2].endswith("%") for row in table) >= 3
+    (review,) = [
+        one for one in json.loads(run("policy", "certify", policy, "--json")[1])["actions"] if one["action"] == "review"
+    ]
+    keys = {"threshold", "recall_lower", "share_upper", "flagged_violating", "flagged_benign"}
+    assert all(set(point) == keys for point in review["shortfall"]["trade_off"])
+    assert "recall and traffic" in run("policy", "show", policy)[1]
+
+
+def test_bands_and_the_calibration_are_told_by_certify_and_show(certified: Path, run: Run) -> None:
+    told = run("policy", "show", certified)[1]
+    assert "bands: remove from " in told
+    assert "calibrated at prevalence 0.075, for readers: sigmoid, for 80 clusters of the smaller class" in told
+    assert "remove is expected to get " in told
+    found = json.loads(run("policy", "show", certified, "--json")[1])["lock"]
+    assert [one["action"] for one in found["bands"]] == ["remove", "review"]
+    assert found["evidence"]["calibration"]["method"] == "sigmoid"
+
+
+SLOGAN = "cheap pills and discount tablets for every friend in town, see the market street today or again tomorrow"
+
+
+def test_a_near_copy_of_what_it_was_made_from_cannot_certify(policy: Path, run: Run) -> None:
+    data = policy.parent / "data"
+    for name, text in (("fit", SLOGAN), ("certify", SLOGAN.upper() + "!")):
+        with (data / f"{name}.jsonl").open("a") as stream:
+            stream.write(json.dumps({"text": text, "target": True, "cluster": f"{name}-slogan"}) + "\n")
+    assert run("policy", "compile", policy)[0] == ExitCode.OK
+    code, _, err = run("policy", "certify", policy)
+    assert code == ExitCode.DATA
+    assert "certify.jsonl:681:1: D008: the text of cluster 'certify-slogan' is nearly the same as" in err
+    assert f"{data / 'fit.jsonl'}:11, cluster 'fit-slogan'; what a classifier is made from" in err
+
+
+def test_a_background_that_holds_a_copy_of_a_violating_target_is_refused(policy: Path, run: Run) -> None:
+    data = policy.parent / "data"
+    for name, text in (("fit", SLOGAN), ("background", SLOGAN + ".")):
+        with (data / f"{name}.jsonl").open("a") as stream:
+            stream.write(json.dumps({"text": text, "target": name == "fit", "cluster": f"{name}-slogan"}) + "\n")
+    code, _, err = run("policy", "compile", policy)
+    assert code == ExitCode.DATA
+    assert "background.jsonl:201:1: D008" in err
+
+
+def test_one_object_under_two_clusters_is_a_warning(policy: Path, run: Run) -> None:
+    with (policy.parent / "data" / "certify.jsonl").open("a") as stream:
+        for number in range(8):
+            row = {"text": SLOGAN + "!" * number, "target": True, "cluster": f"slogan-{number}"}
+            stream.write(json.dumps(row) + "\n")
+    run("policy", "compile", policy)
+    code, _, err = run("policy", "certify", policy)
+    assert code == ExitCode.OK
+    assert err.count("D008") == 5
+    assert "one object counts as two; expected one cluster" in err
+    (more,) = re.findall(r"and (\d+) more that are nearly another row of another cluster", err)
+    assert int(more) >= 7 - 5
+
+
+def test_items_of_several_parts_are_certified_whole_and_decided_up_to_as_many(policy: Path, run: Run) -> None:
+    manifest = policy.parent / "data" / "certify.jsonl"
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    for row in rows[:10]:
+        row["parts"] = [{"text": row.pop("text")}, {"text": "see you soon"}, {"text": "hello friend"}]
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for step in ("lint", "compile", "certify"):
+        code, out, err = run("policy", step, policy)
+        assert code == ExitCode.OK, out + err
+    lock = read_lock(policy.with_name("flyers.lock.json"))
+    assert lock.max_parts == 3
+    assert lock.evidence["certify"]["targets"] == {"violating": 80, "benign": 600}
+
+
+def test_thresholds_are_certified_on_the_score_that_other_detectors_labels_may_raise(
+    policy: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sure = FakeDetector(
+        "keywords",
+        lambda batch: [(Score("pills", 0.999 if b"cheap" in part.content else 0.0),) for part in batch.parts],
+        labels=("pills",),
+    )
+    monkeypatch.setattr("moderation.assemble.plugins", lambda _settings: plugins_with(sure))
+    policy.write_text(POLICY + "detectors: [keywords/pills]\n")
+    for step in ("compile", "certify"):
+        assert run("policy", step, policy)[0] == ExitCode.OK
+    raised = read_lock(policy.with_name("flyers.lock.json")).evidence["certify"]["histogram"]["violating"][-1]
+    rows = [json.loads(line) for line in (policy.parent / "data" / "certify.jsonl").read_text().splitlines()]
+    assert raised >= sum("cheap" in row["text"] for row in rows if row["target"]) > 0
+
+
+def test_a_classifier_is_fitted_on_single_parts_only(policy: Path, run: Run) -> None:
+    with (policy.parent / "data" / "fit.jsonl").open("a") as stream:
+        row = {"parts": [{"text": "cheap pills"}, {"text": "see you"}], "target": True, "cluster": "whole"}
+        stream.write(json.dumps(row) + "\n")
+    code, _, err = run("policy", "compile", policy)
+    assert code == ExitCode.DATA
+    assert "fit.jsonl:11:1: D003: an item of 2 parts: expected one part" in err

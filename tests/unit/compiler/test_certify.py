@@ -448,6 +448,12 @@ def test_a_budget_that_recall_breaks_ends_in_a_trade_off() -> None:
     shares = [point["share_upper"] for point in short["trade_off"]]
     assert recalls == sorted(recalls, reverse=True)
     assert shares == sorted(shares, reverse=True)
+    assert 10 <= len(shares) <= 12
+    asked = [point for point in short["trade_off"] if point["recall_lower"] >= 0.9]
+    assert min(point["share_upper"] for point in asked) > 0.25
+    for point in short["trade_off"]:
+        flagged = sum(one.score >= point["threshold"] for one in made)
+        assert flagged == point["flagged_violating"] + point["flagged_benign"]
     assert certify(made, [promise("recall", 0.9, budget=0.99)], PREVALENCE)[0].threshold is not None
 
 

@@ -8,6 +8,7 @@ from itertools import product
 import pytest
 
 from moderation.decision import Abstention, Outcome, Score, Severity, Verdict
+from moderation.policy.calibration import Calibration
 from moderation.policy.decide import Cut, Finding, Terms, decision_id, final_score, judge, strongest
 from tests.fakes import ACTIONS
 
@@ -168,3 +169,11 @@ def test_the_decision_id_follows_the_item_and_the_revisions() -> None:
     }
     assert len(ids) == 4
     assert all(len(id_) == 32 for id_ in ids)
+
+
+def test_a_calibrated_probability_stands_beside_the_score_and_decides_nothing() -> None:
+    tells = replace(TERMS, calibration=Calibration("isotonic", knots=((0.0, 0.0), (1.0, 0.25))))
+    plain, told = verdict(0.6), verdict(0.6, terms=tells)
+    assert (plain.calibrated, told.calibrated) == (None, 0.15)
+    assert replace(told, calibrated=None) == plain
+    assert verdict(SILENT, terms=tells).calibrated is None

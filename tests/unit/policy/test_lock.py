@@ -12,6 +12,7 @@ import pytest
 from moderation.decision import Severity
 from moderation.errors import LockError
 from moderation.item import Modality
+from moderation.policy.calibration import Calibration
 from moderation.policy.lock import Lock, LockedAction, lock_path, read_lock, write_lock
 
 ARRAYS = {
@@ -44,6 +45,7 @@ def make_lock(**changes: object) -> Lock:
         "surfaces": ("listing_photo",),
         "languages": ("en", "de"),
         "max_parts": 4,
+        "calibration": Calibration("isotonic", knots=((0.1, 0.0), (0.9, 1 / 3))),
         "evidence": {"level": {"chosen": "L1", "numbers": [1, 2.5, None, True]}},
     }
     return Lock(**{**values, **changes})

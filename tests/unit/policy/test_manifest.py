@@ -136,3 +136,66 @@ def test_every_two_manifests_of_a_policy_are_compared() -> None:
     manifests = [[row("a", "x")], [row("b", "y")], [row("c", "y", 3), row("d", "x", 4)]]
     assert [one.line for one in shared(manifests)] == [4, 3]
     assert shared([]) == shared(manifests[:2]) == []
+
+
+ITEM_ROW = {"parts": [{"path": "pictures/a.png", "sha256": DIGEST}, {"text": "hello"}], "target": True, "cluster": "c"}
+
+
+def test_an_item_of_several_parts_is_read_whole_and_known_by_every_digest(tmp_path: Path) -> None:
+    (row,) = load_manifest(manifest(tmp_path, ITEM_ROW | {"attributes": {"surface": "listing"}}))
+    whole = content_digest(f"{DIGEST}\n{content_digest(b'hello')}".encode())
+    assert (row.path, row.text, row.sha256) == (None, None, whole)
+    assert row.digests == (whole, DIGEST, content_digest(b"hello"))
+    item = row.item()
+    assert (item.id, item.attributes) == (whole, {"surface": "listing"})
+    assert [(part.modality, part.content) for part in item.parts] == [
+        (Modality.IMAGE, PICTURE), (Modality.TEXT, b"hello")
+    ]  # fmt: skip
+    assert (row.files, row.modality, row.what) == (
+        (tmp_path / "pictures" / "a.png",),
+        Modality.IMAGE,
+        "an item of 2 parts",
+    )
+    with pytest.raises(DataError, match="D003: an item of 2 parts: expected one part"):
+        row.read()
+
+
+def test_a_row_of_one_part_is_the_item_it_always_was(tmp_path: Path) -> None:
+    (row,) = load_manifest(manifest(tmp_path, FILE_ROW))
+    assert row.digests == (row.sha256,) == (DIGEST,)
+    assert row.item().parts == (row.read(),)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"parts": [{"text": "alone"}]}, "parts: expected two or more"),
+        ({"text": "beside"}, "neither path nor text beside them"),
+        ({"sha256": "0" * 64}, "sha256: the parts have"),
+        ({"parts": [{"text": "a"}, {"path": "pictures/a.png"}]}, "parts.2: sha256: is missing"),
+        ({"parts": [{"text": "a"}, {}]}, "parts.2: expected either path or text"),
+        ({"parts": [{"text": "a"}, {"text": "b", "target": True}]}, "target"),
+        ({"parts": [{"text": "a"}] * 101}, "parts"),
+    ],
+)
+def test_a_wrong_item_is_located(change: dict[str, object], said: str, tmp_path: Path) -> None:
+    (problem,) = refused(manifest(tmp_path, TEXT_ROW, ITEM_ROW | change))
+    assert (problem.line, problem.code) == (2, "D003")
+    assert said in problem.message
+
+
+def test_every_part_must_be_there_and_be_what_the_manifest_says(tmp_path: Path) -> None:
+    path = manifest(tmp_path, ITEM_ROW)
+    (tmp_path / "pictures" / "a.png").write_bytes(b"another")
+    with pytest.raises(DataError, match="D006"):
+        load_manifest(path)[0].item()
+    (tmp_path / "pictures" / "a.png").unlink()
+    assert [problem.code for problem in refused(path)] == ["D005"]
+
+
+def test_a_part_that_stands_in_another_manifest_is_shared(tmp_path: Path) -> None:
+    first = load_manifest(manifest(tmp_path, FILE_ROW))
+    second = load_manifest(manifest(tmp_path, ITEM_ROW, name="certify.jsonl"))
+    (problem,) = disjoint(first, second)
+    assert (problem.code, problem.line) == ("D007", 1)
+    assert [one.code for one in disjoint(second, first)] == ["D007"]

@@ -33,10 +33,12 @@ POLICY: Any = SimpleNamespace(
 class FakePipeline:
     """Scores a text by the number it is; what is no number cannot be judged."""
 
-    running: Any = SimpleNamespace(policies=(SimpleNamespace(id="weapons", numeric="fake"),))
+    running: Any = SimpleNamespace(
+        policies=(SimpleNamespace(id="weapons", numeric="fake", scope=lambda item: range(len(item.parts))),)
+    )
 
     def score(self, items: Sequence[ContentItem]) -> list[dict[str, Score | Abstention]]:
-        return [self.one(item.parts[0].content.decode()) for item in items]
+        return [self.one(max(part.content.decode() for part in item.parts)) for item in items]
 
     def one(self, text: str) -> dict[str, Score | Abstention]:
         try:
@@ -96,6 +98,8 @@ def test_the_lock_remembers_what_its_thresholds_rest_on(tmp_path: Path) -> None:
     certified = after.evidence["certify"]
     assert certified["targets"] == certified["clusters"] == {"violating": 20, "benign": 30}
     assert sum(certified["histogram"]["benign"]) == 30
+    assert after.calibration is None
+    assert after.evidence["calibration"]["method"] == "none"
     again = certify_lock(before, POLICY, rows(tmp_path, texts[::-1]), FakePipeline())
     assert again.evidence["certify"]["digest"] == certified["digest"]
 
@@ -142,3 +146,36 @@ def test_a_new_question_to_the_same_targets_is_counted_and_the_same_one_is_not(t
     easier = certify_lock(remember(lock(), again), promises, targets, FakePipeline())
     found = (first, again, second, fewer, fresh, easier)
     assert [one.evidence["certify"]["asked"] for one in found] == [1, 1, 2, 2, 1, 2]
+
+
+def test_enough_targets_make_a_calibration_at_the_middle_of_the_prevalence_and_decisions_show_it(
+    tmp_path: Path,
+) -> None:
+    texts = [f"0.9{n:02}" for n in range(60)] + [f"0.1{n:02}" for n in range(60)]
+    after = certify_lock(lock(), POLICY, rows(tmp_path, texts), FakePipeline())
+    assert after.calibration is not None
+    told = after.evidence["calibration"]
+    assert (told["method"], told["violating"], told["prevalence"]) == ("sigmoid", 60, pytest.approx(0.15))
+    assert after.calibration.probability(0.95) > 0.8
+    assert after.calibration.probability(0.1) < 0.05
+
+
+def test_items_of_several_parts_are_scored_whole_and_the_lock_keeps_how_many_it_saw(tmp_path: Path) -> None:
+    lines = [
+        {
+            "parts": [{"text": f"0.9{n:02}"}, {"text": f"0.0{n:02}"}, {"text": "0.001"}][: 2 + n % 2],
+            "target": True,
+            "cluster": f"v{n}",
+        }
+        for n in range(20)
+    ]
+    lines += [{"text": f"0.1{n:02}", "target": False, "cluster": f"b{n}"} for n in range(30)]
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    targets = load_manifest(tmp_path / "m.jsonl")
+    assert score_targets(POLICY, targets, FakePipeline())[3].score == 0.903
+    after = certify_lock(lock(), POLICY, targets, FakePipeline())
+    assert after.max_parts == 3
+    made = lock(arrays={**lock().arrays, "used": marks((targets[4].parts[1].sha256,), ())})
+    with pytest.raises(DataError, match="this very content, an item of 2 parts; it cannot certify it") as error:
+        certify_lock(made, POLICY, targets, FakePipeline())
+    assert [problem.line for problem in error.value.problems] == [5]

@@ -11,10 +11,12 @@ from html.parser import HTMLParser
 import pytest
 
 from moderation.decision import Outcome
+from moderation.policy.calibration import Calibration
+from moderation.policy.lock import LockedAction
 from moderation.policy.schema import Clause, Concept
 from moderation.release.gallery import cards, groups
 from moderation.release.report import Judged, Run, render_report
-from tests.unit.release.report_runs import CARD, make_run, make_stream
+from tests.unit.release.report_runs import CARD, ORDER, make_run, make_stream
 
 EVIL = """<script>alert("x")</script><img src=x onerror='y'>&"""
 
@@ -50,7 +52,7 @@ def stream(runs: list[Run]) -> list[Judged]:
 
 @pytest.fixture(scope="module")
 def html(runs: list[Run], stream: list[Judged]) -> str:
-    return render_report(runs, stream, card=CARD, fingerprint="0/made-up")
+    return render_report(runs, stream, card=CARD, fingerprint="0/made-up", order=ORDER)
 
 
 def test_it_needs_nothing_but_itself(html: str) -> None:
@@ -90,7 +92,7 @@ def test_text_from_policies_and_decisions_is_escaped(runs: list[Run], stream: li
     judged = replace(
         one, known=replace(one.known, cluster=EVIL), decision=replace(one.decision, verdicts=verdicts, action=EVIL)
     )
-    html = render_report([run], [judged], card=CARD.model_copy(update={"name": EVIL}), fingerprint=EVIL)
+    html = render_report([run], [judged], card=CARD.model_copy(update={"name": EVIL}), fingerprint=EVIL, order=ORDER)
     assert "&lt;script&gt;" in html
     assert "<script" not in html
     assert "onerror='" not in html
@@ -152,7 +154,7 @@ def test_figures_of_certificates_are_the_locks(html: str, runs: list[Run]) -> No
 def test_it_says_how_often_the_certify_targets_were_asked(html: str, runs: list[Run], stream: list[Judged]) -> None:
     assert html.count("How often its certify targets were asked") == len(runs)
     lock = replace(runs[0].lock, evidence={"certify": {"asked": 4}})
-    page = render_report([replace(runs[0], lock=lock)], stream, card=CARD, fingerprint="0/made-up")
+    page = render_report([replace(runs[0], lock=lock)], stream, card=CARD, fingerprint="0/made-up", order=ORDER)
     assert "question 4 to the same targets" in page
 
 
@@ -176,4 +178,33 @@ def test_the_same_decisions_make_the_same_page(html: str, runs: list[Run], strea
         Judged(o.known, o.picture, type(o.decision).from_dict(json.loads(json.dumps(o.decision.to_dict()))))
         for o in stream
     ]
-    assert render_report(runs, again, card=CARD, fingerprint="0/made-up") == html
+    assert render_report(runs, again, card=CARD, fingerprint="0/made-up", order=ORDER) == html
+
+
+def test_bands_the_trade_off_and_the_odds_are_told() -> None:
+    certificate = {"violating": 40, "benign": 900, "flagged_violating": 39, "tpr_lower": 0.9, "share_upper": 0.2}
+    run = make_run("fire")
+    conflict = {
+        "reason": "r", "more_violating": None, "more_benign": None, "best_bound": 0.0, "best_threshold": None,
+        "trade_off": [
+            {"threshold": 0.4321, "recall_lower": 0.9, "share_upper": 0.4, "flagged_violating": 12, "flagged_benign": 3456}
+        ],
+    }  # fmt: skip
+    remove, review = (
+        LockedAction(name, "recall", 0.9, 0.9, 0.5 + step, certificate)
+        for name, step in (("remove", 0.0), ("review", 0.25))
+    )
+    short = LockedAction("label", "recall", 0.9, 0.9, shortfall=conflict)
+    lock = replace(
+        run.lock,
+        actions=(remove, review, short),
+        calibration=Calibration("sigmoid", (1.0, 1.0, 0.0)),
+        evidence={**run.lock.evidence, "calibration": {"prevalence": 0.03}},
+    )
+    page = " ".join(
+        render_report([replace(run, lock=lock)], [], card=CARD, fingerprint="0/made-up", order=ORDER).split()
+    )
+    assert "Scores from 0.5000 get “remove”." in page
+    assert "Nothing gets “review”: its threshold 0.7500 is not below 0.5000, where “remove” takes over." in page
+    assert "3,456" in page
+    assert "a score of 0.25 means that 25.0" in page
