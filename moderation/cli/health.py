@@ -17,7 +17,7 @@ import typer
 
 from moderation.cli import terminal
 from moderation.compiler.degenerate import degenerate
-from moderation.errors import EncoderError, ExitCode, ModerationError, SettingsError
+from moderation.errors import CheckpointError, EncoderError, ExitCode, ModerationError, SettingsError
 from moderation.item import Modality, Part
 
 if TYPE_CHECKING:
@@ -182,12 +182,22 @@ def _compiler() -> Finding:
 
 def _encoders() -> Finding:
     from moderation import assemble
+    from moderation.settings import USUAL_ENCODERS
 
     settings = _load()
     details: dict[str, Any] = {}
+    absent: list[str] = []
     for name, wanted in settings.encoders.items():
         started = time.perf_counter()
-        embedder = assemble.embedder(settings, name)
+        try:
+            embedder = assemble.embedder(settings, name)
+        except CheckpointError:
+            if name == "default" or wanted != USUAL_ENCODERS.get(name):
+                raise
+            absent.append(
+                f'; {name}: not installed (pip install "moderation[{name}]"), and needed by no one who does not name it'
+            )
+            continue
         loaded = time.perf_counter()
         card, fingerprint = embedder.encoder.card, embedder.encoder.fingerprint
         embedded = embedder.embed([_sample(Modality(modality)) for modality in card.modalities])
@@ -203,7 +213,12 @@ def _encoders() -> Finding:
             "load_seconds": round(loaded - started, 3),
             "self_check_seconds": round(time.perf_counter() - loaded, 3),
         }
-    return Finding("encoders", True, f"{', '.join(details)}: loaded, and encoded a sample of each modality", details)
+    return Finding(
+        "encoders",
+        True,
+        f"{', '.join(details)}: loaded, and encoded a sample of each modality{''.join(absent)}",
+        details,
+    )
 
 
 def _sample(modality: Modality) -> Part:

@@ -164,7 +164,8 @@ def _parity(test: Parity, rows: Sequence[TargetRow], verdicts: Verdicts) -> Answ
 
 
 def _invariance(suite: Suite, test: Invariance) -> Trial:
-    rows, pairs = _rows(suite, test), []
+    rows = _rows(suite, test)
+    pairs: list[Callable[[], ContentItem]] = []
     for row in rows:
         item = row.item()
         parts = [changed(part, test.change, test.swap) for part in item.parts]

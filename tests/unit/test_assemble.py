@@ -39,7 +39,7 @@ def test_a_loader_is_asked_with_the_settings_and_the_limits() -> None:
 
 
 def test_an_unknown_encoder_or_loader_is_refused_by_name() -> None:
-    with pytest.raises(SettingsError, match="no encoder is named 'nonsense'; expected one of default, other"):
+    with pytest.raises(SettingsError, match="no encoder is named 'nonsense'; expected one of default, text, other"):
         assemble.encoder(SETTINGS, "nonsense", known=known([]))
     with pytest.raises(PluginError, match="encoder 'other' of the settings needs the encoder loader 'absent'"):
         assemble.embedder(SETTINGS, "other", known=known([]))

@@ -44,7 +44,9 @@ class Seer(FakeEncoder):
             for path in sorted((content / "data").glob(f"{name}.*.jsonl")):
                 self.meant |= {row.sha256: axis for row in load_manifest(path) if row.target and not blind}
             for suite in load_suites(policy.tests):
-                for _, item, expect in suite.items:
+                singles = [(case.item, case.expect) for case in suite.cases]
+                pairs = [(pair.a, pair.a_expect) for pair in suite.pairs]
+                for item, expect in (*singles, *pairs):
                     if expect in VIOLATING and not blind:
                         self.meant[suite.read(item, id="seen").parts[0].digest] = axis
 

