@@ -101,8 +101,8 @@ def compiled(evidence: Mapping[str, Any]) -> Iterator[str]:
     lost = [_name(name) for name, beaten in controls.get("beaten", {}).items() if not beaten]
     if lost and (precisions.get("policy") or 0.0) < PERFECT:
         yield f"WARNING: the phrases do no better than {' and '.join(lost)}: they may not mean what was meant"
-    for part in ("background", "fit"):
-        if evidence.get(part):
+    for part in ("background", "fit", "exemplars"):
+        if evidence.get(part) and (part != "exemplars" or evidence[part].get("rows")):
             yield f"{part}: {_counts(evidence[part])}"
 
 

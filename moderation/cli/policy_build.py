@@ -17,7 +17,7 @@ from moderation.errors import DataError, ExitCode, LockError, PolicyError, Probl
 from moderation.item import Part
 from moderation.policy.loader import load_policy
 from moderation.policy.lock import Lock, arrays_path, read_lock, write_lock
-from moderation.policy.manifest import TargetRow, load_manifest, shared
+from moderation.policy.manifest import TargetRow, load_exemplars, load_manifest, shared
 from moderation.policy.schema import Policy
 from moderation.release import certification
 from moderation.rollout.locks import check_detectors
@@ -73,17 +73,18 @@ def build(
     """
     policy_lint.refuse(policy_lint.check(policy, card=embedder.encoder.card, encoder=embedder.encoder))
     fit = load_manifest(policy.data.fit) if policy.data.fit else ()
-    _refuse_shared(fit, policy)
-    ordinary, parts = _read(background), _read(fit)
-    _warm(embedder, [*background, *fit], [*ordinary, *parts], policy)
+    exemplars = load_exemplars(policy.exemplars.violating, policy.exemplars.contrast)
+    _refuse_shared(exemplars, fit, policy)
+    ordinary, parts = _read(background), _read([*fit, *exemplars])
+    _warm(embedder, [*background, *fit, *exemplars], [*ordinary, *parts], policy)
     with terminal.working(f"{policy.id}: compiling"):
-        return compile_policy(policy, embedder, fit=fit, background=ordinary, versions=versions)
+        return compile_policy(policy, embedder, fit=fit, exemplars=exemplars, background=ordinary, versions=versions)
 
 
-def _refuse_shared(fit: Sequence[TargetRow], policy: Policy) -> None:
+def _refuse_shared(exemplars: Sequence[TargetRow], fit: Sequence[TargetRow], policy: Policy) -> None:
     """The rule that lint has too. A manifest that is not there yet comes later; only its lines are read, not its pictures."""
     later = (path for path in (policy.data.certify, policy.data.audit) if path and os.path.lexists(path))
-    if problems := shared([fit, *(load_manifest(path, check_files=False) for path in later)]):
+    if problems := shared([exemplars, fit, *(load_manifest(path, check_files=False) for path in later)]):
         raise DataError(problems)
 
 
@@ -119,9 +120,10 @@ def _background(policy: Policy, given: Path | None) -> tuple[TargetRow, ...]:
 
 
 def _fit(policy: Policy) -> tuple[TargetRow, ...]:
-    """What the policy was fitted on by its manifest, to name it; without one that can be read, the lock alone knows."""
+    """What the policy was made from by its manifests, to name it; without one that can be read, the lock alone knows."""
     try:
-        return load_manifest(policy.data.fit, check_files=False) if policy.data.fit else ()
+        known = load_exemplars(policy.exemplars.violating, policy.exemplars.contrast, check_files=False)
+        return (*known, *(load_manifest(policy.data.fit, check_files=False) if policy.data.fit else ()))
     except DataError:
         return ()
 

@@ -22,11 +22,11 @@ from moderation.compiler.probe import Targets, targets
 from moderation.embedding.embedder import Embedder
 from moderation.encoder.base import Encoder
 from moderation.encoder.device import one_thread
-from moderation.errors import CompileError
+from moderation.errors import CompileError, DataError
 from moderation.item import Modality, Part
 from moderation.policy.lint import refused
 from moderation.policy.lock import Level, Lock, LockedAction, marks
-from moderation.policy.manifest import TargetRow
+from moderation.policy.manifest import TargetRow, disjoint
 from moderation.policy.schema import Policy, PolicyAction
 
 
@@ -35,39 +35,45 @@ def compile_policy(
     embedder: Embedder,
     *,
     fit: Sequence[TargetRow] = (),
+    exemplars: Sequence[TargetRow] = (),
     background: Sequence[Part] = (),
     seed: int = 0,
     versions: Mapping[str, str] | None = None,
 ) -> Lock:
     """The policy's lock on this encoder, at the level that the fit targets justify; thresholds come with certify.
 
-    `background` is benign content of any kind; `versions` are those of the plugins that the policy uses, told beside
+    `exemplars` are known examples of both kinds, of other clusters than `fit`: what is remembered cannot choose how far memory
+    counts. `background` is benign content of any kind; `versions` are those of the plugins that the policy uses, told beside
     our own. The same inputs give the same lock, on any number of threads: phrases and golden pictures are encoded on one. Fit
     targets and background, which may be many, are encoded on all, and their number may move the last bits of a picture's
     vector, and so of the head. Raises CompileError when the policy is one that is never compiled (S001), when the encoder
-    lacks a modality, when there is no phrase of either kind, or when one cannot be encoded.
+    lacks a modality, when there is no phrase of either kind, or when one cannot be encoded; DataError where exemplars and fit
+    targets share content or a cluster.
     """
     if findings := refused(policy):
         raise CompileError(f"policy {policy.id!r}: {findings[0].code}: {findings[0].message}")
     _check_modalities(policy, embedder)
+    if problems := disjoint(exemplars, fit):
+        raise DataError(problems)
     with one_thread():
         vectors = embed_concepts(policy, embedder)
         others = make_controls(policy, embedder, vectors, seed=seed)
         golden = {"golden": vectors.golden, **_golden_pictures(policy, embedder.encoder)}
     bank = embed_bank(background, policy.scope.modalities, embedder)
-    read = _read_targets(policy, embedder, fit)
+    read, known = _read_targets(policy, embedder, fit), _read_targets(policy, embedder, exemplars)
     # One thread here too: the same head from the same vectors, and small problems lose by sharing busy cores (20 times, measured).
     with threadpool_limits(1):
         heads = [contrast_head(vectors)]
         if len(bank.benign) >= MIN_BANK:
             heads.append(normalised_head(vectors, bank))
-        choice = choose_level(heads, read.targets, seed=seed)
+        choice = choose_level(heads, read.targets, seed=seed, exemplars=known.targets)
         controls = compare(choice, others, read.targets, vectors, seed=seed)
     evidence = {
         "level": _level_evidence(choice),
         "controls": controls,
         "background": _bank_evidence(bank),
         "fit": read.evidence,
+        "exemplars": known.evidence,
         "templates": list(templates(policy.scope.modalities)),
         "seed": seed,
         "versions": {
@@ -77,7 +83,7 @@ def compile_policy(
             "scipy": scipy.__version__,
         },
     }
-    arrays = {**choice.head.to_arrays(), **golden, "used": _used(fit, background)}
+    arrays = {**choice.head.to_arrays(), **golden, "used": _used([*fit, *exemplars], background)}
     return _freeze(
         policy,
         embedder.encoder,
@@ -186,6 +192,8 @@ def _level_evidence(choice: Choice) -> dict[str, Any]:
     if choice.pull is not None:
         told["pull"] = choice.pull
         told["kind"] = "text-anchored probe" if choice.pull else "plain logistic (L4)"
+    if choice.affinity is not None:
+        told["affinity"] = asdict(choice.affinity)
     return told
 
 

@@ -24,7 +24,7 @@ from moderation.item import Modality
 SCHEMA = "lock/v1"
 SUFFIX = ".lock.json"
 ARRAYS_SUFFIX = ".safetensors"
-Level = Literal["L0", "L1", "L3"]
+Level = Literal["L0", "L1", "L2", "L3"]
 
 
 @dataclass(frozen=True, slots=True)

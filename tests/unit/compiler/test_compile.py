@@ -17,9 +17,10 @@ from moderation.detector.head import Head
 from moderation.embedding.cache import MemoryCache
 from moderation.embedding.embedder import Embedder
 from moderation.encoder.base import Encoded
-from moderation.errors import CompileError
+from moderation.errors import CompileError, DataError
 from moderation.item import Modality, Part
-from moderation.policy.lock import Lock, lock_path, read_lock, write_lock
+from moderation.policy.lock import Lock, lock_path, marks, read_lock, write_lock
+from moderation.policy.manifest import TargetRow
 from tests.unit.compiler.recorded import TableEncoder, clip_names, embedder, make_policy, row
 
 VIOLATING, CONTRAST = ("pistol", "rifle", "sword"), ("water gun", "hammer", "camera")
@@ -239,3 +240,22 @@ def test_what_lint_never_lets_pass_is_not_compiled_from_python_either() -> None:
     policy = make_policy(violating=("nudity of a child",), scope=TEXT)
     with pytest.raises(CompileError, match="S001"):
         compile_policy(policy, embedder(made_table()))
+
+
+def known_rows(arms: range = range(40, 48), things: range = range(60, 68)) -> list[TargetRow]:
+    return [row(f"arm {at}", target=True) for at in arms] + [row(f"thing {at}", target=False) for at in things]
+
+
+def test_exemplars_without_targets_make_l2_and_may_not_certify() -> None:
+    table = made_table(learnable=1.0, alike=0.5)
+    lock = compiled(table, background=BANK, exemplars=known_rows())
+    assert lock.level == "L2"
+    assert lock.evidence["level"]["affinity"] == {"weight": 1.0, "sharpness": 10.0}
+    assert lock.evidence["exemplars"]["violating"] == {"targets": 8, "clusters": 8}
+    assert set(marks([known_rows()[0].sha256], ["arm 40"])) <= set(lock.arrays["used"])
+    assert Head.from_arrays(lock.level, lock.arrays).level == "L2"
+
+
+def test_exemplars_that_are_fitted_on_too_are_refused() -> None:
+    with pytest.raises(DataError, match="D007"):
+        compiled(made_table(), fit=fit_rows(), exemplars=[row("arm 3", target=True)])
