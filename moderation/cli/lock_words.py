@@ -92,6 +92,7 @@ def compiled(evidence: Mapping[str, Any]) -> Iterator[str]:
     level, controls = evidence.get("level", {}), evidence.get("controls", {})
     if "reason" in level:
         yield f"level: {level['reason']}"
+    yield from (f"WARNING: {note}" for note in evidence.get("notes", ()))
     precisions = controls.get("average_precision", {})
     if precisions:
         own = sorted(precisions, key=lambda name: name != "policy")

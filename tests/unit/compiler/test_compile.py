@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from moderation.cli import lock_words
 from moderation.compiler.compile import compile_policy
 from moderation.compiler.controls import make_controls
 from moderation.compiler.levels import Measured
@@ -259,3 +260,24 @@ def test_exemplars_without_targets_make_l2_and_may_not_certify() -> None:
 def test_exemplars_that_are_fitted_on_too_are_refused() -> None:
     with pytest.raises(DataError, match="D007"):
         compiled(made_table(), fit=fit_rows(), exemplars=[row("arm 3", target=True)])
+
+
+@pytest.mark.parametrize(
+    ("scope", "reads", "warned"),
+    [(("text",), ("image", "text"), True), (("image", "text"), ("image", "text"), True), (("text",), ("text",), False)],
+)
+def test_text_under_a_tower_that_learned_from_pictures_is_warned_of(
+    scope: tuple[str, ...], reads: tuple[str, ...], warned: bool
+) -> None:
+    encoder = Embedder(MadePictures(made_table(), modalities=reads), MemoryCache(50_000_000))
+    lock = compile_policy(make_policy(scope={"modalities": scope}), encoder)
+    assert bool(lock.evidence["notes"]) == warned
+    assert any(line.startswith("WARNING: texts are judged by") for line in lock_words.compiled(lock.evidence)) == warned
+    assert not any("photo" in prompt for prompt in lock.evidence["templates"]) or "image" in scope
+
+
+class MadePictures(TableEncoder):
+    """The table, and one vector for every picture."""
+
+    def encode_images(self, images: Sequence[bytes]) -> Encoded:
+        return Encoded(np.stack([unit(np.ones(48)) for _ in images]), {})
