@@ -40,6 +40,7 @@ from moderation.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE_BYTES = 100_000_000
+MEMORY = 8  # objects of each class
 
 
 def read(path: Path, embedder: Embedder, most: int | None) -> tuple[list[Head], Targets]:
@@ -90,13 +91,16 @@ def judged(head: Head, on: Targets) -> float:
     return average_precision(head.raw(on.vectors), on)
 
 
-def choices(heads: Sequence[Head], known: Targets, splits: int) -> dict[str, Any]:
-    """What the choice did on every split."""
+def choices(heads: Sequence[Head], known: Targets, splits: int, *, exemplars: int = 0) -> dict[str, Any]:
+    """What the choice did on every split; so many objects of each class are remembered instead of fitted on."""
     changes, levels, seconds, fits = [], [], [], []
     for seed in range(splits):
         fit, held_out = halves(known, seed)
+        memory = few(fit, exemplars, seed) if exemplars else None
+        if memory is not None:
+            fit = fit.take(np.flatnonzero(~np.isin(fit.clusters, memory.clusters)))
         began = time.perf_counter()
-        choice = choose_level(heads, fit, seed=seed)
+        choice = choose_level(heads, fit, seed=seed, exemplars=memory)
         seconds.append(time.perf_counter() - began)
         began = time.perf_counter()
         fit_probe(heads[-1], fit, 1.0)
@@ -156,7 +160,9 @@ def main() -> None:
             found[path.stem] = {
                 "zero_shot": heads[-1].level,
                 "objects": len(np.unique(known.clusters)),
+                "violating_objects": len(np.unique(known.clusters[known.violating])),
                 **choices(heads, known, options.splits),
+                "with_exemplars": {"a_class": MEMORY, **choices(heads, known, options.splits, exemplars=MEMORY)},
                 "remembered": remembered(heads, known, options.exemplars, options.splits),
             }
     result = {"splits": options.splits, "policies": found}
@@ -170,8 +176,16 @@ def table(result: Mapping[str, Any]) -> str:
         low, high = one["lost_share_interval"]
         taken = ", ".join(f"{level} {count} times" for level, count in one["levels"].items())
         lost = f"lost to {one['zero_shot']} in {one['lost']} of {one['splits']} splits ({low:.0%} to {high:.0%})"
-        lines.append(f"{name}: {one['objects']} objects; the choice {lost}")
+        lines.append(
+            f"{name}: {one['objects']} objects, {one['violating_objects']} of them violating; the choice {lost}"
+        )
         lines.append(f"  AP {one['mean_change']:+.3f}, at worst {one['worst_change']:+.3f}; taken: {taken}")
+        memory = one["with_exemplars"]
+        levels = ", ".join(f"{level} {count} times" for level, count in memory["levels"].items())
+        lines.append(
+            f"  with {memory['a_class']} of each class as exemplars instead: lost in {memory['lost']}; taken: {levels}"
+        )
+        lines.append(f"  AP {memory['mean_change']:+.3f}, at worst {memory['worst_change']:+.3f}")
         lines.append(f"  a choice took {one['choice_seconds']} s, one fit {one['fit_seconds']} s")
         lines += [
             f"  {row['exemplars']} exemplars a class, nothing fitted: AP {row['mean_change']:+.3f}, at worst "

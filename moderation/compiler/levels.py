@@ -97,7 +97,7 @@ def _without_targets(text: Head, exemplars: Targets | None, short: str) -> Choic
     if exemplars is None:
         return Choice(text, text, {}, None, f"{short}; {text.level} needs none")
     head = remembering_head(text, exemplars, DEFAULT)
-    return Choice(head, text, {}, None, f"{short}; exemplars count as much as the text (L2), unmeasured", DEFAULT)
+    return Choice(head, text, {}, None, f"{short}; exemplars count a little (L2), unmeasured", DEFAULT)
 
 
 def too_few(fit: Targets | None) -> str:

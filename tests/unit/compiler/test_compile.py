@@ -251,7 +251,7 @@ def test_exemplars_without_targets_make_l2_and_may_not_certify() -> None:
     table = made_table(learnable=1.0, alike=0.5)
     lock = compiled(table, background=BANK, exemplars=known_rows())
     assert lock.level == "L2"
-    assert lock.evidence["level"]["affinity"] == {"weight": 1.0, "sharpness": 10.0}
+    assert lock.evidence["level"]["affinity"] == {"weight": 0.25, "sharpness": 5.0}
     assert lock.evidence["exemplars"]["violating"] == {"targets": 8, "clusters": 8}
     assert set(marks([known_rows()[0].sha256], ["arm 40"])) <= set(lock.arrays["used"])
     assert Head.from_arrays(lock.level, lock.arrays).level == "L2"
