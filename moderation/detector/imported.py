@@ -30,14 +30,14 @@ def import_detector(id_: str, settings: HeadSettings) -> ImportedDetector:
 
 
 def _linear(id_: str, arrays: dict[str, NDArray[Any]], settings: HeadSettings) -> LinearHead:
-    weight = _array(id_, arrays, settings.array or "weight").reshape(-1, 1)[:, 0]
-    bias = _array(id_, arrays, settings.bias).ravel() if settings.bias else np.zeros(1)
-    shape = arrays[settings.array or "weight"].shape
-    if len(weight) != max(shape, default=0) or len(bias) != 1:
+    weight = _array(id_, arrays, settings.array or "weight")
+    bias = _array(id_, arrays, settings.bias) if settings.bias else np.zeros(1)
+    if weight.size != max(weight.shape, default=0) or bias.size != 1:
         raise DetectorError(
-            id_, f"found a weight of shape {shape} and {len(bias)} biases; expected one row of numbers and one bias"
+            id_,
+            f"found a weight of shape {weight.shape} and {bias.size} biases; expected one row of numbers and one bias",
         )
-    return LinearHead(weight, float(bias[0]), settings.span)
+    return LinearHead(weight.ravel(), float(bias.ravel()[0]), settings.span)
 
 
 def _prompts(id_: str, arrays: dict[str, NDArray[Any]], settings: HeadSettings) -> PromptHead:

@@ -5,7 +5,6 @@ A row's products are summed by themselves, in float64, so that its score is the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,8 +91,8 @@ class ImportedDetector:
         """One score or abstention per part. Raises DetectorError when the batch carries no vectors that fit."""
         found = sound_vectors(batch, detector=self.id, width=self.head.width)
         values = np.round(self.head.score(found.vectors), 6)
-        label: Callable[[float], Detection] = lambda value: (Score(self.labels[0], value),)  # noqa: E731
-        return tuple(wrong or label(float(value)) for wrong, value in zip(found.unsound, values, strict=True))
+        (label,) = self.labels
+        return tuple(wrong or (Score(label, float(value)),) for wrong, value in zip(found.unsound, values, strict=True))
 
 
 def _dot(vectors: NDArray[np.float16], weight: Floats) -> Floats:
