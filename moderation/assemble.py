@@ -11,6 +11,7 @@ from moderation.embedding.embedder import Embedder
 from moderation.encoder.base import Encoder
 from moderation.errors import SettingsError
 from moderation.pipeline import Pipeline
+from moderation.plugin.heads import with_heads
 from moderation.plugin.manager import Plugins, load
 from moderation.plugin.registry import EncoderRequest
 from moderation.policy.lock import Lock, read_lock
@@ -19,8 +20,8 @@ from moderation.settings import Settings
 
 
 def plugins(settings: Settings) -> Plugins:
-    """Every plugin that the settings allow; what is wrong with one is in its record. Call it once for a process."""
-    return load(settings.plugins.only)
+    """Every plugin that the settings allow, and the heads that they name; what is wrong with one is in its record. Call it once for a process."""
+    return with_heads(load(settings.plugins.only), settings.heads)
 
 
 def encoder(settings: Settings, name: str = "default", *, known: Plugins | None = None) -> Encoder:

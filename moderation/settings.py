@@ -7,7 +7,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -58,6 +58,31 @@ class DetectorSettings(_Section):
     quarantine_seconds: Annotated[float, Field(gt=0)] = 30.0
 
 
+class HeadSettings(_Section):
+    """A third party's head over an encoder's vectors, by the id of the detector that it becomes.
+
+    `encoder` is the card's name, or the identity, of the encoder it was trained on; `array` and `bias` name arrays of the file,
+    `risky` the row of the prompt that counts; `span` (low, high) takes the place of the sigmoid.
+    """
+
+    kind: Literal["linear", "prompts"]
+    path: str
+    encoder: str
+    label: str = ""
+    modalities: Annotated[tuple[Literal["image", "text"], ...], Field(min_length=1)] = ("image",)
+    array: str = ""
+    bias: str = ""
+    span: tuple[float, float] | None = None
+    risky: int = 1
+    scale: Annotated[float, Field(gt=0)] = 100.0
+
+    @model_validator(mode="after")
+    def _spans(self) -> HeadSettings:
+        if self.span and self.span[0] == self.span[1]:
+            raise ValueError("span: expected two different numbers")
+        return self
+
+
 class PluginSettings(_Section):
     """Which installed plugins are used: all of them where `only` is absent."""
 
@@ -72,6 +97,7 @@ class Settings(_Section):
     images: ImageLimits = ImageLimits()
     cache: CacheSettings = CacheSettings()
     detectors: DetectorSettings = DetectorSettings()
+    heads: Mapping[str, HeadSettings] = {}
     plugins: PluginSettings = PluginSettings()
 
     @field_validator("encoders", mode="before")
@@ -164,13 +190,13 @@ def _nearest(keys: Keys) -> Keys | None:
 
 
 def _places() -> list[Keys]:
-    """Every section and every key of one; of the encoders, those of the default one."""
+    """Every section and every key of one; of the encoders, those of the default one; of heads, any."""
     places: list[Keys] = []
     for name, field in Settings.model_fields.items():
         section: Any = field.annotation
         above: Keys = (name,)
         if get_origin(section) is Mapping:
-            section, above = EncoderSettings, (name, "default")
+            section, above = get_args(section)[1], (name, "default" if name == "encoders" else "ID")
         places.append((name,))
         if isinstance(section, type) and issubclass(section, _Section):
             places += [(*above, key) for key in section.model_fields]

@@ -96,6 +96,7 @@ def compiled(evidence: Mapping[str, Any]) -> Iterator[str]:
     level, controls = evidence.get("level", {}), evidence.get("controls", {})
     if "reason" in level:
         yield f"level: {level['reason']}"
+    yield from (f"WARNING: {note}" for note in evidence.get("notes", ()))
     precisions = controls.get("average_precision", {})
     if precisions:
         own = sorted(precisions, key=lambda name: name != "policy")
@@ -105,8 +106,8 @@ def compiled(evidence: Mapping[str, Any]) -> Iterator[str]:
     lost = [_name(name) for name, beaten in controls.get("beaten", {}).items() if not beaten]
     if lost and (precisions.get("policy") or 0.0) < PERFECT:
         yield f"WARNING: the phrases do no better than {' and '.join(lost)}: they may not mean what was meant"
-    for part in ("background", "fit"):
-        if evidence.get(part):
+    for part in ("background", "fit", "exemplars"):
+        if evidence.get(part) and (part != "exemplars" or evidence[part].get("rows")):
             yield f"{part}: {_counts(evidence[part])}"
 
 

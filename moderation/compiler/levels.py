@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
+from moderation.compiler.exemplars import DEFAULT, Affinity, remembering_head, remembering_heads
 from moderation.compiler.probe import PULLS, Targets, fit_probe, fit_probes
 from moderation.detector.head import Head
 from moderation.policy.lock import Level
 
 Floats = NDArray[np.float64]
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
+Option = TypeVar("Option")
 
 FOLDS = 5
 # The folds are dealt anew this many times, so that a close choice hangs a little less on one deal. It is no safeguard: on pure
@@ -44,8 +47,8 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Choice:
-    """The head that was chosen, the highest one without targets (which a probe extends), what each level measured, the pull of
-    the probe (None: none fitted), and why.
+    """The head that was chosen, the one of the text alone that a probe extends, what each level measured, the pull of the probe
+    and how far exemplars count (None: not at this level), and why.
     """
 
     head: Head
@@ -53,29 +56,48 @@ class Choice:
     measured: Mapping[Level, Measured]
     pull: float | None
     reason: str
+    affinity: Affinity | None = None
 
 
-def choose_level(heads: Sequence[Head], fit: Targets | None, *, seed: int) -> Choice:
-    """The level without targets, unless another beats it by a standard error; `heads` are L0 and, with a bank, L1.
+def choose_level(heads: Sequence[Head], fit: Targets | None, *, seed: int, exemplars: Targets | None = None) -> Choice:
+    """The lowest level that no higher one beats by a standard error; `heads` are L0 and, with a bank, L1.
 
-    Without targets the last of them is taken, so that targets too few to tell the levels apart change nothing.
+    Without targets the last of them is taken, so that targets too few to tell the levels apart change nothing; exemplars, where
+    the policy names some, then count as DEFAULT says (L2).
     """
     short = too_few(fit)
     if fit is None or short:
-        return Choice(heads[-1], heads[-1], {}, None, f"{short}; {heads[-1].level} needs none")
+        return _without_targets(heads[-1], exemplars, short)
     folds = split(fit, seed=seed)
     measured = {head.level: measure(lambda _, head=head: head, fit, folds) for head in heads}  # type: ignore[misc]
     best = heads[-1]
     for head in heads[:-1]:
         best = head if measured[head.level].beats(measured[best.level]) else best
+    text, affinity, pull = best.level, None, None
+    if exemplars is not None:
+        remembering = remembering_heads(heads[-1], exemplars)
+        by_affinity = {one: measure(lambda _, head=head: head, fit, folds) for one, head in remembering.items()}  # type: ignore[misc]
+        measured["L2"] = honest(by_affinity)
+        if measured["L2"].beats(measured[best.level]):
+            affinity = plainest(by_affinity)
+            best = remembering[affinity]
     by_pull = _measure_pulls(heads[-1], fit, folds)
     measured["L3"] = honest(by_pull)
-    if not measured["L3"].beats(measured[best.level]):
-        reason = f"no other level beats {best.level} by one standard error"
-        return Choice(best, heads[-1], measured, None, reason)
-    pull = strongest_pull(by_pull)
-    reason = f"L3 beats {best.level} by more than one standard error"
-    return Choice(fit_probe(heads[-1], fit, pull), heads[-1], measured, pull, reason)
+    reason = f"no other level beats {best.level} by one standard error"
+    if measured["L3"].beats(measured[best.level]):
+        reason, affinity = f"L3 beats {best.level} by more than one standard error", None
+        pull = plainest(by_pull)
+        best = fit_probe(heads[-1], fit, pull)
+    elif affinity is not None:
+        reason = f"L2 beats {text} by more than one standard error, and L3 does not beat L2"
+    return Choice(best, heads[-1], measured, pull, reason, affinity)
+
+
+def _without_targets(text: Head, exemplars: Targets | None, short: str) -> Choice:
+    if exemplars is None:
+        return Choice(text, text, {}, None, f"{short}; {text.level} needs none")
+    head = remembering_head(text, exemplars, DEFAULT)
+    return Choice(head, text, {}, None, f"{short}; exemplars count a little (L2), unmeasured", DEFAULT)
 
 
 def too_few(fit: Targets | None) -> str:
@@ -140,15 +162,15 @@ def average_precision(scores: Floats, on: Targets) -> float:
     return float(average_precision_score(on.violating, scores, sample_weight=on.by_cluster))
 
 
-def strongest_pull(by_pull: Mapping[float, Measured]) -> float:
-    """The strongest pull that is within a standard error of the best."""
-    best = max(by_pull.values(), key=lambda one: one.mean)
-    return max(pull for pull, one in by_pull.items() if one is best or not best.beats(one))
+def plainest(measured: Mapping[Option, Measured]) -> Option:
+    """The first option, as they stand from nearest to the text on, that is within a standard error of the best."""
+    best = max(measured.values(), key=lambda one: one.mean)
+    return next(option for option, one in measured.items() if one is best or not best.beats(one))
 
 
-def honest(by_pull: Mapping[float, Measured]) -> Measured:
-    """What L3 measures when each fold's pull is chosen on its deal's other folds: a choice never sees what judges it."""
-    table = np.array([one.folds for one in by_pull.values()]).reshape(len(by_pull), -1, FOLDS)
+def honest(measured: Mapping[Option, Measured]) -> Measured:
+    """What a level measures when each fold's option is chosen on its deal's other folds: a choice never sees what judges it."""
+    table = np.array([one.folds for one in measured.values()]).reshape(len(measured), -1, FOLDS)
     others = table.sum(axis=2, keepdims=True) - table
     chosen = np.take_along_axis(table, others.argmax(axis=0, keepdims=True), axis=0)
     return _summary(chosen.ravel())

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from moderation.decision import Abstention, Score
+from moderation.decision import Score
 from moderation.detector.base import Detection, DetectionBatch
 from moderation.detector.head import Head
-from moderation.errors import DetectorError, LockError
+from moderation.detector.sound import sound_vectors
+from moderation.errors import LockError
 from moderation.item import Modality
 from moderation.policy.lock import Lock
-
-# float16 rounds a unit vector's length by less than this; a vector outside was not made by an encoder.
-_NORM_TOLERANCE = 0.02
 
 
 class ConceptDetector:
@@ -38,18 +34,9 @@ class ConceptDetector:
 
     def detect(self, batch: DetectionBatch) -> tuple[Detection, ...]:
         """One score or abstention per part. Raises DetectorError when the batch carries no vectors that fit."""
-        vectors = batch.embeddings
-        if vectors is None or len(vectors) != len(batch) or vectors.shape[1:] != (self.head.width,):
-            found = "none" if vectors is None else f"{vectors.dtype} {vectors.shape}"
-            raise DetectorError(
-                self.id, f"found embeddings {found}, expected float16 ({len(batch)}, {self.head.width})"
-            )
-        norms = np.linalg.norm(vectors.astype(np.float32), axis=1)
-        sound = np.abs(norms - 1.0) < _NORM_TOLERANCE
-        scored = self.head.score(np.where(sound[:, None], vectors, np.float16(0.0)))
+        found = sound_vectors(batch, detector=self.id, width=self.head.width)
+        scored = self.head.score(found.vectors)
         return tuple(
-            (Score(self.id, float(value), concept=self.phrases[nearest]),)
-            if fine
-            else Abstention("unsound_embedding", f"its length is {norm:.3g}, expected 1")
-            for value, nearest, norm, fine in zip(scored.values, scored.nearest, norms, sound, strict=True)
+            wrong or (Score(self.id, float(value), concept=self.phrases[nearest]),)
+            for wrong, value, nearest in zip(found.unsound, scored.values, scored.nearest, strict=True)
         )

@@ -1,4 +1,4 @@
-"""A compiled policy's head: unit vectors of phrases (and a probe where it has one), and the score they give a vector.
+"""A compiled policy's head: unit vectors of phrases (and exemplars or a probe where it has them), and the score they give a vector.
 
 Scores are computed in tiles of 64 rows and 8 columns, always that shape, so that a vector's score is the same to the
 last bit whatever stands beside it in a batch and whichever other policies are loaded.
@@ -15,6 +15,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from moderation.detector.remembered import NAMES, Remembered
 from moderation.errors import LockError
 from moderation.policy.lock import Level
 
@@ -30,6 +31,9 @@ _TILES_PER_BLOCK = 16
 _ROWS_PER_BLOCK = TILE_ROWS * _TILES_PER_BLOCK
 _ROWS_WORTH_A_THREAD = 16 * _ROWS_PER_BLOCK
 _NUMBERS = ("sharpness", "centre", "scale", "bias", "floor")
+
+# What a lock holds of a head at a level beside what it holds at all of them.
+_EXTRA = {"L2": set(NAMES), "L3": {"probe", "anchor"}}
 
 Vectors = NDArray[np.float16]
 Floats = NDArray[np.float32]
@@ -52,8 +56,8 @@ class Head:
 
     `violating` [v, d] and `contrast` [c, d] are unit vectors, float32. A phrase's similarity s becomes
     gain · (s - offset) (`gain`, `offset` float64 [v + c], violating first; 1 and 0 at L0). At L0 and L1 the raw margin is
-    the soft maximum of the violating phrases minus that of the contrast, at the given `sharpness`; at L3 it is
-    anchor · margin + probe · x + bias: the text's margin and what targets add to it. The score is sigmoid((raw - centre) / scale). `strips`, `shift` and `pool` are the
+    the soft maximum of the violating phrases minus that of the contrast, at the given `sharpness`; at L2 what is `remembered` adds
+    to it; at L3 it is anchor · margin + probe · x + bias: the text's margin and what targets add to it. The score is sigmoid((raw - centre) / scale). `strips`, `shift` and `pool` are the
     same as the products want it. Raises LockError when shapes or numbers do not fit.
     """
 
@@ -69,6 +73,7 @@ class Head:
     bias: float = 0.0
     floor: float = 0.0
     anchor: NDArray[np.float64] | None = None
+    remembered: Remembered | None = None
     strips: Floats = field(init=False, repr=False)
     shift: Floats = field(init=False, repr=False)
     pool: Floats = field(init=False, repr=False)
@@ -108,6 +113,8 @@ class Head:
         }
         if self.probe is not None and self.anchor is not None:
             arrays |= {"probe": self.probe, "anchor": self.anchor}
+        if self.remembered is not None:
+            arrays |= self.remembered.to_arrays()
         return arrays
 
     @classmethod
@@ -117,15 +124,15 @@ class Head:
         Raises LockError that says which array is missing or does not fit.
         """
         arrays = {name: array for name, array in arrays.items() if name not in NOT_OF_THE_HEAD}
-        expected = {"violating", "contrast", "gain", "offset", "numbers"} | (
-            {"probe", "anchor"} if level == "L3" else set()
-        )
+        expected = {"violating", "contrast", "gain", "offset", "numbers"} | _EXTRA.get(level, set())
         if set(arrays) != expected:
             raise LockError(f"head {level}: found arrays {sorted(arrays)}, expected {sorted(expected)}")
         if arrays["numbers"].shape != (len(_NUMBERS),):
             raise LockError(f"head {level}: 'numbers' has shape {arrays['numbers'].shape}, expected ({len(_NUMBERS)},)")
         numbers: dict[str, Any] = dict(zip(_NUMBERS, (float(number) for number in arrays["numbers"]), strict=True))
         named: dict[str, Any] = {name: array for name, array in arrays.items() if name != "numbers"}
+        if level == "L2":
+            named["remembered"] = Remembered.take_from(named)
         return cls(level=level, **named, **numbers)
 
 
@@ -206,8 +213,11 @@ def _margins(head: Head, columns: Floats) -> tuple[NDArray[np.float64], NDArray[
     # log mean exp of each side, so that n equal phrases count as one; both sums come from one product per tile. The
     # limit only keeps exp finite: unit vectors reach it under no head the compiler makes.
     powers = np.exp(np.clip(columns, -_LIMIT, _LIMIT, out=columns), out=columns)
-    means = np.matmul(powers.reshape(-1, TILE_ROWS, columns.shape[1]), head.pool).reshape(-1, 2).astype(np.float64)
+    means = np.matmul(powers.reshape(-1, TILE_ROWS, columns.shape[1]), head.pool).astype(np.float64)
+    means = means.reshape(-1, head.pool.shape[1])
     margins = np.log(means[:, 0] / (means[:, 1] + head.floor)) / head.sharpness
+    if head.remembered is not None:
+        margins += means[:, 2]
     return margins if probed is None or head.anchor is None else head.anchor[0] * margins + probed, nearest
 
 
@@ -217,9 +227,10 @@ def _squash(head: Head, margins: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _columns(head: Head) -> tuple[Floats, Floats, Floats]:
-    """The head as strips [strips, d, 8], shifts [columns] and pooling weights [columns, 2].
+    """The head as strips [strips, d, 8], shifts [columns] and pooling weights [columns, 2], or [columns, 3] at L2.
 
-    At L3 the probe's column follows the phrases'; it has no weight in the pool, nor have columns that only fill a strip.
+    At L2 the exemplars' columns follow the phrases', at L3 the probe's; that one has no weight in the pool, nor have columns that
+    only fill a strip.
     """
     weigh = head.sharpness * head.gain
     weights = np.concatenate([head.violating, head.contrast]) * weigh[:, None]
@@ -227,11 +238,17 @@ def _columns(head: Head) -> tuple[Floats, Floats, Floats]:
     split, count = len(head.violating), len(weights)
     if head.probe is not None:
         weights, shift = np.concatenate([weights, head.probe[None]]), np.append(shift, -head.bias)
+    if head.remembered is not None:
+        sharpness = head.remembered.sharpness[0]
+        weights = np.concatenate([weights, head.remembered.vectors * sharpness])
+        shift = np.append(shift, np.full(len(head.remembered.votes), sharpness))
     strips = -(-len(weights) // _TILE_COLUMNS)
     padded = np.zeros((strips * _TILE_COLUMNS, head.width), np.float32)
     padded[: len(weights)] = weights
-    pool = np.zeros((len(padded), 2), np.float32)
+    pool = np.zeros((len(padded), 2 if head.remembered is None else 3), np.float32)
     pool[:split, 0], pool[split:count, 1] = 1 / split, 1 / (count - split)
+    if head.remembered is not None:
+        pool[count : len(weights), 2] = head.remembered.votes
     matrix = padded.reshape(strips, _TILE_COLUMNS, head.width).transpose(0, 2, 1)
     shifts = np.append(shift, np.zeros(len(padded) - len(shift))).astype(np.float32)
     return np.ascontiguousarray(matrix), shifts, pool
@@ -242,27 +259,39 @@ def _check(head: Head) -> None:
         raise LockError(f"head: found level {head.level!r}, expected one of {', '.join(LEVELS)}")
     if not (head.probe is not None) == (head.anchor is not None) == (head.level == "L3"):
         raise LockError(f"head {head.level}: a probe with its anchor belongs to L3 and to no other level")
-    phrases, width = len(head.violating) + len(head.contrast), head.violating.shape[-1]
-    expected: dict[str, tuple[str, tuple[int, ...]]] = {
-        "violating": ("float32", (len(head.violating), width)),
-        "contrast": ("float32", (len(head.contrast), width)),
-        "gain": ("float64", (phrases,)),
-        "offset": ("float64", (phrases,)),
-        "probe": ("float64", (width,)),
-        "anchor": ("float64", (1,)),
-    }
-    for name, (dtype, shape) in expected.items():
-        array = getattr(head, name)
-        if array is None:
-            continue
+    if (head.remembered is not None) != (head.level == "L2"):
+        raise LockError(f"head {head.level}: exemplars belong to L2 and to no other level")
+    for name, (array, dtype, shape) in _arrays(head).items():
         if array.dtype != dtype or array.shape != shape:
             raise LockError(f"head {head.level}: {name!r} is {array.dtype} {array.shape}, expected {dtype} {shape}")
         if not np.isfinite(array).all():
             raise LockError(f"head {head.level}: {name!r} holds numbers that are not finite")
+    _check_numbers(head)
+
+
+def _arrays(head: Head) -> dict[str, tuple[NDArray[Any], str, tuple[int, ...]]]:
+    """Every array that the head has, with the dtype and the shape that it must have."""
+    phrases, width = len(head.violating) + len(head.contrast), head.violating.shape[-1]
+    arrays: dict[str, tuple[NDArray[Any], str, tuple[int, ...]]] = {
+        "violating": (head.violating, "float32", (len(head.violating), width)),
+        "contrast": (head.contrast, "float32", (len(head.contrast), width)),
+        "gain": (head.gain, "float64", (phrases,)),
+        "offset": (head.offset, "float64", (phrases,)),
+    }
+    if head.probe is not None and head.anchor is not None:
+        arrays |= {"probe": (head.probe, "float64", (width,)), "anchor": (head.anchor, "float64", (1,))}
+    if head.remembered is not None:
+        arrays |= head.remembered.expected(width)
+    return arrays
+
+
+def _check_numbers(head: Head) -> None:
     if not len(head.violating) or not len(head.contrast):
         raise LockError(f"head {head.level}: expected at least one violating and one contrast phrase")
     if not all(np.isfinite(getattr(head, name)) for name in _NUMBERS) or head.scale <= 0 or head.sharpness <= 0:
         raise LockError(f"head {head.level}: expected finite numbers, and scale and sharpness above 0")
+    if head.remembered is not None and (not len(head.remembered.votes) or head.remembered.sharpness[0] <= 0):
+        raise LockError(f"head {head.level}: expected at least one exemplar, and an affinity above 0")
     if head.floor < 0:
         raise LockError(f"head {head.level}: floor is {head.floor}, expected at least 0")
 

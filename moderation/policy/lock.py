@@ -25,7 +25,7 @@ from moderation.policy.calibration import Calibration, Knot, Method
 SCHEMA = "lock/v1"
 SUFFIX = ".lock.json"
 ARRAYS_SUFFIX = ".safetensors"
-Level = Literal["L0", "L1", "L3"]
+Level = Literal["L0", "L1", "L2", "L3"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,10 @@ from moderation.policy.yaml_source import Entry, Node
 
 MAX_LINE_BYTES = 1_000_000
 MAX_PARTS = 100
+_WRONG_SIDE = {
+    True: "target: found true among the contrast exemplars; expected false",
+    False: "target: found false among the violating exemplars; expected true",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +149,17 @@ def load_manifest(path: Path, *, check_files: bool = True) -> tuple[TargetRow, .
     return rows
 
 
+def load_exemplars(violating: Path | None, contrast: Path | None, *, check_files: bool = True) -> tuple[TargetRow, ...]:
+    """The rows of a policy's manifests of exemplars. Raises DataError where a row's target is not that of its manifest."""
+    rows: list[TargetRow] = []
+    for path in (violating, contrast):
+        rows += load_manifest(path, check_files=check_files) if path else ()
+    wrong = [row for row in rows if row.target != (row.manifest == violating)]
+    if wrong:
+        raise DataError(row.problem("D003", _WRONG_SIDE[row.target]) for row in wrong)
+    return tuple(rows)
+
+
 def read_manifest(path: Path) -> tuple[tuple[TargetRow, ...], list[Problem]]:
     """The rows that can be understood, and what is wrong with the others or between two; no row's file is looked at."""
     path = Path(path)
@@ -180,7 +195,7 @@ def bounded_lines(stream: BinaryIO) -> Iterator[bytes | None]:
 
 
 def shared(manifests: Sequence[Sequence[TargetRow]]) -> list[Problem]:
-    """What the manifests of one policy share, in the order fit, certify, audit; none where they are disjoint in pairs."""
+    """What the manifests of one policy share, in the order exemplars, fit, certify, audit; none where they are disjoint in pairs."""
     return [one for first, second in itertools.combinations(manifests, 2) for one in disjoint(first, second)]
 
 

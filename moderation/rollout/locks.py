@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from moderation.decision import Abstention
 from moderation.detector.base import Detection, Detector
+from moderation.detector.linear import ImportedDetector
 from moderation.embedding.embedder import Embedder
 from moderation.errors import FingerprintMismatchError, LockError
 from moderation.item import ContentItem, Modality
@@ -120,9 +121,12 @@ def put_in_force(
         for running in (own, *others):
             _admit(running, detectors, lock)
         watches = _watches(lock.policy, lock.detectors, lock.modalities, [one.detector for one in others])
+        epsilon = _check_encoder(lock, embedders)
+        for running in others:
+            _check_bound(running.detector, lock, embedders[lock.encoder])
         policies[lock.policy] = RunningPolicy(
             lock,
-            _terms(lock, actions=actions, epsilon=_check_encoder(lock, embedders)),
+            _terms(lock, actions=actions, epsilon=epsilon),
             (_own_watch(own.detector), *watches),
             embedders[lock.encoder].encoder.fingerprint.numeric,
         )
@@ -232,6 +236,17 @@ def _check_encoder(lock: Lock, embedders: Mapping[str, Embedder]) -> float:
             f"policy {lock.policy!r}: judges {blind[0]}, but encoder {lock.encoder!r} reads {', '.join(card.modalities)}"
         )
     return 0.0 if fingerprint.numeric == lock.encoder_numeric else measure_epsilon(lock, embedder.encoder)
+
+
+def _check_bound(detector: Detector, lock: Lock, embedder: Embedder) -> None:
+    """Refuses a detector that was made for another encoder than the one whose vectors it would see."""
+    if isinstance(detector, ImportedDetector):
+        card, fingerprint = embedder.encoder.card, embedder.encoder.fingerprint
+        if detector.encoder not in {card.name, fingerprint.identity} or detector.head.width != card.width:
+            raise LockError(
+                f"policy {lock.policy!r}: detector {detector.id!r} was made for encoder {detector.encoder!r}, "
+                f"{detector.head.width} wide; the policy's is {card.name!r} ({fingerprint.identity}), {card.width} wide"
+            )
 
 
 def _known(name: str, known: Collection[str]) -> str:

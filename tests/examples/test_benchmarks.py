@@ -22,6 +22,16 @@ TINY = {
     "train.py": ["--model", "tiny", "--batch", "4", "--steps", "2", "--captions", "web", "--peak-of"],
     "noise.py": ["--steps", "6", "--batch", "8", "--measurements", "2"],
     "violations.py": ["--runs", "10", "--policies", "fire", "--most", "60"],
+    "ladder.py": [
+        "--policies",
+        str(ROOT / "policies" / "fire.yaml"),
+        "--splits",
+        "2",
+        "--most",
+        "20",
+        "--exemplars",
+        "2",
+    ],
     "few_shot.py": ["--shots", "32", "--draws", "1", "--steps", "2", "--most", "60"],
 }
 KEYS = {
@@ -39,6 +49,7 @@ KEYS = {
     "train.py": {"model", "batch", "precision", "device", "runs", "peak_mb"},
     "noise.py": {"pairs", "start", "steps", "batch", "seed", "runs"},
     "violations.py": {"runs", "confidence", "rows"},
+    "ladder.py": {"splits", "policies"},
     "few_shot.py": {"policy", "measured_on", "violating_objects", "draws", "steps", "rows"},
 }  # fmt: skip
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moderation.detector.head import TILE_ROWS, Head, score_many, to_float32
+from moderation.detector.remembered import Remembered
 
 
 def unit(rng: np.random.Generator, rows: int, width: int) -> np.ndarray:
@@ -31,10 +32,11 @@ def make_head(rng: np.random.Generator, level: str, violating: int, contrast: in
         bias=-0.3 if level == "L3" else 0.0,
         floor=1.0 if higher else 0.0,
         anchor=np.array([0.4]) if level == "L3" else None,
+        remembered=Remembered(unit(rng, 9, width), rng.normal(0, 0.5, 9), np.array([4.0])) if level == "L2" else None,
     )
 
 
-levels = st.sampled_from(["L0", "L1", "L3"])
+levels = st.sampled_from(["L0", "L1", "L2", "L3"])
 
 
 @given(
@@ -50,7 +52,7 @@ def test_a_score_does_not_depend_on_order_company_batch_size_or_other_policies( 
 ) -> None:
     rng = np.random.default_rng(seed)
     head = make_head(rng, level, violating, contrast, width)
-    others = [make_head(rng, other, 1 + seed % 11, 3, width) for other in ("L0", "L1", "L3")]
+    others = [make_head(rng, other, 1 + seed % 11, 3, width) for other in ("L0", "L1", "L2", "L3")]
     vectors = unit(rng, rows, width).astype(np.float16)
     alone = head.score(vectors)
 
@@ -72,7 +74,7 @@ def test_a_score_does_not_depend_on_order_company_batch_size_or_other_policies( 
 
 def test_threads_over_many_blocks_change_no_bit() -> None:
     rng = np.random.default_rng(5)
-    heads = [make_head(rng, level, 9, 12, 32) for level in ("L0", "L1", "L3")]
+    heads = [make_head(rng, level, 9, 12, 32) for level in ("L0", "L1", "L2", "L3")]
     vectors = unit(rng, 70_001, 32).astype(np.float16)
     single = score_many(heads, vectors, threads=1)
     for threads in (2, 3, 7):
@@ -97,7 +99,7 @@ def test_scores_lie_in_the_unit_interval_on_the_grid_and_rise_with_the_raw_margi
     np.testing.assert_allclose(values, 1 / (1 + np.exp(-standard)), atol=6e-7)
 
 
-@pytest.mark.parametrize("level", ["L0", "L1", "L3"])
+@pytest.mark.parametrize("level", ["L0", "L1", "L2", "L3"])
 def test_the_score_is_what_the_words_say_it_is(level: str) -> None:
     rng = np.random.default_rng(1)
     head = make_head(rng, level, 4, 3, 96)
@@ -110,6 +112,9 @@ def test_the_score_is_what_the_words_say_it_is(level: str) -> None:
     raw = np.log(violating / (contrast + head.floor)) / sharp
     if head.probe is not None and head.anchor is not None:
         raw = head.anchor[0] * raw + x @ head.probe + head.bias
+    if head.remembered is not None:
+        cosines = x @ head.remembered.vectors.T.astype(np.float64)
+        raw = raw + np.exp(head.remembered.sharpness * (cosines - 1)) @ head.remembered.votes
     np.testing.assert_allclose(head.raw(vectors), raw, atol=2e-5)
     np.testing.assert_array_equal(head.score(vectors).nearest, weighed[:, :4].argmax(axis=1))
 

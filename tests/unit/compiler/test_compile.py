@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from moderation.cli import lock_words
 from moderation.compiler.compile import compile_policy
 from moderation.compiler.controls import make_controls
 from moderation.compiler.levels import Measured
@@ -17,9 +18,10 @@ from moderation.detector.head import Head
 from moderation.embedding.cache import MemoryCache
 from moderation.embedding.embedder import Embedder
 from moderation.encoder.base import Encoded
-from moderation.errors import CompileError
+from moderation.errors import CompileError, DataError
 from moderation.item import Modality, Part
-from moderation.policy.lock import Lock, lock_path, read_lock, write_lock
+from moderation.policy.lock import Lock, lock_path, marks, read_lock, write_lock
+from moderation.policy.manifest import TargetRow
 from tests.unit.compiler.recorded import TableEncoder, clip_names, embedder, make_policy, row
 
 VIOLATING, CONTRAST = ("pistol", "rifle", "sword"), ("water gun", "hammer", "camera")
@@ -239,3 +241,43 @@ def test_what_lint_never_lets_pass_is_not_compiled_from_python_either() -> None:
     policy = make_policy(violating=("nudity of a child",), scope=TEXT)
     with pytest.raises(CompileError, match="S001"):
         compile_policy(policy, embedder(made_table()))
+
+
+def known_rows(arms: range = range(40, 48), things: range = range(60, 68)) -> list[TargetRow]:
+    return [row(f"arm {at}", target=True) for at in arms] + [row(f"thing {at}", target=False) for at in things]
+
+
+def test_exemplars_without_targets_make_l2_and_may_not_certify() -> None:
+    table = made_table(learnable=1.0, alike=0.5)
+    lock = compiled(table, background=BANK, exemplars=known_rows())
+    assert lock.level == "L2"
+    assert lock.evidence["level"]["affinity"] == {"weight": 0.25, "sharpness": 5.0}
+    assert lock.evidence["exemplars"]["violating"] == {"targets": 8, "clusters": 8}
+    assert set(marks([known_rows()[0].sha256], ["arm 40"])) <= set(lock.arrays["used"])
+    assert Head.from_arrays(lock.level, lock.arrays).level == "L2"
+
+
+def test_exemplars_that_are_fitted_on_too_are_refused() -> None:
+    with pytest.raises(DataError, match="D007"):
+        compiled(made_table(), fit=fit_rows(), exemplars=[row("arm 3", target=True)])
+
+
+@pytest.mark.parametrize(
+    ("scope", "reads", "warned"),
+    [(("text",), ("image", "text"), True), (("image", "text"), ("image", "text"), True), (("text",), ("text",), False)],
+)
+def test_text_under_a_tower_that_learned_from_pictures_is_warned_of(
+    scope: tuple[str, ...], reads: tuple[str, ...], warned: bool
+) -> None:
+    encoder = Embedder(MadePictures(made_table(), modalities=reads), MemoryCache(50_000_000))
+    lock = compile_policy(make_policy(scope={"modalities": scope}), encoder)
+    assert bool(lock.evidence["notes"]) == warned
+    assert any(line.startswith("WARNING: texts are judged by") for line in lock_words.compiled(lock.evidence)) == warned
+    assert not any("photo" in prompt for prompt in lock.evidence["templates"]) or "image" in scope
+
+
+class MadePictures(TableEncoder):
+    """The table, and one vector for every picture."""
+
+    def encode_images(self, images: Sequence[bytes]) -> Encoded:
+        return Encoded(np.stack([unit(np.ones(48)) for _ in images]), {})

@@ -17,8 +17,8 @@ from moderation.compiler.levels import (
     choose_level,
     honest,
     measure,
+    plainest,
     split,
-    strongest_pull,
 )
 from moderation.compiler.probe import PULLS, fit_probe
 from tests.unit.compiler.objects import head, objects, with_copies
@@ -59,11 +59,11 @@ def test_what_l3_measures_is_less_than_its_luckiest_pull() -> None:
     assert told.mean < max(one.mean for one in pulls) - 0.01
 
 
-def test_the_strongest_pull_that_is_as_good_as_the_best_is_taken() -> None:
+def test_the_plainest_that_is_as_good_as_the_best_is_taken() -> None:
     best, close, worse = measured(0.9, 0.8, 0.9, 0.8, 0.9), measured(0.8, 0.9, 0.8, 0.9, 0.8), measured(*[0.5] * 5)
-    assert strongest_pull({30.0: close, 10.0: worse, 0.0: best}) == 30.0
-    assert strongest_pull({30.0: worse, 10.0: close, 0.0: best}) == 10.0
-    assert strongest_pull({30.0: worse, 10.0: worse, 0.0: best}) == 0.0
+    assert plainest({30.0: close, 10.0: worse, 0.0: best}) == 30.0
+    assert plainest({30.0: worse, 10.0: close, 0.0: best}) == 10.0
+    assert plainest({30.0: worse, 10.0: worse, 0.0: best}) == 0.0
 
 
 def test_the_head_that_is_chosen_has_the_pull_that_is_told() -> None:

@@ -67,7 +67,7 @@ def test_a_good_plugin_is_in_force_and_on_record(install: Install) -> None:
 def test_the_built_in_detector_and_encoders_come_through_the_same_door() -> None:
     plugins = manager.load(found=())
     assert plugins.records == (
-        PluginRecord("builtin", "moderation", __version__, PluginState.LOADED, ("concept",), ("torch",)),
+        PluginRecord("builtin", "moderation", __version__, PluginState.LOADED, ("concept",), ("torch", "recorded")),
     )
     assert callable(plugins.maker("concept", needed_by="policy 'p'"))
     assert callable(plugins.loader("torch", needed_by="encoder 'default'"))

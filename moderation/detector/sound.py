@@ -1,0 +1,38 @@
+"""Which vectors of a batch an encoder can have made; a detector scores no others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moderation.decision import Abstention
+from moderation.detector.base import DetectionBatch
+from moderation.errors import DetectorError
+
+# float16 rounds a unit vector's length by less than this; a vector outside was not made by an encoder.
+_NORM_TOLERANCE = 0.02
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SoundVectors:
+    """A batch's vectors, float16 [n, d], those that are not finite or not of unit length set to 0; `unsound` is told of them."""
+
+    vectors: NDArray[np.float16]
+    unsound: tuple[Abstention | None, ...]
+
+
+def sound_vectors(batch: DetectionBatch, *, detector: str, width: int) -> SoundVectors:
+    """The vectors that a detector may score. Raises DetectorError when the batch carries none of this width."""
+    vectors = batch.embeddings
+    if vectors is None or len(vectors) != len(batch) or vectors.shape[1:] != (width,):
+        found = "none" if vectors is None else f"{vectors.dtype} {vectors.shape}"
+        raise DetectorError(detector, f"found embeddings {found}, expected float16 ({len(batch)}, {width})")
+    norms = np.linalg.norm(vectors.astype(np.float32), axis=1)
+    sound = np.abs(norms - 1.0) < _NORM_TOLERANCE
+    unsound = tuple(
+        None if fine else Abstention("unsound_embedding", f"its length is {norm:.3g}, expected 1")
+        for fine, norm in zip(sound, norms, strict=True)
+    )
+    return SoundVectors(np.where(sound[:, None], vectors, np.float16(0.0)), unsound)
