@@ -55,17 +55,29 @@ def new(
 @app.command()
 def lint(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Policy files, or folders of them.")],
+    measured: Annotated[
+        bool, typer.Option("--measured", help="Ask each policy's encoder too, without targets.")
+    ] = False,
+    people: Annotated[
+        Path | None,
+        typer.Option(help="With --measured: people, with attributes; by default data.audit.", dir_okay=False),
+    ] = None,
+    background: Annotated[
+        Path | None,
+        typer.Option(help="With --measured: ordinary content; by default data/background.jsonl.", dir_okay=False),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check policy files and show every mistake at once, by file, line and column.
 
-    Leaves with exit code 3 when there is an error; warnings alone leave with 0.
+    With --measured the encoder is asked what its phrases can and cannot tell apart. Leaves with exit code 3 when there is an error;
+    warnings alone leave with 0.
 
-    Example: moderation policy lint policies
+    Example: moderation policy lint policies --measured
     """
     from moderation.cli import policy_lint
 
-    policy_lint.lint(paths, as_json=as_json)
+    policy_lint.lint(paths, as_json=as_json, measured=measured, people=people, background=background)
 
 
 @app.command()

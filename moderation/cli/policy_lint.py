@@ -43,10 +43,23 @@ class Linted:
         return sum(finding.severity == severity for finding in self.findings)
 
 
-def lint(paths: Sequence[Path], *, as_json: bool) -> None:
-    """Lint files and folders; leaves with exit code 3 when anything is an error."""
-    linted = lint_all(paths, load_settings())
-    errors, warnings = linted.count(ERROR), len(linted.findings) - linted.count(ERROR)
+def lint(
+    paths: Sequence[Path],
+    *,
+    as_json: bool,
+    measured: bool = False,
+    people: Path | None = None,
+    background: Path | None = None,
+) -> None:
+    """Lint files and folders; leaves with exit code 3 when anything is an error. `measured` asks the encoder too."""
+    settings = load_settings()
+    linted = lint_all(paths, settings)
+    if measured:
+        from moderation.cli.policy_measured import measure_all
+
+        found = measure_all(paths, settings, people=people, background=background)
+        linted = Linted(linted.files, tuple(sorted({*linted.findings, *found})))
+    errors, warnings = linted.count(ERROR), linted.count("warning")
     if as_json:
         findings = [asdict(one) | {"path": str(one.path)} for one in linted.findings]
         known = {"files": linted.files, "errors": errors, "warnings": warnings}

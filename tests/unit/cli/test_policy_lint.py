@@ -11,6 +11,7 @@ import pytest
 from moderation.errors import ExitCode
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.texts import POLICY, TESTS
+from tests.unit.cli.words import WordEncoder
 
 
 @pytest.fixture
@@ -162,3 +163,23 @@ def test_every_file_that_is_gone_or_has_another_digest_is_told_at_once(tmp_path:
     assert code == ExitCode.POLICY
     assert "dice.fit.jsonl:1:1: D006 error: " in out
     assert "dice.certify.jsonl:2:1: D005 error: " in out
+
+
+def test_measured_rules_are_asked_for_and_stand_among_the_others(
+    folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moderation.assemble.encoder", lambda *_args, **_options: WordEncoder())
+    code, out, err = run("policy", "lint", folder, "--measured", "--json")
+    found = json.loads(out)
+    assert code == ExitCode.OK, err
+    told = {one["code"]: one["severity"] for one in found["findings"]}
+    assert told["L015"] == told["L017"] == "info"
+    assert found["warnings"] == sum(one["severity"] == "warning" for one in found["findings"])
+
+
+def test_a_named_manifest_that_is_wrong_is_told(folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moderation.assemble.encoder", lambda *_args, **_options: WordEncoder())
+    (folder / "people.jsonl").write_text("no row")
+    code, _, err = run("policy", "lint", folder, "--measured", "--people", folder / "people.jsonl")
+    assert code == ExitCode.DATA
+    assert "people.jsonl:1" in err
