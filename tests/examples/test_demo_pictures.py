@@ -24,7 +24,9 @@ from tests.conftest import ROOT
 POLICIES = ROOT / "policies"
 PICTURES = POLICIES / "pictures"
 NAMES = ("weapons", "fire", "alcohol")
-MANIFESTS = sorted((POLICIES / "data").glob("*.jsonl"))
+MANIFESTS = sorted(
+    path for path in (POLICIES / "data").glob("*.jsonl") if path.name.split(".")[0] in {*NAMES, "background"}
+)
 
 
 def uses() -> dict[str, list[TargetRow]]:
@@ -70,7 +72,7 @@ def test_there_is_enough_to_certify_weapons_with_and_the_stream_has_its_prevalen
 
 
 def test_pictures_are_small_and_all_of_them_are_used() -> None:
-    files = set(PICTURES.rglob("*.webp"))
+    files = {path for path in PICTURES.rglob("*.webp") if path.parent.name != "people"}
     named = {row.path for rows in uses().values() for row in rows}
     assert {path for path in files if path.parent.name != "test"} == named
     assert sum(path.stat().st_size for path in files) < 8_000_000

@@ -6,12 +6,14 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from moderation.cli import main
 from moderation.errors import ExitCode
+from moderation.policy.manifest import load_manifest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCS = (ROOT / "docs" / "audits.md").read_text(encoding="utf-8")
@@ -44,6 +46,21 @@ def test_the_texts_are_what_the_script_makes(data: Path, tmp_path: Path) -> None
     subprocess.run([sys.executable, script, "--data", data, "--out", tmp_path], check=True, capture_output=True)
     for made in (tmp_path / "data").iterdir():
         assert made.read_bytes() == (ROOT / "policies" / "data" / made.name).read_bytes()
+
+
+def test_the_people_are_whole_attributed_and_of_a_style_never_trained_on() -> None:
+    rows, folder = (
+        load_manifest(ROOT / "policies" / "data" / "people.audit.jsonl"),
+        ROOT / "policies" / "pictures" / "people",
+    )
+    assert {row.path for row in rows} == set(folder.glob("*.webp"))
+    assert {row.read().digest for row in rows} == {row.sha256 for row in rows}
+    assert {row.licence for row in rows} == {"CC-BY-SA-4.0"}
+    assert {row.source.split(":")[0] for row in rows} == {"openmoji"}
+    assert "ShareAlike 4.0" in (folder / "ATTRIBUTION.md").read_text(encoding="utf-8")
+    rules = tomllib.loads((ROOT / "examples" / "bundled_encoder" / "heldout.toml").read_text(encoding="utf-8"))
+    assert "openmoji" in rules["styles"]
+    assert sum(path.stat().st_size for path in folder.glob("*.webp")) < 2_000_000
 
 
 def test_nobody_audited_was_fitted_or_certified_on() -> None:
