@@ -209,6 +209,32 @@ def audit(  # noqa: PLR0917 - typer passes options by name
     )
 
 
+@app.command("explain")
+def explain_(  # noqa: PLR0917 - typer passes options by name
+    path: PolicyFile,
+    decisions: Annotated[
+        Path, typer.Argument(help="Decisions as JSON lines, as `moderation scan --json` writes them.", dir_okay=False)
+    ],
+    item: Annotated[str | None, typer.Option("--item-id", help="Only this item's.")] = None,
+    category: Annotated[str | None, typer.Option(help="The database's STATEMENT_CATEGORY_ value.")] = None,
+    content_date: Annotated[str | None, typer.Option(help="When the content was posted, YYYY-MM-DD.")] = None,
+    application_date: Annotated[str | None, typer.Option(help="From when the decision applies, YYYY-MM-DD.")] = None,
+    puid: Annotated[str | None, typer.Option(help="The platform's unique id of this statement.")] = None,
+    out: BuildFolder = None,
+    as_json: Json = False,
+) -> None:
+    """Turn decisions into statements of reasons: plain words, and the fields of the EU transparency database.
+
+    What a decision cannot know is listed as missing, never invented. A decision made under another revision is refused.
+
+    Example: moderation policy explain policies/weapons.yaml decisions.jsonl --item-id item-0019
+    """
+    from moderation.cli import policy_explain
+
+    given = {"category": category, "content_date": content_date, "application_date": application_date, "puid": puid}
+    policy_explain.statements(path, decisions=decisions, out=out, item=item, given=given, as_json=as_json)
+
+
 @app.command()
 def show(path: PolicyFile, out: BuildFolder = None, as_json: Json = False) -> None:
     """Show the resolved policy, its lock, and what it will do: thresholds, bounds, expected share, controls.

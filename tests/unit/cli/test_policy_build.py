@@ -517,3 +517,29 @@ def test_a_classifier_is_fitted_on_single_parts_only(policy: Path, run: Run) -> 
     code, _, err = run("policy", "compile", policy)
     assert code == ExitCode.DATA
     assert "fit.jsonl:11:1: D003: an item of 2 parts: expected one part" in err
+
+
+def test_a_decision_is_explained_under_its_own_revision_and_no_other(certified: Path, tmp_path: Path, run: Run) -> None:
+    (tmp_path / "note.txt").write_text("cheap discount pills")
+    decisions = tmp_path / "decisions.jsonl"
+    assert run("scan", tmp_path / "note.txt", "--policy", certified, "--out", decisions)[0] == ExitCode.OK
+    code, out, _ = run("policy", "explain", certified, decisions, "--puid", "p-1")
+    assert code == ExitCode.OK
+    assert "The rule says: A flyer that sells pills." in out
+    assert "puid: p-1" in out
+    assert "category: missing" in out
+    found = json.loads(run("policy", "explain", certified, decisions, "--json")[1])
+    assert found["schema"] == "statement-of-reasons/v1"
+    code, _, err = run("policy", "explain", certified, decisions, "--item-id", "nobody")
+    assert code == ExitCode.OK
+    assert "nothing to explain" in err
+    changed = json.loads(decisions.read_text())
+    changed["verdicts"][0]["revision"] = "0" * 16
+    decisions.write_text(json.dumps(changed) + "\nnonsense\n")
+    code, _, err = run("policy", "explain", certified, decisions)
+    assert code == ExitCode.ENCODER
+    assert f"revision {'0' * 16}" in err
+    decisions.write_text("nonsense\n")
+    code, _, err = run("policy", "explain", certified, decisions)
+    assert code == ExitCode.DATA
+    assert "decisions.jsonl:1:1: D003" in err

@@ -1,0 +1,75 @@
+"""What `moderation policy explain` does: decisions, as `scan --json` writes them, into statements of reasons."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from moderation.cli import terminal
+from moderation.cli.locks import current_lock
+from moderation.decision import Decision, Outcome
+from moderation.errors import DataError, LockError, Problem
+from moderation.policy.loader import load_policy
+from moderation.policy.manifest import bounded_lines
+from moderation.release.explain import Statement, explain
+from moderation.settings import load_settings
+
+_ACTED = frozenset({Outcome.MATCH, Outcome.REVIEW})
+
+
+def statements(
+    path: Path, *, decisions: Path, out: Path | None, item: str | None, given: Mapping[str, Any], as_json: bool
+) -> None:
+    """Tell the statement of every decision in which this policy asked for something, or of one item's."""
+    policy = load_policy(path, action_names=load_settings().actions)
+    lock = current_lock(policy, out)
+    told = 0
+    for line, decision in _read(decisions):
+        if item is not None and decision.item_id != item:
+            continue
+        for verdict in decision.verdicts:
+            if verdict.policy != policy.id or verdict.outcome not in _ACTED:
+                continue
+            if verdict.revision != lock.revision:
+                raise LockError(
+                    f"{decisions}:{line}: item {decision.item_id!r} was decided under revision {verdict.revision} of policy {policy.id!r}; the lock "
+                    f"at hand is revision {lock.revision}: give the one it was decided under (--out)"
+                )
+            _tell(decision, explain(decision, verdict, policy, given=given), as_json=as_json)
+            told += 1
+    if not told:
+        whose = f"item {item!r}" if item is not None else "any item"
+        terminal.note(f"policy {policy.id!r} asked for nothing on {whose} in {decisions}: there is nothing to explain")
+
+
+def _read(path: Path) -> Iterator[tuple[int, Decision]]:
+    """Every decision with its line. Raises DataError for what cannot be read, at its line."""
+    try:
+        stream = path.open("rb")
+    except OSError as error:
+        raise DataError([Problem(path, 0, 0, "D001", f"cannot be read: {error.strerror}")]) from None
+    with stream:
+        for number, line in enumerate(bounded_lines(stream), start=1):
+            if line is not None and not line.strip():
+                continue
+            try:
+                yield number, Decision.from_dict(json.loads(line or b""))
+            except (ValueError, TypeError, KeyError, AttributeError):
+                message = "expected a decision as JSON, as `moderation scan --json` writes it"
+                raise DataError([Problem(path, number, 1, "D003", message)]) from None
+
+
+def _tell(decision: Decision, statement: Statement, *, as_json: bool) -> None:
+    if as_json:
+        terminal.emit({"item_id": decision.item_id, **statement.to_dict()})
+        return
+    terminal.say(f"item {decision.item_id}, decision {decision.decision_id}")
+    terminal.say(statement.text)
+    terminal.say("")
+    for name, value in statement.fields.items():
+        terminal.say(f"  {name}: {', '.join(value) if isinstance(value, list) else value}")
+    for name, how in statement.missing.items():
+        terminal.say(f"  {name}: missing; {how}")
+    terminal.say("")

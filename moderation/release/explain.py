@@ -1,0 +1,145 @@
+"""A decision as a statement of reasons: plain words for the person concerned, and the fields of the EU transparency database.
+
+Field names, values, lengths and what requires what follow the validation rules of the Commission's own repository
+(digital-services-act/transparency-database, StatementStoreRequest), as of Regulation (EU) 2022/2065, Articles 17 and 24(5). What a
+decision record cannot know is listed as missing and never invented.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from moderation.decision import Decision, Outcome, Verdict
+from moderation.policy.schema import Clause, Policy
+
+FACTS, EXPLANATION, GROUND = 5000, 2000, 500  # characters
+VISIBILITY = {
+    "remove": "DECISION_VISIBILITY_CONTENT_REMOVED",
+    "limit": "DECISION_VISIBILITY_CONTENT_DEMOTED",
+    "label": "DECISION_VISIBILITY_CONTENT_LABELLED",
+}
+OTHER = "DECISION_VISIBILITY_OTHER"
+CONTENT = {"image": "CONTENT_TYPE_IMAGE", "text": "CONTENT_TYPE_TEXT"}
+# What the platform knows and a decision does not: the option that gives it.
+FROM_THE_PLATFORM = {
+    "category": "--category, one of the database's STATEMENT_CATEGORY_ values",
+    "content_date": "--content-date, when the content was posted",
+    "application_date": "--application-date, from when the decision applies",
+    "puid": "--puid, the platform's own unique id of this statement",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """The statement of one policy's verdict: `text` for the person concerned, `fields` for the database, `missing` with how to give it."""
+
+    policy: str
+    revision: str
+    text: str
+    fields: Mapping[str, Any]
+    missing: Mapping[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The statement as plain values, ready for JSON."""
+        return {
+            "schema": "statement-of-reasons/v1",
+            "policy": self.policy,
+            "revision": self.revision,
+            "text": self.text,
+            "fields": dict(self.fields),
+            "missing": dict(self.missing),
+        }
+
+
+def explain(
+    decision: Decision, verdict: Verdict, policy: Policy, *, given: Mapping[str, Any] | None = None
+) -> Statement:
+    """The statement for what `verdict` asked for; `given` are fields that the platform knows, by name, and wins over ours.
+
+    Scores and thresholds are in neither: they help to evade, and the decision record keeps them.
+    """
+    clauses = clauses_of(verdict, policy)
+    known = {**_fields(decision, verdict, policy, clauses), **{name: one for name, one in (given or {}).items() if one}}
+    missing = {name: how for name, how in FROM_THE_PLATFORM.items() if name not in known}
+    if policy.basis is None:
+        missing["decision_ground"] = "the policy's `basis`: where its rule comes from"
+    return Statement(policy.id, verdict.revision, _text(verdict, policy, clauses), known, missing)
+
+
+def clauses_of(verdict: Verdict, policy: Policy) -> tuple[Clause, ...]:
+    """The sentences of the rule that the nearest concept stands for; all of them where none is known."""
+    covers = {
+        clause
+        for concept in policy.concepts.violating
+        if verdict.concept in concept.phrases
+        for clause in concept.covers
+    }
+    found = tuple(one for one in policy.definition.violates if one.id in covers)
+    return found or policy.definition.violates
+
+
+def _fields(decision: Decision, verdict: Verdict, policy: Policy, clauses: tuple[Clause, ...]) -> dict[str, Any]:
+    rule = " ".join(one.text for one in clauses)
+    fields: dict[str, Any] = {
+        "decision_facts": _cut(_facts(verdict, policy, rule), FACTS),
+        "content_type": sorted({CONTENT[one] for one in decision.encoders if one in CONTENT}) or ["CONTENT_TYPE_OTHER"],
+        "source_type": "SOURCE_VOLUNTARY",
+        "automated_detection": "Yes",
+        "automated_decision": "AUTOMATED_DECISION_PARTIALLY"
+        if verdict.outcome is Outcome.REVIEW
+        else "AUTOMATED_DECISION_FULLY",
+    }
+    if fields["content_type"] == ["CONTENT_TYPE_OTHER"]:
+        fields["content_type_other"] = "what a detector judged without an encoder"
+    visibility = VISIBILITY.get(verdict.action or "", OTHER)
+    fields["decision_visibility"] = [visibility]
+    if visibility == OTHER:
+        fields["decision_visibility_other"] = _cut(f"{verdict.action}: the platform's own measure", GROUND)
+    if policy.basis is not None and policy.basis.kind == "law":
+        fields |= {
+            "decision_ground": "DECISION_GROUND_ILLEGAL_CONTENT",
+            "illegal_content_legal_ground": _cut(policy.basis.reference, GROUND),
+            "illegal_content_explanation": _cut(rule, EXPLANATION),
+        }
+    elif policy.basis is not None:
+        fields |= {
+            "decision_ground": "DECISION_GROUND_INCOMPATIBLE_CONTENT",
+            "incompatible_content_ground": _cut(policy.basis.reference, GROUND),
+            "incompatible_content_explanation": _cut(rule, EXPLANATION),
+        }
+    return fields
+
+
+def _facts(verdict: Verdict, policy: Policy, rule: str) -> str:
+    seen = f" What it was taken for: {verdict.concept}." if verdict.concept else ""
+    looked = "A person looks at it." if verdict.outcome is Outcome.REVIEW else "No person looked at it before."
+    return (
+        f"Automated means compared the content with the rule {policy.title!r} (version {verdict.version}, revision {verdict.revision}) and found it "
+        f"to break it.{seen} The rule: {rule} {looked}"
+    )
+
+
+def _text(verdict: Verdict, policy: Policy, clauses: tuple[Clause, ...]) -> str:
+    """What the person concerned is told."""
+    if verdict.outcome is Outcome.REVIEW:
+        done = "Your content waits for a person to look at it"
+    else:
+        done = f"This was done to your content: {verdict.action}"
+    basis = (
+        ""
+        if policy.basis is None
+        else f" ({'the law' if policy.basis.kind == 'law' else 'our terms'}, {policy.basis.reference})"
+    )
+    lines = [f"{done}, because it seems to break our rule on {policy.title[0].lower()}{policy.title[1:]}{basis}."]
+    lines += [f"The rule says: {one.text}" for one in clauses]
+    lines += [f"It allows: {one.text}" for one in policy.definition.allowed]
+    lines.append("This was found by automated means.")
+    if verdict.outcome is not Outcome.REVIEW:
+        lines.append("No person has looked at it yet. You can object, and a person will look at it.")
+    return "\n".join(lines)
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[: longest - 3].rstrip() + "..."
