@@ -15,6 +15,7 @@ from moderation.plugin.heads import with_heads
 from moderation.plugin.manager import Plugins, load
 from moderation.plugin.registry import EncoderRequest
 from moderation.policy.lock import Lock, read_lock
+from moderation.release.record import status_beside
 from moderation.rollout.locks import RunningSet, put_in_force
 from moderation.settings import Settings
 
@@ -56,15 +57,22 @@ def pipeline(
     """A pipeline that decides under these locks, given as paths or as read.
 
     Encoders that the locks name and `embedders` lacks are loaded and added to it, so that a caller who passes the same
-    one again keeps its caches warm. Raises what `rollout.locks.put_in_force` raises.
+    one again keeps its caches warm. A lock given as a path has the status of the release record beside it; one given as read is
+    a draft. Raises what `rollout.locks.put_in_force` and `release.record.status_beside` raise.
     """
-    read = [lock if isinstance(lock, Lock) else read_lock(lock) for lock in locks]
+    read: list[Lock] = []
+    statuses: dict[str, str] = {}
+    for one in locks:
+        lock = one if isinstance(one, Lock) else read_lock(one)
+        read.append(lock)
+        if isinstance(one, Path):
+            statuses[lock.policy] = status_beside(lock, one)
     known = known or plugins(settings)
     embedders = {} if embedders is None else embedders
     cache = MemoryCache(settings.cache.max_bytes)
     for name in sorted({lock.encoder for lock in read} & set(settings.encoders) - set(embedders)):
         embedders[name] = embedder(settings, name, known=known, cache=cache)
-    running = put_in_force(read, embedders=embedders, plugins=known, actions=settings.actions)
+    running = put_in_force(read, embedders=embedders, plugins=known, actions=settings.actions, statuses=statuses)
     return Pipeline(running, embedders=embedders, runner=runner(settings, running), actions=settings.actions)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -207,6 +207,46 @@ def audit(  # noqa: PLR0917 - typer passes options by name
         propose=propose or (),
         as_json=as_json,
     )
+
+
+@app.command()
+def diff(
+    before: Annotated[Path, typer.Argument(help="A lock of the policy, ID.lock.json.", dir_okay=False)],
+    after: Annotated[Path, typer.Argument(help="Another lock of the same policy.", dir_okay=False)],
+    items: Annotated[Path, typer.Option(help="A data manifest: what both decide on.", dir_okay=False)],
+    as_json: Json = False,
+) -> None:
+    """Show what another build of a policy would do otherwise: who changes band, by group and phrase, and which version it asks for.
+
+    Example: moderation policy diff old/weapons.lock.json policies/weapons.lock.json --items policies/data/weapons.stream.jsonl
+    """
+    from moderation.cli import policy_diff
+
+    policy_diff.diff(before, after, items=items, as_json=as_json)
+
+
+@app.command()
+def release(  # noqa: PLR0917 - typer passes options by name
+    path: PolicyFile,
+    to: Annotated[Literal["shadow", "live", "deprecated"], typer.Option("--to", help="The status of this very build.")],
+    by: Annotated[str, typer.Option(help="Who answers for it.")],
+    reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
+    no_audit_reason: Annotated[
+        str, typer.Option(help="Why a policy that declares no audit may go live all the same; goes into the record.")
+    ] = "",
+    out: BuildFolder = None,
+    as_json: Json = False,
+) -> None:
+    """Put this build of a policy into a status, if everything that the status takes was shown of this very revision.
+
+    shadow takes a clean lint and certified thresholds; live also passed tests, and an audit that does not fail. Leaves with exit code 9
+    where anything is missing, and names all of it with the command to run.
+
+    Example: moderation policy release policies/weapons.yaml --to shadow --by marketplace-safety
+    """
+    from moderation.cli import policy_release
+
+    policy_release.release(path, to=to, by=by, reason=reason, no_audit_reason=no_audit_reason, out=out, as_json=as_json)
 
 
 @app.command("explain")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from moderation.embedding.embedder import Embedder
 from moderation.errors import ExitCode
 from moderation.pipeline import Pipeline
 from moderation.policy.loader import load_policy
+from moderation.policy.lock import SUFFIX
 from moderation.policy.manifest import load_manifest
 from moderation.policy.schema import Policy
 from moderation.release.coverage import Coverage, measure_coverage
@@ -22,6 +24,7 @@ from moderation.release.policy_tests import Status, TestReport, count_items, pre
 from moderation.release.suite_file import load_suites
 from moderation.settings import Settings, load_settings
 
+TESTS_SUFFIX = ".tests.json"  # beside the lock: what a release asks for
 _WORDS = {"passed": "passed", "failed": "FAILED", "todo": "known gap", "promote": "passes now"}
 
 
@@ -42,8 +45,11 @@ def test(path: Path, *, out: Path | None, as_json: bool, junit: Path | None, str
     if junit:
         with terminal.replacing(junit) as stream:
             stream.write(report.to_junit())
+    told = {**report.to_dict(), "coverage": coverage.to_dict()}
+    with terminal.replacing(file.with_name(file.name.removesuffix(SUFFIX) + TESTS_SUFFIX)) as stream:
+        stream.write(json.dumps(told, indent=1) + "\n")
     if as_json:
-        terminal.emit({**report.to_dict(), "coverage": coverage.to_dict()})
+        terminal.emit(told)
     else:
         _print(report, path, certified=any(action.threshold is not None for action in lock.actions))
         _print_coverage(coverage)

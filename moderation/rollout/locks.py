@@ -104,11 +104,17 @@ def _foreign(item: ContentItem, languages: tuple[str, ...]) -> bool:
 
 
 def put_in_force(
-    locks: Iterable[Lock], *, embedders: Mapping[str, Embedder], plugins: Plugins, actions: Sequence[str]
+    locks: Iterable[Lock],
+    *,
+    embedders: Mapping[str, Embedder],
+    plugins: Plugins,
+    actions: Sequence[str],
+    statuses: Mapping[str, str] | None = None,
 ) -> RunningSet:
     """The set that these locks make.
 
-    `embedders` by the encoder's name in the settings; `actions` in order of force. Raises LockError when a lock does not
+    `embedders` by the encoder's name in the settings; `actions` in order of force; `statuses` by the policy's id, as its release record
+    gives it for this build, a draft where it says nothing. Raises LockError when a lock does not
     fit them, FingerprintMismatchError (with both identities) when it was built on another encoder, PluginError when it
     needs a detector that is not there.
     """
@@ -126,7 +132,7 @@ def put_in_force(
             _check_bound(running.detector, lock, embedders[lock.encoder])
         policies[lock.policy] = RunningPolicy(
             lock,
-            _terms(lock, actions=actions, epsilon=epsilon),
+            _terms(lock, actions=actions, epsilon=epsilon, status=(statuses or {}).get(lock.policy, DRAFT)),
             (_own_watch(own.detector), *watches),
             embedders[lock.encoder].encoder.fingerprint.numeric,
         )
@@ -199,7 +205,7 @@ def _names_of(detector: Detector) -> dict[str, tuple[str, ...]]:
     return {detector.id: detector.labels, **{f"{detector.id}/{label}": (label,) for label in detector.labels}}
 
 
-def _terms(lock: Lock, *, actions: Sequence[str], epsilon: float) -> Terms:
+def _terms(lock: Lock, *, actions: Sequence[str], epsilon: float, status: str) -> Terms:
     for name in (*(action.action for action in lock.actions), lock.on_error):
         if name not in actions:
             raise LockError(f"policy {lock.policy!r}: unknown action {name!r}{_known(name, actions)}")
@@ -207,7 +213,7 @@ def _terms(lock: Lock, *, actions: Sequence[str], epsilon: float) -> Terms:
         policy=lock.policy,
         version=lock.version,
         revision=lock.revision,
-        status=DRAFT,
+        status=status,
         severity=lock.severity,
         on_error=lock.on_error,
         cuts=tuple(Cut(one.action, one.threshold) for one in lock.actions if one.threshold is not None),

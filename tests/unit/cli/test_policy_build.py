@@ -543,3 +543,29 @@ def test_a_decision_is_explained_under_its_own_revision_and_no_other(certified: 
     code, _, err = run("policy", "explain", certified, decisions)
     assert code == ExitCode.DATA
     assert "decisions.jsonl:1:1: D003" in err
+
+
+def test_a_build_is_released_on_evidence_and_decisions_say_so(certified: Path, tmp_path: Path, run: Run) -> None:
+    def release(*words: str) -> tuple[int, str]:
+        code, out, _ = run("policy", "release", certified, "--by", "market-safety", *words)
+        return code, out
+
+    code, out = release("--to", "live")
+    assert code == ExitCode.RELEASE_REFUSED
+    assert f"test: no report of the policy's tests lies beside the lock; run: moderation policy test {certified}" in out
+    assert "audit: the policy declares no audit" in out
+    assert not certified.with_name("flyers.release.json").exists()
+    assert release("--to", "shadow")[0] == ExitCode.OK
+    assert run("policy", "test", certified)[0] == ExitCode.OK
+    code, out = release("--to", "live", "--no-audit-reason", "nobody is shown")
+    assert (code, "live" in out) == (ExitCode.OK, True)
+    record = json.loads(certified.with_name("flyers.release.json").read_text())
+    assert [one["status"] for one in record["changes"]] == ["shadow", "live"]
+    assert record["changes"][1]["by"] == "market-safety"
+    assert set(record["changes"][1]["evidence"]) == {"flyers.lock.json", "flyers.tests.json"}
+    (tmp_path / "note.txt").write_text("cheap discount pills")
+    told = run("scan", tmp_path / "note.txt", "--policy", certified, "--json")[1]
+    assert json.loads(told)["verdicts"][0]["status"] == "live"
+    code, out, _ = run("policy", "release", certified, "--by", "x", "--to", "live", "--json")
+    assert code == ExitCode.RELEASE_REFUSED
+    assert json.loads(out)["missing"][0]["gate"] == "audit"

@@ -1,0 +1,90 @@
+"""What `moderation policy release` does: every gate on this very revision, then one more line in the release record."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from moderation.cli import policy_lint, terminal
+from moderation.cli.locks import current_lock, lock_file
+from moderation.cli.policy_audit import AUDIT_SUFFIX
+from moderation.cli.policy_test import TESTS_SUFFIX
+from moderation.errors import DataError, ExitCode, LockError, Problem
+from moderation.policy.loader import load_policy
+from moderation.policy.lock import SUFFIX
+from moderation.release.gates import Evidence, Missing, shut_gates
+from moderation.release.record import Change, Record, Status, encode_record, plain, read_record, record_path
+from moderation.settings import load_settings
+
+
+def release(
+    path: Path, *, to: Status, by: str, reason: str, no_audit_reason: str, out: Path | None, as_json: bool
+) -> None:
+    """Put a build into a status; leaves with exit code 9 where a gate is shut, and tells all that are."""
+    policy = load_policy(path, action_names=load_settings().actions)
+    lock, file = current_lock(policy, out), lock_file(policy, out)
+    tests, audit = _report(file, TESTS_SUFFIX), _report(file, AUDIT_SUFFIX)
+    findings = policy_lint.lint_all([path], load_settings()).findings
+    missing = shut_gates(policy, lock, Evidence(findings, tests, audit), to, no_audit_reason=no_audit_reason)
+    if missing:
+        _tell_missing(missing, to, as_json=as_json)
+        raise typer.Exit(ExitCode.RELEASE_REFUSED)
+    target = record_path(file)
+    before = read_record(target)
+    if before is not None and before.policy != policy.id:
+        raise LockError(f"release record {target}: is of policy {before.policy!r}; expected {policy.id!r}")
+    told = "; ".join(one for one in (reason, f"no audit: {no_audit_reason}" if no_audit_reason else "") if one)
+    change = Change(
+        status=to,
+        revision=lock.revision,
+        policy_hash=lock.policy_hash,
+        date=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        by=by,
+        reason=told,
+        evidence={one.name: hashlib.sha256(one.read_bytes()).hexdigest() for one in _files(file) if one.exists()},
+    )
+    record = Record(policy.id, (*(before.changes if before else ()), change))
+    with terminal.replacing(target) as stream:
+        stream.write(encode_record(record))
+    if as_json:
+        terminal.emit(plain(record))
+    else:
+        terminal.say(f"{policy.id} {policy.version}, revision {lock.revision}: {to} ({target})")
+
+
+def _files(lock: Path) -> list[Path]:
+    """What a change of status rests on: the lock, and the reports beside it."""
+    return [lock, *(_beside(lock, suffix) for suffix in (TESTS_SUFFIX, AUDIT_SUFFIX))]
+
+
+def _beside(lock: Path, suffix: str) -> Path:
+    return lock.with_name(lock.name.removesuffix(SUFFIX) + suffix)
+
+
+def _report(lock: Path, suffix: str) -> dict[str, Any] | None:
+    """A report beside the lock; None where there is none. Raises DataError for one that is no JSON object."""
+    path = _beside(lock, suffix)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise DataError([Problem(path, 0, 0, "D001", f"no report: {error}")]) from None
+    if not isinstance(found, dict):
+        raise DataError([Problem(path, 0, 0, "D003", "expected a report, one JSON object")])
+    return found
+
+
+def _tell_missing(missing: list[Missing], to: str, *, as_json: bool) -> None:
+    if as_json:
+        told = [{"gate": one.gate, "why": one.why, "command": one.command} for one in missing]
+        terminal.emit({"schema": "release-refused/v1", "to": to, "missing": told})
+        return
+    terminal.say(f"not released to {to}: {terminal.counted(len(missing), 'gate')} shut")
+    for one in missing:
+        terminal.say(f"  {one.gate}: {one.why}; run: {one.command}")

@@ -1,0 +1,106 @@
+"""Two locks side by side: which items change band, in which slices, and which part of the version must rise."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from moderation.decision import Decision, Outcome, Severity, Verdict
+from moderation.errors import DataError, LockError
+from moderation.item import ContentItem
+from moderation.policy.lock import Lock
+from moderation.policy.manifest import TargetRow
+from moderation.release.diff import compare_locks, propose_bump, to_dict
+from tests.fakes import action, lock
+
+BEFORE, AFTER = lock(actions=(action("review", 0.5),)), lock(actions=(action("review", 0.6),))
+
+
+class Cut:
+    """Reviews what scores at least so much; a text is its own score, and `out` is out of scope."""
+
+    def __init__(self, at: float) -> None:
+        self.at = at
+
+    def decide(self, items: Sequence[ContentItem]) -> list[Decision]:
+        return [self.one(item, item.parts[0].content.decode().split()[0]) for item in items]
+
+    def one(self, item: ContentItem, text: str) -> Decision:
+        if text == "out":
+            return Decision(item.id, "d", "allow", Severity.INFO, (), {})
+        outcome = Outcome.REVIEW if float(text) >= self.at else Outcome.NO_MATCH
+        verdict = Verdict("weapons", "1.0.0", "r", "draft", outcome, Severity.LOW, score=float(text), concept="a gun")
+        return Decision(item.id, "d", "allow", Severity.LOW, (verdict,), {})
+
+
+def rows(*texts: str, **attributes: str) -> list[TargetRow]:
+    return [
+        TargetRow(None, f"{text} {n}", f"{n:064d}", n % 2 == 0, f"c{n}", attributes) for n, text in enumerate(texts)
+    ]
+
+
+def difference(found: Sequence[TargetRow], *, before: Lock = BEFORE, after: Lock = AFTER):
+    return compare_locks(before, after, found, (Cut(0.5), Cut(0.6)))
+
+
+def test_who_changes_band_is_counted_both_ways_and_named() -> None:
+    found = difference([*rows("0.1", "0.55", "0.9", "out"), *rows("0.59", region="north")])
+    assert found.items == 5
+    assert found.changed == 2
+    assert found.matrix["review"] == {"match": 0, "review": 1, "no_match": 2, "error": 0, "out of scope": 0}
+    assert found.matrix["out of scope"]["out of scope"] == 1
+    assert [one.score_after for one in found.examples] == [0.59, 0.55] or {
+        one.score_after for one in found.examples
+    } == {0.55, 0.59}
+    assert [(one.name, one.changed, one.items) for one in found.by_group] == [("region north", 1, 1)]
+    assert ("a gun", 2, 4) in [(one.name, one.changed, one.items) for one in found.by_concept]
+    assert json.loads(json.dumps(to_dict(found)))["changed"] == 2
+
+
+def test_the_same_lock_changes_nothing() -> None:
+    found = compare_locks(BEFORE, BEFORE, rows("0.1", "0.9"), (Cut(0.5), Cut(0.5)))
+    assert (found.changed, found.bump, found.why, found.examples) == (0, "none", (), ())
+
+
+def test_locks_of_two_policies_are_refused() -> None:
+    with pytest.raises(LockError, match="'weapons' and 'fire'"):
+        difference([], after=lock("fire"))
+
+
+def test_a_row_that_cannot_be_read_is_located(tmp_path: Path) -> None:
+    gone = TargetRow(tmp_path / "gone.webp", None, "0" * 64, True, "c", manifest=tmp_path / "m.jsonl", line=3)
+    with pytest.raises(DataError, match=r"m.jsonl:3"):
+        difference([*rows("0.1"), gone])
+
+
+def head(**changes: object) -> Lock:
+    arrays = {"violating": np.eye(2, dtype=np.float32), "golden": np.zeros(2, np.float16)}
+    return replace(BEFORE, arrays={**arrays, **changes})
+
+
+@pytest.mark.parametrize(
+    ("after", "bump", "says"),
+    [
+        (replace(BEFORE, severity=Severity.INFO), "major", "severity"),
+        (replace(BEFORE, surfaces=("listing",)), "major", "surfaces"),
+        (replace(BEFORE, actions=(action("remove", 0.5),)), "major", "promises"),
+        (AFTER, "minor", "thresholds"),
+        (replace(BEFORE, phrases=("another",)), "minor", "phrases"),
+        (replace(BEFORE, policy_hash="f" * 64), "patch", "text"),
+        (BEFORE, "none", ""),
+    ],
+)
+def test_what_changed_says_which_part_of_the_version_rises(after: Lock, bump: str, says: str) -> None:
+    found, why = propose_bump(BEFORE, after)
+    assert found == bump
+    assert says in " ".join(why)
+
+
+def test_the_classifiers_numbers_count_and_what_lies_beside_them_does_not() -> None:
+    assert propose_bump(head(), head(violating=np.ones((2, 2), np.float32)))[0] == "minor"
+    assert propose_bump(head(), head(golden=np.ones(2, np.float16)))[0] == "none"
