@@ -21,6 +21,7 @@ TINY = {
     "loss.py": ["--rows", "96", "--width", "8", "--plain-up-to", "0", "--rounds", "1"],
     "train.py": ["--model", "tiny", "--batch", "4", "--steps", "2", "--captions", "web", "--peak-of"],
     "noise.py": ["--steps", "6", "--batch", "8", "--measurements", "2"],
+    "audit.py": ["--items", "400"],
     "violations.py": ["--runs", "10", "--policies", "fire", "--most", "60"],
     "ladder.py": [
         "--policies",
@@ -48,6 +49,7 @@ KEYS = {
     "loss.py": {"width", "clock", "aim", "sizes"},
     "train.py": {"model", "batch", "precision", "device", "runs", "peak_mb"},
     "noise.py": {"pairs", "start", "steps", "batch", "seed", "runs"},
+    "audit.py": {"items", "test_seconds", "audit_seconds", "parts", "outside"},
     "violations.py": {"runs", "confidence", "rows"},
     "ladder.py": {"splits", "policies"},
     "few_shot.py": {"policy", "measured_on", "violating_objects", "draws", "steps", "rows"},
