@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moderation.audit.sample import Codes, Flags, Floats
+from moderation.audit.sample import Codes, Floats
 
 DRAWS = 1999
-_CHUNK = 4_000_000  # of permuted labels held at once
+_CHUNK = 4_000_000  # of drawn counts held at once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,58 +37,66 @@ def permutation_p(
         return 1.0
     random = np.random.default_rng(seed)
     observed = _statistic(_sums(rows.codes, rows.event, rows.count), _sizes(rows.codes, rows.count))
-    mixed = _mixed_rows(rows.codes, rows.cluster)
-    drawn = _within(rows, mixed, draws, random) if mixed.any() else _between(rows, draws, random)
+    drawn = _within(rows, draws, random) if _groups_mix(rows) else _between(rows, draws, random)
     # Ties count as larger; the tolerance keeps sums in another order from breaking them.
     return (1.0 + float((drawn >= observed - 1e-9).sum())) / (draws + 1.0)
 
 
-def _statistic(events: Floats, items: Floats) -> Floats:
-    """The largest standardised difference between two groups; over the last axis, empty groups left out."""
-    rate = np.divide(events, items, out=np.full_like(events, np.nan), where=items > 0)
-    weight = np.divide(1.0, items, out=np.full_like(items, np.nan), where=items > 0)
-    a, b = np.triu_indices(events.shape[-1], 1)
-    scaled = np.abs(rate[..., a] - rate[..., b]) / np.sqrt(weight[..., a] + weight[..., b])
-    return np.asarray(np.nan_to_num(scaled).max(axis=-1))
+def _groups_mix(rows: _Rows) -> bool:
+    """Whether most clusters of several items hold several groups."""
+    table = _table(rows, np.ones(len(rows.codes)))
+    several = (table > 0).sum(axis=1) > 1
+    return bool(several.any() and several.sum() * 2 > (table.sum(axis=1) > 1).sum())
 
 
-def _mixed_rows(codes: Codes, cluster: Codes) -> Flags:
-    """The rows of clusters that hold several groups, where most clusters of several items do; else none."""
-    _, unit = np.unique(cluster, return_inverse=True)
-    size = np.bincount(unit)
-    first = np.zeros(len(size), np.int64)
-    first[unit[::-1]] = codes[::-1]
-    several = np.bincount(unit, codes != first[unit]) > 0
-    enough = several.sum() * 2 > (size > 1).sum() and several.any()
-    return several[unit] if enough else np.zeros(len(codes), np.bool_)
-
-
-def _within(rows: _Rows, mixed: Flags, draws: int, random: np.random.Generator) -> Floats:
-    fixed = _sums(rows.codes[~mixed], rows.event[~mixed], rows.count)
-    order = np.argsort(rows.cluster[mixed], kind="stable")
-    labels, event, unit = rows.codes[mixed][order], rows.event[mixed][order], rows.cluster[mixed][order]
+def _within(rows: _Rows, draws: int, random: np.random.Generator) -> Floats:
+    """Each cluster's events are dealt among its own items; only where a cluster has both kinds, in several groups, can they move."""
+    items, events = _table(rows, np.ones(len(rows.codes))), _table(rows, rows.event)
+    total, hits = items.sum(axis=1), events.sum(axis=1)
+    moving = (hits > 0) & (hits < total) & ((items > 0).sum(axis=1) > 1)
+    fixed = events[~moving].sum(axis=0)
     found = []
-    for size in _chunks(draws, len(labels)):
-        # Clusters are whole numbers and keys lie below 1: no label leaves its own cluster.
-        shuffled = labels[np.argsort(unit + random.random((size, len(labels))), axis=1)]
-        found.append(fixed + _tally(shuffled, event, rows.count))
-    return _statistic(np.concatenate(found), np.broadcast_to(_sizes(rows.codes, rows.count), (draws, rows.count)))
+    for size in _chunks(draws, max(int(moving.sum()), 1)):
+        sample = np.broadcast_to(hits[moving], (size, int(moving.sum())))
+        dealt = _deal(np.broadcast_to(items[moving], (*sample.shape, rows.count)), sample, random)
+        found.append(fixed + dealt.sum(axis=1))
+    return _statistic(np.concatenate(found), np.broadcast_to(items.sum(axis=0), (draws, rows.count)))
 
 
 def _between(rows: _Rows, draws: int, random: np.random.Generator) -> Floats:
-    _, block = np.unique(rows.cluster * rows.count + rows.codes, return_inverse=True)
-    labels = np.zeros(int(block.max()) + 1, np.int64)
-    labels[block] = rows.codes
-    size, hits = _sizes(block, len(labels)), _sums(block, rows.event, len(labels))
-    if (size == 1.0).all():  # then the events are dealt to the groups like cards
-        groups = _sizes(labels, rows.count)
-        drawn = random.multivariate_hypergeometric(groups.astype(np.int64), int(hits.sum()), draws, method="marginals")
-        return _statistic(drawn.astype(np.float64), np.broadcast_to(groups, (draws, rows.count)))
-    found = []
-    for chunk in _chunks(draws, len(labels)):
-        shuffled = random.permuted(np.broadcast_to(labels, (chunk, len(labels))), axis=1)
-        found.append(_statistic(_tally(shuffled, hits, rows.count), _tally(shuffled, size, rows.count)))
-    return np.concatenate(found)
+    """Blocks of one cluster and group change groups; those of one size with as many events are alike, so their numbers are dealt."""
+    items, events = _table(rows, np.ones(len(rows.codes))), _table(rows, rows.event)
+    places = np.nonzero(items)
+    groups = np.bincount(places[1], minlength=rows.count).astype(np.float64)
+    kinds, counts = np.unique(np.stack([items[places], events[places]], axis=1), axis=0, return_counts=True)
+    left = np.broadcast_to(groups, (draws, rows.count))
+    size, hits = np.zeros((draws, rows.count)), np.zeros((draws, rows.count))
+    for (width, event), count in zip(kinds, counts, strict=True):
+        dealt = _deal(left, np.full(draws, float(count)), random)
+        left = left - dealt
+        size += width * dealt
+        hits += event * dealt
+    return _statistic(hits, size)
+
+
+def _deal(places: Floats, sample: Floats, random: np.random.Generator) -> Floats:
+    """How many of `sample` [...] land in each of the `places` [..., k], drawn without replacement: a multivariate hypergeometric draw."""
+    dealt = np.zeros(places.shape)
+    rest, left = places.sum(axis=-1), sample
+    for group in range(places.shape[-1]):
+        here = places[..., group]
+        rest = rest - here
+        dealt[..., group] = random.hypergeometric(here.astype(np.int64), rest.astype(np.int64), left.astype(np.int64))
+        left = left - dealt[..., group]
+    return dealt
+
+
+def _table(rows: _Rows, weight: Floats) -> Floats:
+    """Sums of `weight` by cluster and group."""
+    _, unit = np.unique(rows.cluster, return_inverse=True)
+    units = int(unit.max()) + 1
+    found = np.bincount(unit * rows.count + rows.codes, weight, units * rows.count).reshape(units, rows.count)
+    return found.astype(np.float64)
 
 
 def _sums(codes: Codes, weight: Floats, count: int) -> Floats:
@@ -99,11 +107,15 @@ def _sizes(codes: Codes, count: int) -> Floats:
     return np.bincount(codes, minlength=count).astype(np.float64)
 
 
-def _tally(labels: Codes, weight: Floats, count: int) -> Floats:
-    """Sums of `weight` [n] by label, for each row of labels [draws, n]."""
-    return np.stack([(labels == group) @ weight for group in range(count)], axis=1)
+def _statistic(events: Floats, items: Floats) -> Floats:
+    """The largest standardised difference between two groups; over the last axis, empty groups left out."""
+    rate = np.divide(events, items, out=np.full(np.shape(events), np.nan), where=items > 0)
+    weight = np.divide(1.0, items, out=np.full(np.shape(items), np.nan), where=items > 0)
+    a, b = np.triu_indices(np.shape(events)[-1], 1)
+    scaled = np.abs(rate[..., a] - rate[..., b]) / np.sqrt(weight[..., a] + weight[..., b])
+    return np.asarray(np.nan_to_num(scaled).max(axis=-1))
 
 
 def _chunks(draws: int, width: int) -> list[int]:
-    step = max(_CHUNK // max(width, 1), 1)
+    step = max(_CHUNK // width, 1)
     return [min(step, draws - start) for start in range(0, draws, step)]

@@ -162,3 +162,17 @@ def test_cells_are_a_value_of_their_counts_whatever_the_order():
     )
     for name in Cells.__slots__:
         assert np.allclose(getattr(one, name), getattr(other, name))
+
+
+@pytest.mark.parametrize("mixed", [True, False], ids=["inside clusters", "between clusters"])
+def test_drawing_counts_gives_what_shuffling_labels_gives(mixed: bool):
+    codes, event, cluster = templates(5, mixed=mixed, effect=0.4 if mixed else 0.0)
+    p = permutation_p(codes, event, cluster, groups=[0, 1], seed=1, draws=4000)
+    random, observed, more = np.random.default_rng(2), abs(event[codes == 0].mean() - event[codes == 1].mean()), 0
+    for _ in range(2000):
+        if mixed:
+            shuffled = codes[np.argsort(cluster + random.random(len(codes)))]  # clusters stand in order
+        else:
+            shuffled = random.permutation(codes[::20])[cluster]
+        more += abs(event[shuffled == 0].mean() - event[shuffled == 1].mean()) >= observed - 1e-9
+    assert p == pytest.approx((more + 1) / 2001, abs=0.035)
