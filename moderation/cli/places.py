@@ -6,6 +6,8 @@ from pathlib import Path
 
 import typer
 
+BACKGROUND = Path("data") / "background.jsonl"  # ordinary content, beside a policy file
+
 
 def in_a_folder(path: Path | None) -> Path | None:
     """A file's path as typed; a usage error that names its folder where that is not there."""

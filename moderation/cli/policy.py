@@ -53,7 +53,7 @@ def new(
 
 
 @app.command()
-def lint(
+def lint(  # noqa: PLR0917 - typer passes options by name
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Policy files, or folders of them.")],
     measured: Annotated[
         bool, typer.Option("--measured", help="Ask each policy's encoder too, without targets.")
@@ -66,6 +66,10 @@ def lint(
         Path | None,
         typer.Option(help="With --measured: ordinary content; by default data/background.jsonl.", dir_okay=False),
     ] = None,
+    sarif: Annotated[
+        Path | None,
+        typer.Option(help="Write the findings as SARIF too, for code hosts.", dir_okay=False, callback=in_a_folder),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check policy files and show every mistake at once, by file, line and column.
@@ -77,7 +81,7 @@ def lint(
     """
     from moderation.cli import policy_lint
 
-    policy_lint.lint(paths, as_json=as_json, measured=measured, people=people, background=background)
+    policy_lint.lint(paths, as_json=as_json, measured=measured, people=people, background=background, sarif=sarif)
 
 
 @app.command()

@@ -12,6 +12,7 @@ import typer
 from moderation import assemble
 from moderation.cli import band_words, lock_words, policy_lint, policy_splits, terminal
 from moderation.cli.locks import current_lock, lock_file
+from moderation.cli.places import BACKGROUND
 from moderation.compiler.compile import compile_policy
 from moderation.embedding.embedder import Embedder
 from moderation.errors import DataError, ExitCode, LockError, PolicyError, Problem
@@ -25,7 +26,6 @@ from moderation.release import certification
 from moderation.rollout.locks import check_detectors
 from moderation.settings import ImageLimits, load_settings
 
-BACKGROUND = Path("data") / "background.jsonl"
 BATCH = 64
 NAMED = 5  # of the rows that are left out
 LIMITS = ImageLimits()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from moderation.cli import terminal
+from moderation.cli.sarif import as_sarif
 from moderation.encoder.card import CARD_FILE, EncoderCard
 from moderation.encoder.locate import locate
 from moderation.errors import DataError, EncoderError, ExitCode, PolicyError, Problem
@@ -50,6 +51,7 @@ def lint(
     measured: bool = False,
     people: Path | None = None,
     background: Path | None = None,
+    sarif: Path | None = None,
 ) -> None:
     """Lint files and folders; leaves with exit code 3 when anything is an error. `measured` asks the encoder too."""
     settings = load_settings()
@@ -59,6 +61,9 @@ def lint(
 
         found = measure_all(paths, settings, people=people, background=background)
         linted = Linted(linted.files, tuple(sorted({*linted.findings, *found})))
+    if sarif:
+        with terminal.replacing(sarif) as stream:
+            terminal.emit(as_sarif(linted.findings), to=stream)
     errors, warnings = linted.count(ERROR), linted.count("warning")
     if as_json:
         findings = [asdict(one) | {"path": str(one.path)} for one in linted.findings]

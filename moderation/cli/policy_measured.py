@@ -8,7 +8,7 @@ from pathlib import Path
 from moderation import assemble
 from moderation.cli import terminal
 from moderation.cli.locks import lock_file
-from moderation.cli.policy_build import BACKGROUND
+from moderation.cli.places import BACKGROUND
 from moderation.embedding.embedder import Embedder
 from moderation.errors import DataError, LockError, PolicyError
 from moderation.policy.lint import Finding

@@ -183,3 +183,19 @@ def test_a_named_manifest_that_is_wrong_is_told(folder: Path, run: Run, monkeypa
     code, _, err = run("policy", "lint", folder, "--measured", "--people", folder / "people.jsonl")
     assert code == ExitCode.DATA
     assert "people.jsonl:1" in err
+
+
+def test_findings_are_written_for_code_hosts(folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    path = folder / "flyers.yaml"
+    path.write_text(POLICY.replace("cheap pills", "no pills"))
+    code, _, _ = run("policy", "lint", path, "--sarif", folder / "found.sarif")
+    assert code == ExitCode.POLICY
+    found = json.loads((folder / "found.sarif").read_text())
+    (only,) = found["runs"]
+    place = only["results"][0]["locations"][0]["physicalLocation"]
+    assert found["version"] == "2.1.0"
+    assert (only["results"][0]["ruleId"], only["results"][0]["level"]) == ("L001", "error")
+    assert place["artifactLocation"]["uri"] == "flyers.yaml"
+    assert path.read_text().splitlines()[place["region"]["startLine"] - 1].count("no pills") == 1
+    assert [one["id"] for one in only["tool"]["driver"]["rules"]] == ["L001"]
