@@ -33,6 +33,7 @@ class ExitCode(IntEnum):
     COMPILE = 4
     NOT_CERTIFIED = 5
     TESTS_FAILED = 6
+    OVER_BUDGET = 8
     RELEASE_REFUSED = 9
     AUDIT_FAILED = 10
     ENCODER = 12

@@ -1,8 +1,9 @@
-"""Where a command may write: in folders that are there. A path with a slip in it is refused before any work is done."""
+"""Options that several commands share, and where a command may write: in folders that are there, refused before any work is done."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -21,3 +22,16 @@ def a_folder(path: Path | None) -> Path | None:
     if path is not None and not path.is_dir():
         raise typer.BadParameter(f"there is no folder {path}; make it first, or name another")
     return path
+
+
+PolicyFile = Annotated[Path, typer.Argument(help="The policy's YAML file.")]
+Json = Annotated[bool, typer.Option("--json", help="The result as JSON on stdout, keys stable.")]
+BuildFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        help="The folder of the lock, where it is not beside the policy file.",
+        file_okay=False,
+        callback=a_folder,
+    ),
+]

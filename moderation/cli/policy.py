@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from moderation.cli import terminal
-from moderation.cli.places import a_folder, in_a_folder
+from moderation.cli import policy_life, terminal
+from moderation.cli.places import BuildFolder, Json, PolicyFile, in_a_folder
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode="rich", help="Write, check, compile, certify and test policies."
 )
-
-PolicyFile = Annotated[Path, typer.Argument(help="The policy's YAML file.")]
-Json = Annotated[bool, typer.Option("--json", help="The result as JSON on stdout, keys stable.")]
-BuildFolder = Annotated[
-    Path | None,
-    typer.Option(
-        "--out",
-        help="The folder of the lock, where it is not beside the policy file.",
-        file_okay=False,
-        callback=a_folder,
-    ),
-]
 
 
 @app.command()
@@ -214,72 +202,6 @@ def audit(  # noqa: PLR0917 - typer passes options by name
 
 
 @app.command()
-def diff(
-    before: Annotated[Path, typer.Argument(help="A lock of the policy, ID.lock.json.", dir_okay=False)],
-    after: Annotated[Path, typer.Argument(help="Another lock of the same policy.", dir_okay=False)],
-    items: Annotated[Path, typer.Option(help="A data manifest: what both decide on.", dir_okay=False)],
-    as_json: Json = False,
-) -> None:
-    """Show what another build of a policy would do otherwise: who changes band, by group and phrase, and which version it asks for.
-
-    Example: moderation policy diff old/weapons.lock.json policies/weapons.lock.json --items policies/data/weapons.stream.jsonl
-    """
-    from moderation.cli import policy_diff
-
-    policy_diff.diff(before, after, items=items, as_json=as_json)
-
-
-@app.command()
-def release(  # noqa: PLR0917 - typer passes options by name
-    path: PolicyFile,
-    to: Annotated[Literal["shadow", "live", "deprecated"], typer.Option("--to", help="The status of this very build.")],
-    by: Annotated[str, typer.Option(help="Who answers for it.")],
-    reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
-    no_audit_reason: Annotated[
-        str, typer.Option(help="Why a policy that declares no audit may go live all the same; goes into the record.")
-    ] = "",
-    out: BuildFolder = None,
-    as_json: Json = False,
-) -> None:
-    """Put this build of a policy into a status, if everything that the status takes was shown of this very revision.
-
-    shadow takes a clean lint and certified thresholds; live also passed tests, and an audit that does not fail. Leaves with exit code 9
-    where anything is missing, and names all of it with the command to run.
-
-    Example: moderation policy release policies/weapons.yaml --to shadow --by marketplace-safety
-    """
-    from moderation.cli import policy_release
-
-    policy_release.release(path, to=to, by=by, reason=reason, no_audit_reason=no_audit_reason, out=out, as_json=as_json)
-
-
-@app.command("explain")
-def explain_(  # noqa: PLR0917 - typer passes options by name
-    path: PolicyFile,
-    decisions: Annotated[
-        Path, typer.Argument(help="Decisions as JSON lines, as `moderation scan --json` writes them.", dir_okay=False)
-    ],
-    item: Annotated[str | None, typer.Option("--item-id", help="Only this item's.")] = None,
-    category: Annotated[str | None, typer.Option(help="The database's STATEMENT_CATEGORY_ value.")] = None,
-    content_date: Annotated[str | None, typer.Option(help="When the content was posted, YYYY-MM-DD.")] = None,
-    application_date: Annotated[str | None, typer.Option(help="From when the decision applies, YYYY-MM-DD.")] = None,
-    puid: Annotated[str | None, typer.Option(help="The platform's unique id of this statement.")] = None,
-    out: BuildFolder = None,
-    as_json: Json = False,
-) -> None:
-    """Turn decisions into statements of reasons: plain words, and the fields of the EU transparency database.
-
-    What a decision cannot know is listed as missing, never invented. A decision made under another revision is refused.
-
-    Example: moderation policy explain policies/weapons.yaml decisions.jsonl --item-id item-0019
-    """
-    from moderation.cli import policy_explain
-
-    given = {"category": category, "content_date": content_date, "application_date": application_date, "puid": puid}
-    policy_explain.statements(path, decisions=decisions, out=out, item=item, given=given, as_json=as_json)
-
-
-@app.command()
 def show(path: PolicyFile, out: BuildFolder = None, as_json: Json = False) -> None:
     """Show the resolved policy, its lock, and what it will do: thresholds, bounds, expected share, controls.
 
@@ -288,3 +210,6 @@ def show(path: PolicyFile, out: BuildFolder = None, as_json: Json = False) -> No
     from moderation.cli import policy_show
 
     policy_show.show(path, out=out, as_json=as_json)
+
+
+app.add_typer(policy_life.app)

@@ -569,3 +569,20 @@ def test_a_build_is_released_on_evidence_and_decisions_say_so(certified: Path, t
     code, out, _ = run("policy", "release", certified, "--by", "x", "--to", "live", "--json")
     assert code == ExitCode.RELEASE_REFUSED
     assert json.loads(out)["missing"][0]["gate"] == "audit"
+
+
+def test_kept_vectors_tell_what_a_build_would_have_done(certified: Path, tmp_path: Path, run: Run) -> None:
+    stream, kept = certified.parent / "data" / "certify.jsonl", tmp_path / "vectors"
+    code, out, err = run("policy", "embed", stream, "--out", kept)
+    assert code == ExitCode.OK, err
+    assert out.startswith("kept 680 vectors of encoder 0123456789abcdef")
+    lock = certified.with_name("flyers.lock.json")
+    words = ("policy", "backtest", certified, "--vectors", kept, "--lock", lock, "--before", lock)
+    code, out, _ = run(*words)
+    assert code in {ExitCode.OK, ExitCode.OVER_BUDGET}
+    assert "flips: none" in out
+    found = json.loads(run(*words, "--json")[1])
+    decided = run("scan", stream, "--policy", certified, "--json")[1].splitlines()
+    acted = sum(json.loads(line)["action"] in {"review", "remove"} for line in decided)
+    assert next(one["items"] for one in found["loads"] if one["action"] == "review") == acted
+    assert (code == ExitCode.OVER_BUDGET) == bool(found["over_budget"])

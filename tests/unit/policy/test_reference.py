@@ -14,7 +14,7 @@ import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from moderation.cli.policy_build import BACKGROUND
+from moderation.cli.places import BACKGROUND
 from moderation.compiler.heads import MIN_BANK
 from moderation.errors import DataError
 from moderation.policy.extends import LISTS

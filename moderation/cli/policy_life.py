@@ -1,0 +1,114 @@
+"""`moderation policy`, after a build: compare, release, try on kept vectors, explain. The commands; their work is in policy_*.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from moderation.cli.places import BuildFolder, Json, PolicyFile
+
+app = typer.Typer()
+
+
+@app.command()
+def diff(
+    before: Annotated[Path, typer.Argument(help="A lock of the policy, ID.lock.json.", dir_okay=False)],
+    after: Annotated[Path, typer.Argument(help="Another lock of the same policy.", dir_okay=False)],
+    items: Annotated[Path, typer.Option(help="A data manifest: what both decide on.", dir_okay=False)],
+    as_json: Json = False,
+) -> None:
+    """Show what another build of a policy would do otherwise: who changes band, by group and phrase, and which version it asks for.
+
+    Example: moderation policy diff old/weapons.lock.json policies/weapons.lock.json --items policies/data/weapons.stream.jsonl
+    """
+    from moderation.cli import policy_diff
+
+    policy_diff.diff(before, after, items=items, as_json=as_json)
+
+
+@app.command()
+def release(  # noqa: PLR0917 - typer passes options by name
+    path: PolicyFile,
+    to: Annotated[Literal["shadow", "live", "deprecated"], typer.Option("--to", help="The status of this very build.")],
+    by: Annotated[str, typer.Option(help="Who answers for it.")],
+    reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
+    no_audit_reason: Annotated[
+        str, typer.Option(help="Why a policy that declares no audit may go live all the same; goes into the record.")
+    ] = "",
+    out: BuildFolder = None,
+    as_json: Json = False,
+) -> None:
+    """Put this build of a policy into a status, if everything that the status takes was shown of this very revision.
+
+    shadow takes a clean lint and certified thresholds; live also passed tests, and an audit that does not fail. Leaves with exit code 9
+    where anything is missing, and names all of it with the command to run.
+
+    Example: moderation policy release policies/weapons.yaml --to shadow --by marketplace-safety
+    """
+    from moderation.cli import policy_release
+
+    policy_release.release(path, to=to, by=by, reason=reason, no_audit_reason=no_audit_reason, out=out, as_json=as_json)
+
+
+@app.command()
+def embed(
+    items: Annotated[Path, typer.Argument(help="A data manifest.", dir_okay=False)],
+    out: Annotated[Path, typer.Option(help="The folder to keep the vectors in.", file_okay=False)],
+    encoder: Annotated[str, typer.Option(help="An encoder's name in the settings.")] = "default",
+) -> None:
+    """Keep the vectors of a manifest's items as Parquet, so that builds of policies can be tried on them later.
+
+    Needs the extra history. Vectors can tell what content showed: keep them as you keep the content.
+
+    Example: moderation policy embed policies/data/weapons.stream.jsonl --out vectors
+    """
+    from moderation.cli import policy_backtest
+
+    policy_backtest.embed(items, out=out, encoder=encoder)
+
+
+@app.command()
+def backtest(
+    path: PolicyFile,
+    vectors: Annotated[Path, typer.Option(help="A folder of kept vectors.", file_okay=False, exists=True)],
+    lock: Annotated[Path, typer.Option(help="The lock to try, ID.lock.json.", dir_okay=False)],
+    before: Annotated[Path | None, typer.Option(help="The lock to set it beside.", dir_okay=False)] = None,
+    as_json: Json = False,
+) -> None:
+    """Tell what a build would have done to kept vectors: load per action, flips, precision and recall where targets allow them.
+
+    Needs the extra history. Leaves with exit code 8 where an action would have taken more than the policy's budget.
+
+    Example: moderation policy backtest policies/weapons.yaml --vectors vectors --lock policies/weapons.lock.json
+    """
+    from moderation.cli import policy_backtest
+
+    policy_backtest.backtest(path, vectors=vectors, lock=lock, before=before, as_json=as_json)
+
+
+@app.command("explain")
+def explain_(  # noqa: PLR0917 - typer passes options by name
+    path: PolicyFile,
+    decisions: Annotated[
+        Path, typer.Argument(help="Decisions as JSON lines, as `moderation scan --json` writes them.", dir_okay=False)
+    ],
+    item: Annotated[str | None, typer.Option("--item-id", help="Only this item's.")] = None,
+    category: Annotated[str | None, typer.Option(help="The database's STATEMENT_CATEGORY_ value.")] = None,
+    content_date: Annotated[str | None, typer.Option(help="When the content was posted, YYYY-MM-DD.")] = None,
+    application_date: Annotated[str | None, typer.Option(help="From when the decision applies, YYYY-MM-DD.")] = None,
+    puid: Annotated[str | None, typer.Option(help="The platform's unique id of this statement.")] = None,
+    out: BuildFolder = None,
+    as_json: Json = False,
+) -> None:
+    """Turn decisions into statements of reasons: plain words, and the fields of the EU transparency database.
+
+    What a decision cannot know is listed as missing, never invented. A decision made under another revision is refused.
+
+    Example: moderation policy explain policies/weapons.yaml decisions.jsonl --item-id item-0019
+    """
+    from moderation.cli import policy_explain
+
+    given = {"category": category, "content_date": content_date, "application_date": application_date, "puid": puid}
+    policy_explain.statements(path, decisions=decisions, out=out, item=item, given=given, as_json=as_json)
