@@ -33,9 +33,9 @@ def main(policy_file: Path, pictures: list[Path]) -> None:
     for item, score in ranked:
         print(f"{score.value:.3f}  {item.id}" if isinstance(score, Score) else f"{score.reason}  {item.id}")
 
-    # No threshold is certified yet, and the pipeline says so: every decision is an error that takes `on_error`.
+    # No threshold is certified yet, and the pipeline says so: every verdict is an error that proposes `on_error`. A draft asks for nothing.
     decision = pipeline.decide(items[:1])[0]
-    print(f"{decision.item_id}: {decision.action} ({decision.verdicts[0].error})")
+    print(f"{decision.item_id}: {decision.action}, proposed {decision.proposed} ({decision.verdicts[0].error})")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+DRAFT, LIVE = "draft", "live"  # statuses of a build; only a live one may act
+
 
 class Outcome(StrEnum):
     """What one policy found on one item."""
@@ -106,15 +108,18 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The one answer for an item: the strongest verdict's action, and every verdict behind it.
+    """The one answer for an item, and every verdict behind it.
 
-    `encoders` maps a modality to the fingerprint that embedded it; `cache_hit` is true when nothing was encoded.
+    `action` is what the platform is asked to do: the strongest action of the verdicts of live builds alone, and `severity` goes with
+    it. `proposed` is what would be asked if every build were live. `encoders` maps a modality to the fingerprint that embedded it;
+    `cache_hit` is true when nothing was encoded.
     """
 
     item_id: str
     decision_id: str
     action: str
     severity: Severity
+    proposed: str
     verdicts: tuple[Verdict, ...]
     encoders: Mapping[str, str]
     timing: Timing = Timing()

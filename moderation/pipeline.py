@@ -12,7 +12,7 @@ from moderation.detector.runner import Runner
 from moderation.embedding.embedder import Embedder
 from moderation.embedding.keyed import KeyedVectors
 from moderation.item import ContentItem, Part
-from moderation.policy.decide import Finding, decision_id, final_score, judge, strongest
+from moderation.policy.decide import Finding, answer, final_score, judge
 from moderation.rollout.locks import RunningPolicy, RunningSet, Watch
 
 Place = tuple[int, int]  # which item of the batch, which part of that item
@@ -131,18 +131,15 @@ class Pipeline:
             judge(policy.terms, findings, parts=len(policy.scope(item)), order=self._actions)
             for policy, findings in self._findings(index, item, seen).items()
         )
-        action, severity = strongest(verdicts, self._actions)
         places = [(index, part) for part in range(len(item.parts))]
         embedded = [(own, place) for own in seen.vectors.values() for place in own.among(places)]
         encoders: dict[str, set[str]] = {}
         for own, (_, part) in embedded:
             encoders.setdefault(item.parts[part].modality.value, set()).add(own.fingerprint)
-        return Decision(
-            item_id=item.id,
-            decision_id=decision_id(item.id, verdicts),
-            action=action,
-            severity=severity,
-            verdicts=verdicts,
+        return answer(
+            item.id,
+            verdicts,
+            self._actions,
             encoders={modality: " ".join(sorted(names)) for modality, names in sorted(encoders.items())},
             timing=seen.timing,
             cache_hit=bool(embedded) and all(own.hit(place) for own, place in embedded),

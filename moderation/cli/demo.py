@@ -98,7 +98,7 @@ def _scan_in_words(workshop: Workshop, stream: Sequence[Judged]) -> str:
     pictures = len({one.picture for one in stream})
     actions: dict[str, int] = {}
     for one in stream:
-        actions[one.decision.action] = actions.get(one.decision.action, 0) + 1
+        actions[one.decision.proposed] = actions.get(one.decision.proposed, 0) + 1
     told = ", ".join(f"{actions[name]} {name}" for name in workshop.settings.actions if name in actions)
     return f"scan     {len(stream)} items of {pictures} pictures in {workshop.scan_seconds:.1f} s, {hits} from the cache: {told}"
 

@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from moderation.cli import terminal
 from moderation.cli.locks import current_lock
-from moderation.decision import Decision, Outcome
+from moderation.decision import Decision, Verdict
 from moderation.errors import DataError, LockError, Problem
 from moderation.policy.loader import load_policy
 from moderation.policy.manifest import bounded_lines
 from moderation.release.explain import Statement, explain
 from moderation.settings import load_settings
 
-_ACTED = frozenset({Outcome.MATCH, Outcome.REVIEW})
-
 
 def statements(
     path: Path, *, decisions: Path, out: Path | None, item: str | None, given: Mapping[str, Any], as_json: bool
 ) -> None:
     """Tell the statement of every decision in which this policy asked for something, or of one item's."""
-    policy = load_policy(path, action_names=load_settings().actions)
+    order = load_settings().actions
+    policy = load_policy(path, action_names=order)
     lock = current_lock(policy, out)
     told = 0
     for line, decision in _read(decisions):
         if item is not None and decision.item_id != item:
             continue
         for verdict in decision.verdicts:
-            if verdict.policy != policy.id or verdict.outcome not in _ACTED:
+            if verdict.policy != policy.id or not _asks(verdict, order):
                 continue
             if verdict.revision != lock.revision:
                 raise LockError(
@@ -42,6 +41,11 @@ def statements(
     if not told:
         whose = f"item {item!r}" if item is not None else "any item"
         terminal.note(f"policy {policy.id!r} asked for nothing on {whose} in {decisions}: there is nothing to explain")
+
+
+def _asks(verdict: Verdict, order: Sequence[str]) -> bool:
+    """Whether the verdict asked for more than the weakest action; an item that could not be judged may be acted on too."""
+    return verdict.action is not None and verdict.action != order[0]
 
 
 def _read(path: Path) -> Iterator[tuple[int, Decision]]:
@@ -66,6 +70,10 @@ def _tell(decision: Decision, statement: Statement, *, as_json: bool) -> None:
         terminal.emit({"item_id": decision.item_id, **statement.to_dict()})
         return
     terminal.say(f"item {decision.item_id}, decision {decision.decision_id}")
+    if statement.preview:
+        terminal.say(
+            f"PREVIEW, not to be sent: this build was no live one ({statement.status}), and nothing was asked for"
+        )
     terminal.say(statement.text)
     terminal.say("")
     for name, value in statement.fields.items():

@@ -115,13 +115,12 @@ def _decide(pipeline: Pipeline, batch: Sequence[Entry], actions: Sequence[str]) 
 
 def _refuse(pipeline: Pipeline, item: str, error: ItemError, actions: Sequence[str]) -> Decision:
     """The decision on an item whose content is not there: an error under every policy, by the one rule for errors."""
-    from moderation.decision import Abstention, Decision
-    from moderation.policy.decide import Finding, decision_id, judge, strongest
+    from moderation.decision import Abstention
+    from moderation.policy.decide import Finding, answer, judge
 
     missing = [Finding("", Abstention(error.reason, cause=error.cause))]
     verdicts = tuple(judge(one.terms, missing, parts=1, order=actions) for one in pipeline.running.policies)
-    action, severity = strongest(verdicts, actions)
-    return Decision(item, decision_id(item, verdicts), action, severity, verdicts, encoders={})
+    return answer(item, verdicts, actions, encoders={})
 
 
 def _write(decision: Decision, *, file: TextIO | None, as_json: bool) -> None:
@@ -146,7 +145,7 @@ def _in_words(decision: Decision) -> str:
             reasons.append(
                 f"{verdict.policy} {verdict.outcome} {verdict.score:.3f} >= {verdict.threshold:.3f}{carried}"
             )
-    return f"{decision.action:<8} {decision.item_id}  {'; '.join(reasons)}"
+    return f"{decision.proposed:<8} {decision.item_id}  {'; '.join(reasons)}"
 
 
 def _why(verdict: Verdict) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from moderation.cli import terminal
-from moderation.decision import Decision, Outcome
+from moderation.decision import LIVE, Decision, Outcome
 
 # So many items of each cause are named, and so many files that were left alone.
 NAMED = 3
@@ -33,7 +33,8 @@ class Failed:
 class Summary:
     """What a scan came to: counts by action, by policy and outcome, and by reason and cause of an error.
 
-    `order` are all names of actions, weakest first: actions are told in it.
+    `proposed` counts what every build together would ask for, `actions` what live builds ask for; `waiting` are the policies that are
+    not live, each with its status. `order` are all names of actions, weakest first: actions are told in it.
     """
 
     order: Sequence[str]
@@ -42,6 +43,8 @@ class Summary:
     hits: int = 0
     out_of_scope: int = 0
     actions: Counter[str] = field(default_factory=Counter)
+    proposed: Counter[str] = field(default_factory=Counter)
+    waiting: dict[str, str] = field(default_factory=dict)
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
     errors: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     causes: dict[tuple[str, str], Failed] = field(default_factory=dict)
@@ -53,7 +56,10 @@ class Summary:
         self.hits += decision.cache_hit
         self.out_of_scope += not decision.verdicts
         self.actions[decision.action] += 1
+        self.proposed[decision.proposed] += 1
         for verdict in decision.verdicts:
+            if verdict.status != LIVE:
+                self.waiting[verdict.policy] = verdict.status
             self.outcomes[verdict.policy, verdict.outcome.value] += 1
             if verdict.error:
                 self.errors[verdict.policy, verdict.error, verdict.cause or ""] += 1
@@ -75,7 +81,9 @@ class Summary:
             "items": self.items,
             "cache_hits": self.hits,
             "out_of_scope": self.out_of_scope,
-            "actions": dict(self._actions()),
+            "actions": self._by_force(self.actions),
+            "proposed": self._by_force(self.proposed),
+            "not_live": dict(sorted(self.waiting.items())),
             "policies": {policy: dict(outcomes) for policy, outcomes in self._outcomes()},
             "errors": errors,
             "causes": causes,
@@ -90,7 +98,14 @@ class Summary:
         tell(
             f"{terminal.counted(self.items, 'item')} in {seconds:.1f} s ({rate:.1f} items/s), {self.hits} from the cache"
         )
-        terminal.table(["action", "items"], self._actions(), to_stderr=to_stderr)
+        proposed = self._by_force(self.proposed)
+        if self.waiting:
+            rows = [[name, count, self.actions[name]] for name, count in proposed.items()]
+            terminal.table(["action", "proposed", "asked for"], rows, to_stderr=to_stderr)
+            named = ", ".join(f"{policy} ({status})" for policy, status in sorted(self.waiting.items()))
+            tell(f"not live, so nothing is asked for: {named}; moderation policy release makes a build live")
+        else:
+            terminal.table(["action", "items"], list(proposed.items()), to_stderr=to_stderr)
         rows = [[policy, *(count for _, count in outcomes)] for policy, outcomes in self._outcomes()]
         terminal.table(["policy", *(outcome.value for outcome in Outcome)], rows, to_stderr=to_stderr)
         if self.errors:
@@ -103,8 +118,8 @@ class Summary:
         if self.left_alone:
             tell(f"left alone, of another kind: {_named('file', len(self.left_alone), self.left_alone)}")
 
-    def _actions(self) -> list[tuple[str, int]]:
-        return sorted(self.actions.items(), key=lambda one: self.order.index(one[0]))
+    def _by_force(self, counts: Counter[str]) -> dict[str, int]:
+        return {name: counts[name] for name in sorted(counts, key=self.order.index)}
 
     def _outcomes(self) -> list[tuple[str, list[tuple[str, int]]]]:
         policies = sorted({policy for policy, _ in self.outcomes})

@@ -1,17 +1,17 @@
 """Scores into verdicts, verdicts into the action of one item. Pure: no clock, no file, no detector, no encoder.
 
 The whole rule: a cut fires when the policy's score, rounded to 1e-6, is at or above it; of all that fires, the
-strongest action counts; what could not be judged is never taken for harmless.
+strongest action counts; what could not be judged is never taken for harmless; only builds that are live may act.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from moderation.decision import Abstention, Outcome, Score, Severity, Verdict
+from moderation.decision import LIVE, Abstention, Decision, Outcome, Score, Severity, Timing, Verdict
 from moderation.policy.calibration import Calibration
 
 REVIEW = "review"
@@ -74,8 +74,33 @@ def judge(terms: Terms, findings: Sequence[Finding], *, parts: int, order: Seque
     return _verdict(terms, top, outcome=outcome, action=action, cut=cut)
 
 
+def answer(
+    item: str,
+    verdicts: tuple[Verdict, ...],
+    order: Sequence[str],
+    *,
+    encoders: Mapping[str, str],
+    timing: Timing = Timing(),  # noqa: B008 - a frozen value
+    cache_hit: bool = False,
+) -> Decision:
+    """The decision on an item under these verdicts: all are marked and kept, those of live builds act. `order` is by force."""
+    action, severity = strongest([one for one in verdicts if one.status == LIVE], order)
+    proposed, _ = strongest(verdicts, order)
+    return Decision(
+        item_id=item,
+        decision_id=decision_id(item, verdicts),
+        action=action,
+        severity=severity,
+        proposed=proposed,
+        verdicts=verdicts,
+        encoders=encoders,
+        timing=timing,
+        cache_hit=cache_hit,
+    )
+
+
 def strongest(verdicts: Iterable[Verdict], order: Sequence[str]) -> tuple[str, Severity]:
-    """An item's action and severity: the strongest action by `order`, its weakest name where no verdict asks for one.
+    """The action and severity that verdicts ask for: the strongest action by `order`, its weakest name where no verdict asks for one.
 
     The severity is the gravest of the verdicts that ask for more than the weakest action, `info` where none does.
     """

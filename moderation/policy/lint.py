@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from moderation.decision import LIVE
 from moderation.item import Modality
 from moderation.policy.lint_words import WORD_RULES, ambiguous, identities, sexual_content_with_minors
 from moderation.policy.polarity import Expected, expected
@@ -206,7 +207,7 @@ def _tests(policy: Policy) -> Iterator[Finding]:
 
 
 def _audit(policy: Policy, status: str) -> Iterator[Finding]:
-    if status == "live" and (policy.audit is None or policy.data.audit is None):
+    if status == LIVE and (policy.audit is None or policy.data.audit is None):
         message = "the policy is live without an audit"
         fix = "state `audit` and its manifest `data.audit`, and audit the policy"
         yield _finding(policy.locate("audit"), "P111", "error", message, fix)

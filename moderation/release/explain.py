@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from moderation.decision import Decision, Outcome, Verdict
+from moderation.decision import LIVE, Decision, Outcome, Verdict
+from moderation.policy.decide import REVIEW
 from moderation.policy.schema import Clause, Policy
 
 FACTS, EXPLANATION, GROUND = 5000, 2000, 500  # characters
@@ -33,13 +34,22 @@ FROM_THE_PLATFORM = {
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """The statement of one policy's verdict: `text` for the person concerned, `fields` for the database, `missing` with how to give it."""
+    """The statement of one policy's verdict: `text` for the person concerned, `fields` for the database, `missing` with how to give it.
+
+    `status` is that of the build when it decided: where it was not live nothing was asked for, and this is a preview.
+    """
 
     policy: str
     revision: str
+    status: str
     text: str
     fields: Mapping[str, Any]
     missing: Mapping[str, str]
+
+    @property
+    def preview(self) -> bool:
+        """Whether nothing was asked for, so that nobody may be sent this."""
+        return self.status != LIVE
 
     def to_dict(self) -> dict[str, Any]:
         """The statement as plain values, ready for JSON."""
@@ -47,6 +57,8 @@ class Statement:
             "schema": "statement-of-reasons/v1",
             "policy": self.policy,
             "revision": self.revision,
+            "status": self.status,
+            "preview": self.preview,
             "text": self.text,
             "fields": dict(self.fields),
             "missing": dict(self.missing),
@@ -65,7 +77,7 @@ def explain(
     missing = {name: how for name, how in FROM_THE_PLATFORM.items() if name not in known}
     if policy.basis is None:
         missing["decision_ground"] = "the policy's `basis`: where its rule comes from"
-    return Statement(policy.id, verdict.revision, _text(verdict, policy, clauses), known, missing)
+    return Statement(policy.id, verdict.revision, verdict.status, _text(verdict, policy, clauses), known, missing)
 
 
 def clauses_of(verdict: Verdict, policy: Policy) -> tuple[Clause, ...]:
@@ -80,6 +92,11 @@ def clauses_of(verdict: Verdict, policy: Policy) -> tuple[Clause, ...]:
     return found or policy.definition.violates
 
 
+def waits(verdict: Verdict) -> bool:
+    """Whether what was asked for is that a person looks."""
+    return verdict.outcome is Outcome.REVIEW or verdict.action == REVIEW
+
+
 def _fields(decision: Decision, verdict: Verdict, policy: Policy, clauses: tuple[Clause, ...]) -> dict[str, Any]:
     rule = " ".join(one.text for one in clauses)
     fields: dict[str, Any] = {
@@ -87,9 +104,7 @@ def _fields(decision: Decision, verdict: Verdict, policy: Policy, clauses: tuple
         "content_type": sorted({CONTENT[one] for one in decision.encoders if one in CONTENT}) or ["CONTENT_TYPE_OTHER"],
         "source_type": "SOURCE_VOLUNTARY",
         "automated_detection": "Yes",
-        "automated_decision": "AUTOMATED_DECISION_PARTIALLY"
-        if verdict.outcome is Outcome.REVIEW
-        else "AUTOMATED_DECISION_FULLY",
+        "automated_decision": "AUTOMATED_DECISION_PARTIALLY" if waits(verdict) else "AUTOMATED_DECISION_FULLY",
     }
     if fields["content_type"] == ["CONTENT_TYPE_OTHER"]:
         fields["content_type_other"] = "what a detector judged without an encoder"
@@ -114,7 +129,12 @@ def _fields(decision: Decision, verdict: Verdict, policy: Policy, clauses: tuple
 
 def _facts(verdict: Verdict, policy: Policy, rule: str) -> str:
     seen = f" What it was taken for: {verdict.concept}." if verdict.concept else ""
-    looked = "A person looks at it." if verdict.outcome is Outcome.REVIEW else "No person looked at it before."
+    looked = "A person looks at it." if waits(verdict) else "No person looked at it before."
+    if verdict.outcome is Outcome.ERROR:
+        return (
+            f"Automated means could not compare the content with the rule {policy.title!r} (version {verdict.version}, revision "
+            f"{verdict.revision}): {verdict.error}. What is done then is set by the rule. {looked}"
+        )
     return (
         f"Automated means compared the content with the rule {policy.title!r} (version {verdict.version}, revision {verdict.revision}) and found it "
         f"to break it.{seen} The rule: {rule} {looked}"
@@ -123,20 +143,22 @@ def _facts(verdict: Verdict, policy: Policy, rule: str) -> str:
 
 def _text(verdict: Verdict, policy: Policy, clauses: tuple[Clause, ...]) -> str:
     """What the person concerned is told."""
-    if verdict.outcome is Outcome.REVIEW:
+    if waits(verdict):
         done = "Your content waits for a person to look at it"
     else:
         done = f"This was done to your content: {verdict.action}"
+    broken = verdict.outcome is not Outcome.ERROR
+    why = "it seems to break" if broken else "it could not be read, and so not be held against"
     basis = (
         ""
         if policy.basis is None
         else f" ({'the law' if policy.basis.kind == 'law' else 'our terms'}, {policy.basis.reference})"
     )
-    lines = [f"{done}, because it seems to break our rule on {policy.title[0].lower()}{policy.title[1:]}{basis}."]
+    lines = [f"{done}, because {why} our rule on {policy.title[0].lower()}{policy.title[1:]}{basis}."]
     lines += [f"The rule says: {one.text}" for one in clauses]
     lines += [f"It allows: {one.text}" for one in policy.definition.allowed]
     lines.append("This was found by automated means.")
-    if verdict.outcome is not Outcome.REVIEW:
+    if not waits(verdict):
         lines.append("No person has looked at it yet. You can object, and a person will look at it.")
     return "\n".join(lines)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from moderation.decision import Decision, Outcome, Verdict
 from moderation.release.achieved import Known, verdict_of
@@ -20,7 +20,6 @@ class Card:
     shows: str
     target: bool | None
     verdict: Verdict
-    decision_action: str
     seen: int
 
 
@@ -46,10 +45,8 @@ def cards(
             continue
         before = found.get(picture)
         seen = before.seen + 1 if before else 1
-        first = before or Card(one.item_id, picture, one.cluster, one.targets.get(policy), verdict, made.action, 0)
-        found[picture] = Card(
-            first.item_id, picture, first.shows, first.target, first.verdict, first.decision_action, seen
-        )
+        first = before or Card(one.item_id, picture, one.cluster, one.targets.get(policy), verdict, 0)
+        found[picture] = replace(first, seen=seen)
     return tuple(found.values())
 
 

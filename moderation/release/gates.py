@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from moderation.decision import LIVE
 from moderation.policy.lint import Finding
 from moderation.policy.lock import Lock
 from moderation.policy.schema import Policy
@@ -58,7 +59,7 @@ def shut_gates(
         for one in lock.actions
         if one.threshold is None
     ]
-    if to == "live":
+    if to == LIVE:
         missing += [*_tests(evidence.tests, lock, f"moderation policy test {file}")]
         missing += [*_audit(policy, evidence.audit, lock, no_audit_reason=no_audit_reason)]
     return missing

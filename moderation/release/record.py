@@ -13,12 +13,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from moderation.decision import DRAFT, LIVE
 from moderation.errors import LockError
 from moderation.policy.lock import SUFFIX, Lock
 
 SCHEMA = "release/v1"
 RELEASE_SUFFIX = ".release.json"
-DRAFT = "draft"
 Status = Literal["shadow", "live", "deprecated"]
 
 
@@ -49,7 +49,7 @@ class Record:
         if not named or latest is None:
             return DRAFT
         # Only one build is in force: when another one went live after it, this one is no longer.
-        return named[-1].status if latest.revision == lock.revision or named[-1].status != "live" else "deprecated"
+        return named[-1].status if latest.revision == lock.revision or named[-1].status != LIVE else "deprecated"
 
 
 def record_path(lock_file: Path) -> Path:

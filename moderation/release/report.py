@@ -209,7 +209,7 @@ def _facts(stream: Sequence[Judged]) -> Facts:
         objects=len({one.known.cluster for one in stream}),
         hits=sum(one.decision.cache_hit for one in stream),
         repeats=len(stream) - pictures,
-        actions=tuple(Counter(one.decision.action for one in stream).most_common()),
+        actions=tuple(Counter(one.decision.proposed for one in stream).most_common()),
     )
 
 

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from moderation.decision import Abstention
+from moderation.decision import DRAFT, Abstention
 from moderation.detector.base import Detection, Detector
 from moderation.detector.linear import ImportedDetector
 from moderation.embedding.embedder import Embedder
@@ -19,7 +19,6 @@ from moderation.policy.scripts import same_language
 from moderation.rollout.selftest import measure_epsilon
 
 CONCEPT = "concept"
-DRAFT = "draft"
 
 
 @dataclass(frozen=True, slots=True)

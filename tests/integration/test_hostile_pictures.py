@@ -153,7 +153,7 @@ def test_a_scan_decides_on_each_whatever_its_name_says_in_bounded_memory(
     decisions = [json.loads(line) for line in found.stdout.splitlines()]
     assert [Path(one["item_id"]).name for one in decisions] == sorted(contents)
     verdicts = {Path(one["item_id"]).name: one["verdicts"][0] for one in decisions}
-    assert {one["action"] for one in decisions if one["verdicts"][0]["outcome"] == "error"} == {"review"}
+    assert {one["proposed"] for one in decisions if one["verdicts"][0]["outcome"] == "error"} == {"review"}
     assert [verdicts[name]["error"] for name in ("jpeg.png", "gif.gif", "empty.txt")] == [None] * 3
     bombs = [name for name in verdicts if name.startswith(("004", "005"))]
     assert {verdicts[name]["error"] for name in (*bombs, "unpacks.png", "png.txt", "empty.gif")} == {

@@ -52,7 +52,7 @@ def test_a_pipeline_comes_from_lock_files_and_keeps_the_embedders_it_loads(tmp_p
     embedders: dict[str, Embedder] = {}
     for _ in range(2):
         pipeline = assemble.pipeline(SETTINGS, [path], embedders=embedders, known=known(requests))
-        assert pipeline.decide([item(picture(0.95))])[0].action == "remove"
+        assert pipeline.decide([item(picture(0.95))])[0].proposed == "remove"
     assert (len(requests), list(embedders)) == (1, ["default"])
     assert pipeline.decide([item(picture(0.95))])[0].cache_hit
 

@@ -12,7 +12,7 @@ import pytest
 
 import moderation.pipeline
 from moderation import assemble
-from moderation.decision import Abstention, Decision, Outcome, Score, Severity
+from moderation.decision import Abstention, Decision, Outcome, Score
 from moderation.detector.base import DetectionBatch
 from moderation.embedding.cache import MemoryCache
 from moderation.embedding.embedder import Embedder
@@ -44,10 +44,10 @@ def outcomes(decision: Decision) -> dict[str, str]:
 
 def test_items_become_decisions_in_order() -> None:
     decisions = pipeline().decide([item(picture(c), id=str(c)) for c in (0.95, 0.1, 0.72)])
-    assert [(one.item_id, one.action, one.severity) for one in decisions] == [
-        ("0.95", "remove", Severity.HIGH),
-        ("0.1", "allow", Severity.INFO),
-        ("0.72", "review", Severity.HIGH),
+    assert [(one.item_id, one.proposed, one.verdicts[0].outcome) for one in decisions] == [
+        ("0.95", "remove", Outcome.MATCH),
+        ("0.1", "allow", Outcome.NO_MATCH),
+        ("0.72", "review", Outcome.REVIEW),
     ]
     (verdict,) = decisions[0].verdicts
     assert (verdict.outcome, verdict.concept, verdict.part) == (Outcome.MATCH, "1.0", "0")
@@ -62,26 +62,26 @@ def test_an_empty_batch_is_a_batch() -> None:
 def test_no_policy_at_all_allows_everything() -> None:
     running = assemble.pipeline(Settings(), (), embedders={}, known=plugins_with())
     (decision,) = running.decide([item(picture(0.9))])
-    assert (decision.action, decision.verdicts, decision.encoders, decision.cache_hit) == ("allow", (), {}, False)
+    assert (decision.proposed, decision.verdicts, decision.encoders, decision.cache_hit) == ("allow", (), {}, False)
 
 
 def test_ids_need_not_be_unique_and_the_same_item_gets_the_same_decision_id() -> None:
     one, two, other = pipeline().decide([item(picture(0.1)), item(picture(0.9)), item(picture(0.1), id="b")])
     assert one.decision_id == two.decision_id != other.decision_id
-    assert one.action != two.action
+    assert one.proposed != two.proposed
 
 
 def test_the_riskiest_part_decides_and_is_named() -> None:
     (decision,) = pipeline().decide([item(picture(0.1), picture(0.95, name="cover"), picture(0.6))])
     assert decision.verdicts[0].part == "cover"
-    assert decision.action == "remove"
+    assert decision.proposed == "remove"
 
 
 def test_the_company_an_item_keeps_changes_nothing() -> None:
     items = [item(picture(c), id=str(c)) for c in (0.95, "junk", 0.1, 0.72, 0.72)]
     running = pipeline()
-    together = [(one.action, one.verdicts) for one in running.decide(items)]
-    alone = [(running.decide([one])[0].action, running.decide([one])[0].verdicts) for one in items]
+    together = [(one.proposed, one.verdicts) for one in running.decide(items)]
+    alone = [(running.decide([one])[0].proposed, running.decide([one])[0].verdicts) for one in items]
     assert together == alone
 
 
@@ -90,7 +90,7 @@ def test_a_part_that_cannot_be_decoded_is_an_error_and_takes_on_error() -> None:
     lenient = lock("lenient", on_error="allow")
     (decision,) = pipeline(harsh, lenient).decide([item(picture("junk"))])
     assert outcomes(decision) == {"harsh": "unsupported_input", "lenient": "unsupported_input"}
-    assert decision.action == "remove"
+    assert decision.proposed == "remove"
 
 
 def test_a_match_stands_beside_a_part_that_cannot_be_decoded() -> None:
@@ -107,7 +107,7 @@ def test_a_policy_without_a_threshold_errs_with_its_score() -> None:
 def test_more_parts_than_certified_is_at_most_review() -> None:
     parts = [picture(0.95)] * 5
     four, five = pipeline().decide([item(*parts[:4]), item(*parts)])
-    assert (four.action, five.action) == ("remove", "review")
+    assert (four.proposed, five.proposed) == ("remove", "review")
 
 
 def test_policies_see_their_own_encoder_and_only_their_parts() -> None:
@@ -139,7 +139,7 @@ def test_an_item_outside_every_scope_gets_no_verdict_and_costs_nothing() -> None
     encoder = FakeEncoder()
     running = pipeline(lock(surfaces=("listing",)), default=encoder)
     (decision,) = running.decide([item(picture(0.95), surface="avatar")])
-    assert (decision.action, decision.verdicts, encoder.encoded) == ("allow", (), [])
+    assert (decision.proposed, decision.verdicts, encoder.encoded) == ("allow", (), [])
     assert running.score([item(picture(0.95), surface="avatar")]) == [{}]
 
 
@@ -161,7 +161,7 @@ def test_another_detector_counts_with_the_policys_own_score() -> None:
     )
     photo, both = running.decide([item(picture(0.1)), item(picture(0.1), Part.text("free spins", name="title"))])
     assert outcomes(photo) == {"gambling": "no_match"}
-    assert (both.action, both.verdicts[0].score, both.verdicts[0].part) == ("remove", 0.95, "title")
+    assert (both.proposed, both.verdicts[0].score, both.verdicts[0].part) == ("remove", 0.95, "title")
 
 
 def test_a_detector_serves_many_policies_with_one_call() -> None:
@@ -216,7 +216,7 @@ def test_trap_09_a_detector_that_fails_takes_the_policys_fail_mode(answer: Any, 
     )
     (decision,) = running.decide([item(picture(0.1), Part.text("0.1"))])
     assert outcomes(decision) == {"gambling": reason, "weapons": "no_match"}
-    assert decision.action == on_error
+    assert decision.proposed == on_error
 
 
 @pytest.mark.parametrize("on_error", ["allow", "review", "remove"])
@@ -238,7 +238,7 @@ def test_trap_09_a_detector_that_hangs_takes_the_policys_fail_mode(on_error: str
     finally:
         release.set()
     assert outcomes(decision) == {"gambling": "detector_timeout", "weapons": "no_match"}
-    assert decision.action == on_error
+    assert decision.proposed == on_error
 
 
 def test_a_detector_in_quarantine_is_an_error_too() -> None:
@@ -272,7 +272,7 @@ def test_the_order_of_parts_and_of_locks_changes_no_decision() -> None:
     parts = [picture(0.1, name="x"), picture("junk", name="y"), picture(0.95, name="z")]
     one = pipeline(lock("a"), lock("b", on_error="remove")).decide([item(*parts)])[0]
     two = pipeline(lock("b", on_error="remove"), lock("a")).decide([item(*reversed(parts))])[0]
-    assert (one.action, one.verdicts, one.decision_id) == (two.action, two.verdicts, two.decision_id)
+    assert (one.proposed, one.verdicts, one.decision_id) == (two.proposed, two.verdicts, two.decision_id)
 
 
 def test_seconds_are_counted_by_step() -> None:

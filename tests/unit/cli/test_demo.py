@@ -169,7 +169,7 @@ def test_the_locks_are_ready_for_a_scan(came_out: tuple[dict[str, Any], Path, st
     picture = shipped_policies() / "pictures" / "test" / "ak47.webp"
     code, told, _ = run("scan", picture, "--policy", out / "locks" / "weapons.lock.json", "--json")
     assert code == 0
-    assert json.loads(told)["action"] == "review"
+    assert json.loads(told)["proposed"] == "review"
 
 
 def test_nothing_is_written_outside_its_folder(came_out: tuple[dict[str, Any], Path, str]) -> None:

@@ -44,7 +44,7 @@ def test_from_a_new_policy_to_decisions(
     found = [json.loads(line) for line in out.splitlines()]
     assert (code, UNCERTIFIED in err) == (ExitCode.OK, True), err
     assert len(found) == 8
-    assert {one["action"] for one in found} == {"review"}
+    assert {one["proposed"] for one in found} == {"review"}
     assert all(one["verdicts"][0]["error"] == "uncertified" and one["verdicts"][0]["score"] for one in found)
 
 

@@ -566,6 +566,7 @@ def test_a_build_is_released_on_evidence_and_decisions_say_so(certified: Path, t
     (tmp_path / "note.txt").write_text("cheap discount pills")
     told = run("scan", tmp_path / "note.txt", "--policy", certified, "--json")[1]
     assert json.loads(told)["verdicts"][0]["status"] == "live"
+    assert json.loads(told)["action"] == json.loads(told)["proposed"] != "allow"
     code, out, _ = run("policy", "release", certified, "--by", "x", "--to", "live", "--json")
     assert code == ExitCode.RELEASE_REFUSED
     assert json.loads(out)["missing"][0]["gate"] == "audit"
@@ -583,6 +584,6 @@ def test_kept_vectors_tell_what_a_build_would_have_done(certified: Path, tmp_pat
     assert "flips: none" in out
     found = json.loads(run(*words, "--json")[1])
     decided = run("scan", stream, "--policy", certified, "--json")[1].splitlines()
-    acted = sum(json.loads(line)["action"] in {"review", "remove"} for line in decided)
+    acted = sum(json.loads(line)["proposed"] in {"review", "remove"} for line in decided)
     assert next(one["items"] for one in found["loads"] if one["action"] == "review") == acted
     assert (code == ExitCode.OVER_BUDGET) == bool(found["over_budget"])

@@ -19,6 +19,7 @@ from moderation.encoder.images import decode
 from moderation.errors import ExitCode, ItemError
 from moderation.item import ContentItem, Modality, Part
 from moderation.policy.lock import lock_path, write_lock
+from moderation.release.record import Change, Record, encode_record, record_path
 from moderation.settings import ImageLimits, Settings
 from tests.fakes import FakeDetector, FakeEncoder, action, lock, plugins_with
 from tests.unit.cli.conftest import Run
@@ -68,7 +69,7 @@ def test_every_item_has_one_decision(encoder: FakeEncoder, weapons: Path, pictur
     assert outcomes == {
         "a.png": ["match"], "b.png": ["no_match"], "c.png": ["error"], "d.png": ["match"], "e.txt": [], "huge.png": ["error"],
     }  # fmt: skip
-    assert {name: one["action"] for name, one in found.items()} == {
+    assert {name: one["proposed"] for name, one in found.items()} == {
         "a.png": "remove", "b.png": "allow", "c.png": "review", "d.png": "remove", "e.txt": "allow", "huge.png": "review",
     }  # fmt: skip
     assert "larger than 1000 bytes" in err
@@ -92,7 +93,9 @@ def test_the_summary_adds_up(encoder: FakeEncoder, weapons: Path, pictures: Path
     assert code == ExitCode.OK
     lines = [line.split() for line in out.splitlines()]
     assert any(line[:2] == ["6", "items"] for line in lines)
-    assert ["remove", "2"] in lines
+    assert ["remove", "2", "0"] in lines
+    assert ["allow", "2", "6"] in lines
+    assert "not live, so nothing is asked for: weapons (draft)" in out
     assert ["weapons", "2", "0", "1", "2"] in lines
     assert ["weapons", "unsupported_input", "1"] in lines
     assert ["weapons", "unsupported_input", "too_many_bytes", "1"] in lines
@@ -161,7 +164,8 @@ def test_the_summary_as_json_holds_every_count_and_every_file_left_alone(
     assert (found["schema"], found["items"], found["out_of_scope"]) == ("scan-summary/v1", 6, 1)
     assert found["policies"] == {"weapons": {"match": 2, "review": 0, "no_match": 1, "error": 2}}
     # By force, weakest first, whatever was counted most.
-    assert list(found["actions"].items()) == [("allow", 2), ("review", 2), ("remove", 2)]
+    assert list(found["proposed"].items()) == [("allow", 2), ("review", 2), ("remove", 2)]
+    assert (found["actions"], found["not_live"]) == ({"allow": 6}, {"weapons": "draft"})
     assert out.index("  allow ") < out.index("  review ") < out.index("  remove ")
     assert [Path(one).name for one in found["left_alone"]] == [*(f"{number}.doc" for number in range(5)), "f.doc"]
     assert f"6 files ({', '.join(str(pictures / f'{number}.doc') for number in range(3))}, …)\n" in out
@@ -219,8 +223,26 @@ def test_items_come_on_stdin(
 
     monkeypatch.setattr("sys.stdin", Stdin)
     code, out, _ = run("scan", "-", "--policy", weapons, "--json")
-    found = [(one["item_id"], one["action"]) for one in map(json.loads, out.splitlines())]
+    found = [(one["item_id"], one["proposed"]) for one in map(json.loads, out.splitlines())]
     assert (code, found) == (ExitCode.OK, [("1", "remove"), ("stdin:2", "review"), ("2", "allow")])
+
+
+def test_a_live_build_acts_and_a_draft_beside_it_only_proposes(
+    encoder: FakeEncoder, weapons: Path, pictures: Path, tmp_path: Path, run: Run
+) -> None:
+    other = lock("blades", on_error="label", actions=(action("label", 0.01),))
+    file = lock_path(tmp_path, "blades")
+    write_lock(other, file)
+    change = Change("live", other.revision, other.policy_hash, "2026-11-28T00:00:00+00:00", "team", "", {})
+    record_path(file).write_text(encode_record(Record("blades", (change,))))
+    _, out, _ = run("scan", pictures / "a.png", "--policy", weapons, "--policy", file, "--json")
+    (found,) = decisions(out).values()
+    assert [(one["policy"], one["status"], one["action"]) for one in found["verdicts"]] == [
+        ("blades", "live", "label"),
+        ("weapons", "draft", "remove"),
+    ]
+    assert (found["action"], found["proposed"]) == ("label", "remove")
+    assert "not live" not in run("scan", pictures / "a.png", "--policy", file)[1]
 
 
 def test_several_policies_decide_together(
@@ -231,7 +253,7 @@ def test_several_policies_decide_together(
     _, out, _ = run("scan", pictures, "--policy", weapons, "--policy", other, "--json")
     found = decisions(out)
     assert [verdict["policy"] for verdict in found["a.png"]["verdicts"]] == ["blades", "weapons"]
-    assert (found["a.png"]["action"], found["b.png"]["action"], found["huge.png"]["action"]) == (
+    assert (found["a.png"]["proposed"], found["b.png"]["proposed"], found["huge.png"]["proposed"]) == (
         "remove",
         "label",
         "review",
@@ -244,7 +266,7 @@ def test_an_uncertified_policy_decides_nothing(encoder: FakeEncoder, tmp_path: P
     code, out, err = run("scan", pictures / "a.png", "--policy", path, "--json")
     assert f"policy 'weapons': {UNCERTIFIED}" in err
     (found,) = map(json.loads, out.splitlines())
-    assert (code, found["verdicts"][0]["error"], found["action"]) == (ExitCode.OK, "uncertified", "review")
+    assert (code, found["verdicts"][0]["error"], found["proposed"]) == (ExitCode.OK, "uncertified", "review")
 
 
 @pytest.mark.usefixtures("encoder")

@@ -9,7 +9,7 @@ import pytest
 
 from moderation.decision import Abstention, Outcome, Score, Severity, Verdict
 from moderation.policy.calibration import Calibration
-from moderation.policy.decide import Cut, Finding, Terms, decision_id, final_score, judge, strongest
+from moderation.policy.decide import Cut, Finding, Terms, answer, decision_id, final_score, judge, strongest
 from tests.fakes import ACTIONS
 
 TERMS = Terms(
@@ -145,6 +145,24 @@ def test_an_item_takes_the_strongest_action_and_its_gravest_severity() -> None:
     assert strongest([high, low, silent], ACTIONS) == ("remove", Severity.HIGH)
     assert strongest([silent], ACTIONS) == ("allow", Severity.INFO)
     assert strongest([], ACTIONS) == ("allow", Severity.INFO)
+
+
+@pytest.mark.parametrize("status", ["draft", "shadow", "deprecated"])
+def test_only_a_live_build_may_act_and_every_other_is_decided_and_marked(status: str) -> None:
+    live = verdict(0.6, terms=replace(TERMS, status="live"))
+    other = replace(verdict(0.95, terms=replace(TERMS, status=status)), severity=Severity.CRITICAL)
+    alone = answer("i", (other,), ACTIONS, encoders={})
+    assert (alone.action, alone.severity, alone.proposed) == ("allow", Severity.INFO, "remove")
+    both = answer("i", (live, other), ACTIONS, encoders={})
+    assert (both.action, both.severity, both.proposed) == ("review", TERMS.severity, "remove")
+    assert both.verdicts == (live, other)
+
+
+def test_what_a_build_that_is_not_live_cannot_judge_asks_for_nothing() -> None:
+    made = answer(
+        "i", (verdict(SILENT, terms=replace(TERMS, on_error="remove", status="draft")),), ACTIONS, encoders={}
+    )
+    assert (made.action, made.proposed) == ("allow", "remove")
 
 
 def test_an_error_that_asks_for_nothing_leaves_the_item_alone() -> None:

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from moderation.compiler.certify import ScoredTarget, certify
-from moderation.decision import Decision, Score, Timing, Verdict
+from moderation.decision import Decision, Score, Verdict
 from moderation.encoder.card import EncoderCard, ImageCard
-from moderation.policy.decide import Cut, Finding, Terms, decision_id, judge, strongest
+from moderation.policy.decide import Cut, Finding, Terms, answer, judge
 from moderation.policy.loader import load_policy
 from moderation.policy.lock import Lock
 from moderation.policy.manifest import TargetRow, load_manifest
@@ -96,10 +96,7 @@ def make_stream(runs: Sequence[Run], *, length: int = 120, repeats: int = 10, se
 
 def _decide(item: str, runs: Sequence[Run], scores: Mapping[str, float], *, hit: bool) -> Decision:
     verdicts = tuple(_verdict(run, scores[run.policy.id]) for run in runs)
-    action, severity = strongest(verdicts, ORDER)
-    return Decision(
-        item, decision_id(item, verdicts), action, severity, verdicts, {"image": "0/made-up"}, Timing(), hit
-    )
+    return answer(item, verdicts, ORDER, encoders={"image": "0/made-up"}, cache_hit=hit)
 
 
 def _verdict(run: Run, score: float) -> Verdict:

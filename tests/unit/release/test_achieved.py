@@ -13,7 +13,7 @@ def known(number: int, target: bool | None, *, counts: bool = True) -> Known:
 
 def decision(number: int, score: float | None) -> Decision:
     verdict = Verdict("weapons", "1.0.0", "r", "draft", Outcome.NO_MATCH, Severity.HIGH, score=score)
-    return Decision(f"i{number}", "d", "allow", Severity.INFO, (verdict,), {})
+    return Decision(f"i{number}", "d", "allow", Severity.INFO, "allow", (verdict,), {})
 
 
 def action(metric: str, threshold: float | None) -> LockedAction:

@@ -32,10 +32,10 @@ class Cut:
 
     def one(self, item: ContentItem, text: str) -> Decision:
         if text == "out":
-            return Decision(item.id, "d", "allow", Severity.INFO, (), {})
+            return Decision(item.id, "d", "allow", Severity.INFO, "allow", (), {})
         outcome = Outcome.REVIEW if float(text) >= self.at else Outcome.NO_MATCH
         verdict = Verdict("weapons", "1.0.0", "r", "draft", outcome, Severity.LOW, score=float(text), concept="a gun")
-        return Decision(item.id, "d", "allow", Severity.LOW, (verdict,), {})
+        return Decision(item.id, "d", "allow", Severity.LOW, "allow", (verdict,), {})
 
 
 def rows(*texts: str, **attributes: str) -> list[TargetRow]:

@@ -84,7 +84,7 @@ def verdict(action: str = "remove", outcome: Outcome = Outcome.MATCH, **changes:
 
 
 def decision(one: Verdict, **encoders: str) -> Decision:
-    return Decision("item 1", "d" * 32, one.action or "allow", Severity.HIGH, (one,), encoders)
+    return Decision("item 1", "d" * 32, one.action or "allow", Severity.HIGH, one.action or "allow", (one,), encoders)
 
 
 @pytest.mark.parametrize("action", ["remove", "limit", "label", "review", "something of the platform's own"])
@@ -158,3 +158,22 @@ def test_a_person_in_the_loop_is_said_and_only_then(policy: Policy) -> None:
 def test_the_rule_that_is_told_is_the_one_the_concept_stands_for(policy: Policy) -> None:
     one = verdict()
     assert "A working firearm is offered for sale." in explain(decision(one), one, policy).text
+
+
+@pytest.mark.parametrize("action", ["review", "remove"])
+def test_what_could_not_be_judged_and_was_acted_on_is_explained_as_that(policy: Policy, action: str) -> None:
+    one = verdict(action, Outcome.ERROR, score=None, concept=None, error="unsupported_input")
+    made = explain(decision(one, image="f"), one, policy)
+    assert problems(dict(made.fields)) == []
+    assert "could not compare" in made.fields["decision_facts"]
+    assert "it could not be read" in made.text
+    assert "seems to break" not in made.text
+    partly = made.fields["automated_decision"] == "AUTOMATED_DECISION_PARTIALLY"
+    assert partly == ("waits for a person" in made.text) == (action == "review")
+
+
+@pytest.mark.parametrize("status", ["draft", "shadow", "live", "deprecated"])
+def test_only_what_a_live_build_asked_for_may_be_sent(policy: Policy, status: str) -> None:
+    one = verdict(status=status)
+    made = explain(decision(one, image="f"), one, policy)
+    assert made.preview == made.to_dict()["preview"] == (status != "live")

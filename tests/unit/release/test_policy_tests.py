@@ -37,7 +37,7 @@ class FakePipeline:
             error=self.error if failed else None,
         )  # fmt: skip
         other = Verdict("other", "1.0.0", "rev2", "draft", Outcome.MATCH, Severity.HIGH)
-        return Decision(item.id, "d", "allow", Severity.HIGH, (other, verdict), {})
+        return Decision(item.id, "d", "allow", Severity.HIGH, "allow", (other, verdict), {})
 
 
 def by_text(item: ContentItem) -> Outcome:

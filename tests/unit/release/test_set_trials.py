@@ -36,7 +36,7 @@ class Scores:
         verdict = Verdict(
             "p", "1.0.0", "rev", "draft", outcome, Severity.LOW, action=action, score=max(score, 0.0), error=error
         )
-        return Decision(item.id, "d", "allow", Severity.LOW, (verdict,), {})
+        return Decision(item.id, "d", "allow", Severity.LOW, "allow", (verdict,), {})
 
 
 class Unsteady(Scores):
