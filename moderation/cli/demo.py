@@ -25,7 +25,7 @@ def demo(
     as_json: Annotated[bool, typer.Option("--json", help="What came out as JSON on stdout.")] = False,
     open_page: Annotated[bool, typer.Option("--open", help="Open the report in a browser.")] = False,
 ) -> None:
-    """Turn three shipped policies into decisions on pictures: lint, compile, certify, test, scan, report.
+    """Turn three shipped policies into decisions on pictures: lint, compile, certify, test, audit, release, scan, report.
 
     The pictures come with the package; nothing is fetched. A policy that has too few targets is not an error here:
     the demo says how many more it needs.
@@ -87,7 +87,28 @@ def _build(workshop: Workshop, path: Path, tell: Any) -> Run:
         counts = run.tests.to_dict()["counts"]
         told = ", ".join(f"{count} {_STATUS[status]}" for status, count in counts.items() if count)
         tell(f"test     {policy.id}: {told}")
+        _release(workshop, run, tell)
     return run
+
+
+def _release(workshop: Workshop, run: Run, tell: Any) -> None:
+    """What was certified and tested, audited where it says how, and made live where nothing stands in the way."""
+    from moderation.audit.gaps import Verdict
+    from moderation.release.record import Record
+
+    policy = run.policy
+    if (audit := workshop.audit(run)) is not None:
+        known = [one for one in audit.harms if one.verdict is not Verdict.NOT_ASSESSED]
+        for one in known:
+            tell(f"audit    {policy.id}: {one.name} by {one.attribute}: {one.verdict.value}: {one.reason}")
+        unknown = ", ".join(f"{one.name} by {one.attribute}" for one in audit.harms if one not in known)
+        told = f"not assessed, for want of items: {unknown}; " if unknown else ""
+        tell(f"audit    {policy.id}: {told}all of it in {workshop.audit_page(policy)}")
+    found = workshop.release(run)
+    if isinstance(found, Record):
+        tell(f"release  {policy.id}: live, on the evidence of revision {run.lock.revision}: from here on it may act")
+    else:
+        tell(f"release  {policy.id}: stays a draft: {'; '.join(f'{one.gate}: {one.why}' for one in found)}")
 
 
 _STATUS = {"passed": "passed", "failed": "FAILED", "todo": "known gaps", "promote": "known gaps that pass now"}
@@ -128,10 +149,12 @@ def _summary(
     from dataclasses import asdict
 
     from moderation.cli.lock_words import as_plain
+    from moderation.release.record import status_beside
 
     policies = [
         {
             **as_plain(run.lock, workshop.lock_file(run.policy), order=workshop.settings.actions),
+            "status": status_beside(run.lock, workshop.lock_file(run.policy)),
             "tests": None if run.tests is None else run.tests.to_dict()["counts"],
             "achieved": [asdict(one) for one in results[run.policy.id]],
         }

@@ -9,7 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from moderation import assemble
-from moderation.cli import policy_build, policy_lint, terminal
+from moderation.audit.result import Audit
+from moderation.audit.sample import judge_rows
+from moderation.cli import policy_audit, policy_build, policy_lint, policy_release, policy_test, terminal
+from moderation.cli.locks import beside
 from moderation.embedding.embedder import Embedder
 from moderation.encoder.card import EncoderCard
 from moderation.errors import DataError, PolicyError, Problem
@@ -22,7 +25,10 @@ from moderation.policy.manifest import TargetRow, load_manifest
 from moderation.policy.schema import Policy
 from moderation.release.achieved import Achieved, Known, achieved
 from moderation.release.certification import certify_lock, score_targets
+from moderation.release.coverage import measure_coverage
+from moderation.release.gates import Missing
 from moderation.release.policy_tests import TestReport, count_items, prepare, run_tests
+from moderation.release.record import Record
 from moderation.release.report import Judged, Run
 from moderation.release.suite_file import load_suites
 from moderation.settings import Settings, load_settings
@@ -127,10 +133,36 @@ class Workshop:
         scored = score_targets(policy, rows, pipeline)  # from the cache: the report plots them
         return Run(policy, certified, rows, scored, self._test(policy, certified))
 
+    def audit(self, run: Run) -> Audit | None:
+        """The groups compared that the policy declares, written beside its lock and as a page; None where it declares none."""
+        policy, file = run.policy, self.lock_file(run.policy)
+        if run.tests is None or policy.audit is None or policy.data.audit is None:
+            return None
+        rows, apart = load_manifest(policy.data.audit), self._apart()
+        with terminal.progress(f"{policy.id}: judging the audited", len(rows)) as advance:
+            pipeline = self._pipeline([run.lock], apart)
+            judged = judge_rows(policy.id, rows, pipeline, actions=self.settings.actions, advance=advance)
+        found = policy_audit.compare(policy, run.lock, judged, apart[run.lock.encoder], order=self.settings.actions)
+        policy_audit.write_audit(
+            found, beside(file, policy_audit.AUDIT_SUFFIX), html=self.audit_page(policy), markdown=None, lock=run.lock
+        )
+        return found
+
+    def audit_page(self, policy: Policy) -> Path:
+        """Where the page of a policy's audit goes."""
+        return self.out / f"audit-{policy.id}.html"
+
+    def release(self, run: Run) -> Record | list[Missing]:
+        """The build made live, or what stands in the way."""
+        file = self.lock_file(run.policy)
+        return policy_release.put(
+            run.policy, run.lock, file, to="live", by=run.policy.owner, no_audit_reason="", reason="the demo"
+        )
+
     def scan(self, runs: Sequence[Run]) -> list[Judged]:
         """Every item of the stream decided under all policies, batch by batch as it comes."""
         items = list(stream_items(self.content, [run.policy for run in runs]))
-        pipeline, judged = self._pipeline([run.lock for run in runs]), list[Judged]()
+        pipeline, judged = self._pipeline([self.lock_file(run.policy) for run in runs]), list[Judged]()
         started = time.perf_counter()
         with terminal.progress("deciding", len(items)) as advance:
             for start in range(0, len(items), BATCH):
@@ -149,8 +181,12 @@ class Workshop:
         known, decisions = [one.known for one in stream], [one.decision for one in stream]
         return achieved(run.policy.id, run.lock.actions, known, decisions)
 
-    def _pipeline(self, locks: Sequence[Lock]) -> Pipeline:
-        return assemble.pipeline(self.settings, locks, embedders=self._embedders, known=self.plugins)
+    def _pipeline(self, locks: Sequence[Lock | Path], embedders: dict[str, Embedder] | None = None) -> Pipeline:
+        return assemble.pipeline(self.settings, locks, embedders=embedders or self._embedders, known=self.plugins)
+
+    def _apart(self) -> dict[str, Embedder]:
+        """The same encoders with caches of their own: what is tested leaves the stream as if it came for the first time."""
+        return {name: assemble.remembering(one.encoder, self.settings) for name, one in self._embedders.items()}
 
     def _test(self, policy: Policy, lock: Lock) -> TestReport | None:
         if all(action.threshold is None for action in lock.actions):
@@ -158,10 +194,10 @@ class Workshop:
         suites = load_suites(policy.tests, policy=policy)
         prepared = prepare(suites, policy.scope.modalities, self.settings.actions)
         with terminal.progress(f"{policy.id}: testing", count_items(prepared)) as advance:
-            # Tests share pictures with the stream: with a cache of their own they leave it as if it came for the first time.
-            apart = {name: assemble.remembering(one.encoder, self.settings) for name, one in self._embedders.items()}
-            pipeline = assemble.pipeline(self.settings, [lock], embedders=apart, known=self.plugins)
-            return run_tests(policy.id, prepared, pipeline, advance=advance)
+            report = run_tests(policy.id, prepared, self._pipeline([lock], self._apart()), advance=advance)
+        coverage = measure_coverage(policy, report, audited=policy_test.audited(policy))
+        policy_test.write_report(report, coverage, self.lock_file(policy))
+        return report
 
 
 def stream_items(content: Path, policies: Sequence[Policy]) -> Iterator[tuple[Known, Part]]:

@@ -33,6 +33,11 @@ def current_lock(policy: Policy, out: Path | None) -> Lock:
     return lock
 
 
+def beside(lock: Path, suffix: str) -> Path:
+    """Where a report on the build whose lock is at this path lies."""
+    return lock.with_name(lock.name.removesuffix(SUFFIX) + suffix)
+
+
 def find_lock(path: Path, settings: Settings) -> Path:
     """The lock that `path` names: itself, or the one beside a policy file, which must still be that policy's."""
     if path.name.endswith(SUFFIX):

@@ -20,13 +20,13 @@ from moderation.audit.page import render_html, render_markdown
 from moderation.audit.result import SCHEMA, Audit
 from moderation.audit.sample import Judged, judge_rows, make_sample
 from moderation.cli import terminal
-from moderation.cli.locks import current_lock, lock_file
+from moderation.cli.locks import beside, current_lock, lock_file
 from moderation.compiler.phrases import ensemble, templates
 from moderation.detector.head import Head
 from moderation.embedding.embedder import Embedder
 from moderation.errors import DataError, ExitCode, PolicyError, Problem
 from moderation.policy.loader import load_policy
-from moderation.policy.lock import SUFFIX, Lock
+from moderation.policy.lock import Lock
 from moderation.policy.manifest import load_manifest
 from moderation.policy.schema import Audit as Block
 from moderation.policy.schema import Policy
@@ -50,7 +50,7 @@ def audit(
     """Audit one policy; leaves with exit code 10 when a harm fails, or a required one does not pass."""
     settings = load_settings()
     policy = load_policy(path, action_names=settings.actions)
-    block, manifest = _declared(policy)
+    manifest = _declared(policy)
     rows = load_manifest(manifest)
     lock, file = current_lock(policy, out), lock_file(policy, out)
     refuse_used(lock, rows, what="audit")
@@ -60,25 +60,13 @@ def audit(
         pipeline = assemble.pipeline(settings, [file], embedders=embedders)
     with terminal.progress("judging", len(rows)) as advance:
         judged = judge_rows(policy.id, rows, pipeline, actions=settings.actions, advance=advance)
-    sample = make_sample(judged, [one.name for one in block.attributes], clusters=block.clusters)
-    embedder = embedders[lock.encoder]
     with terminal.working("comparing groups"):
-        found = assess(
-            policy,
-            block,
-            lock,
-            sample,
-            Request(
-                order=settings.actions,
-                date=dt.datetime.now(dt.UTC).date().isoformat(),
-                command=shlex.join(["moderation", "policy", "audit", path.name]),
-                design=_design(judged, sample.ids, lock, embedder),
-                proposed=_proposed(policy, embedder, propose),
-                earlier=earlier,
-            ),
+        proposed = _proposed(policy, embedders[lock.encoder], propose)
+        found = compare(
+            policy, lock, judged, embedders[lock.encoder], order=settings.actions, proposed=proposed, earlier=earlier
         )
-    written = file.with_name(file.name.removesuffix(SUFFIX) + AUDIT_SUFFIX)
-    _write(found, written, html=html, markdown=markdown, lock=lock)
+    written = beside(file, AUDIT_SUFFIX)
+    write_audit(found, written, html=html, markdown=markdown, lock=lock)
     if as_json:
         terminal.emit(found.to_dict())
     else:
@@ -87,14 +75,43 @@ def audit(
         raise typer.Exit(ExitCode.AUDIT_FAILED)
 
 
-def _declared(policy: Policy) -> tuple[Block, Path]:
+def compare(
+    policy: Policy,
+    lock: Lock,
+    judged: Sequence[Judged],
+    embedder: Embedder,
+    *,
+    order: Sequence[str],
+    proposed: Mapping[str, NDArray[np.float32]] | None = None,
+    earlier: Mapping[str, Any] | None = None,
+) -> Audit:
+    """The audit that the policy declares, of items that its pipeline judged; `embedder` still holds their vectors."""
+    block = _block(policy)
+    sample = make_sample(judged, [one.name for one in block.attributes], clusters=block.clusters)
+    request = Request(
+        order=order,
+        date=dt.datetime.now(dt.UTC).date().isoformat(),
+        command=shlex.join(["moderation", "policy", "audit", policy.path.name]),
+        design=_design(judged, sample.ids, lock, embedder),
+        proposed=proposed or {},
+        earlier=earlier,
+    )
+    return assess(policy, block, lock, sample, request)
+
+
+def _block(policy: Policy) -> Block:
     if policy.audit is None:
         message = "audit: is missing: the attributes, harms and tolerances, fixed before the data is opened"
         raise PolicyError([policy.locate("audit").problem("P102", message)])
+    return policy.audit
+
+
+def _declared(policy: Policy) -> Path:
+    _block(policy)
     if policy.data.audit is None:
         message = "data.audit: is missing: the manifest of items, with their attributes, that groups are compared on"
         raise PolicyError([policy.locate("data").problem("P102", message)])
-    return policy.audit, policy.data.audit
+    return policy.data.audit
 
 
 def _earlier(path: Path) -> Mapping[str, Any]:
@@ -126,7 +143,8 @@ def _proposed(policy: Policy, embedder: Embedder, phrases: Sequence[str]) -> dic
     return dict(zip(phrases, vectors, strict=True))
 
 
-def _write(found: Audit, path: Path, *, html: Path | None, markdown: Path | None, lock: Lock) -> None:
+def write_audit(found: Audit, path: Path, *, html: Path | None, markdown: Path | None, lock: Lock) -> None:
+    """The audit as JSON, and as pages for people where they are wanted."""
     cuts = {one.action: one.threshold for one in lock.actions if one.threshold is not None}
     pages = [(path, json.dumps(found.to_dict(), indent=1) + "\n")]
     pages += [(html, render_html(found, cuts=cuts))] if html else []

@@ -11,12 +11,13 @@ from typing import Any
 import typer
 
 from moderation.cli import policy_lint, terminal
-from moderation.cli.locks import current_lock, lock_file
+from moderation.cli.locks import beside, current_lock, lock_file
 from moderation.cli.policy_audit import AUDIT_SUFFIX
 from moderation.cli.policy_test import TESTS_SUFFIX
 from moderation.errors import DataError, ExitCode, LockError, Problem
 from moderation.policy.loader import load_policy
-from moderation.policy.lock import SUFFIX
+from moderation.policy.lock import Lock
+from moderation.policy.schema import Policy
 from moderation.release.gates import Evidence, Missing, shut_gates
 from moderation.release.record import Change, Record, Status, encode_record, plain, read_record, record_path
 from moderation.settings import load_settings
@@ -28,12 +29,25 @@ def release(
     """Put a build into a status; leaves with exit code 9 where a gate is shut, and tells all that are."""
     policy = load_policy(path, action_names=load_settings().actions)
     lock, file = current_lock(policy, out), lock_file(policy, out)
+    found = put(policy, lock, file, to=to, by=by, reason=reason, no_audit_reason=no_audit_reason)
+    if not isinstance(found, Record):
+        _tell_missing(found, to, as_json=as_json)
+        raise typer.Exit(ExitCode.RELEASE_REFUSED)
+    if as_json:
+        terminal.emit(plain(found))
+    else:
+        terminal.say(f"{policy.id} {policy.version}, revision {found.changes[-1].revision}: {to} ({record_path(file)})")
+
+
+def put(
+    policy: Policy, lock: Lock, file: Path, *, to: Status, by: str, reason: str = "", no_audit_reason: str = ""
+) -> Record | list[Missing]:
+    """Put the build whose lock is at `file` into a status: the record as written, or every gate that is shut and nothing written."""
     tests, audit = _report(file, TESTS_SUFFIX), _report(file, AUDIT_SUFFIX)
-    findings = policy_lint.lint_all([path], load_settings()).findings
+    findings = policy_lint.lint_all([policy.path], load_settings()).findings
     missing = shut_gates(policy, lock, Evidence(findings, tests, audit), to, no_audit_reason=no_audit_reason)
     if missing:
-        _tell_missing(missing, to, as_json=as_json)
-        raise typer.Exit(ExitCode.RELEASE_REFUSED)
+        return missing
     target = record_path(file)
     before = read_record(target)
     if before is not None and before.policy != policy.id:
@@ -51,24 +65,17 @@ def release(
     record = Record(policy.id, (*(before.changes if before else ()), change))
     with terminal.replacing(target) as stream:
         stream.write(encode_record(record))
-    if as_json:
-        terminal.emit(plain(record))
-    else:
-        terminal.say(f"{policy.id} {policy.version}, revision {lock.revision}: {to} ({target})")
+    return record
 
 
 def _files(lock: Path) -> list[Path]:
     """What a change of status rests on: the lock, and the reports beside it."""
-    return [lock, *(_beside(lock, suffix) for suffix in (TESTS_SUFFIX, AUDIT_SUFFIX))]
-
-
-def _beside(lock: Path, suffix: str) -> Path:
-    return lock.with_name(lock.name.removesuffix(SUFFIX) + suffix)
+    return [lock, *(beside(lock, suffix) for suffix in (TESTS_SUFFIX, AUDIT_SUFFIX))]
 
 
 def _report(lock: Path, suffix: str) -> dict[str, Any] | None:
     """A report beside the lock; None where there is none. Raises DataError for one that is no JSON object."""
-    path = _beside(lock, suffix)
+    path = beside(lock, suffix)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -6,17 +6,17 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import typer
 
 from moderation import assemble
 from moderation.cli import lock_words, terminal
-from moderation.cli.locks import current_lock, lock_file
+from moderation.cli.locks import beside, current_lock, lock_file
 from moderation.embedding.embedder import Embedder
 from moderation.errors import ExitCode
 from moderation.pipeline import Pipeline
 from moderation.policy.loader import load_policy
-from moderation.policy.lock import SUFFIX
 from moderation.policy.manifest import load_manifest
 from moderation.policy.schema import Policy
 from moderation.release.coverage import Coverage, measure_coverage
@@ -41,13 +41,11 @@ def test(path: Path, *, out: Path | None, as_json: bool, junit: Path | None, str
         report = run_tests(
             policy.id, prepared, pipeline, anew=lambda: _anew(settings, file, embedders), advance=advance
         )
-    coverage = measure_coverage(policy, report, audited=_audited(policy))
+    coverage = measure_coverage(policy, report, audited=audited(policy))
     if junit:
         with terminal.replacing(junit) as stream:
             stream.write(report.to_junit())
-    told = {**report.to_dict(), "coverage": coverage.to_dict()}
-    with terminal.replacing(file.with_name(file.name.removesuffix(SUFFIX) + TESTS_SUFFIX)) as stream:
-        stream.write(json.dumps(told, indent=1) + "\n")
+    told = write_report(report, coverage, file)
     if as_json:
         terminal.emit(told)
     else:
@@ -58,6 +56,14 @@ def test(path: Path, *, out: Path | None, as_json: bool, junit: Path | None, str
         raise typer.Exit(ExitCode.TESTS_FAILED)
 
 
+def write_report(report: TestReport, coverage: Coverage, lock: Path) -> dict[str, Any]:
+    """The report as plain values, left beside the lock: what a release asks for."""
+    told = {**report.to_dict(), "coverage": coverage.to_dict()}
+    with terminal.replacing(beside(lock, TESTS_SUFFIX)) as stream:
+        stream.write(json.dumps(told, indent=1) + "\n")
+    return told
+
+
 def _anew(settings: Settings, lock: Path, embedders: Mapping[str, Embedder]) -> Pipeline:
     """The same pipeline with nothing remembered: every item is encoded again."""
     forgetful = settings.model_copy(update={"cache": settings.cache.model_copy(update={"max_bytes": 0})})
@@ -65,7 +71,7 @@ def _anew(settings: Settings, lock: Path, embedders: Mapping[str, Embedder]) -> 
     return assemble.pipeline(forgetful, [lock], embedders=fresh)
 
 
-def _audited(policy: Policy) -> dict[str, set[str]]:
+def audited(policy: Policy) -> dict[str, set[str]]:
     """The groups that the policy's audit tells apart, as its manifest names them; none without both."""
     if policy.audit is None or policy.data.audit is None:
         return {}

@@ -93,7 +93,7 @@ def decisions(out: Path) -> list[dict[str, Any]]:
 
 def test_every_step_tells_what_came_of_it(came_out: tuple[dict[str, Any], Path, str]) -> None:
     told = came_out[2]
-    for step in ("encoder", "lint", "compile", "certify", "test", "scan", "check", "report"):
+    for step in ("encoder", "lint", "compile", "certify", "test", "audit", "release", "scan", "check", "report"):
         assert f"\n{step} " in f"\n{told}"
     assert "3 policy files, no errors" in told
 
@@ -174,7 +174,8 @@ def test_the_locks_are_ready_for_a_scan(came_out: tuple[dict[str, Any], Path, st
 
 def test_nothing_is_written_outside_its_folder(came_out: tuple[dict[str, Any], Path, str]) -> None:
     out = came_out[1]
-    assert sorted(path.name for path in out.iterdir()) == ["decisions.jsonl", "locks", "report.html", "targets.jsonl"]
+    made = ["audit-weapons.html", "decisions.jsonl", "locks", "report.html", "targets.jsonl"]
+    assert sorted(path.name for path in out.iterdir()) == made
     assert not list(shipped_policies().rglob("*.lock.json"))
 
 
