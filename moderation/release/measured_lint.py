@@ -42,7 +42,12 @@ PARAPHRASES = (
     ("a doctor at work", "a physician working"), ("a small stone", "a little rock"), ("a tall tree", "a high tree"),
     ("money in a wallet", "cash in a purse"), ("a fast train", "a speedy railway train"), ("a crowd in a square", "many people in a plaza"),
 )  # fmt: skip
-_JOINED = re.compile(r"^(?P<a>(?:an? |the )?\w+) (?P<verb>\w+ing(?: at| to| on)?) (?P<b>(?:an? |the )?\w+)$")
+# Who does what to whom, as far as a pattern can tell: "a man hitting a dog", "people who are shooting at police officers", "a child bitten by a dog".
+_WORD = r"(?!(?:an?|the|some|of|in|for|\w+ing)\b)[\w-]+"
+_SOMEBODY = rf"(?:(?:an?|the|some) )?{_WORD}(?: {_WORD}){{0,2}}"
+_JOINED = re.compile(
+    rf"(?P<a>{_SOMEBODY}?)(?P<verb>(?: (?:who|that|which))?(?: (?:is|are))? (?:\w+ing(?: (?:at|to|on|with|over))?|\w+(?:ed|en) by) )(?P<b>{_SOMEBODY})"
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,12 +139,12 @@ def _swapped(measured: _Measured) -> Iterator[Finding]:
     joined = [
         (phrase, node, found)
         for phrase, node in _phrases(measured.policy, "violating")
-        if (found := _JOINED.match(phrase))
+        if (found := _JOINED.fullmatch(phrase))
     ]
     joined = [one for one in joined if one[2]["a"].split()[-1] != one[2]["b"].split()[-1]]
     if not joined:
         return
-    turned = [f"{found['b']} {found['verb']} {found['a']}" for _, _, found in joined]
+    turned = [f"{found['b']}{found['verb']}{found['a']}" for _, _, found in joined]
     prompts = templates(measured.policy.scope.modalities)
     before = ensemble(measured.policy, measured.embedder, prompts, [phrase for phrase, _, _ in joined])
     likeness = (before * ensemble(measured.policy, measured.embedder, prompts, turned)).sum(axis=1)

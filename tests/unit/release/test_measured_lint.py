@@ -71,6 +71,26 @@ def test_a_contrast_that_says_the_same_is_found_where_it_stands(tmp_path: Path) 
     assert of(measure(text_policy(tmp_path), embedder()), "L009") == []
 
 
+@pytest.mark.parametrize(
+    ("phrase", "turned"),
+    [
+        ("a man hitting a dog", "a dog hitting a man"),
+        ("people who are shooting at police officers", "police officers who are shooting at people"),
+        ("a child bitten by a big dog", "a big dog bitten by a child"),
+        ("a happy old man feeding the birds", "the birds feeding a happy old man"),
+        ("a dog chasing a dog", None),  # turned round it says the same
+        ("a blade made for fighting", None),
+        ("two people fighting", None),
+        ("something that is burning", None),
+        ("a string of pearls", None),
+        ("calling people disgusting idiots", None),
+    ],
+)
+def test_who_does_what_to_whom_is_turned_round(tmp_path: Path, phrase: str, turned: str | None) -> None:
+    found = of(measure(text_policy(tmp_path, violating=f"[{phrase}, a rifle]"), embedder()), "L010")
+    assert [f"'{turned}'" in one.message for one in found] == ([True] if turned else [])
+
+
 def test_an_encoder_that_reads_a_bag_of_words_is_found(tmp_path: Path) -> None:
     policy = text_policy(tmp_path, violating="[a man hitting a dog, a rifle]")
     (found,) = of(measure(policy, embedder()), "L010")  # its vectors are sums over words
