@@ -24,7 +24,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from moderation.decision import Score, Severity
-from moderation.detector.head import DECIMALS, TILE_ROWS, Head, Scored, score_many, to_float32
+from moderation.detector.head import DECIMALS, Head, Scored, score_many
+from moderation.detector.tiles import TILE_ROWS, to_float32
 from moderation.policy.decide import Cut, Finding, Terms, judge, strongest
 
 ACTIONS = ("allow", "label", "limit", "review", "remove")

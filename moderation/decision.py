@@ -38,13 +38,15 @@ class Severity(StrEnum):
 class Score:
     """How risky one label is on one part: `value` in [0, 1], higher is riskier.
 
-    `concept` names what carried the score, for people. Raises ValueError outside [0, 1] and for NaN.
+    `concept` names what carried the score, for people; `evidence`, where a detector can tell, what each concept adds to the
+    score's log odds, below 0 where it lowers the score. Raises ValueError outside [0, 1] and for NaN.
     """
 
     label: str
     value: float
     calibrated: bool = False
     concept: str | None = None
+    evidence: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.value <= 1.0:
@@ -71,7 +73,8 @@ class Verdict:
     `threshold` is the cut that decided (for `no_match`, the lowest cut), `margin` is score minus threshold;
     `detector` and `label` carried the score, or where the outcome is `error`, `detector` had none; `error` is the stable reason
     of such an outcome and `cause` a word that says more. `calibrated` is the estimated probability that the item violates, at the
-    prevalence of the policy: for readers, no threshold is compared with it; None where the lock has no calibration.
+    prevalence of the policy: for readers, no threshold is compared with it; None where the lock has no calibration. `evidence` is
+    that of the score.
     """
 
     policy: str
@@ -86,6 +89,7 @@ class Verdict:
     threshold: float | None = None
     margin: float | None = None
     concept: str | None = None
+    evidence: Mapping[str, float] | None = None
     part: str | None = None
     detector: str | None = None
     label: str | None = None

@@ -14,7 +14,8 @@ from moderation.audit.harms import measure
 from moderation.audit.permutation import permutation_p
 from moderation.audit.result import Association, Sensitivity
 from moderation.audit.sample import Floats, Sample
-from moderation.detector.head import Head, Vectors
+from moderation.detector.head import Head
+from moderation.detector.tiles import Vectors
 from moderation.policy.decide import REVIEW
 from moderation.policy.schema import Audit as Block
 from moderation.policy.schema import Concept, Policy
@@ -132,19 +133,24 @@ def _without(head: Head, policy: Policy, concept: Concept) -> Head | None:
     if len(keep) != len(head.contrast) or not keep.any():
         return None
     every = np.concatenate([np.ones(len(head.violating), np.bool_), keep])
-    return replace(head, contrast=head.contrast[keep], gain=head.gain[every], offset=head.offset[every])
+    weights = None if head.weights is None else head.weights[every]
+    return replace(
+        head, contrast=head.contrast[keep], gain=head.gain[every], offset=head.offset[every], weights=weights
+    )
 
 
 def _with(head: Head, vectors: Vectors, phrase: NDArray[np.float32]) -> Head:
-    """The head with one more contrast phrase, normalised as the others are on average: the bank itself is not at hand."""
+    """The head with one more contrast phrase, normalised and weighed as the others are on average: the bank itself is not at hand."""
     first = len(head.violating)
     gain, offset = head.gain, head.offset
     level = vectors.astype(np.float32).mean(axis=0)
     shift = float((offset[first:] - head.contrast @ level).mean()) if gain.std() or offset.any() else 0.0
     own: Floats = np.array([float(phrase @ level) + shift if shift or offset.any() else 0.0])
+    weights = None if head.weights is None else np.append(head.weights, head.weights[first:].mean())
     return replace(
         head,
         contrast=np.concatenate([head.contrast, phrase[None]]).astype(np.float32),
         gain=np.append(gain, gain[first:].mean()),
         offset=np.append(offset, own),
+        weights=weights,
     )

@@ -96,6 +96,7 @@ def compiled(evidence: Mapping[str, Any]) -> Iterator[str]:
     level, controls = evidence.get("level", {}), evidence.get("controls", {})
     if "reason" in level:
         yield f"level: {level['reason']}"
+    yield from _levels(level)
     yield from (f"WARNING: {note}" for note in evidence.get("notes", ()))
     precisions = controls.get("average_precision", {})
     if precisions:
@@ -109,6 +110,24 @@ def compiled(evidence: Mapping[str, Any]) -> Iterator[str]:
     for part in ("background", "fit", "exemplars"):
         if evidence.get(part) and (part != "exemplars" or evidence[part].get("rows")):
             yield f"{part}: {_counts(evidence[part])}"
+
+
+def _levels(level: Mapping[str, Any]) -> Iterator[str]:
+    """What each level measured, what it costs to explain decisions, and by which phrases they are explained."""
+    if "average_precision" in level:
+        told = ", ".join(f"{name} {_figure(one.get('mean'))}" for name, one in level["average_precision"].items())
+        yield f"average precision by level, cross-validated: {told}"
+    if "cost" in level:
+        cost = level["cost"]
+        yield (
+            f"explaining decisions costs {cost['average_precision']:.3f} of average precision against {cost['instead_of']}, which "
+            f"would have been taken (standard error {cost['error']:.3f})"
+        )
+    for does, phrases in level.get("weights", {}).items():
+        yield f"{does} the score: " + (
+            ", ".join(f"{one} ({weight:.2f})" for one, weight in sorted(phrases.items(), key=lambda pair: -pair[1]))
+            or "nothing"
+        )
 
 
 def certified(evidence: Mapping[str, Any]) -> Iterator[str]:

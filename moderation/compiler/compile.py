@@ -17,7 +17,7 @@ from moderation.compiler.controls import compare, make_controls
 from moderation.compiler.golden import golden_pictures
 from moderation.compiler.heads import MIN_BANK, Bank, contrast_head, embed_bank, normalised_head
 from moderation.compiler.levels import Choice, choose_level
-from moderation.compiler.phrases import embed_concepts, templates
+from moderation.compiler.phrases import embed_concepts, owned, templates
 from moderation.compiler.probe import Targets, targets
 from moderation.embedding.embedder import Embedder
 from moderation.encoder.base import Encoder
@@ -49,8 +49,8 @@ def compile_policy(
     our own. The same inputs give the same lock, on any number of threads: phrases and golden pictures are encoded on one. Fit
     targets and background, which may be many, are encoded on all, and their number may move the last bits of a picture's
     vector, and so of the head. Raises CompileError when the policy is one that is never compiled (S001), when the encoder
-    lacks a modality, when there is no phrase of either kind, or when one cannot be encoded; DataError where exemplars and fit
-    targets share content or a cluster.
+    lacks a modality, when there is no phrase of either kind, when one cannot be encoded, or when decisions are to be explainable
+    and targets are too few for it; DataError where exemplars and fit targets share content or a cluster.
     """
     if findings := refused(policy):
         raise CompileError(f"policy {policy.id!r}: {findings[0].code}: {findings[0].message}")
@@ -68,10 +68,14 @@ def compile_policy(
         heads = [contrast_head(vectors)]
         if len(bank.benign) >= MIN_BANK:
             heads.append(normalised_head(vectors, bank))
-        choice = choose_level(heads, read.targets, seed=seed, exemplars=known.targets)
+        choice = choose_level(heads, read.targets, seed=seed, exemplars=known.targets, explainable=policy.explainable)
+        if policy.explainable and choice.head.level != "L5":
+            raise CompileError(
+                f"policy {policy.id!r}: explainable: cannot be built at level L5: {choice.missing['L5']}"
+            )
         controls = compare(choice, others, read.targets, vectors, seed=seed)
     evidence = {
-        "level": _level_evidence(choice),
+        "level": _level_evidence(choice, policy),
         "controls": controls,
         "background": _bank_evidence(bank),
         "fit": read.evidence,
@@ -121,6 +125,7 @@ def _freeze(
         level=level,
         arrays=arrays,
         phrases=phrases,
+        concepts=tuple(concept for _, concept in owned(policy)) if level == "L5" else (),
         actions=tuple(_open_action(one) for one in policy.actions),
         detectors=tuple(policy.detectors),
         surfaces=tuple(policy.scope.surfaces),
@@ -198,10 +203,19 @@ def _open_action(action: PolicyAction) -> LockedAction:
     return LockedAction(action.action, promise.metric.value, promise.at_least, promise.confidence)
 
 
-def _level_evidence(choice: Choice) -> dict[str, Any]:
-    told: dict[str, Any] = {"chosen": choice.head.level, "reason": choice.reason}
-    if choice.measured:
-        told["average_precision"] = {name: asdict(one) for name, one in choice.measured.items()}
+def _level_evidence(choice: Choice, policy: Policy) -> dict[str, Any]:
+    head, measured = choice.head, choice.measured
+    told: dict[str, Any] = {"chosen": head.level, "reason": choice.reason, "missing": dict(choice.missing)}
+    if measured:
+        told["average_precision"] = {name: asdict(one) for name, one in measured.items()}
+    if choice.instead_of is not None:
+        cost, error = measured[choice.instead_of].over(measured[head.level])
+        told["cost"] = {"instead_of": choice.instead_of, "average_precision": cost, "error": error}
+    if head.weights is not None:
+        told["penalty"] = choice.penalty
+        weights = [(phrase, float(one)) for (phrase, _), one in zip(owned(policy), head.weights, strict=True)]
+        sides = {"raises": weights[: len(head.violating)], "lowers": weights[len(head.violating) :]}
+        told["weights"] = {does: {phrase: one for phrase, one in side if one} for does, side in sides.items()}
     if choice.pull is not None:
         told["pull"] = choice.pull
         told["kind"] = "text-anchored probe" if choice.pull else "plain logistic (L4)"

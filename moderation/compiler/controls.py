@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from moderation.compiler.bottleneck import fit_bottleneck
 from moderation.compiler.heads import plain_head
 from moderation.compiler.levels import FOLDS, Choice, average_precision, measure, split, too_few
 from moderation.compiler.phrases import PhraseVectors, ensemble, templates
@@ -94,7 +95,7 @@ def compare(
     else:
         folds = split(fit, seed=seed)
         measured = {name: measure(lambda _, head=head: head, fit, folds) for name, head in controls.heads.items()}  # type: ignore[misc]
-        chosen = choice.measured["L3" if choice.pull is not None else choice.head.level]
+        chosen = choice.measured[choice.head.level]
         told = {
             "measured_on": "fit targets, cross-validated by cluster",
             "beaten": {name: chosen.beats(one) for name, one in measured.items()},
@@ -108,12 +109,11 @@ def compare(
 
 
 def _shuffled(choice: Choice, fit: Targets, *, seed: int) -> float | None:
-    """Average precision of a probe that learns from targets dealt out anew to clusters: what chance alone gives.
+    """Average precision of what learns from targets dealt out anew to clusters: what chance alone gives.
 
-    None where no deal leaves enough clusters of each class to fit on.
+    A bottleneck at L5, else a probe. None where no deal leaves enough clusters of each class to fit on.
     """
     rng = np.random.default_rng(seed)
-    pull = 0.0 if choice.pull is None else choice.pull
     numbers, first = np.unique(fit.clusters, return_index=True)
     results: list[float] = []
     for _ in range(_SHUFFLES):
@@ -122,8 +122,14 @@ def _shuffled(choice: Choice, fit: Targets, *, seed: int) -> float | None:
         if too_few(shuffled):
             continue
         folds = split(shuffled, seed=seed)[:FOLDS]  # the targets are dealt anew instead
-        results += measure(lambda train: fit_probe(choice.base, train, pull), shuffled, folds).folds
+        results += measure(lambda train: _learned(choice, train), shuffled, folds).folds
     return float(np.mean(results)) if results else None
+
+
+def _learned(choice: Choice, train: Targets) -> Head:
+    if choice.penalty is not None:
+        return fit_bottleneck(choice.base, train, choice.penalty)
+    return fit_probe(choice.base, train, choice.pull or 0.0)
 
 
 def _on_phrases(head: Head, vectors: PhraseVectors) -> float:

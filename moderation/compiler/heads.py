@@ -64,9 +64,7 @@ def normalised_head(vectors: PhraseVectors, bank: Bank) -> Head:
     """
     phrases = np.concatenate([vectors.violating, vectors.contrast]).astype(np.float64)
     similarity = bank.benign.astype(np.float64) @ phrases.T
-    variance = similarity.var(axis=0)
-    shrunk = (len(similarity) * variance + _SHRINK * variance.mean()) / (len(similarity) + _SHRINK)
-    gain = 1.0 / np.sqrt(np.maximum(shrunk, 1e-6))
+    gain = gain_of(similarity.var(axis=0), len(similarity))
     head = Head("L1", vectors.violating, vectors.contrast, gain, similarity.mean(axis=0), L1_SHARPNESS, floor=_FLOOR)
     margins = head.raw(bank.benign)
     scale = max(float(margins.std()), 1e-3)
@@ -74,6 +72,12 @@ def normalised_head(vectors: PhraseVectors, bank: Bank) -> Head:
     if len(bank.degenerate):
         centre = max(centre, float(head.raw(bank.degenerate).max()))
     return replace(head, centre=centre, scale=scale)
+
+
+def gain_of(variance: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """What turns a phrase's similarity into its standard deviations, float64 [p], from its variance over so many vectors."""
+    shrunk = (count * variance + _SHRINK * variance.mean()) / (count + _SHRINK)
+    return np.asarray(1.0 / np.sqrt(np.maximum(shrunk, 1e-6)))
 
 
 def _embed(parts: Sequence[Part], embedder: Embedder) -> Vectors:

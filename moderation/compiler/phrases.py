@@ -48,7 +48,7 @@ def templates(modalities: Sequence[Modality]) -> tuple[str, ...]:
 
 def embed_concepts(policy: Policy, embedder: Embedder) -> PhraseVectors:
     """The vectors of a policy's phrases. Raises CompileError where there are none to contrast or one cannot be encoded."""
-    violating, contrast = _phrases(policy.concepts.violating), _phrases(policy.concepts.contrast)
+    violating, contrast = (tuple(_owners(side)) for side in (policy.concepts.violating, policy.concepts.contrast))
     if not violating:
         raise CompileError(
             f"policy {policy.id!r}: found no violating phrase; a policy needs at least one to be compiled"
@@ -66,6 +66,11 @@ def embed_concepts(policy: Policy, embedder: Embedder) -> PhraseVectors:
         ensemble(policy, embedder, prompts, contrast),
         golden[:, 0],
     )
+
+
+def owned(policy: Policy) -> list[tuple[str, str]]:
+    """Every phrase of a head, violating ones first, with the id of its concept."""
+    return [pair for side in (policy.concepts.violating, policy.concepts.contrast) for pair in _owners(side).items()]
 
 
 def ensemble(policy: Policy, embedder: Embedder, prompts: Sequence[str], phrases: Sequence[str]) -> NDArray[np.float32]:
@@ -91,6 +96,10 @@ def _encode(
     return embedded.vectors.reshape(*shape, -1), fine
 
 
-def _phrases(concepts: Sequence[Concept]) -> tuple[str, ...]:
-    """Every phrase once, in the policy's order."""
-    return tuple(dict.fromkeys(phrase for concept in concepts for phrase in concept.phrases))
+def _owners(concepts: Sequence[Concept]) -> dict[str, str]:
+    """Every phrase once, in the policy's order, with the id of its first concept."""
+    owners: dict[str, str] = {}
+    for concept in concepts:
+        for phrase in concept.phrases:
+            owners.setdefault(phrase, concept.id)
+    return owners

@@ -7,7 +7,7 @@ last bit whatever stands beside it in a batch and whichever other policies are l
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, get_args
@@ -16,34 +16,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moderation.detector.remembered import NAMES, Remembered
+from moderation.detector.tiles import (
+    ROWS_PER_BLOCK,
+    TILE_COLUMNS,
+    TILE_ROWS,
+    Floats,
+    Vectors,
+    as_strips,
+    blocks,
+    products,
+    project,
+    room,
+)
 from moderation.errors import LockError
 from moderation.policy.lock import Level
 
-TILE_ROWS = 64
 # What a lock holds beside its head: vectors to test the encoder by, marks of what it was made from and of what certified it.
 NOT_OF_THE_HEAD = frozenset({"golden", "golden_pictures", "used", "asked"})
 LEVELS: tuple[Level, ...] = get_args(Level)
 DECIMALS = 6
 
-_TILE_COLUMNS = 8
 _LIMIT = 80.0
-_TILES_PER_BLOCK = 16
-_ROWS_PER_BLOCK = TILE_ROWS * _TILES_PER_BLOCK
-_ROWS_WORTH_A_THREAD = 16 * _ROWS_PER_BLOCK
+_ROWS_WORTH_A_THREAD = 16 * ROWS_PER_BLOCK
 _NUMBERS = ("sharpness", "centre", "scale", "bias", "floor")
 
 # What a lock holds of a head at a level beside what it holds at all of them.
-_EXTRA = {"L2": set(NAMES), "L3": {"probe", "anchor"}}
-
-Vectors = NDArray[np.float16]
-Floats = NDArray[np.float32]
+_EXTRA = {"L2": set(NAMES), "L3": {"probe", "anchor"}, "L5": {"weights"}}
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
     """Scores of n vectors: `values` float64 [n] in [0, 1] rounded to 1e-6, `nearest` int64 [n].
 
-    `nearest` is the index of the violating phrase that lies closest, as the head weighs phrases.
+    `nearest` is the index of the violating phrase that lies closest, as the head weighs phrases; at L5 of the one that raised
+    the score most.
     """
 
     values: NDArray[np.float64]
@@ -57,8 +63,10 @@ class Head:
     `violating` [v, d] and `contrast` [c, d] are unit vectors, float32. A phrase's similarity s becomes
     gain · (s - offset) (`gain`, `offset` float64 [v + c], violating first; 1 and 0 at L0). At L0 and L1 the raw margin is
     the soft maximum of the violating phrases minus that of the contrast, at the given `sharpness`; at L2 what is `remembered` adds
-    to it; at L3 it is anchor · margin + probe · x + bias: the text's margin and what targets add to it. The score is sigmoid((raw - centre) / scale). `strips`, `shift` and `pool` are the
-    same as the products want it. Raises LockError when shapes or numbers do not fit.
+    to it; at L3 it is anchor · margin + probe · x + bias: the text's margin and what targets add to it. At L5 it is bias and what
+    each phrase contributes: weight · log(1 + exp(sharpness · phrase)) / sharpness, a soft maximum of the phrase and 0, less
+    the same of the contrast (`weights` float64 [v + c], none below 0). The score is sigmoid((raw - centre) / scale). `strips`,
+    `shift` and `pool` are the same as the products want it. Raises LockError when shapes or numbers do not fit.
     """
 
     level: Level
@@ -74,6 +82,7 @@ class Head:
     floor: float = 0.0
     anchor: NDArray[np.float64] | None = None
     remembered: Remembered | None = None
+    weights: NDArray[np.float64] | None = None
     strips: Floats = field(init=False, repr=False)
     shift: Floats = field(init=False, repr=False)
     pool: Floats = field(init=False, repr=False)
@@ -96,10 +105,24 @@ class Head:
         """Raw margins, float64 [n], before centre and scale: what the compiler fits on."""
         _check_vectors(embeddings, self.width)
         margins = np.empty(len(embeddings), np.float64)
-        out = np.empty((_TILES_PER_BLOCK, TILE_ROWS, len(self.shift)), np.float32)
-        for rows, tiles in _blocks(embeddings, 0, len(embeddings)):
-            margins[rows] = _margins(self, _project(self, tiles, out[: len(tiles)]))[0][: rows.stop - rows.start]
+        for rows, columns in products(embeddings, self.strips, self.shift):
+            margins[rows] = _margins(self, columns)[0][: rows.stop - rows.start]
         return margins
+
+    def contributions(self, embeddings: Vectors) -> NDArray[np.float64]:
+        """What each phrase adds to the raw margin beside the bias, float64 [n, v + c]: contrast phrases 0 or less, the others 0 or more.
+
+        Raises ValueError below L5, where phrases do not add up.
+        """
+        _check_vectors(embeddings, self.width)
+        if self.weights is None:
+            raise ValueError(f"head {self.level}: phrases do not add up to the margin; expected L5")
+        split, count = len(self.violating), len(self.weights)
+        signed = self.weights * np.where(np.arange(count) < split, 1.0, -1.0) / self.sharpness
+        shown = np.empty((len(embeddings), count), np.float64)
+        for rows, columns in products(embeddings, self.strips, self.shift):
+            shown[rows] = _soften(columns)[: rows.stop - rows.start, :count] * signed
+        return shown
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Everything but the level, as arrays for a lock; the inverse of `from_arrays`."""
@@ -113,6 +136,8 @@ class Head:
         }
         if self.probe is not None and self.anchor is not None:
             arrays |= {"probe": self.probe, "anchor": self.anchor}
+        if self.weights is not None:
+            arrays["weights"] = self.weights
         if self.remembered is not None:
             arrays |= self.remembered.to_arrays()
         return arrays
@@ -151,63 +176,26 @@ def score_many(heads: Sequence[Head], embeddings: Vectors, *, threads: int | Non
         _score_span(heads, embeddings, (0, count), results)
         return results
     # Spans begin on a block's edge, so each thread sees whole blocks.
-    step = -(-count // (8 * workers * _ROWS_PER_BLOCK)) * _ROWS_PER_BLOCK
+    step = -(-count // (8 * workers * ROWS_PER_BLOCK)) * ROWS_PER_BLOCK
     with ThreadPoolExecutor(workers) as pool:
         spans = [(start, min(start + step, count)) for start in range(0, count, step)]
         list(pool.map(lambda span: _score_span(heads, embeddings, span, results), spans))
     return results
 
 
-def to_float32(embeddings: Vectors, out: Floats) -> None:
-    """The float32 values of finite float16 vectors, exactly, into `out` of the same shape.
-
-    About five times as fast as numpy's own cast: sign and magnitude are moved into place as integers, and one multiplication by a
-    power of two, which is exact for subnormals too, sets the exponent. Infinities and NaN come out as large numbers,
-    so callers must have refused them before.
-    """
-    bits = out.view(np.int32)
-    np.copyto(bits, embeddings.view(np.int16))
-    np.left_shift(bits, 13, out=bits)
-    np.bitwise_and(bits, np.int32(-0x70002000), out=bits)
-    np.multiply(out, np.float32(2.0**112), out=out)
-
-
 def _score_span(heads: Sequence[Head], embeddings: Vectors, span: tuple[int, int], results: Sequence[Scored]) -> None:
-    # Made once: fresh memory for every block costs more than the exponentials.
-    outs = [np.empty((_TILES_PER_BLOCK, TILE_ROWS, len(head.shift)), np.float32) for head in heads]
-    for rows, tiles in _blocks(embeddings, *span):
+    outs = [room(len(head.shift)) for head in heads]
+    for rows, tiles in blocks(embeddings, *span):
         count = rows.stop - rows.start
         for head, result, out in zip(heads, results, outs, strict=True):
-            margins, nearest = _margins(head, _project(head, tiles, out[: len(tiles)]))
+            margins, nearest = _margins(head, project(tiles, head.strips, head.shift, out))
             result.values[rows] = _squash(head, margins[:count])
             result.nearest[rows] = nearest[:count]
 
 
-def _blocks(embeddings: Vectors, start: int, stop: int) -> Iterator[tuple[slice, Floats]]:
-    """Blocks of whole tiles, float32 [tiles, 64, d], with the rows they hold; the last tile is padded with zeros."""
-    width = embeddings.shape[1]
-    buffer = np.zeros((_ROWS_PER_BLOCK, width), np.float32)
-    for first in range(start, stop, _ROWS_PER_BLOCK):
-        rows = slice(first, min(first + _ROWS_PER_BLOCK, stop))
-        count = rows.stop - rows.start
-        padded = -(-count // TILE_ROWS) * TILE_ROWS
-        to_float32(embeddings[rows], buffer[:count])
-        buffer[count:padded] = 0.0
-        yield rows, buffer[:padded].reshape(-1, TILE_ROWS, width)
-
-
-def _project(head: Head, tiles: Floats, out: Floats) -> Floats:
-    """Every column of the head for every row, float32 [rows, columns]: one product of fixed shape per tile and strip.
-
-    One large product would be no faster and its bits would depend on how many rows and columns came together.
-    """
-    for index, strip in enumerate(head.strips):
-        np.matmul(tiles, strip, out=out[:, :, index * _TILE_COLUMNS : (index + 1) * _TILE_COLUMNS])
-    np.subtract(out, head.shift, out=out)
-    return out.reshape(-1, len(head.shift))
-
-
 def _margins(head: Head, columns: Floats) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    if head.weights is not None:
+        return _added(head, columns)
     nearest = columns[:, : len(head.violating)].argmax(axis=1)
     probed = None if head.probe is None else columns[:, len(head.gain)].astype(np.float64)
     # log mean exp of each side, so that n equal phrases count as one; both sums come from one product per tile. The
@@ -221,6 +209,20 @@ def _margins(head: Head, columns: Floats) -> tuple[NDArray[np.float64], NDArray[
     return margins if probed is None or head.anchor is None else head.anchor[0] * margins + probed, nearest
 
 
+def _added(head: Head, columns: Floats) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """L5: what the phrases add up to, and which violating one adds most."""
+    seen, split = _soften(columns), len(head.violating)
+    sums = np.matmul(seen.reshape(-1, TILE_ROWS, columns.shape[1]), head.pool).astype(np.float64)
+    sums = sums.reshape(-1, head.pool.shape[1])
+    return head.bias + sums[:, 0] - sums[:, 1], (seen[:, :split] * head.pool[:split, 0]).argmax(axis=1)
+
+
+def _soften(columns: Floats) -> Floats:
+    """log(1 + exp(column)), in place: what lies far above 0 as it is, what lies far below as next to nothing."""
+    np.exp(np.clip(columns, -_LIMIT, _LIMIT, out=columns), out=columns)
+    return np.log1p(columns, out=columns)
+
+
 def _squash(head: Head, margins: NDArray[np.float64]) -> NDArray[np.float64]:
     standard = (margins - head.centre) / head.scale
     return np.round(1.0 / (1.0 + np.exp(-np.clip(standard, -40.0, 40.0))), DECIMALS)
@@ -230,7 +232,7 @@ def _columns(head: Head) -> tuple[Floats, Floats, Floats]:
     """The head as strips [strips, d, 8], shifts [columns] and pooling weights [columns, 2], or [columns, 3] at L2.
 
     At L2 the exemplars' columns follow the phrases', at L3 the probe's; that one has no weight in the pool, nor have columns that
-    only fill a strip.
+    only fill a strip. At L5 the phrases' own weights are in the pool.
     """
     weigh = head.sharpness * head.gain
     weights = np.concatenate([head.violating, head.contrast]) * weigh[:, None]
@@ -242,16 +244,15 @@ def _columns(head: Head) -> tuple[Floats, Floats, Floats]:
         sharpness = head.remembered.sharpness[0]
         weights = np.concatenate([weights, head.remembered.vectors * sharpness])
         shift = np.append(shift, np.full(len(head.remembered.votes), sharpness))
-    strips = -(-len(weights) // _TILE_COLUMNS)
-    padded = np.zeros((strips * _TILE_COLUMNS, head.width), np.float32)
-    padded[: len(weights)] = weights
-    pool = np.zeros((len(padded), 2 if head.remembered is None else 3), np.float32)
+    strips = as_strips(weights)
+    filled = len(strips) * TILE_COLUMNS
+    pool = np.zeros((filled, 2 if head.remembered is None else 3), np.float32)
     pool[:split, 0], pool[split:count, 1] = 1 / split, 1 / (count - split)
+    if head.weights is not None:
+        pool[:split, 0], pool[split:count, 1] = np.split(head.weights / head.sharpness, [split])
     if head.remembered is not None:
         pool[count : len(weights), 2] = head.remembered.votes
-    matrix = padded.reshape(strips, _TILE_COLUMNS, head.width).transpose(0, 2, 1)
-    shifts = np.append(shift, np.zeros(len(padded) - len(shift))).astype(np.float32)
-    return np.ascontiguousarray(matrix), shifts, pool
+    return strips, np.append(shift, np.zeros(filled - len(shift))).astype(np.float32), pool
 
 
 def _check(head: Head) -> None:
@@ -261,6 +262,8 @@ def _check(head: Head) -> None:
         raise LockError(f"head {head.level}: a probe with its anchor belongs to L3 and to no other level")
     if (head.remembered is not None) != (head.level == "L2"):
         raise LockError(f"head {head.level}: exemplars belong to L2 and to no other level")
+    if (head.weights is not None) != (head.level == "L5"):
+        raise LockError(f"head {head.level}: weights of phrases belong to L5 and to no other level")
     for name, (array, dtype, shape) in _arrays(head).items():
         if array.dtype != dtype or array.shape != shape:
             raise LockError(f"head {head.level}: {name!r} is {array.dtype} {array.shape}, expected {dtype} {shape}")
@@ -280,6 +283,8 @@ def _arrays(head: Head) -> dict[str, tuple[NDArray[Any], str, tuple[int, ...]]]:
     }
     if head.probe is not None and head.anchor is not None:
         arrays |= {"probe": (head.probe, "float64", (width,)), "anchor": (head.anchor, "float64", (1,))}
+    if head.weights is not None:
+        arrays["weights"] = (head.weights, "float64", (phrases,))
     if head.remembered is not None:
         arrays |= head.remembered.expected(width)
     return arrays
@@ -292,6 +297,8 @@ def _check_numbers(head: Head) -> None:
         raise LockError(f"head {head.level}: expected finite numbers, and scale and sharpness above 0")
     if head.remembered is not None and (not len(head.remembered.votes) or head.remembered.sharpness[0] <= 0):
         raise LockError(f"head {head.level}: expected at least one exemplar, and an affinity above 0")
+    if head.weights is not None and head.weights.min() < 0:
+        raise LockError(f"head {head.level}: a weight is {head.weights.min()}, expected none below 0")
     if head.floor < 0:
         raise LockError(f"head {head.level}: floor is {head.floor}, expected at least 0")
 

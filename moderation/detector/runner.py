@@ -28,6 +28,7 @@ FAULTS = frozenset({ERROR, TIMEOUT, BAD_ANSWER, QUARANTINED})
 # An overrun call cannot be stopped, only left behind. So many of one detector may be left at once before it gets no more.
 MOST_OVERRUNS = 4
 LONGEST_CONCEPT = 200
+MOST_EVIDENCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,4 +244,21 @@ def _is_score(score: object) -> bool:
     if not isinstance(score, Score) or not isinstance(score.label, str) or not isinstance(score.value, Real):
         return False
     named = score.concept is None or (isinstance(score.concept, str) and len(score.concept) <= LONGEST_CONCEPT)
-    return named and not isinstance(score.value, bool) and math.isfinite(score.value) and 0.0 <= score.value <= 1.0
+    told = score.evidence is None or _is_evidence(score.evidence)
+    return (
+        named
+        and told
+        and not isinstance(score.value, bool)
+        and math.isfinite(score.value)
+        and 0.0 <= score.value <= 1.0
+    )
+
+
+def _is_evidence(evidence: object) -> bool:
+    # A plain dict and plain numbers: what is kept in a decision must not change or raise when it is written.
+    return (
+        type(evidence) is dict
+        and len(evidence) <= MOST_EVIDENCE
+        and all(type(name) is str and len(name) <= LONGEST_CONCEPT for name in evidence)
+        and all(type(one) is float and math.isfinite(one) for one in evidence.values())
+    )

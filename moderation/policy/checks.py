@@ -35,6 +35,7 @@ def check_references(node: Node, action_names: Sequence[str]) -> Iterator[Proble
     yield from _actions(node, action_names)
     yield from _audited(node)
     yield from _prevalence(node)
+    yield from _explained(node)
 
 
 def _items(node: Node, *keys: str) -> tuple[Node, ...]:
@@ -98,6 +99,13 @@ def _prevalence(node: Node) -> Iterator[Problem]:
         return
     if isinstance(low.value, (int, float)) and isinstance(high.value, (int, float)) and low.value > high.value:
         yield low.problem("P105", f"prevalence: found low {low.value} above high {high.value}; expected low <= high")
+
+
+def _explained(node: Node) -> Iterator[Problem]:
+    """What raises a score and what lowers it is learned from fit targets."""
+    explainable = node.get("explainable")
+    if explainable is not None and explainable.value is True and node.get("data", "fit") is None:
+        yield explainable.problem("P102", "data.fit: is missing: explainable decisions are learned from its targets")
 
 
 def _texts(nodes: Sequence[Node]) -> list[str]:

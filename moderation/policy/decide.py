@@ -204,6 +204,7 @@ def _verdict(
         threshold=None if cut is None else cut.threshold,
         margin=None if cut is None or value is None else round(value - cut.threshold, DIGITS),
         concept=None if score is None else score.concept,
+        evidence=None if score is None else score.evidence,
         part=None if top is None else top.part,
         detector=None if top is None else top.detector,
         label=None if score is None else score.label,

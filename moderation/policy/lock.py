@@ -25,7 +25,7 @@ from moderation.policy.calibration import Calibration, Knot, Method
 SCHEMA = "lock/v1"
 SUFFIX = ".lock.json"
 ARRAYS_SUFFIX = ".safetensors"
-Level = Literal["L0", "L1", "L2", "L3"]
+Level = Literal["L0", "L1", "L2", "L3", "L5"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Lock:
 
     `arrays` are the head's (detector/head.py reads them) and, float16, `golden` and `golden_pictures`: what the encoder made
     of each of `phrases` as it stands and of a few made pictures, so that another machine can measure how far it differs. `phrases` names the violating phrases
-    in the head's order; `surfaces` and `languages` narrow the scope where they are not empty;
+    in the head's order; `concepts`, at L5, the concept of every phrase, the violating ones' first; `surfaces` and `languages` narrow the scope where they are not empty;
     `detectors` are other detectors, or labels of theirs (`keywords/gambling`), that also count; `max_parts` is the largest number of parts of an item it was certified on, 0 before certification;
     `calibration` tells readers what a score means, None where nothing is known.
     """
@@ -69,6 +69,7 @@ class Lock:
     arrays: Mapping[str, NDArray[Any]] = field(repr=False)
     phrases: tuple[str, ...]
     actions: tuple[LockedAction, ...]
+    concepts: tuple[str, ...] = ()
     detectors: tuple[str, ...] = ()
     surfaces: tuple[str, ...] = ()
     languages: tuple[str, ...] = ()
@@ -185,6 +186,7 @@ class _LockFile(_File):
     level: Level
     phrases: tuple[str, ...]
     actions: tuple[_ActionFile, ...]
+    concepts: tuple[str, ...] = ()
     detectors: tuple[str, ...]
     surfaces: tuple[str, ...]
     languages: tuple[str, ...]

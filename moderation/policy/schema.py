@@ -228,6 +228,10 @@ class Policy(Section):
         tuple[DetectorLabel, ...],
         Field(description="Other detectors that may match too: `keywords`, or one label of it, `keywords/gambling`."),
     ] = ()
+    explainable: Annotated[
+        bool,
+        Field(description="Every decision must tell which concepts raised and which lowered its score (level L5)."),
+    ] = False
     exemplars: Annotated[Exemplars, Field(description="Known examples.")] = Exemplars()
     data: Annotated[Data, Field(description="Manifests of targets.")] = Data()
     prevalence: Annotated[Prevalence, Field(description="The share of violating items in the traffic.")]

@@ -16,6 +16,7 @@ from moderation.policy.decide import REVIEW
 from moderation.policy.schema import Clause, Policy
 
 FACTS, EXPLANATION, GROUND = 5000, 2000, 500  # characters
+LEAST_SHARE = 0.01  # of what spoke for a breach: less is not told
 VISIBILITY = {
     "remove": "DECISION_VISIBILITY_CONTENT_REMOVED",
     "limit": "DECISION_VISIBILITY_CONTENT_DEMOTED",
@@ -70,7 +71,8 @@ def explain(
 ) -> Statement:
     """The statement for what `verdict` asked for; `given` are fields that the platform knows, by name, and wins over ours.
 
-    Scores and thresholds are in neither: they help to evade, and the decision record keeps them.
+    Scores and thresholds are in neither: they help to evade, and the decision record keeps them. Where it keeps what each concept
+    added (level L5), the statement tells the shares.
     """
     clauses = clauses_of(verdict, policy)
     known = {**_fields(decision, verdict, policy, clauses), **{name: one for name, one in (given or {}).items() if one}}
@@ -129,6 +131,7 @@ def _fields(decision: Decision, verdict: Verdict, policy: Policy, clauses: tuple
 
 def _facts(verdict: Verdict, policy: Policy, rule: str) -> str:
     seen = f" What it was taken for: {verdict.concept}." if verdict.concept else ""
+    seen += "".join(f" {line}" for line in _spoke(verdict))
     looked = "A person looks at it." if waits(verdict) else "No person looked at it before."
     if verdict.outcome is Outcome.ERROR:
         return (
@@ -157,10 +160,22 @@ def _text(verdict: Verdict, policy: Policy, clauses: tuple[Clause, ...]) -> str:
     lines = [f"{done}, because {why} our rule on {policy.title[0].lower()}{policy.title[1:]}{basis}."]
     lines += [f"The rule says: {one.text}" for one in clauses]
     lines += [f"It allows: {one.text}" for one in policy.definition.allowed]
+    lines += _spoke(verdict) if broken else []
     lines.append("This was found by automated means.")
     if not waits(verdict):
         lines.append("No person has looked at it yet. You can object, and a person will look at it.")
     return "\n".join(lines)
+
+
+def _spoke(verdict: Verdict) -> list[str]:
+    """Which concepts spoke for a breach, by their shares of all that did, and which against it; the strongest first."""
+    added = sorted((verdict.evidence or {}).items(), key=lambda pair: -abs(pair[1]))
+    whole = sum(one for _, one in added if one > 0)
+    told = [(name.replace("-", " ").replace("_", " "), one) for name, one in added if abs(one) >= LEAST_SHARE * whole]
+    spoke_for = [f"{name} ({one / whole:.0%})" for name, one in told if one > 0]
+    against = [name for name, one in told if one < 0]
+    lines = [f"What spoke for a breach: {', '.join(spoke_for)}."] if spoke_for else []
+    return lines + ([f"What spoke against it: {', '.join(against)}."] if against else [])
 
 
 def _cut(text: str, longest: int) -> str:

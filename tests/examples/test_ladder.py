@@ -24,3 +24,4 @@ def test_a_chosen_level_seldom_loses_to_the_words_alone(
         for chosen in (found, found["with_exemplars"]):
             print(f"{name}: lost in {chosen['lost']} of {SPLITS} splits, levels {chosen['levels']}")
             assert binomtest(chosen["lost"], SPLITS, SELDOM, alternative="greater").pvalue > 0.001
+        print(f"{name}: explained by concept {found['explained']}")

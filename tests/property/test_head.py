@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moderation.detector.head import TILE_ROWS, Head, score_many, to_float32
+from moderation.detector.head import Head, score_many
 from moderation.detector.remembered import Remembered
+from moderation.detector.tiles import TILE_ROWS, to_float32
 
 
 def unit(rng: np.random.Generator, rows: int, width: int) -> np.ndarray:

@@ -7,6 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score
 from threadpoolctl import threadpool_limits
 
 from moderation.compiler.levels import (
@@ -88,6 +91,16 @@ def test_a_cluster_weighs_once_in_average_precision_however_many_pictures_it_has
         copied = with_copies(LEARNABLE, cluster)
         again = np.repeat(scores, np.where(LEARNABLE.clusters == cluster, 10, 1))
         assert average_precision(again, copied) == pytest.approx(plain)
+
+
+@given(seed=st.integers(0, 10_000), steps=st.integers(1, 40))
+def test_average_precision_is_scikit_learns(seed: int, steps: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores = np.round(rng.normal(size=48) * steps) / steps  # many of them alike, or few
+    on = LEARNABLE.take(np.sort(rng.permutation(48)[: 2 + seed % 40]))
+    assume(on.violating.any())
+    expected = average_precision_score(on.violating, scores[: len(on)], sample_weight=on.by_cluster)
+    assert average_precision(scores[: len(on)], on) == pytest.approx(expected, abs=1e-12)
 
 
 def test_average_precision_stands_at_the_share_of_violating_clusters() -> None:
