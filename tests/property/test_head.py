@@ -34,10 +34,12 @@ def make_head(rng: np.random.Generator, level: str, violating: int, contrast: in
         floor=1.0 if higher else 0.0,
         anchor=np.array([0.4]) if level == "L3" else None,
         remembered=Remembered(unit(rng, 9, width), rng.normal(0, 0.5, 9), np.array([4.0])) if level == "L2" else None,
+        weights=rng.uniform(0, 1, count) * rng.integers(0, 2, count) if level == "L5" else None,
     )
 
 
-levels = st.sampled_from(["L0", "L1", "L2", "L3"])
+LEVELS = ["L0", "L1", "L2", "L3", "L5"]
+levels = st.sampled_from(LEVELS)
 
 
 @given(
@@ -53,7 +55,7 @@ def test_a_score_does_not_depend_on_order_company_batch_size_or_other_policies( 
 ) -> None:
     rng = np.random.default_rng(seed)
     head = make_head(rng, level, violating, contrast, width)
-    others = [make_head(rng, other, 1 + seed % 11, 3, width) for other in ("L0", "L1", "L2", "L3")]
+    others = [make_head(rng, other, 1 + seed % 11, 3, width) for other in LEVELS]
     vectors = unit(rng, rows, width).astype(np.float16)
     alone = head.score(vectors)
 
@@ -75,7 +77,7 @@ def test_a_score_does_not_depend_on_order_company_batch_size_or_other_policies( 
 
 def test_threads_over_many_blocks_change_no_bit() -> None:
     rng = np.random.default_rng(5)
-    heads = [make_head(rng, level, 9, 12, 32) for level in ("L0", "L1", "L2", "L3")]
+    heads = [make_head(rng, level, 9, 12, 32) for level in LEVELS]
     vectors = unit(rng, 70_001, 32).astype(np.float16)
     single = score_many(heads, vectors, threads=1)
     for threads in (2, 3, 7):
@@ -100,7 +102,7 @@ def test_scores_lie_in_the_unit_interval_on_the_grid_and_rise_with_the_raw_margi
     np.testing.assert_allclose(values, 1 / (1 + np.exp(-standard)), atol=6e-7)
 
 
-@pytest.mark.parametrize("level", ["L0", "L1", "L2", "L3"])
+@pytest.mark.parametrize("level", LEVELS)
 def test_the_score_is_what_the_words_say_it_is(level: str) -> None:
     rng = np.random.default_rng(1)
     head = make_head(rng, level, 4, 3, 96)
@@ -116,8 +118,22 @@ def test_the_score_is_what_the_words_say_it_is(level: str) -> None:
     if head.remembered is not None:
         cosines = x @ head.remembered.vectors.T.astype(np.float64)
         raw = raw + np.exp(head.remembered.sharpness * (cosines - 1)) @ head.remembered.votes
+    if head.weights is not None:
+        shown = head.weights * np.log1p(np.exp(sharp * weighed)) / sharp * np.repeat([1.0, -1.0], [4, 3])
+        raw, weighed = head.bias + shown.sum(axis=1), shown
+        np.testing.assert_allclose(head.contributions(vectors), shown, atol=2e-5)
     np.testing.assert_allclose(head.raw(vectors), raw, atol=2e-5)
     np.testing.assert_array_equal(head.score(vectors).nearest, weighed[:, :4].argmax(axis=1))
+
+
+def test_what_phrases_contribute_does_not_depend_on_company_and_is_only_known_where_they_add_up() -> None:
+    rng = np.random.default_rng(2)
+    head, vectors = make_head(rng, "L5", 5, 7, 48), unit(rng, 1100, 48).astype(np.float16)
+    together = head.contributions(vectors)
+    for row in (0, 63, 64, 1023, 1024, 1099):
+        np.testing.assert_array_equal(head.contributions(vectors[row : row + 1])[0], together[row])
+    with pytest.raises(ValueError, match="expected L5"):
+        make_head(rng, "L3", 2, 2, 48).contributions(vectors)
 
 
 def test_the_fast_cast_is_exact_for_every_finite_half() -> None:

@@ -25,6 +25,7 @@ verdicts = st.builds(
     threshold=st.none() | numbers,
     margin=st.none() | st.floats(-1, 1),
     concept=st.none() | words,
+    evidence=st.none() | st.dictionaries(words, st.floats(-9, 9), max_size=3),
     part=st.none() | words,
     error=st.none() | words,
 )

@@ -103,7 +103,7 @@ def test_the_gravest_verdict_is_the_audits():
     assert overall(()) is Verdict.NOT_ASSESSED
 
 
-def whole(**settings):
+def whole(*, explained=False, **settings):
     contrast = "[{id: toy, covers: [a1], phrases: [a water pistol, a plastic toy gun]}]"
     two = (
         "[{id: toy, covers: [a1], phrases: [a water pistol]}, {id: kitchen, covers: [a1], phrases: [a kitchen knife]}]"
@@ -112,6 +112,8 @@ def whole(**settings):
     head = Head(
         "L0", np.eye(2, 4, dtype=np.float32), np.eye(3, 4, k=1, dtype=np.float32)[1:], np.ones(4), np.zeros(4), 20.0
     )
+    if explained:
+        head = replace(head, level="L5", sharpness=2.0, weights=np.array([1.0, 0.5, 0.7, 0.0]))
     random = np.random.default_rng(0)
     vectors = random.normal(size=(400, 4))
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
@@ -166,6 +168,13 @@ def test_dropping_a_contrast_concept_moves_who_is_acted_on_not_how_many():
     assert {one.change for one in found.sensitivity} <= {"without toy", "without kitchen"}
     proposed = whole(proposed={"a person": np.array([0, 0, 0, 1], np.float32)})
     assert "with 'a person'" in {one.change for one in proposed.sensitivity}
+
+
+def test_a_contrast_concept_is_dropped_or_added_where_phrases_add_up_too():
+    proposed = {"a person": np.array([0, 0, 0, 1], np.float32)}
+    found = {one.change: one for one in whole(explained=True, proposed=proposed).sensitivity}
+    assert set(found) == {"without toy", "without kitchen", "with 'a person'"}
+    assert found["without kitchen"].after == found["without kitchen"].before  # it had no weight
 
 
 def test_the_registration_changes_with_a_tolerance():

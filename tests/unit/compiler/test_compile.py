@@ -14,6 +14,8 @@ from moderation.compiler.compile import compile_policy
 from moderation.compiler.controls import make_controls
 from moderation.compiler.levels import Measured
 from moderation.compiler.phrases import embed_concepts, ensemble, templates
+from moderation.detector.base import DetectionBatch
+from moderation.detector.concept import ConceptDetector
 from moderation.detector.head import Head
 from moderation.embedding.cache import MemoryCache
 from moderation.embedding.embedder import Embedder
@@ -281,3 +283,114 @@ class MadePictures(TableEncoder):
 
     def encode_images(self, images: Sequence[bytes]) -> Encoded:
         return Encoded(np.stack([unit(np.ones(48)) for _ in images]), {})
+
+
+EXPLAINED = make_policy(
+    scope=TEXT,
+    explainable=True,
+    concepts={
+        "violating": ({"id": "guns", "phrases": ("pistol", "rifle")}, {"id": "blades", "phrases": ("sword",)}),
+        "contrast": ({"id": "toys", "phrases": ("water gun",)}, {"id": "rest", "phrases": ("hammer", "camera")}),
+    },
+)
+
+
+def blades(seed: int = 0) -> dict[str, np.ndarray]:
+    """Forty weapons that are blades alone, and 150 other things of which every third resembles a toy gun."""
+    rng = np.random.default_rng(seed)
+    axes = dict(zip((*VIOLATING, *CONTRAST, "weapon"), np.eye(48), strict=False))
+    near = lambda *directions: unit(sum(directions) + 0.9 * rng.normal(size=48) / np.sqrt(48))  # noqa: E731
+    table = {name: unit(axis) for name, axis in axes.items()}
+    table |= {f"arm {at}": near(1.2 * axes["sword"]) for at in range(60)}
+    table |= {f"thing {at}": near(np.eye(48)[8 + at % 40], (at % 3 == 0) * axes["water gun"]) for at in range(150)}
+    return table
+
+
+def explained(table: dict[str, np.ndarray], **options: object) -> Lock:
+    return compile_policy(EXPLAINED, embedder(table), **{"background": BANK, "fit": fit_rows(), **options})  # type: ignore[arg-type]
+
+
+def test_the_concept_that_the_targets_show_is_found_and_every_score_says_so(tmp_path: Path) -> None:
+    table = blades()
+    write_lock(explained(table), lock_path(tmp_path, "weapon"))
+    lock = read_lock(lock_path(tmp_path, "weapon"))
+    assert (lock.level, lock.concepts) == ("L5", ("guns", "guns", "blades", "toys", "rest", "rest"))
+    raises = lock.evidence["level"]["weights"]["raises"]
+    assert max(raises, key=raises.get) == "sword"
+    kept_out = [f"arm {at}" for at in range(40, 60)]
+    answers = ConceptDetector(lock).detect(
+        DetectionBatch(tuple(map(Part.text, kept_out)), np.stack([table[one] for one in kept_out]))
+    )
+    for (score,) in answers:  # type: ignore[misc]
+        assert score.concept == "sword"
+        assert max(score.evidence, key=score.evidence.get) == "blades"
+        assert score.value > 0.5
+
+
+def test_what_it_costs_to_explain_is_told_in_words_and_in_values() -> None:
+    lock = explained(made_table(learnable=1.0, alike=0.5))  # what targets show lies where no phrase points
+    told = lock.evidence["level"]
+    assert told["chosen"] == "L5"
+    assert told["cost"]["instead_of"] == "L3"
+    measured = told["average_precision"]
+    assert told["cost"]["average_precision"] == pytest.approx(measured["L3"]["mean"] - measured["L5"]["mean"])
+    lines = list(lock_words.compiled(lock.evidence))
+    figures = ", ".join(f"{level} {measured[level]['mean']:.3f}" for level in ("L0", "L1", "L3", "L5"))
+    assert f"average precision by level, cross-validated: {figures}" in lines
+    cost = f"explaining decisions costs {told['cost']['average_precision']:.3f} of average precision against L3"
+    assert any(line.startswith(cost) for line in lines)
+    assert any(line.startswith("raises the score: ") for line in lines)
+    assert any(line.startswith("lowers the score: ") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ((), "30 more violating and 30 more benign clusters of fit targets are needed"),
+        (
+            tuple(fit_rows(arms=12)),
+            r"18 more violating clusters of fit targets are needed \(found 12 violating and 60 benign",
+        ),
+    ],
+    ids=["no targets", "too few"],
+)
+def test_decisions_that_cannot_be_explained_yet_are_refused_with_what_is_missing(
+    rows: tuple[object, ...], told: str
+) -> None:
+    with pytest.raises(CompileError, match=f"policy 'weapon': explainable: .*L5: {told}"):
+        explained(made_table(), fit=rows)
+
+
+def test_phrases_that_could_explain_nothing_are_refused() -> None:
+    table = made_table(named=0.0)
+    table |= {
+        f"arm {at}": unit(table[f"arm {at}"] - np.eye(48)[0]) for at in range(60)
+    }  # away from every violating phrase
+    with pytest.raises(CompileError, match="no violating phrase lies nearer"):
+        explained(table)
+
+
+def test_an_explainable_policy_is_another_policy_and_the_same_input_gives_the_same_lock() -> None:
+    assert EXPLAINED.content_hash != EXPLAINED.model_copy(update={"explainable": False}).content_hash
+    assert explained(blades()).revision == explained(blades()).revision
+
+
+@pytest.mark.parametrize("level", ["L0", "L1", "L2", "L3", "L5"])
+def test_controls_are_told_at_every_level(level: str) -> None:
+    table = made_table(learnable=1.0, alike=0.5)
+    options: dict[str, Any] = {
+        "L0": {},
+        "L1": {"background": BANK},
+        "L2": {"background": BANK, "exemplars": known_rows()},
+        "L3": {"background": BANK, "fit": fit_rows()},
+        "L5": {"background": BANK, "fit": fit_rows()},
+    }[level]
+    policy = make_policy(scope=TEXT, explainable=level == "L5")
+    lock = compile_policy(policy, Embedder(ReadsAnything(table), MemoryCache(50_000_000)), **options)
+    told = lock.evidence["controls"]["average_precision"]
+    assert lock.level == level
+    assert set(told) == {"policy", "name_only", "random_words", "shuffled_targets"}
+    assert (told["shuffled_targets"] is not None) == (level in {"L3", "L5"})
+    if level in {"L3", "L5"}:
+        assert told["policy"] == lock.evidence["level"]["average_precision"][level]["mean"]
+        assert told["shuffled_targets"] < told["policy"]

@@ -12,10 +12,15 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 from threadpoolctl import threadpool_limits
 
+from moderation.compiler import levels
+from moderation.compiler.bottleneck import PENALTIES, fit_bottlenecks
 from moderation.compiler.levels import (
     DEALS,
+    EXPLAINED_CLUSTERS,
     FOLDS,
+    Choice,
     Measured,
+    Rung,
     average_precision,
     choose_level,
     honest,
@@ -125,3 +130,95 @@ def test_targets_that_cannot_tell_the_levels_apart_leave_the_one_without_targets
     # One that is worse is left only for one that is better by a standard error.
     assert choose_level([head(), replace(head(5), level="L1")], told, seed=0).head.level in {"L0", "L3"}
     assert choose_level([head(5), replace(head(), level="L1")], told, seed=0).head.level == "L1"
+
+
+def rung(level: str, measured: Measured) -> Rung:
+    return Rung(level, measured, lambda: replace(head(), level="L1"))  # type: ignore[arg-type]
+
+
+ENOUGH = objects(np.random.default_rng(5), text=2.0, learned=2.0, count=EXPLAINED_CLUSTERS)
+
+
+def chosen_beside(
+    monkeypatch: pytest.MonkeyPatch, gained: float, spread: float, *, explainable: bool = False
+) -> tuple[Choice, Measured]:
+    """The choice where L5 measures so much more than the best of the others, in folds so far apart."""
+    best = choose_level([head()], ENOUGH, seed=0)
+    others = best.measured[best.head.level]
+    moved = np.array(others.folds) + gained + spread * np.where(np.arange(len(others.folds)) % 2, 1.0, -1.0)
+    five = Measured(float(moved.mean()), 0.0, tuple(moved.tolist()))
+    monkeypatch.setattr(levels, "explaining", lambda *_: rung("L5", five))
+    return choose_level([head()], ENOUGH, seed=0, explainable=explainable), others
+
+
+@pytest.mark.parametrize(
+    ("gained", "taken"),
+    [(-0.05, False), (0.0, False), (0.04, False), (0.05, True)],
+    ids=["worse", "same", "near", "beats"],
+)
+def test_l5_is_taken_only_where_it_beats_the_best_of_the_others_by_a_standard_error(
+    gained: float, taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Differences of gained ± 0.1 over the folds: their standard error, of one deal's five folds, is 0.046.
+    choice, _ = chosen_beside(monkeypatch, gained, 0.1)
+    assert choice.reason.startswith("L5 beats") is taken
+    assert choice.instead_of is None
+    assert "L5" in choice.measured
+
+
+def test_l5_that_is_asked_for_is_built_and_what_would_have_been_taken_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    choice, others = chosen_beside(monkeypatch, -0.05, 0.0, explainable=True)
+    assert choice.instead_of is not None
+    assert choice.measured[choice.instead_of].folds == others.folds
+    assert choice.reason.startswith(f"L5 is asked for (explainable); {choice.instead_of} beats")
+    cost, error = choice.measured[choice.instead_of].over(choice.measured["L5"])
+    assert (cost, error) == (pytest.approx(0.05), pytest.approx(0.0, abs=1e-9))
+
+
+def test_l5_that_wins_by_itself_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    choice, _ = chosen_beside(monkeypatch, 0.2, 0.0, explainable=True)
+    assert choice.instead_of is None
+    assert choice.reason.startswith("L5 beats")
+
+
+@pytest.mark.parametrize(
+    ("arms", "others", "told"),
+    [
+        (
+            29,
+            40,
+            "1 more violating clusters of fit targets are needed (found 29 violating and 40 benign; expected 30 of each)",
+        ),
+        (29, 20, "1 more violating and 10 more benign clusters"),
+        (0, 0, "30 more violating and 30 more benign clusters"),
+    ],
+)
+def test_too_few_clusters_for_l5_are_counted_by_class(arms: int, others: int, told: str) -> None:
+    wide = objects(np.random.default_rng(6), text=2.0, learned=0.0, count=40)
+    fit = wide.take(np.flatnonzero((wide.clusters < arms) | ((wide.clusters >= 40) & (wide.clusters < 40 + others))))
+    choice = choose_level([head()], fit if len(fit) else None, seed=0, explainable=True)
+    assert told in choice.missing["L5"]
+    assert choice.head.level != "L5"
+    assert "L5" not in choice.measured
+
+
+def test_enough_clusters_measure_l5_and_the_head_has_the_penalty_that_is_told() -> None:
+    choice = choose_level([head()], ENOUGH, seed=0, explainable=True)
+    assert (choice.head.level, dict(choice.missing)) == ("L5", {})
+    assert choice.penalty is not None
+    np.testing.assert_array_equal(
+        choice.head.weights, fit_bottlenecks(head(), ENOUGH, PENALTIES)[PENALTIES.index(choice.penalty)].weights
+    )
+    assert choice.head.weights[0] > 0  # type: ignore[index]
+
+
+def test_exemplars_that_l3_and_l5_do_not_beat_are_kept_and_the_reason_says_all_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    low, high = measured(*[0.5] * 5), measured(*[0.9] * 5)
+    monkeypatch.setattr(levels, "_remembering", lambda *_: rung("L2", high))
+    monkeypatch.setattr(levels, "_probing", lambda *_: rung("L3", low))
+    monkeypatch.setattr(levels, "explaining", lambda *_: rung("L5", low))
+    monkeypatch.setattr(levels, "_plain", lambda one, *_: rung(one.level, low))
+    choice = choose_level([head()], ENOUGH, seed=0, exemplars=ENOUGH)
+    assert choice.reason == "L2 beats L0 by more than one standard error, and L3 and L5 do not beat L2"

@@ -6,6 +6,7 @@ import math
 import sys
 import threading
 from collections.abc import Iterator
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -223,6 +224,12 @@ def forged(**values: Any) -> Score:
         (forged(value="0.5"),),
         (forged(label=7),),
         (forged(concept="c" * 1000),),
+        (forged(evidence={"knives": math.nan}),),
+        (forged(evidence={"knives": "0.5"}),),
+        (forged(evidence={"c" * 1000: 0.5}),),
+        (forged(evidence={7: 0.5}),),
+        (forged(evidence=MappingProxyType({"knives": 0.5})),),
+        (forged(evidence=dict.fromkeys(map(str, range(2000)), 0.5)),),
         Abstention("Not A Word"),
         Abstention(""),
     ],
@@ -232,6 +239,11 @@ def test_trap_07_a_bad_answer_on_one_part_leaves_the_other_parts_alone(wrong: An
     runner = Runner([FakeDetector("bad", lambda _: [GOOD, wrong])])
     assert reasons(run(runner)["bad"]) == ["scored", "bad_answer"]
     assert runner.counts()["bad"].faults == {"bad_answer": 1}
+
+
+def test_what_concepts_added_may_be_told_by_any_detector() -> None:
+    told = (Score("risk", 0.5, concept="knives", evidence={"knives": 1.5, "kitchen": -0.25}),)
+    assert run(Runner([FakeDetector("good", lambda _: [GOOD, told])]))["good"] == (GOOD, told)
 
 
 @pytest.mark.parametrize(

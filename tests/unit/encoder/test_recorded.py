@@ -10,12 +10,16 @@ from safetensors import numpy as safetensors
 
 from moderation import assemble
 from moderation.compiler.compile import compile_policy
+from moderation.detector.base import DetectionBatch
+from moderation.detector.concept import ConceptDetector
 from moderation.detector.head import Head
 from moderation.embedding.cache import MemoryCache
 from moderation.embedding.embedder import Embedder
 from moderation.encoder.recorded import RecordedEncoder, load_recording, write_recording
 from moderation.errors import CheckpointError, FingerprintMismatchError
+from moderation.item import content_digest
 from moderation.policy.lock import Lock
+from moderation.policy.manifest import TargetRow
 from moderation.settings import Settings
 from moderation.training.evaluation.policy import auc
 from tests import recordings
@@ -127,6 +131,32 @@ def test_words_alone_separate_real_photographs_in_the_genuine_space(
     print(f"AUC {found:.3f} on {len(raw)} photographs, {int((shown[clear] > 0).sum())} of them violating")
     assert lock.level == "L0"
     assert found > bound
+
+
+@pytest.mark.needs_data
+def test_real_photographs_are_judged_by_concepts_that_say_what_they_added(data: Path, tmp_path: Path) -> None:
+    encoder = recordings.b32(data, tmp_path)
+    names, texts = recordings.captions(data)
+    words = {"man", "woman", "boy", "girl", "men", "women", "boys", "girls", "people", "person", "child", "children"}
+    shown = [sum(bool(words & set(one.lower().split())) for one in five) for five in texts]
+    rows = []
+    for name, count in zip(names, shown, strict=True):
+        path = tmp_path / name.decode()  # a recording knows a photograph by its name
+        path.write_bytes(name)
+        rows.append(TargetRow(path, None, content_digest(name), count >= 3, name.decode()))
+    policy = make_policy(**PEOPLE, explainable=True)
+    lock = compile_policy(policy, Embedder(encoder, MemoryCache(50_000_000)), fit=rows)
+    measured = lock.evidence["level"]["average_precision"]
+    print({level: round(one["mean"], 3) for level, one in measured.items()}, lock.evidence["level"]["weights"])
+    assert lock.level == "L5"
+    assert {"L0", "L3", "L5"} == set(measured)
+    assert measured["L5"]["mean"] > 0.85
+    assert measured["L5"]["mean"] > lock.evidence["controls"]["average_precision"]["shuffled_targets"] + 0.1
+    seen = tuple(row.read() for row in rows)
+    answers = ConceptDetector(lock).detect(DetectionBatch(seen, encoder.encode_images(names).vectors))
+    for (score,) in answers:  # type: ignore[misc]
+        assert score.concept in PEOPLE["violating"]
+        assert score.evidence["arms"] >= 0.0 >= score.evidence.get("other", 0.0)
 
 
 @pytest.mark.needs_data

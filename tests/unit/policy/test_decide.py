@@ -65,6 +65,12 @@ def test_the_score_is_the_highest_over_parts_and_names_what_carried_it() -> None
     assert (found.score, found.part, found.concept) == (0.95, "p1", "a gun")
 
 
+def test_the_evidence_is_that_of_the_score_that_counts() -> None:
+    scored = [Finding(str(at), Score("weapons", at / 10, evidence={"firearm": float(at)})) for at in (2, 9, 6)]
+    assert judge(TERMS, scored, parts=3, order=ACTIONS).evidence == {"firearm": 9.0}
+    assert verdict(0.95).evidence is None
+
+
 def test_the_strongest_action_counts_whatever_the_order_of_the_thresholds() -> None:
     upside_down = replace(TERMS, cuts=(Cut("review", 0.9), Cut("remove", 0.5)))
     assert verdict(0.95, terms=upside_down).action == "remove"

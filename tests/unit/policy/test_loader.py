@@ -157,6 +157,14 @@ def test_a_wrong_entry_is_refused(tmp_path: Path, old: str, new: str, code: str,
     assert said in problems[0].message
 
 
+def test_what_is_to_be_explained_needs_targets_to_learn_it_from(tmp_path: Path) -> None:
+    problem = only(write(tmp_path / "a", POLICY + "explainable: true\n"))
+    assert (problem.line, problem.column, problem.code) == (21, 14, "P102")
+    assert "data.fit: is missing" in problem.message
+    assert load(tmp_path / "b", POLICY + "explainable: true\ndata: {fit: data/fit.jsonl}\n").explainable
+    assert load(tmp_path / "c", POLICY + "explainable: false\n").content_hash == load(tmp_path / "d").content_hash
+
+
 def test_an_intersection_names_attributes_of_the_audit(tmp_path: Path) -> None:
     audit = """\
 audit:

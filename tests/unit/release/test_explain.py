@@ -123,6 +123,32 @@ def test_no_score_and_no_threshold_is_told_to_anyone(policy: Policy) -> None:
         assert secret not in told
 
 
+EVIDENCE = {"firearm": 3.0, "loud-noise": 1.0, "dust": 0.001, "toy": -0.5, "kitchen_knife": -1.5}
+
+
+def test_what_concepts_added_is_told_in_shares_the_strongest_first(policy: Policy) -> None:
+    one = verdict(evidence=EVIDENCE)
+    made = explain(decision(one, image="f"), one, policy)
+    said = "What spoke for a breach: firearm (75%), loud noise (25%)."
+    for told in (made.text, made.fields["decision_facts"]):
+        assert said in told
+        assert "What spoke against it: kitchen knife, toy." in told
+        for secret in ("dust", "3.0", "1.5", "0.98"):
+            assert secret not in told
+    assert problems(dict(made.fields)) == []
+
+
+@pytest.mark.parametrize("evidence", [None, {}, {"toy": 0.0}])
+def test_where_nothing_was_added_nothing_is_said_of_it(policy: Policy, evidence: dict[str, float] | None) -> None:
+    one = verdict(evidence=evidence)
+    assert "What spoke" not in str(explain(decision(one, image="f"), one, policy).to_dict())
+
+
+def test_what_could_not_be_judged_was_spoken_for_by_nothing(policy: Policy) -> None:
+    one = verdict("review", Outcome.ERROR, evidence=EVIDENCE, error="detector_timeout")
+    assert "What spoke" not in str(explain(decision(one, image="f"), one, policy).to_dict())
+
+
 def test_what_cannot_be_known_is_missing_and_what_is_given_is_taken(policy: Policy) -> None:
     one = verdict()
     bare = explain(decision(one, image="f"), one, policy)
