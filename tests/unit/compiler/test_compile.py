@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from moderation.cli import lock_words
+from moderation.compiler import controls as shuffling
 from moderation.compiler.compile import compile_policy
 from moderation.compiler.controls import make_controls
-from moderation.compiler.levels import Measured
+from moderation.compiler.levels import FOLDS, Measured
 from moderation.compiler.phrases import embed_concepts, ensemble, templates
 from moderation.detector.base import DetectionBatch
 from moderation.detector.concept import ConceptDetector
@@ -394,3 +395,18 @@ def test_controls_are_told_at_every_level(level: str) -> None:
     if level in {"L3", "L5"}:
         assert told["policy"] == lock.evidence["level"]["average_precision"][level]["mean"]
         assert told["shuffled_targets"] < told["policy"]
+
+
+@pytest.mark.parametrize(
+    ("explainable", "learns", "other"), [(True, "fit_bottleneck", "fit_probe"), (False, "fit_probe", "fit_bottleneck")]
+)
+def test_shuffled_targets_are_learned_by_what_learned_the_true_ones(
+    explainable: bool, learns: str, other: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted = []
+    learn = getattr(shuffling, learns)
+    monkeypatch.setattr(shuffling, learns, lambda *given: fitted.append(1) or learn(*given))
+    monkeypatch.delattr(shuffling, other)
+    policy = make_policy(scope=TEXT, explainable=explainable)
+    compile_policy(policy, embedder(made_table(learnable=1.0, alike=0.5)), background=BANK, fit=fit_rows())
+    assert len(fitted) == 3 * FOLDS
