@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from moderation.audit.sample import Codes, Flags, Floats, Groups, Sample
 from moderation.compiler.intervals import wilson
@@ -53,26 +54,34 @@ def count_cells(sample: Sample, groups: Groups, *, eligible: Flags, event: Flags
     return cells_of(groups.codes[rows], event[rows].astype(np.float64), sample.cluster[rows], groups=len(groups.names))
 
 
-def cells_of(codes: Codes, event: Floats, cluster: Codes, *, groups: int) -> Cells:
-    """The cells of n items, each of one of `groups` groups and of one cluster."""
+def cells_of(codes: Codes, event: Floats, cluster: Codes, *, groups: int, weight: Floats | None = None) -> Cells:
+    """The cells of n items, each of one of `groups` groups and of one cluster.
+
+    With `weight` [n], positive, `items` and `events` are sums of it, and no more than Kish's number (Σw)²/Σw² of items is effective.
+    """
+    weight = np.ones(len(codes)) if weight is None else weight
     _, unit = np.unique(cluster, return_inverse=True)
-    units = int(unit.max()) + 1 if len(unit) else 0
-    block = unit * groups + codes
-    size = np.bincount(block, minlength=units * groups).reshape(units, groups).astype(np.float64)
-    hits = np.bincount(block, weights=event, minlength=units * groups).reshape(units, groups)
-    items, events, clusters = size.sum(axis=0), hits.sum(axis=0), (size > 0).sum(axis=0).astype(np.float64)
+    # Most clusters hold few of the groups, so tables of clusters by groups are kept sparse.
+    block, place = np.unique(unit * groups + codes, return_inverse=True)
+    row, group = np.divmod(block, groups) if groups else (block, block)
+    size, hits = (np.bincount(place, one, len(block)).astype(np.float64) for one in (weight, weight * event))
+    items, events = (np.bincount(group, one, groups).astype(np.float64) for one in (size, hits))
+    clusters = np.bincount(group, minlength=groups).astype(np.float64)
+    squared = np.bincount(codes, weight**2, groups).astype(np.float64)
     rate = np.divide(events, items, out=np.zeros(groups), where=items > 0)
-    rest = hits - rate * size
-    products = rest.T @ rest
-    return Cells(items, events, clusters, _effective(items, clusters, rate, np.diag(products)), _correlation(products))
+    rest = csr_array((hits - rate[group] * size, (row, group)), shape=(int(row.max(initial=-1)) + 1, groups))
+    products = (rest.T @ rest).toarray()
+    effective = _effective(items, clusters, rate, squared, np.diag(products))
+    return Cells(items, events, clusters, effective, _correlation(products))
 
 
-def _effective(items: Floats, clusters: Floats, rate: Floats, squares: Floats) -> Floats:
+def _effective(items: Floats, clusters: Floats, rate: Floats, squared: Floats, squares: Floats) -> Floats:
+    most = np.divide(items**2, squared, out=np.zeros(len(items)), where=squared > 0)
     correction = np.divide(clusters, clusters - 1.0, out=np.ones(len(items)), where=clusters > 1)
-    binomial = items * rate * (1.0 - rate)
+    binomial = squared * rate * (1.0 - rate)
     seen = (binomial > 0) & (clusters > 1)
     effect = np.divide(correction * squares, binomial, out=np.ones(len(items)), where=seen)
-    return np.where(seen, items / np.maximum(effect, 1.0), np.minimum(clusters, items))
+    return np.where(seen, most / np.maximum(effect, 1.0), np.minimum(clusters, most))
 
 
 def _correlation(products: Floats) -> Floats:

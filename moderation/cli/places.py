@@ -1,11 +1,14 @@
-"""Options that several commands share, and where a command may write: in folders that are there, refused before any work is done."""
+"""Options that several commands share, and what a command needs: folders to write in and extras, refused before any work is done."""
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from moderation.errors import SettingsError
 
 BACKGROUND = Path("data") / "background.jsonl"  # ordinary content, beside a policy file
 
@@ -22,6 +25,12 @@ def a_folder(path: Path | None) -> Path | None:
     if path is not None and not path.is_dir():
         raise typer.BadParameter(f"there is no folder {path}; make it first, or name another")
     return path
+
+
+def need(package: str, *, extra: str) -> None:
+    """Raises SettingsError where a package that only an extra brings is not installed."""
+    if importlib.util.find_spec(package) is None:
+        raise SettingsError(f'this needs {package}, which is not installed; try: pip install "moderation[{extra}]"')
 
 
 PolicyFile = Annotated[Path, typer.Argument(help="The policy's YAML file.")]

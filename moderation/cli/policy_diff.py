@@ -9,7 +9,8 @@ from moderation.cli import terminal
 from moderation.embedding.embedder import Embedder
 from moderation.policy.lock import read_lock
 from moderation.policy.manifest import load_manifest
-from moderation.release.diff import BANDS, Difference, Moved, compare_locks, to_dict
+from moderation.release.comparison import Compared, Moved
+from moderation.release.diff import Difference, compare_locks
 from moderation.settings import load_settings
 
 SHOWN = 8  # slices, with any change
@@ -24,37 +25,53 @@ def diff(before: Path, after: Path, *, items: Path, as_json: bool) -> None:
         first = assemble.pipeline(settings, [locks[0]], embedders=embedders)
         second = assemble.pipeline(settings, [locks[1]], embedders=embedders)
     with terminal.progress("deciding twice", len(rows)) as advance:
-        found = compare_locks(*locks, rows, (first, second), advance=advance)
+        found = compare_locks(*locks, rows, (first, second), order=settings.actions, advance=advance)
     if as_json:
-        terminal.emit(to_dict(found))
+        terminal.emit(found.to_dict())
     else:
         _tell(found)
 
 
 def _tell(found: Difference) -> None:
     terminal.say(
-        f"policy {found.policy!r}: revision {found.before} to {found.after}, {found.items:,} items, {found.changed:,} change band"
+        f"policy {found.policy!r}: revision {found.before} to {found.after}, {found.compared.items:,} items, {found.changed:,} change band"
     )
-    seen = [
-        band for band in BANDS if any(found.matrix[band].values()) or any(row[band] for row in found.matrix.values())
-    ]
-    terminal.table(["before, after", *seen], [[band, *(found.matrix[band][other] for other in seen)] for band in seen])
-    for name, counts in found.targets.items():
-        if counts["items"]:
-            terminal.say(f"  {name}: {counts['changed']:,} of {counts['items']:,} change")
-    for title, slices in (("group", found.by_group), ("nearest phrase", found.by_concept)):
-        changed = [one for one in slices if one.changed]
-        for one in changed[:SHOWN]:
-            terminal.say(f"  {title} {one.name}: {one.changed:,} of {one.items:,} ({one.low:.3f} to {one.high:.3f})")
-        if len(changed) > SHOWN:
-            terminal.say(f"  and {len(changed) - SHOWN} more by {title}: --json has them all")
-    for moved in found.examples:
-        terminal.say(f"  {_moved(moved)}")
+    tell_changes(found.compared)
     why = f": {'; '.join(found.why)}" if found.why else ""
     terminal.say(f"version: {'no change' if found.bump == 'none' else f'a {found.bump} change'}{why}")
 
 
+def tell_changes(found: Compared) -> None:
+    """Who changes band and where, for people."""
+    seen = found.seen
+    terminal.table(
+        ["before, after", *seen], [[band, *(f"{found.matrix[band][other]:,}" for other in seen)] for band in seen]
+    )
+    for flip in found.flips:
+        judged = (
+            f", of those judged {flip.violating:,} violating and {flip.benign:,} benign"
+            if flip.violating + flip.benign
+            else ""
+        )
+        terminal.say(
+            f"  {flip.before} to {flip.after}: {flip.share.hits:,} items of {flip.share.clusters:,} clusters, "
+            f"{flip.share.value:.4f} of all ({flip.share.low:.4f} to {flip.share.high:.4f}){judged}"
+        )
+    for title, slices in (("group", found.by_group), ("nearest phrase", found.by_concept)):
+        changed = [one for one in slices if one.changed.hits]
+        for one in changed[:SHOWN]:
+            terminal.say(
+                f"  {title} {one.name}: {one.changed.hits:,} of {one.items:,} ({one.changed.low:.3f} to {one.changed.high:.3f}), "
+                f"{one.stricter.hits:,} stricter, {one.milder.hits:,} milder"
+            )
+        if len(changed) > SHOWN:
+            terminal.say(f"  and {len(changed) - SHOWN} more by {title}: --json has them all")
+    for moved in found.examples:
+        terminal.say(f"  {_moved(moved)}")
+
+
 def _moved(one: Moved) -> str:
-    scores = " to ".join("none" if score is None else f"{score:.4f}" for score in (one.score_before, one.score_after))
-    side = "violating" if one.target else "benign"
-    return f"{one.item[:16]} ({side}): {one.before} to {one.after}, score {scores}"
+    scores = ["none" if score is None else f"{score:.4f}" for score in (one.score_before, one.score_after)]
+    side = {True: " (violating)", False: " (benign)", None: ""}[one.target]
+    near = f", near {one.concept!r}" if one.concept else ""
+    return f"{one.item[-32:]}{side}: {one.before} to {one.after}, score {' to '.join(dict.fromkeys(scores))}{near}"

@@ -1,4 +1,4 @@
-"""`moderation policy`, after a build: compare, release, try on kept vectors, explain. The commands; their work is in policy_*.py."""
+"""`moderation policy`, after a build: compare, release, keep, try on what was kept, explain. The commands; their work is in policy_*.py."""
 
 from __future__ import annotations
 
@@ -7,9 +7,22 @@ from typing import Annotated, Literal
 
 import typer
 
-from moderation.cli.places import BuildFolder, Json, PolicyFile
+from moderation.cli.places import BuildFolder, Json, PolicyFile, in_a_folder, need
 
 app = typer.Typer()
+
+TargetsOf = Annotated[
+    str | None,
+    typer.Option("--policy", help="The id of the policy that targets are about; without it they are left out."),
+]
+KnownItems = Annotated[
+    Path | None,
+    typer.Option(
+        help="JSON lines that say more of items, by id: a data manifest, or what was scanned.",
+        dir_okay=False,
+        exists=True,
+    ),
+]
 
 
 @app.command()
@@ -54,38 +67,95 @@ def release(  # noqa: PLR0917 - typer passes options by name
 
 @app.command()
 def embed(
-    items: Annotated[Path, typer.Argument(help="A data manifest.", dir_okay=False)],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATH...", help="Files, folders, .jsonl of items, or -, as for `moderation scan`."),
+    ],
     out: Annotated[Path, typer.Option(help="The folder to keep the vectors in.", file_okay=False)],
     encoder: Annotated[str, typer.Option(help="An encoder's name in the settings.")] = "default",
+    policy: TargetsOf = None,
 ) -> None:
-    """Keep the vectors of a manifest's items as Parquet, so that builds of policies can be tried on them later.
+    """Keep the vectors of items as Parquet, so that builds of policies can be tried on them later.
 
+    A line of JSON may say more of an item: target, weight (how many items of the traffic it stands for), cluster, time, attributes.
     Needs the extra history. Vectors can tell what content showed: keep them as you keep the content.
 
-    Example: moderation policy embed policies/data/weapons.stream.jsonl --out vectors
+    Example: moderation policy embed policies/data/weapons.stream.jsonl --policy weapons --out vectors
     """
-    from moderation.cli import policy_backtest
+    need("pyarrow", extra="history")
+    from moderation.cli import policy_history
 
-    policy_backtest.embed(items, out=out, encoder=encoder)
+    policy_history.embed(paths, out=out, encoder=encoder, policy=policy)
 
 
 @app.command()
-def backtest(
+def keep(
+    decisions: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Decisions as JSON lines, as `moderation scan --json` writes them.", dir_okay=False, exists=True
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The folder to keep the decisions in.", file_okay=False)],
+    items: KnownItems = None,
+    policy: TargetsOf = None,
+) -> None:
+    """Keep decisions as Parquet, every field of them, with a column of scores for each build of a policy.
+
+    Other thresholds can then be tried on the scores alone, and a shadow be set beside the live build. Needs the extra history.
+
+    Example: moderation policy keep decisions.jsonl --items policies/data/weapons.stream.jsonl --policy weapons --out log
+    """
+    need("pyarrow", extra="history")
+    from moderation.cli import policy_history
+
+    policy_history.keep(decisions, out=out, items=items, policy=policy)
+
+
+@app.command()
+def backtest(  # noqa: PLR0917 - typer passes options by name
     path: PolicyFile,
-    vectors: Annotated[Path, typer.Option(help="A folder of kept vectors.", file_okay=False, exists=True)],
     lock: Annotated[Path, typer.Option(help="The lock to try, ID.lock.json.", dir_okay=False)],
-    before: Annotated[Path | None, typer.Option(help="The lock to set it beside.", dir_okay=False)] = None,
+    before: Annotated[
+        Path | None, typer.Option(help="The lock to set it beside; none: no build at all.", dir_okay=False)
+    ] = None,
+    vectors: Annotated[
+        list[Path] | None, typer.Option(help="Kept vectors, a folder or a file; repeat for more.", exists=True)
+    ] = None,
+    decisions: Annotated[
+        list[Path] | None,
+        typer.Option(help="Decisions instead: kept ones, or as JSON lines; repeat for more.", exists=True),
+    ] = None,
+    items: KnownItems = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write the page for people too.", dir_okay=False, callback=in_a_folder)
+    ] = None,
+    markdown: Annotated[
+        Path | None,
+        typer.Option(help="Write the summary for pull requests too.", dir_okay=False, callback=in_a_folder),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Tell what a build would have done to kept vectors: load per action, flips, precision and recall where targets allow them.
+    """Tell what a build would have done to what was kept: loads, flips both ways by group and surface, precision and recall.
 
-    Needs the extra history. Leaves with exit code 8 where an action would have taken more than the policy's budget.
+    On vectors any two builds of one encoder can be tried. On decisions: a build's thresholds, where the build before has the same
+    classifier; or, where both builds judged, what a shadow did otherwise. What cannot be told is told as not estimable. Needs the extra
+    history. Leaves with exit code 8 where an action takes more than the policy's budget.
 
-    Example: moderation policy backtest policies/weapons.yaml --vectors vectors --lock policies/weapons.lock.json
+    Example: moderation policy backtest policies/weapons.yaml --vectors vectors --lock policies/weapons.lock.json --html backtest.html
     """
+    need("pyarrow", extra="history")
     from moderation.cli import policy_backtest
 
-    policy_backtest.backtest(path, vectors=vectors, lock=lock, before=before, as_json=as_json)
+    policy_backtest.backtest(
+        path,
+        vectors=vectors or (),
+        decisions=decisions or (),
+        items=items,
+        locks=(before, lock),
+        pages=(html, markdown),
+        as_json=as_json,
+    )
 
 
 @app.command("explain")

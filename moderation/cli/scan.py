@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
@@ -61,7 +60,7 @@ def scan(
     from moderation import assemble
     from moderation.cli.lock_words import UNCERTIFIED
     from moderation.cli.locks import find_lock
-    from moderation.cli.sources import find
+    from moderation.cli.sources import batches, find
     from moderation.cli.summary import Summary
     from moderation.settings import load_settings
 
@@ -77,7 +76,7 @@ def scan(
     with ExitStack() as stack:
         file = stack.enter_context(terminal.replacing(out)) if out else None
         advance = stack.enter_context(terminal.progress("deciding", found.total))
-        for batch in _batches(found.entries):
+        for batch in batches(found.entries, BATCH):
             for decision in _decide(pipeline, batch, settings.actions):
                 summary.add(decision)
                 _write(decision, file=file, as_json=as_json)
@@ -86,12 +85,6 @@ def scan(
     if summary_file:
         with terminal.replacing(summary_file) as file:
             terminal.emit(summary.to_dict(), to=file)
-
-
-def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
-    walk = iter(entries)
-    while batch := list(itertools.islice(walk, BATCH)):
-        yield batch
 
 
 def _decide(pipeline: Pipeline, batch: Sequence[Entry], actions: Sequence[str]) -> list[Decision]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from moderation.errors import DataError, ItemError, Problem
 from moderation.item import ContentItem, Part
@@ -20,18 +21,26 @@ TEXTS = frozenset({".txt"})
 LINES = frozenset({".jsonl"})
 STDIN = Path("-")
 
+T = TypeVar("T")
+
 _ITEM_KEYS = frozenset({"id", "path", "text", "parts", "attributes"})
-_PART_KEYS = frozenset({"path", "text", "name"})
+_PART_KEYS = frozenset({"path", "text", "name", "sha256"})
 # A data manifest may be scanned as it is: what it knows about a row is evidence, not content.
-_MANIFEST_KEYS = frozenset({"sha256", "target", "cluster", "source", "licence"})
+_MANIFEST_KEYS = frozenset({"sha256", "target", "cluster", "weight", "time", "source", "licence"})
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One thing to judge, not read yet. `read` raises ItemError when there is nothing that could be judged."""
+    """One thing to judge, not read yet. `read` raises ItemError when there is nothing that could be judged.
+
+    `row` is the line of JSON that names it and `line` its number, from 1, in `file`; 0 for what is a file itself.
+    """
 
     id: str
     read: Callable[[], ContentItem]
+    row: Mapping[str, Any] = field(default_factory=dict)
+    file: Path = Path()
+    line: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +76,13 @@ def find(paths: Iterable[Path], *, max_bytes: int) -> Found:
         message = f"nothing to judge here; expected {', '.join(sorted(PICTURES | TEXTS | LINES))}"
         raise DataError([Problem(where, 0, 0, "D000", message)])
     return Found(_entries(search), _total(search.files), search.left_alone)
+
+
+def batches(walk: Iterable[T], size: int) -> Iterator[list[T]]:
+    """What comes, so many at a time."""
+    found = iter(walk)
+    while batch := list(itertools.islice(found, size)):
+        yield batch
 
 
 def _search(path: Path, search: _Search) -> None:
@@ -139,9 +155,10 @@ def _lines(stream: BinaryIO, name: str, folder: Path, max_bytes: int) -> Iterato
         where = f"{name}:{number}"
         if line is None:
             message = f"a line of over {MAX_LINE_BYTES:,} bytes"
-            yield Entry(where, _failing(ItemError("unsupported_input", message, cause="line_too_long")))
+            entry = Entry(where, _failing(ItemError("unsupported_input", message, cause="line_too_long")))
+            yield replace(entry, file=Path(name), line=number)
         elif line.strip():
-            yield _line(line, where, folder, max_bytes)
+            yield replace(_line(line, where, folder, max_bytes), file=Path(name), line=number)
 
 
 def _line(line: bytes, where: str, folder: Path, max_bytes: int) -> Entry:
@@ -151,7 +168,7 @@ def _line(line: bytes, where: str, folder: Path, max_bytes: int) -> Entry:
         _expect(isinstance(one, str) and one != "", f"'id' is {one!r}; expected a non-empty string")
     except ItemError as error:
         return Entry(where, _failing(error))
-    return Entry(one, lambda: _item(one, row, folder, max_bytes))
+    return Entry(one, lambda: _item(one, row, folder, max_bytes), row)
 
 
 def _row(line: bytes) -> Mapping[str, Any]:

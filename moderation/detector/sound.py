@@ -13,6 +13,7 @@ from moderation.errors import DetectorError
 
 # float16 rounds a unit vector's length by less than this; a vector outside was not made by an encoder.
 _NORM_TOLERANCE = 0.02
+_ROWS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,10 +30,23 @@ def sound_vectors(batch: DetectionBatch, *, detector: str, width: int) -> SoundV
     if vectors is None or len(vectors) != len(batch) or vectors.shape[1:] != (width,):
         found = "none" if vectors is None else f"{vectors.dtype} {vectors.shape}"
         raise DetectorError(detector, f"found embeddings {found}, expected float16 ({len(batch)}, {width})")
-    norms = np.linalg.norm(vectors.astype(np.float32), axis=1)
-    sound = np.abs(norms - 1.0) < _NORM_TOLERANCE
+    norms = lengths(vectors)
+    sound = is_sound(norms)
     unsound = tuple(
         None if fine else Abstention("unsound_embedding", f"its length is {norm:.3g}, expected 1")
         for fine, norm in zip(sound, norms, strict=True)
     )
     return SoundVectors(np.where(sound[:, None], vectors, np.float16(0.0)), unsound)
+
+
+def lengths(vectors: NDArray[np.float16]) -> NDArray[np.float32]:
+    """The length of each vector, float32 [n], some rows at a time; NaN or infinite where a vector is not finite."""
+    blocks = (vectors[first : first + _ROWS_AT_ONCE] for first in range(0, len(vectors), _ROWS_AT_ONCE))
+    found = [np.linalg.norm(block.astype(np.float32), axis=1) for block in blocks]
+    return np.concatenate(found) if found else np.zeros(0, np.float32)
+
+
+def is_sound(lengths: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which vectors, by their lengths, an encoder can have made."""
+    sound: NDArray[np.bool_] = np.abs(lengths - 1.0) < _NORM_TOLERANCE
+    return sound

@@ -2,126 +2,193 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from moderation.detector.sound import is_sound, lengths
 from moderation.errors import DataError, Problem
+from moderation.history.facts import FIELDS, conform, encoded, fact_columns, read_columns, read_facts, rows_of
+from moderation.history.files import open_file, parquet_files, tables, write_table
+from moderation.history.items import Fact, Items
+from moderation.item import Modality
 
 SCHEMA = "vectors/v1"
-_IDENTITY, _NUMERIC, _KIND = b"encoder_identity", b"encoder_numeric", b"schema"
-_NORM = 0.01  # a stored vector's length may differ so much from 1: float16 of 512 numbers differs by less
+ROWS = 16_384  # in a row group
+
+MODALITIES = tuple(Modality)
+_REASONS = (
+    "it has no id",
+    "it has no parts",
+    "a part is of an unknown modality",
+    "a vector is not finite, or not of unit length",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptPart:
+    """One part of an item: the digest of its content, and why it has no vector where it has none."""
+
+    modality: Modality
+    digest: str
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptItem:
+    """One item: what is known of it, and its parts."""
+
+    fact: Fact
+    parts: tuple[KeptPart, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class StoredRow:
-    """One item beside its vector: the content's digest, its modality, and what was known of it; `target` None where nobody judged it."""
+class VectorBatch:
+    """n items that can be tried, and the p parts they have; `numeric` is the numeric class of the encoder that made the vectors.
 
-    id: str
-    modality: str
-    target: bool | None
-    cluster: str
-    attributes: dict[str, str]
+    `row` int64 [p] is the item that a part is of, `modality` int64 [p] its place among MODALITIES, `vectors` float16 [p, d] is zero where
+    a part has no vector, which `encoded` bool [p] says. `skipped` counts rows of the file that are left out, by reason.
+    """
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class StoredBatch:
-    """Rows with their vectors, float16 [n, d]; `skipped` counts rows of the file that are left out, by reason."""
-
-    rows: tuple[StoredRow, ...]
+    items: Items
+    numeric: str
+    row: NDArray[np.int64]
+    modality: NDArray[np.int64]
     vectors: NDArray[np.float16]
-    skipped: dict[str, int]
+    encoded: NDArray[np.bool_]
+    skipped: Mapping[str, int]
+
+    def take(self, rows: NDArray[np.bool_]) -> VectorBatch:
+        """The items that `rows` [n] marks, with their parts; what the file left out is told once, by the whole."""
+        own = rows[self.row]
+        return VectorBatch(
+            items=self.items.take(np.flatnonzero(rows)),
+            numeric=self.numeric,
+            row=(np.cumsum(rows) - 1)[self.row[own]],
+            modality=self.modality[own],
+            vectors=self.vectors[own],
+            encoded=self.encoded[own],
+            skipped={},
+        )
 
 
 def write_vectors(
-    folder: Path, name: str, rows: Sequence[StoredRow], vectors: NDArray[np.float16], *, identity: str, numeric: str
-) -> Path:
-    """One file of a folder, with the fingerprint of the encoder that made the vectors; the file's path."""
-    width = vectors.shape[1]
-    flat = pa.array(np.ascontiguousarray(vectors).reshape(-1), type=pa.float16())
-    table = pa.table(
-        {
-            "id": pa.array([row.id for row in rows], pa.string()),
-            "modality": pa.array([row.modality for row in rows], pa.string()),
-            "target": pa.array([row.target for row in rows], pa.bool_()),
-            "cluster": pa.array([row.cluster for row in rows], pa.string()),
-            "attributes": pa.array([list(row.attributes.items()) for row in rows], pa.map_(pa.string(), pa.string())),
-            "vector": pa.FixedSizeListArray.from_arrays(flat, width),
-        }
-    ).replace_schema_metadata({_KIND: SCHEMA.encode(), _IDENTITY: identity.encode(), _NUMERIC: numeric.encode()})
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.parquet"
-    beside = path.with_suffix(".part")
-    pq.write_table(table, beside)
-    beside.replace(path)
-    return path
+    path: Path, items: Sequence[KeptItem], vectors: NDArray[np.float16], *, identity: str, numeric: str
+) -> None:
+    """One file of kept items; `vectors` float16 [p, d] holds one row for each part, in order, and those of parts with an error are not kept.
 
-
-def read_vectors(folder: Path, *, identity: str, width: int) -> Iterator[StoredBatch]:
-    """Every row group of every file in the folder, files in the order of their names.
-
-    Vectors that are not finite or not of unit length are left out and counted. Raises DataError for a folder without files, a file that is
-    none of ours, or one of another encoder or width.
+    The same items give the same bytes.
     """
-    paths = sorted(folder.glob("*.parquet"))
-    if not paths:
-        raise DataError(
-            [
-                Problem(
-                    folder,
-                    0,
-                    0,
-                    "D001",
-                    "holds no .parquet file; expected vectors as `moderation policy embed` writes them",
-                )
-            ]
+    parts = [part for item in items for part in item.parts]
+    ends = np.cumsum([0, *(len(item.parts) for item in items)]).astype(np.int32)
+    kept = [None if part.error else vector.tobytes() for part, vector in zip(parts, vectors, strict=True)]
+    columns = [
+        pa.array([part.modality.value for part in parts], pa.string()),
+        pa.array([part.digest for part in parts], pa.string()),
+        pa.array(kept, pa.binary(2 * vectors.shape[1])),
+        pa.array([part.error or None for part in parts], pa.string()),
+    ]
+    kind = _parts(vectors.shape[1])
+    lists = pa.ListArray.from_arrays(pa.array(ends), pa.StructArray.from_arrays(columns, fields=list(kind.value_type)))
+    table = pa.table({**fact_columns([item.fact for item in items]), "parts": lists.cast(kind)})
+    told = {"encoder_identity": identity, "encoder_numeric": numeric}
+    write_table(table, path, schema=SCHEMA, told=told, rows=ROWS, dense="parts.list.element.vector")
+
+
+def read_items(path: Path) -> tuple[list[KeptItem], NDArray[np.float16]]:
+    """What `write_vectors` wrote, whole; vectors of parts that have none are zero. Raises DataError as `read_vectors` does."""
+    file, _ = open_file(path, SCHEMA)
+    table = file.read()
+    lists = table.column("parts").combine_chunks()
+    width = lists.type.value_type.field("vector").type.byte_width // 2
+    items = [
+        KeptItem(fact, tuple(KeptPart(Modality(one["modality"]), one["digest"], one["error"] or "") for one in parts))
+        for fact, parts in zip(read_facts(table), lists.to_pylist(), strict=True)
+    ]
+    return items, _vectors(pc.struct_field(lists.flatten(), "vector"), width)[0]
+
+
+def read_vectors(places: Sequence[Path], policy: str, *, identity: str, width: int) -> Iterator[VectorBatch]:
+    """Every kept item of every file named, and of every folder's files, with its targets under this policy.
+
+    Raises DataError for a folder without files, a file that is none of ours or damaged, and one of another encoder or width.
+    """
+    kinds = {**FIELDS, "parts": _parts(width)}
+    for path in parquet_files(places, "`moderation policy embed`"):
+        file, told = open_file(path, SCHEMA)
+        if told.get("encoder_identity") != identity:
+            message = f"holds vectors of encoder {told.get('encoder_identity')}; the lock is of {identity}"
+            raise DataError([Problem(path, 0, 0, "D003", message)])
+        _check_width(file, path, kinds["parts"])
+        for table in tables(file, path, list(kinds)):
+            yield _batch(conform(table, kinds, path), policy, told.get("encoder_numeric", ""), width)
+
+
+def _parts(width: int) -> pa.DataType:
+    part = {"modality": pa.string(), "digest": pa.string(), "vector": pa.binary(2 * width), "error": pa.string()}
+    return pa.list_(pa.field("element", pa.struct(part)))
+
+
+def _check_width(file: pq.ParquetFile, path: Path, kind: pa.DataType) -> None:
+    """The one difference of type that is told in words."""
+    found = file.schema_arrow.field("parts").type if "parts" in file.schema_arrow.names else None
+    if found != kind and found is not None and pa.types.is_list(found) and pa.types.is_struct(found.value_type):
+        place = found.value_type.get_field_index("vector")
+        vector, expected = (
+            found.value_type.field(place).type if place >= 0 else None,
+            kind.value_type.field("vector").type,
         )
-    for path in paths:
-        file = _open(path, identity, width)
-        for group in range(file.num_row_groups):
-            yield _batch(file.read_row_group(group), width)
+        if vector is not None and pa.types.is_fixed_size_binary(vector) and vector != expected:
+            message = f"holds vectors of width {vector.byte_width // 2}; the lock's are {expected.byte_width // 2} wide"
+            raise DataError([Problem(path, 0, 0, "D003", message)])
 
 
-def _open(path: Path, identity: str, width: int) -> pq.ParquetFile:
-    try:
-        file = pq.ParquetFile(path)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError([Problem(path, 0, 0, "D002", f"no Parquet file: {str(error).splitlines()[0]}")]) from None
-    told = file.schema_arrow.metadata or {}
-    message = ""
-    if told.get(_KIND) != SCHEMA.encode():
-        message = f"is not written as {SCHEMA}"
-    elif told.get(_IDENTITY, b"").decode() != identity:
-        message = f"holds vectors of encoder {told.get(_IDENTITY, b'').decode()}; the lock is of {identity}"
-    elif file.schema_arrow.field("vector").type != pa.list_(pa.float16(), width):
-        message = f"holds {file.schema_arrow.field('vector').type}; expected float16 vectors of width {width}"
-    if message:
-        raise DataError([Problem(path, 0, 0, "D003", message)])
-    return file
-
-
-def _batch(table: pa.Table, width: int) -> StoredBatch:
-    column = table.column("vector").combine_chunks()
-    present = ~np.asarray(column.is_null())
-    flat = np.nan_to_num(
-        np.asarray(column.fill_null([0.0] * width).flatten().to_numpy(zero_copy_only=False), np.float16), nan=np.nan
+def _batch(table: pa.Table, policy: str, numeric: str, width: int) -> VectorBatch:
+    lists = table.column("parts").combine_chunks()
+    row, span = rows_of(lists)
+    parts = lists.values[span]
+    vectors, there = _vectors(pc.struct_field(parts, "vector"), width)
+    modality = _modalities(pc.struct_field(parts, "modality"))
+    nameless = np.asarray(pc.fill_null(pc.equal(table.column("item"), ""), fill_value=True))
+    why = _first_reason(
+        len(table),
+        np.flatnonzero(nameless),
+        np.flatnonzero(np.bincount(row, minlength=len(table)) == 0),
+        row[modality < 0],
+        row[there & ~is_sound(lengths(vectors))],
     )
-    vectors = flat.reshape(-1, width)
-    finite = np.isfinite(vectors).all(axis=1) & present
-    length = np.linalg.norm(np.where(finite[:, None], vectors, 0).astype(np.float32), axis=1)
-    unit = np.abs(length - 1.0) <= _NORM
-    kept = finite & unit
-    skipped = {"not finite": int((~finite).sum()), "not of unit length": int((finite & ~unit).sum())}
-    names = ("id", "modality", "target", "cluster", "attributes")
-    columns = [table.column(name).to_pylist() for name in names]
-    rows = tuple(
-        StoredRow(id_, modality, target, cluster, dict(attributes or ()))
-        for keep, id_, modality, target, cluster, attributes in zip(kept, *columns, strict=True)
-        if keep
-    )
-    return StoredBatch(rows, vectors[kept], {reason: count for reason, count in skipped.items() if count})
+    counts = np.bincount(why, minlength=len(_REASONS) + 1)[1:].tolist()
+    skipped = {reason: count for reason, count in zip(_REASONS, counts, strict=True) if count}
+    whole = VectorBatch(read_columns(table.drop(["parts"]), policy), numeric, row, modality, vectors, there, skipped)
+    return replace(whole.take(why == 0), skipped=skipped) if skipped else whole
+
+
+def _first_reason(rows: int, *reasons: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each row the number, from 1, of the first reason that names it; 0 for none."""
+    why = np.zeros(rows, np.int64)
+    for number, named in reversed(list(enumerate(reasons, start=1))):
+        why[named] = number
+    return why
+
+
+def _modalities(column: pa.Array) -> NDArray[np.int64]:
+    """Places among MODALITIES, -1 for what is none."""
+    known = encoded(column)
+    places = [MODALITIES.index(Modality(name)) if name in set(Modality) else -1 for name in known.names]
+    return np.array([*places, -1], np.int64)[known.codes]
+
+
+def _vectors(column: pa.Array, width: int) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
+    """The vectors, 0 where there is none, and which there are; no copy is made where all are there."""
+    there = np.asarray(column.is_valid())
+    if not there.any():
+        return np.zeros((len(column), width), np.float16), there
+    every = np.frombuffer(column.buffers()[1], np.float16).reshape(-1, width)
+    vectors = every[column.offset : column.offset + len(column)]
+    return vectors if there.all() else np.where(there[:, None], vectors, np.float16(0.0)), there

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from moderation.compiler.bounds import lower, upper
 from moderation.decision import Decision, Verdict
 from moderation.policy.lock import LockedAction
-
-CONFIDENCE = 0.95  # of the two-sided intervals
+from moderation.release.shares import Share, share
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,21 +25,6 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """`hits` of `trials`, with the exact two-sided 95 % interval; no trials give the interval from 0 to 1."""
-
-    hits: int
-    trials: int
-    low: float
-    high: float
-
-    @property
-    def value(self) -> float | None:
-        """The observed share; None where nothing was tried."""
-        return self.hits / self.trials if self.trials else None
-
-
-@dataclass(frozen=True, slots=True)
 class Achieved:
     """One action's threshold on the known items: `share` counts one item a cluster, `items` counts every item."""
 
@@ -55,14 +38,6 @@ class Achieved:
     def agrees(self) -> bool:
         """Whether the interval leaves room for the promise."""
         return self.share.high >= self.promised
-
-
-def share(hits: int, trials: int) -> Share:
-    """The share with its exact binomial interval."""
-    alpha = (1.0 - CONFIDENCE) / 2
-    if not trials:
-        return Share(0, 0, 0.0, 1.0)
-    return Share(hits, trials, float(lower(hits, trials, alpha)), float(upper(hits, trials, alpha)))
 
 
 def verdict_of(decision: Decision, policy: str) -> Verdict | None:

@@ -1,199 +1,235 @@
-"""What locks would have done to stored vectors: flips both ways, load per action, precision and recall where targets allow them.
+"""What a build would have done to kept items, beside another build or none: loads, flips both ways, precision and recall.
 
-Only the head decides here: a lock with other detectors cannot be tried on vectors alone. The rule is decide.judge's, for items of one part
-on the lock's own encoder; a property test holds the two together.
+The items come from kept vectors or kept decisions (release/replay.py, replay_log.py); a shadow's report is the same, of decisions that
+both builds took. Everything is counted as it comes.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from moderation.compiler.bounds import lower, upper
-from moderation.detector.head import Head, score_many
+from moderation.decision import DRAFT
 from moderation.errors import LockError
-from moderation.history.vectors import StoredBatch, StoredRow
-from moderation.policy.decide import Cut
+from moderation.history.items import UNKNOWN, Column
 from moderation.policy.lock import Lock
+from moderation.policy.schema import Policy, Prevalence
+from moderation.release.comparison import OUT_OF_SCOPE, Compared, Comparison, Side, bands_of
+from moderation.release.diff import propose_bump, refuse_two_policies
+from moderation.release.loads import LoadCounter, Loads
+from moderation.release.rates import RateCounter, Rates
+from moderation.release.replay import Chunk, Trial
 
-NOTHING = ""
-_SIDED = 0.025
+SCHEMA = "backtest/v1"
+Source = Literal["vectors", "scores", "verdicts"]
+SOURCES: Mapping[Source, str] = {
+    "vectors": "kept vectors, decided again under each build",
+    "scores": "kept decisions of the build before, whose scores were decided again under the other one's thresholds",
+    "verdicts": "kept decisions, as each build took them",
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
-    """A share with its exact 95 % interval, in clusters; `value` None, and why, where it cannot be estimated."""
+class Build:
+    """One build: what it is, what it takes, and how right it is. `statuses` counts the verdicts it gave by the status it then had."""
 
-    hits: int
-    of: int
-    value: float | None
-    low: float | None
-    high: float | None
-    why: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What one action, or a stronger one, would have taken: items, and the share of all with its exact 95 % interval of items."""
-
-    action: str
-    items: int
-    share: float
-    low: float
-    high: float
-    budget: float | None
-    precision: Rate
-    recall: Rate
+    version: str
+    revision: str
+    policy_hash: str
+    level: str
+    status: str
+    loads: Loads
+    rates: Rates
+    statuses: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Backtest:
-    """One lock on stored items, beside an earlier one where `before` is given.
+    """Two builds of one policy on kept items, or one beside no build (`before` None), which leaves everything alone.
 
-    `flips` counts items by action before and after, "" for none; `by_group` the changed and all items of each attribute's value.
+    `skipped` counts rows left out, by reason; `capped` items that would get more but for a rule of caution. `numeric` holds ε by the
+    numeric class that items were encoded on and the revision. `revisions` counts all verdicts of the policy in a log, by revision.
     """
 
     policy: str
-    before: str | None
-    after: str
-    items: int
+    title: str
+    source: Source
+    encoder: str
+    before: Build | None
+    after: Build
+    bump: str
+    why: tuple[str, ...]
     skipped: Mapping[str, int]
-    loads: tuple[Load, ...]
-    flips: Mapping[str, int]
-    by_group: Mapping[str, tuple[int, int]]
+    capped: Mapping[str, int]
+    compared: Compared
+    stated: Prevalence
+    numeric: Mapping[str, Mapping[str, float]]
+    revisions: Mapping[str, int]
+    limits: tuple[str, ...]
+    command: str
 
     @property
     def over_budget(self) -> tuple[str, ...]:
-        """The actions that would have taken more than their budget allows."""
-        return tuple(one.action for one in self.loads if one.budget is not None and one.share > one.budget)
+        """The actions that take more than their budget allows, under the build that is tried."""
+        return tuple(one.action for one in self.after.loads.loads if one.over)
+
+    @property
+    def prevalence(self) -> str:
+        """How the share of violating items lies to the interval that the policy states and its guarantees hold in."""
+        found, stated = self.after.rates.prevalence, self.stated
+        if found.value is None or found.low is None or found.high is None:
+            return found.why
+        if found.low > stated.high or found.high < stated.low:
+            return f"{'above' if found.low > stated.high else 'below'} what the policy states: its guarantees do not speak for these items"
+        if stated.low <= found.low and found.high <= stated.high:
+            return "within what the policy states"
+        return "not surely within what the policy states"
 
     def to_dict(self) -> dict[str, Any]:
         """The backtest as plain values, ready for JSON."""
-        return {"schema": "backtest/v1", **asdict(self), "over_budget": list(self.over_budget)}
+        plain = {"schema": SCHEMA, **asdict(self), "over_budget": list(self.over_budget), "prevalence": self.prevalence}
+        return plain | {"stated": self.stated.model_dump()}
 
 
-@dataclass(slots=True)
-class _Tally:
-    items: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)
-    taken: Counter[str] = field(default_factory=Counter)
-    flips: Counter[str] = field(default_factory=Counter)
-    groups: dict[str, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
-    # By action: of every cluster with a target, whether any item of it got the action; by target.
-    clusters: dict[tuple[str, bool], dict[str, bool]] = field(default_factory=lambda: defaultdict(dict))
+class _Counter:
+    """One build's loads and judged items."""
 
+    def __init__(self, lock: Lock, order: Sequence[str]) -> None:
+        self.lock = lock
+        thresholds: dict[str, float | None] = {}
+        for one in lock.actions:
+            known = [cut for cut in (one.threshold, thresholds.get(one.action)) if cut is not None]
+            thresholds[one.action] = min(known, default=None)
+        self.loads, self.rates, self.actions = LoadCounter(thresholds, order), RateCounter(order), list(thresholds)
 
-def actions_for(cuts: Sequence[Cut], scores: NDArray[np.float64], order: Sequence[str]) -> NDArray[np.str_]:
-    """The action of each score, rounded to 1e-6 as heads round them: the strongest cut at or below it by `order`, "" for none."""
-    fired = np.full(len(scores), -1, np.int64)
-    for cut in cuts:
-        fired = np.where(scores >= cut.threshold, np.maximum(fired, order.index(cut.action)), fired)
-    return np.array([NOTHING, *order])[fired + 1]
+    def add(self, chunk: Chunk, side: Side) -> None:
+        self.loads.add(chunk.items, side)
+        self.rates.add(chunk.items, side)
+
+    def result(self, budgets: Mapping[str, float], status: str, statuses: Mapping[str, int]) -> Build:
+        return Build(
+            version=self.lock.version,
+            revision=self.lock.revision,
+            policy_hash=self.lock.policy_hash,
+            level=self.lock.level,
+            status=status,
+            loads=self.loads.result(budgets),
+            rates=self.rates.result(self.actions, self.loads.by_force),
+            statuses=dict(sorted(statuses.items())),
+        )
 
 
 def backtest(
-    after: Lock,
-    batches: Iterable[StoredBatch],
+    chunks: Iterable[Chunk],
+    trial: Trial,
+    policy: Policy,
     *,
-    order: Sequence[str],
-    before: Lock | None = None,
-    budgets: Mapping[str, float] | None = None,
+    source: Source,
+    statuses: tuple[str, str] = (DRAFT, DRAFT),
+    command: str = "",
     advance: Callable[[int], None] = lambda _count: None,
 ) -> Backtest:
-    """Decide stored items under `after`, and `before` where it is given; `order` names all actions, weakest first.
+    """Count what the builds of a trial say of items; `policy` holds the budgets and the prevalence, `statuses` are those of the builds.
 
-    Raises LockError for a lock with other detectors, without a threshold, or of another policy than the other one.
+    Raises LockError for locks of another policy, and for one to try that has no threshold; else what gives the items raises.
     """
-    locks = [one for one in (before, after) if one is not None]
-    for one in locks:
-        _check(one, after)
-    heads = [Head.from_arrays(one.level, one.arrays) for one in locks]
-    cuts = [_cuts(one) for one in locks]
-    tally = _Tally()
-    for batch in batches:
-        tally.skipped.update(batch.skipped)
-        judged = [
-            place for place, row in enumerate(batch.rows) if row.modality in {str(one) for one in after.modalities}
-        ]
-        tally.skipped["out of scope"] += len(batch.rows) - len(judged)
-        scored = score_many(heads, batch.vectors[judged])
-        made = [actions_for(cut, one.values, order) for cut, one in zip(cuts, scored, strict=True)]
-        _count(tally, [batch.rows[place] for place in judged], made, order)
-        advance(len(batch.rows))
-    return Backtest(
-        policy=after.policy,
-        before=None if before is None else before.revision,
-        after=after.revision,
-        items=tally.items,
-        skipped={reason: count for reason, count in sorted(tally.skipped.items()) if count},
-        loads=tuple(_load(cut.action, tally, (budgets or {}).get(cut.action)) for cut in cuts[-1]),
-        flips=dict(sorted(tally.flips.items())),
-        by_group={name: (changed, all_) for name, (changed, all_) in sorted(tally.groups.items())},
+    check_trial(trial, policy)
+    comparison, counters = Comparison(trial.order), [_Counter(lock, trial.order) for lock in trial.locks]
+    skipped: Counter[str] = Counter()
+    capped: Counter[str] = Counter()
+    for chunk in chunks:
+        skipped.update(chunk.skipped)
+        capped.update(chunk.capped)
+        for counter, side in zip(counters, chunk.sides, strict=True):
+            counter.add(chunk, side)
+        after = chunk.sides[-1]
+        comparison.add(chunk.items, _nobody(after, trial.order) if trial.before is None else chunk.sides[0], after)
+        advance(len(chunk.items))
+    budgets = {one.action: one.budget for one in policy.actions if one.budget is not None}
+    told = zip(counters, statuses[-len(counters) :], trial.told.statuses[-len(counters) :], strict=True)
+    *earlier, tried = [counter.result(budgets, status, given) for counter, status, given in told]
+    bump, why = propose_bump(trial.before, trial.after) if trial.before else ("none", ())
+    found = Backtest(
+        policy=policy.id,
+        title=policy.title,
+        source=source,
+        encoder=trial.after.encoder_identity,
+        before=earlier[0] if earlier else None,
+        after=tried,
+        bump=bump,
+        why=why,
+        skipped=dict(sorted((+skipped).items())),
+        capped=dict(sorted((+capped).items())),
+        compared=comparison.result(),
+        stated=policy.prevalence,
+        numeric={name: dict(sorted(one.items())) for name, one in sorted(trial.told.numeric.items())},
+        revisions=dict(sorted(trial.told.revisions.items())),
+        limits=(),
+        command=command,
     )
+    return replace(found, limits=tuple(_limits(found, trial, policy)))
 
 
-def _check(lock: Lock, other: Lock) -> None:
-    if lock.policy != other.policy:
+def check_trial(trial: Trial, policy: Policy) -> None:
+    """Raises LockError for locks of another policy than this, and for one to try that has no threshold."""
+    if trial.before is not None:
+        refuse_two_policies(trial.before, trial.after)
+    if trial.after.policy != policy.id:
         raise LockError(
-            f"found locks of policies {lock.policy!r} and {other.policy!r}; expected two locks of one policy"
+            f"found a lock of policy {trial.after.policy!r}; expected one of {policy.id!r}, as {policy.path} says"
         )
-    if lock.detectors:
-        named = ", ".join(lock.detectors)
+    if not any(one.threshold is not None for one in trial.after.actions):
         raise LockError(
-            f"policy {lock.policy!r}: it also asks {named}, which vectors alone cannot answer; use `policy diff` on items"
-        )
-    if not _cuts(lock):
-        raise LockError(
-            f"policy {lock.policy!r}, revision {lock.revision}: it has no threshold, so it does nothing; certify it first"
+            f"policy {policy.id!r}, revision {trial.after.revision}: it has no threshold, so it does nothing; certify it first"
         )
 
 
-def _cuts(lock: Lock) -> list[Cut]:
-    return [Cut(one.action, one.threshold) for one in lock.actions if one.threshold is not None]
+def _nobody(after: Side, order: Sequence[str]) -> Side:
+    """No build at all: everything that the other one judges is left alone."""
+    out = bands_of(order).index(OUT_OF_SCOPE)
+    count = len(after.band)
+    nothing = Column((), np.full(count, UNKNOWN))
+    return Side(np.where(after.band == out, out, 0), np.zeros(count, np.int64), np.full(count, np.nan), nothing)
 
 
-def _count(tally: _Tally, rows: Sequence[StoredRow], made: Sequence[NDArray[np.str_]], order: Sequence[str]) -> None:
-    now, then = made[-1], made[0]
-    tally.items += len(rows)
-    tally.flips.update(
-        f"{one or 'nothing'} to {other or 'nothing'}" for one, other in zip(then, now, strict=True) if one != other
+def _limits(found: Backtest, trial: Trial, policy: Policy) -> Iterator[str]:
+    yield "Loads and flips are of the kept items, and speak for other traffic only as far as it is like them."
+    yield (
+        "Intervals are exact binomial ones (95 %) at the number of independent items: those of one cluster count for less. Where a cluster is "
+        "named for none, every item counts as its own."
     )
-    for place, row in enumerate(rows):
-        action = str(now[place])
-        for name, value in row.attributes.items():
-            group = tally.groups[f"{name} {value}"]
-            group[0] += bool(now[place] != then[place])
-            group[1] += 1
-        taken = [] if not action else [one for one in order if order.index(one) <= order.index(action)]
-        tally.taken.update(taken)
-        if row.target is not None:
-            for one in order:
-                clusters = tally.clusters[one, row.target]
-                clusters[row.cluster] = clusters.get(row.cluster, False) or one in taken
-
-
-def _load(action: str, tally: _Tally, budget: float | None) -> Load:
-    taken, items = tally.taken[action], tally.items
-    violating, benign = (tally.clusters.get((action, side), {}) for side in (True, False))
-    right, wrong = sum(violating.values()), sum(benign.values())
-    return Load(
-        action=action,
-        items=taken,
-        share=taken / items if items else 0.0,
-        low=float(lower(taken, items, _SIDED)),
-        high=float(upper(taken, items, _SIDED)),
-        budget=budget,
-        precision=_rate(right, right + wrong, "no judged item got it"),
-        recall=_rate(right, len(violating), "no item is judged to violate"),
-    )
-
-
-def _rate(hits: int, of: int, why: str) -> Rate:
-    if not of:
-        return Rate(hits, of, None, None, None, f"not estimable: {why}")
-    return Rate(hits, of, hits / of, float(lower(hits, of, _SIDED)), float(upper(hits, of, _SIDED)))
+    yield "Actions of other policies on the same items are not looked at."
+    bases = {
+        rate.basis
+        for one in found.after.rates.actions
+        for rate in (one.precision, one.recall)
+        if rate.value is not None
+    }
+    if "judged" in bases:
+        yield (
+            "Precision, recall and the share of violating items are those of the judged items. Nobody says how these were drawn; reviewers mostly "
+            "see what was flagged, and then recall is too high. A weight for each judged item makes them rates of all kept items."
+        )
+    if found.source == "scores":
+        yield (
+            "Kept scores do not tell how many parts an item had, nor that a detector had none beside a match: what rests on either is as it was, or "
+            "left out."
+        )
+    if found.after.loads.days:
+        yield "Days are in UTC; the first and the last may be parts of one."
+    if any(len(set(one.values()) | {0.0}) > 1 for one in found.numeric.values()):
+        yield "Some items were encoded on another numeric class than a lock was certified on: within its ε of a threshold they get review at most."
+    if len(found.revisions) > len(trial.locks):
+        yield f"The log holds verdicts of {len(found.revisions)} revisions of the policy; only those asked for are counted."
+    for lock in trial.locks:
+        if lock.policy_hash != policy.content_hash:
+            yield (
+                f"Revision {lock.revision} was compiled from another text of the policy than {policy.path.name} has now; budgets and the stated "
+                "prevalence are the file's."
+            )
+    if policy.quota or policy.rollout.share < 1.0:
+        yield "Quota and rollout are not applied."

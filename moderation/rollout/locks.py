@@ -52,17 +52,8 @@ class RunningPolicy:
         return self.lock.policy
 
     def scope(self, item: ContentItem) -> tuple[int, ...]:
-        """Which parts of an item this policy judges, by position; none at all means no verdict on this item.
-
-        An item's attributes narrow the scope only where they are stated: an item of an unknown surface is judged. The
-        attribute `language` is about text; a picture is judged whatever language stands beside it.
-        """
-        lock = self.lock
-        if _stated_outside(item, "surface", lock.surfaces):
-            return ()
-        foreign = _foreign(item, lock.languages)
-        seen = [one for one in lock.modalities if not (foreign and one is Modality.TEXT)]
-        return tuple(place for place, part in enumerate(item.parts) if part.modality in seen)
+        """Which parts of an item this policy judges, by position; none at all means no verdict on this item."""
+        return scope_of(self.lock, item.attributes, [part.modality for part in item.parts])
 
     def needs(self, item: ContentItem) -> list[tuple[Watch, int]]:
         """Every detector that must judge a part of this item, with the part's position."""
@@ -91,15 +82,19 @@ class RunningSet:
     detectors: Mapping[str, RunningDetector]
 
 
-def _stated_outside(item: ContentItem, attribute: str, allowed: tuple[str, ...]) -> bool:
-    stated = item.attributes.get(attribute)
-    return bool(allowed) and stated is not None and stated not in allowed
+def scope_of(lock: Lock, attributes: Mapping[str, str], modalities: Sequence[Modality]) -> tuple[int, ...]:
+    """Which parts, by position, the policy judges of an item with these attributes and parts of these modalities.
 
-
-def _foreign(item: ContentItem, languages: tuple[str, ...]) -> bool:
-    """Whether an item says that it is in another language; en-GB is English, however it is written."""
-    stated = item.attributes.get("language", "").strip().casefold()
-    return bool(stated and languages) and not same_language(stated, [one.casefold() for one in languages])
+    Attributes narrow the scope only where they are stated: an item of an unknown surface is judged. The attribute `language` is
+    about text; a picture is judged whatever language stands beside it.
+    """
+    surface, language = attributes.get("surface"), attributes.get("language", "").strip().casefold()
+    if lock.surfaces and surface is not None and surface not in lock.surfaces:
+        return ()
+    # en-GB is English, however it is written.
+    foreign = language and lock.languages and not same_language(language, [one.casefold() for one in lock.languages])
+    seen = [one for one in lock.modalities if not (foreign and one is Modality.TEXT)]
+    return tuple(place for place, modality in enumerate(modalities) if modality in seen)
 
 
 def put_in_force(
@@ -131,11 +126,30 @@ def put_in_force(
             _check_bound(running.detector, lock, embedders[lock.encoder])
         policies[lock.policy] = RunningPolicy(
             lock,
-            _terms(lock, actions=actions, epsilon=epsilon, status=(statuses or {}).get(lock.policy, DRAFT)),
+            terms_of(lock, actions=actions, epsilon=epsilon, status=(statuses or {}).get(lock.policy, DRAFT)),
             (_own_watch(own.detector), *watches),
             embedders[lock.encoder].encoder.fingerprint.numeric,
         )
     return RunningSet(tuple(policies.values()), detectors)
+
+
+def terms_of(lock: Lock, *, actions: Sequence[str], epsilon: float = 0.0, status: str = DRAFT) -> Terms:
+    """What decides under a lock. Raises LockError for an action that is none of `actions`, all names in order of force."""
+    for name in (*(action.action for action in lock.actions), lock.on_error):
+        if name not in actions:
+            raise LockError(f"policy {lock.policy!r}: unknown action {name!r}{_known(name, actions)}")
+    return Terms(
+        policy=lock.policy,
+        version=lock.version,
+        revision=lock.revision,
+        status=status,
+        severity=lock.severity,
+        on_error=lock.on_error,
+        cuts=tuple(Cut(one.action, one.threshold) for one in lock.actions if one.threshold is not None),
+        max_parts=lock.max_parts,
+        epsilon=epsilon,
+        calibration=lock.calibration,
+    )
 
 
 def check_detectors(policy: str, names: Sequence[str], modalities: Collection[str], plugins: Plugins) -> None:
@@ -202,24 +216,6 @@ def _watches(policy: str, names: Sequence[str], modalities: Collection[str], oth
 
 def _names_of(detector: Detector) -> dict[str, tuple[str, ...]]:
     return {detector.id: detector.labels, **{f"{detector.id}/{label}": (label,) for label in detector.labels}}
-
-
-def _terms(lock: Lock, *, actions: Sequence[str], epsilon: float, status: str) -> Terms:
-    for name in (*(action.action for action in lock.actions), lock.on_error):
-        if name not in actions:
-            raise LockError(f"policy {lock.policy!r}: unknown action {name!r}{_known(name, actions)}")
-    return Terms(
-        policy=lock.policy,
-        version=lock.version,
-        revision=lock.revision,
-        status=status,
-        severity=lock.severity,
-        on_error=lock.on_error,
-        cuts=tuple(Cut(one.action, one.threshold) for one in lock.actions if one.threshold is not None),
-        max_parts=lock.max_parts,
-        epsilon=epsilon,
-        calibration=lock.calibration,
-    )
 
 
 def _check_encoder(lock: Lock, embedders: Mapping[str, Embedder]) -> float:

@@ -4,7 +4,8 @@ import pytest
 
 from moderation.decision import Decision, Outcome, Severity, Verdict
 from moderation.policy.lock import LockedAction
-from moderation.release.achieved import Known, achieved, share
+from moderation.release.achieved import Known, achieved
+from moderation.release.shares import share
 
 
 def known(number: int, target: bool | None, *, counts: bool = True) -> Known:

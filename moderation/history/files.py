@@ -1,0 +1,96 @@
+"""Our Parquet files: how they are written, found and read, and what is said of one that cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from moderation.errors import DataError, Problem
+
+ROWS_AT_ONCE = 65_536
+_KIND = "schema"
+
+
+def write_table(
+    table: pa.Table, path: Path, *, schema: str, told: Mapping[str, str], rows: int, dense: str | None = None
+) -> None:
+    """One file, by a rename, in groups of so many rows; `dense` names the column that no compression makes smaller.
+
+    Raises DataError where it cannot be written.
+    """
+    beside = path.with_name(f".{path.name}.part")
+    described = table.replace_schema_metadata({_KIND: schema, **told})
+    # "none" for a column wants every other one by name.
+    names = [one for one in _leaves(described.schema) if one != dense]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(
+            described,
+            beside,
+            row_group_size=rows,
+            use_dictionary=names,
+            compression={**dict.fromkeys(names, "zstd"), **({dense: "none"} if dense else {})},
+            write_statistics=names,
+        )
+        beside.replace(path)
+    except OSError as error:
+        raise DataError([Problem(path, 0, 0, "D000", f"cannot be written: {error.strerror or error}")]) from None
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def parquet_files(places: Sequence[Path], command: str) -> list[Path]:
+    """The files named, and those of the folders named in the order of their names.
+
+    Raises DataError for a place without any; `command` is what writes them.
+    """
+    files: list[Path] = []
+    for place in places:
+        found = sorted(place.glob("*.parquet")) if place.is_dir() else [place]
+        if not found:
+            raise DataError([Problem(place, 0, 0, "D001", f"holds no .parquet file; expected what {command} writes")])
+        files += found
+    return files
+
+
+def open_file(path: Path, schema: str) -> tuple[pq.ParquetFile, dict[str, str]]:
+    """A file of ours and what it tells of itself. Raises DataError for one that is no Parquet file, or not of this schema."""
+    try:
+        file = pq.ParquetFile(path)
+    except (OSError, pa.ArrowException) as error:
+        raise _unreadable(path, error) from None
+    told = {
+        key.decode("utf-8", "replace"): value.decode("utf-8", "replace")
+        for key, value in (file.schema_arrow.metadata or {}).items()
+    }
+    if told.get(_KIND) != schema:
+        raise DataError(
+            [Problem(path, 0, 0, "D003", f"is not written as {schema}, but as {told.get(_KIND, 'something else')}")]
+        )
+    return file, told
+
+
+def tables(file: pq.ParquetFile, path: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """These columns, as far as the file has them, some rows at a time. Raises DataError where the file turns out to be damaged."""
+    present = [name for name in columns if name.split(".")[0] in file.schema_arrow.names]
+    try:
+        for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=present):
+            yield pa.Table.from_batches([batch])
+    except (OSError, pa.ArrowException) as error:
+        raise _unreadable(path, error) from None
+
+
+def _leaves(schema: pa.Schema) -> list[str]:
+    """Every column of the file as Parquet names it."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(schema.empty_table(), sink)
+    found = pq.ParquetFile(pa.BufferReader(sink.getvalue())).schema
+    return [found.column(place).path for place in range(len(found))]
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return DataError([Problem(path, 0, 0, "D002", f"cannot be read as Parquet: {reason}")])
