@@ -127,7 +127,7 @@ def lock(seed: int, share: float) -> Lock:
     phrases = unit(rng, 32)
     gain, offset = rng.uniform(20, 40, 32), rng.normal(0, 0.02, 32)
     head = Head("L1", phrases[:12], phrases[12:], gain, offset, 0.5, floor=1.0)
-    scores = head.score(unit(np.random.default_rng(2), 20_000).astype(np.float16)).values
+    scores = head.score(unit(np.random.default_rng(2), 5_000).astype(np.float16)).values
     review, remove = (round(float(np.quantile(scores, 1.0 - one)), 6) for one in (share, share / 10))
     cuts = (LockedAction("remove", "precision", 0.9, 0.95, remove), LockedAction("review", "recall", 0.9, 0.9, review))
     return Lock(

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from moderation.errors import DataError, Problem
 
-ROWS_AT_ONCE = 65_536
+ROWS_AT_ONCE = 32_768
 _KIND = "schema"
 
 
@@ -25,21 +25,23 @@ def write_table(
     described = table.replace_schema_metadata({_KIND: schema, **told})
     # "none" for a column wants every other one by name.
     names = [one for one in _leaves(described.schema) if one != dense]
+    compression = {**dict.fromkeys(names, "zstd"), **({dense: "none"} if dense else {})}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(
-            described,
-            beside,
-            row_group_size=rows,
-            use_dictionary=names,
-            compression={**dict.fromkeys(names, "zstd"), **({dense: "none"} if dense else {})},
-            write_statistics=names,
-        )
+        with beside.open("wb") as sink:
+            pq.write_table(
+                described,
+                sink,
+                row_group_size=rows,
+                use_dictionary=names,
+                compression=compression,
+                write_statistics=names,
+            )
         beside.replace(path)
     except OSError as error:
+        if beside.exists():
+            beside.unlink()
         raise DataError([Problem(path, 0, 0, "D000", f"cannot be written: {error.strerror or error}")]) from None
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def parquet_files(places: Sequence[Path], command: str) -> list[Path]:

@@ -49,3 +49,5 @@ def _check(decision: Decision) -> None:
         raise TypeError("expected texts")
     if not all(isinstance(one, int | float) and not isinstance(one, bool) and math.isfinite(one) for one in numbers):
         raise TypeError("expected numbers")
+    if not all(verdict.score is None or 0.0 <= verdict.score <= 1.0 for verdict in decision.verdicts):
+        raise ValueError("expected scores from 0 to 1")

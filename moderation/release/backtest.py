@@ -223,7 +223,7 @@ def _limits(found: Backtest, trial: Trial, policy: Policy) -> Iterator[str]:
         yield "Days are in UTC; the first and the last may be parts of one."
     if any(len(set(one.values()) | {0.0}) > 1 for one in found.numeric.values()):
         yield "Some items were encoded on another numeric class than a lock was certified on: within its ε of a threshold they get review at most."
-    if len(found.revisions) > len(trial.locks):
+    if found.revisions.keys() - {lock.revision for lock in trial.locks}:
         yield f"The log holds verdicts of {len(found.revisions)} revisions of the policy; only those asked for are counted."
     for lock in trial.locks:
         if lock.policy_hash != policy.content_hash:

@@ -22,6 +22,7 @@ TINY = {
     "train.py": ["--model", "tiny", "--batch", "4", "--steps", "2", "--captions", "web", "--peak-of"],
     "noise.py": ["--steps", "6", "--batch", "8", "--measurements", "2"],
     "audit.py": ["--items", "400"],
+    "backtest.py": ["--rows", "2000"],
     "violations.py": ["--runs", "10", "--policies", "fire", "--most", "60"],
     "ladder.py": [
         "--policies",
@@ -50,6 +51,7 @@ KEYS = {
     "train.py": {"model", "batch", "precision", "device", "runs", "peak_mb"},
     "noise.py": {"pairs", "start", "steps", "batch", "seed", "runs"},
     "audit.py": {"items", "test_seconds", "audit_seconds", "parts", "outside"},
+    "backtest.py": {"rows", "width", "cores", "load", "vectors", "scores"},
     "violations.py": {"runs", "confidence", "rows"},
     "ladder.py": {"splits", "policies"},
     "few_shot.py": {"policy", "measured_on", "violating_objects", "draws", "steps", "rows"},

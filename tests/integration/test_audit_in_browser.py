@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import http.server
 import re
-import shutil
-import subprocess
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,53 +10,10 @@ import pytest
 from PIL import Image
 
 from moderation.audit.page import render_html
+from tests.integration.browser import MARK, of_the_page, opened
 from tests.unit.audit.test_assess import whole
 
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or "chromium"
-MARK = (0x1F, 0x5F, 0x8B)  # the colour of dots, intervals and curves
-
 pytestmark = pytest.mark.needs_browser
-
-
-@pytest.fixture
-def asked() -> Iterator[tuple[int, list[str]]]:
-    """A proxy that every request of the browser must take, and what it was asked for."""
-    requests: list[str] = []
-
-    class Proxy(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            requests.append(self.path)
-            self.send_error(502)
-
-        do_CONNECT = do_POST = do_GET  # noqa: N815 - the base class's names
-
-        def log_message(self, *_args: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server.server_port, requests
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-def opened(page: Path, port: int, folder: Path, *extra: str) -> str:
-    """What the browser makes of the page, as HTML."""
-    command = [
-        BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync",
-        "--disable-component-update", "--no-first-run", "--disable-default-apps", "--window-size=1100,6000",
-        f"--user-data-dir={folder / 'profile'}", f"--proxy-server=http://127.0.0.1:{port}", "--virtual-time-budget=3000", *extra,
-        page.as_uri(),
-    ]  # fmt: skip
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-
-
-def of_the_page(requests: list[str]) -> list[str]:
-    """What was asked for, without what the browser itself looks up."""
-    own = re.compile(r"google|gstatic|chromium|chrome")
-    return [one for one in requests if not own.search(one)]
 
 
 def test_the_page_shows_its_tables_and_draws_its_plots_and_asks_for_nothing(

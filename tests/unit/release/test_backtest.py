@@ -1,82 +1,200 @@
-"""Backtests: the same rule as decide.judge, loads and flips counted, and no figure where targets allow none."""
+"""A whole backtest: planted flips found, budgets held, prevalence held against the policy's, limits named, the same text again."""
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moderation.decision import Score, Severity
 from moderation.errors import LockError
-from moderation.history.vectors import StoredBatch, StoredRow
-from moderation.policy.decide import Cut, Finding, Terms, judge
-from moderation.release.backtest import actions_for, backtest
-from tests.fakes import action, lock
-from tests.policy_text import ACTIONS
+from moderation.history.items import Fact, Target
+from moderation.release.backtest import Backtest
+from moderation.release.backtest_page import percent, render_html, render_markdown
+from tests.fakes import action, item, lock, picture
+from tests.policy_text import POLICY
+from tests.unit.release.replays import from_vectors, keep, policy
 
-scores = st.integers(0, 1_000_000).map(lambda number: number / 1_000_000)
-cuts = st.lists(st.tuples(st.sampled_from(ACTIONS[1:]), scores), min_size=1, max_size=4, unique_by=lambda one: one[0])
+BEFORE, AFTER = lock(actions=(action("review", 0.5),)), lock(actions=(action("review", 0.6), action("remove", 0.95)))
+# Scores under the stand-in head: about 0.45 at a cosine of 0.65, 0.55 at 0.74, 0.98 at 1.
+KEPT, FLIPPED, REMOVED = 0.3, 0.74, 1.0
 
 
-@given(cuts, st.lists(scores, min_size=1, max_size=30))
-def test_it_is_the_rule_that_decides_everywhere_else(made: list[tuple[str, float]], values: list[float]) -> None:
-    given_cuts = tuple(Cut(name, threshold) for name, threshold in made)
-    terms = Terms("p", "1.0.0", "r", "live", Severity.LOW, "review", given_cuts, 1)
-    expected = [
-        judge(terms, [Finding("0", Score("p", value), "p")], parts=1, order=ACTIONS).action or "" for value in values
+def facts(count: int, *, judged: bool = True, weight: float | None = None, **known: str) -> dict[str, Fact]:
+    """Facts of items named by number: violating where the number divides by four, one hour apart, each attribute `k` stated by all."""
+    start = dt.datetime(2026, 8, 1, tzinfo=dt.UTC)
+    return {
+        str(number): Fact(
+            str(number),
+            f"c{number}",
+            start + dt.timedelta(hours=number),
+            {"surface": "chat" if number % 2 else "listing", **known},
+            {"weapons": Target(number % 4 == 0, weight)} if judged else {},
+        )
+        for number in range(count)
+    }
+
+
+def found_in(
+    folder: Path, cosines: list[float], known: dict[str, Fact], *, text: str = POLICY, alone: bool = False
+) -> Backtest:
+    things = [item(picture(cosine), id=str(number)) for number, cosine in enumerate(cosines)]
+    return from_vectors(keep(folder / "kept", things, known), None if alone else BEFORE, AFTER, policy(folder, text))
+
+
+@pytest.fixture
+def planted(tmp_path: Path) -> Backtest:
+    """100 items: 10 of the surface listing go from review to nothing, 5 to removal; the others stay."""
+    cosines = [
+        FLIPPED if number < 20 and number % 2 == 0 else REMOVED if number >= 95 else KEPT for number in range(100)
     ]
-    assert actions_for(given_cuts, np.array(values), ACTIONS).tolist() == expected
+    return found_in(tmp_path, cosines, facts(100))
 
 
-def batch(count: int, *, targets: bool = True) -> StoredBatch:
-    width = lock().width
-    vectors = np.random.default_rng(0).normal(size=(count, width))
-    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
-    modality = str(lock().modalities[0])
-    rows = tuple(
-        StoredRow(f"{n:064d}", modality, n % 2 == 0 if targets else None, f"c{n // 2}", {"region": "ns"[n % 2]})
-        for n in range(count)
+def test_planted_flips_are_found_both_ways_and_where_they_are(planted: Backtest) -> None:
+    assert {(one.before, one.after): one.share.hits for one in planted.compared.flips} == {
+        ("review", "nothing"): 10,
+        ("review", "remove"): 5,
+    }
+    groups = {one.name: (one.items, one.stricter.hits, one.milder.hits) for one in planted.compared.by_group}
+    assert groups == {"surface listing": (50, 2, 10), "surface chat": (50, 3, 0)}
+    assert {one.item for one in planted.compared.examples if one.after == "nothing"} == {
+        str(n) for n in range(0, 20, 2)
+    }
+    assert {one.item for one in planted.compared.examples if one.after == "remove"} == {str(n) for n in range(95, 100)}
+    (down,) = [one for one in planted.compared.flips if one.after == "nothing"]
+    assert (down.violating, down.benign) == (5, 5)
+
+
+def test_loads_by_action_and_day(planted: Backtest) -> None:
+    remove, review = planted.after.loads.loads
+    assert (remove.items, remove.taken.hits, review.items, review.taken.hits) == (5, 5, 0, 5)
+    assert review.budget == 0.02
+    assert planted.over_budget == ("review",)
+    assert [(day.day, day.items) for day in planted.after.loads.days][:2] == [("2026-08-01", 24), ("2026-08-02", 24)]
+    assert remove.a_day == (0, 1.0, 4)
+
+
+def test_precision_and_recall_before_and_after(planted: Backtest) -> None:
+    assert planted.before is not None
+    (before,), (_, after) = planted.before.rates.actions, planted.after.rates.actions
+    assert (before.precision.hits, before.precision.judged) == (6, 15)
+    assert (after.precision.hits, after.precision.judged) == (1, 5)
+    assert (before.recall.hits, before.recall.judged, after.recall.hits) == (6, 25, 1)
+    assert {one.basis for one in (before.precision, after.recall)} == {"kept"}
+
+
+def test_a_violating_share_outside_the_stated_one_is_said(tmp_path: Path, planted: Backtest) -> None:
+    assert planted.prevalence.startswith("above what the policy states")
+    wide = POLICY.replace("{low: 0.004, high: 0.012,", "{low: 0.1, high: 0.4,")
+    cosines = [KEPT] * 100
+    assert found_in(tmp_path / "a", cosines, facts(100), text=wide).prevalence == "within what the policy states"
+    assert found_in(tmp_path / "b", cosines, facts(100, judged=False)).prevalence == "not estimable: no item is judged"
+    narrow = POLICY.replace("{low: 0.004, high: 0.012,", "{low: 0.24, high: 0.26,")
+    assert (
+        found_in(tmp_path / "c", cosines, facts(100), text=narrow).prevalence
+        == "not surely within what the policy states"
     )
-    return StoredBatch(rows, vectors, {"not finite": 1})
 
 
-LOW, HIGH = lock(actions=(action("review", 0.3),)), lock(actions=(action("review", 0.7),))
+def test_a_build_alone_stands_beside_none(tmp_path: Path) -> None:
+    found = found_in(tmp_path, [REMOVED, KEPT], facts(2), alone=True)
+    assert (found.before, found.bump, found.why) == (None, "none", ())
+    assert [(one.before, one.after) for one in found.compared.flips] == [("nothing", "remove")]
 
 
-def test_loads_flips_and_groups_are_counted() -> None:
-    found = backtest(HIGH, [batch(200), batch(200)], order=ACTIONS, before=LOW, budgets={"review": 0.0001})
-    (load,) = found.loads
-    assert found.items == 400
-    assert found.skipped == {"not finite": 2}
-    assert set(found.flips) <= {"review to nothing"}
-    assert sum(changed for changed, _ in found.by_group.values()) == sum(found.flips.values())
-    assert load.low <= load.share <= load.high
-    assert found.over_budget == (("review",) if load.items else ())
-    assert json.loads(json.dumps(found.to_dict()))["schema"] == "backtest/v1"
+def test_what_differs_and_what_it_asks_of_the_version(planted: Backtest) -> None:
+    assert (planted.bump, planted.why) == ("major", ("the promises of actions changed",))
 
 
-def test_without_targets_nothing_is_estimated() -> None:
-    (load,) = backtest(LOW, [batch(50, targets=False)], order=ACTIONS).loads
-    assert load.precision.value is None
-    assert load.recall.why == "not estimable: no item is judged to violate"
-
-
-def test_a_lock_alone_flips_nothing() -> None:
-    assert backtest(LOW, [batch(50)], order=ACTIONS).flips == {}
+def test_limits_name_what_was_not_done(tmp_path: Path, planted: Backtest) -> None:
+    told = " ".join(planted.limits)
+    assert "another text of the policy" in told
+    assert "Quota" not in told
+    assert "Days are in UTC" in told
+    quota = POLICY + "quota: {per_hour: 5, then: label}\n"
+    told = " ".join(found_in(tmp_path, [REMOVED] * 4, {**facts(3), "3": Fact("3")}, text=quota).limits)
+    assert "Quota and rollout are not applied" in told
+    assert "rates of all kept items" in told
 
 
 @pytest.mark.parametrize(
-    ("wrong", "says"),
+    ("before", "after", "says"),
     [
-        (replace(LOW, detectors=("keywords",)), "vectors alone cannot answer"),
-        (lock(actions=(action("review", None),)), "no threshold"),
-        (lock("fire", actions=(action("review", 0.5),)), "two locks of one policy"),
+        (lock("fire"), AFTER, "two locks of one policy"),
+        (None, lock("fire"), "found a lock of policy 'fire'; expected one of 'weapons'"),
+        (None, lock(actions=(action("review", None),)), "has no threshold"),
     ],
 )
-def test_what_vectors_cannot_answer_is_refused(wrong, says: str) -> None:
+def test_locks_that_cannot_be_tried_are_refused(tmp_path: Path, before, after, says: str) -> None:
+    folder = keep(tmp_path / "kept", [item(picture(KEPT))])
     with pytest.raises(LockError, match=says):
-        backtest(LOW, [batch(5)], order=ACTIONS, before=wrong)
+        from_vectors(folder, before, after, policy(tmp_path))
+
+
+def test_a_threshold_edited_by_hand_is_another_revision_and_told_as_what_differs(tmp_path: Path) -> None:
+    edited = replace(BEFORE, actions=(action("review", 0.51),))
+    found = from_vectors(keep(tmp_path / "kept", [item(picture(KEPT))]), BEFORE, edited, policy(tmp_path))
+    assert found.before is not None
+    assert found.before.revision != found.after.revision
+    assert found.why == ("thresholds changed",)
+
+
+def test_the_same_items_give_the_same_json_and_pages(tmp_path: Path) -> None:
+    cosines = np.round(np.linspace(-1, 1, 90), 2).tolist()
+    found = [found_in(tmp_path / name, cosines, facts(90, weight=1.0)) for name in ("one", "two")]
+    assert found[0] == found[1]
+    assert json.dumps(found[0].to_dict()) == json.dumps(found[1].to_dict())
+    for render in (render_html, render_markdown):
+        assert render(found[0]) == render(found[1])
+
+
+def test_json_holds_everything(planted: Backtest) -> None:
+    plain = json.loads(json.dumps(planted.to_dict(), allow_nan=False))
+    assert plain["schema"] == "backtest/v1"
+    assert plain["over_budget"] == ["review"]
+    assert plain["compared"]["matrix"]["review"]["nothing"] == 10
+    assert plain["after"]["rates"]["actions"][1]["precision"]["judged"] == 5
+    assert plain["stated"]["high"] == 0.012
+
+
+def test_pages_tell_the_same_and_escape_what_they_are_given(tmp_path: Path) -> None:
+    evil = "<b>|`x`\n"
+    known = {name: replace(fact, attributes={"region": evil}) for name, fact in facts(100).items()}
+    cosines = [FLIPPED if number % 10 == 0 else KEPT for number in range(100)]
+    found = found_in(tmp_path, cosines, known, text=POLICY.replace("a random sample", "<i>a sample</i>"))
+    page, summary = render_html(found), render_markdown(found)
+    assert "<b>|" not in page
+    assert "<i>a sample" not in page
+    assert "&lt;i&gt;a sample" in page
+    assert not [
+        line
+        for line in summary.splitlines()
+        if line.startswith("| region") and line.count("|") != 5 + line.count("\\|")
+    ]
+    for text in (page, summary):
+        assert found.after.revision in text
+        assert "review" in text
+    assert "<script" not in page
+    assert page.count("<svg") >= 3
+
+
+def test_a_backtest_of_nothing_has_pages_too(tmp_path: Path) -> None:
+    keep(tmp_path / "kept", [item(picture(KEPT), id="0")])
+    found = from_vectors(tmp_path / "kept", BEFORE, replace(AFTER, surfaces=("chat",)), policy(tmp_path))
+    empty = found_in(tmp_path / "other", [KEPT], {"0": Fact("0", attributes={"surface": "elsewhere"})})
+    for one in (found, empty):
+        assert "not estimable: no judged item got it" in render_markdown(one)
+        assert "not estimable: no judged item got it" in render_html(one)
+
+
+@given(st.floats(0.0, 1.0))
+def test_small_shares_do_not_read_as_none(value: float) -> None:
+    told = float(percent(value).removesuffix("\N{NO-BREAK SPACE}%")) / 100
+    assert abs(told - value) <= max(0.0005, value * 0.006)
+    assert value < 0.0000005 or told > 0.0

@@ -1,0 +1,244 @@
+"""`moderation policy embed`, `keep` and `backtest`: from items and decisions to reports, and every wrong input said plainly."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moderation.errors import ExitCode
+from moderation.history.log import read_decisions
+from moderation.history.vectors import read_items
+from moderation.policy.lock import write_lock
+from tests.fakes import FakeEncoder, action, lock
+from tests.policy_text import POLICY, write
+from tests.unit.cli.conftest import Run
+
+BEFORE, AFTER = lock(actions=(action("review", 0.5),)), lock(actions=(action("review", 0.6), action("remove", 0.95)))
+COSINES = [0.74, 0.74, 1.0, 0.3, 0.3, 0.3]  # two go from review to nothing, one to removal
+
+
+@pytest.fixture
+def project(tmp_path: Path, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the weapons policy, two locks of it, and items as JSON lines."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, POLICY.replace("budget: 0.02", "budget: 0.9"))
+    for name, build in (("old", BEFORE), ("new", AFTER)):
+        write_lock(build, tmp_path / name / "weapons.lock.json")
+    lines = []
+    for number, cosine in enumerate(COSINES):
+        (tmp_path / f"{number}.png").write_text(str(cosine), encoding="latin-1")
+        known = {"target": number == 2, "cluster": f"c{number}", "time": f"2026-08-0{number + 1}T12:00:00+02:00"}
+        lines.append({"id": f"i{number}", "path": f"{number}.png", "attributes": {"surface": "chat"}, **known})
+    write_lines(tmp_path / "items.jsonl", lines)
+    return tmp_path
+
+
+def write_lines(path: Path, rows: list[Any]) -> Path:
+    path.write_text(
+        "".join(f"{json.dumps(row) if not isinstance(row, str) else row}\n" for row in rows), encoding="utf-8"
+    )
+    return path
+
+
+def backtest(run: Run, *arguments: str) -> tuple[int, str, str]:
+    return run(
+        "policy",
+        "backtest",
+        "weapons.yaml",
+        "--before",
+        "old/weapons.lock.json",
+        "--lock",
+        "new/weapons.lock.json",
+        *arguments,
+    )
+
+
+@pytest.mark.usefixtures("project")
+def test_vectors_are_kept_and_two_builds_tried_on_them(run: Run) -> None:
+    code, out, err = run("policy", "embed", "items.jsonl", "--policy", "weapons", "--out", "kept")
+    assert (code, out, err) == (0, "kept 6 items, 6 vectors of encoder 0123456789abcdef/fake in kept\n", "")
+    code, out, err = backtest(run, "--vectors", "kept", "--html", "b.html", "--markdown", "b.md")
+    assert (code, err) == (0, "")
+    assert "6 items from kept vectors" in out
+    assert "review to nothing: 2 items of 2 clusters" in out
+    assert "precision 1.000 (0.025 to 1.000) of all kept items, on 1 of 1 judged in 1 clusters" in out
+    assert "between the builds: a major change: the promises of actions changed" in out
+    for page in ("b.html", "b.md"):
+        assert "review" in Path(page).read_text(encoding="utf-8")
+    found = json.loads(backtest(run, "--vectors", "kept", "--json")[1])
+    assert found["compared"]["items"] == 6
+    assert found["after"]["loads"]["days"][0]["day"] == "2026-08-01"
+    assert found["command"] == (
+        "moderation policy backtest weapons.yaml --vectors kept --before old/weapons.lock.json --lock new/weapons.lock.json"
+    )
+
+
+@pytest.mark.usefixtures("project")
+def test_a_budget_exceeded_is_exit_code_8(run: Run) -> None:
+    run("policy", "embed", "items.jsonl", "--policy", "weapons", "--out", "kept")
+    write(Path(), POLICY)
+    code, out, _ = backtest(run, "--vectors", "kept")
+    assert code == ExitCode.OVER_BUDGET
+    assert "budget 0.02 EXCEEDED" in out
+    assert out.endswith("OVER BUDGET: review\n")
+
+
+def test_decisions_are_kept_and_say_what_vectors_say(project: Path, run: Run) -> None:
+    run("policy", "embed", "items.jsonl", "--policy", "weapons", "--out", "kept")
+    for name in ("old", "new"):
+        assert run("scan", "items.jsonl", "--policy", f"{name}/weapons.lock.json", "--out", f"{name}.jsonl")[0] == 0
+    code, out, _ = run("policy", "keep", "old.jsonl", "--items", "items.jsonl", "--policy", "weapons", "--out", "log")
+    assert (code, out) == (0, "kept 6 decisions in log, 6 of items in items.jsonl\n")
+    assert len(read_decisions(next((project / "log").glob("*.parquet")))) == 6
+    told = [
+        json.loads(backtest(run, *arguments, "--json")[1])
+        for arguments in (
+            ("--vectors", "kept"),
+            ("--decisions", "log"),
+            ("--decisions", "old.jsonl", "--items", "items.jsonl"),
+            ("--decisions", "old.jsonl", "--decisions", "new.jsonl", "--items", "items.jsonl"),
+            ("--decisions", "log", "--decisions", "new.jsonl"),
+        )
+    ]
+    assert [one["source"] for one in told] == ["vectors", "scores", "scores", "verdicts", "verdicts"]
+    for one in told:
+        assert one["compared"] == told[0]["compared"]
+        assert one["after"]["rates"] == told[0]["after"]["rates"]
+
+
+@pytest.mark.usefixtures("project")
+def test_targets_are_left_out_unless_their_policy_is_named(run: Run) -> None:
+    _, _, err = run("policy", "embed", "items.jsonl", "--out", "kept")
+    assert "targets are left out: name the policy that they are about (--policy)" in err
+    items, _ = read_items(next(Path("kept").glob("*.parquet")))
+    assert {len(one.fact.targets) for one in items} == {0}
+    assert "not estimable: no judged item got it" in backtest(run, "--vectors", "kept")[1]
+
+
+def test_several_parts_and_what_cannot_be_read_or_encoded(project: Path, run: Run) -> None:
+    (project / "bad.png").write_text("no picture", encoding="latin-1")
+    rows = [
+        {"id": "two", "parts": [{"path": "2.png"}, {"text": "0.1"}]},
+        {"id": "bad", "path": "bad.png"},
+        {"id": "gone", "path": "gone.png"},
+        "{no json",
+        {"id": "lone", "text": "0.5"},
+    ]
+    write_lines(project / "odd.jsonl", rows)
+    code, out, err = run("policy", "embed", "odd.jsonl", "--out", "kept")
+    assert (code, out.splitlines()) == (
+        0,
+        [
+            "kept 3 items, 3 vectors of encoder 0123456789abcdef/fake in kept",
+            "  1 kept without a vector: unsupported_input",
+            "  1 left out: no_such_file",
+            "  1 left out: not_json",
+        ],
+    )
+    assert "gone.png" in err
+    items, _ = read_items(next((project / "kept").glob("*.parquet")))
+    assert [(one.fact.item, len(one.parts)) for one in items] == [("two", 2), ("bad", 1), ("lone", 1)]
+    found = json.loads(backtest(run, "--vectors", "kept", "--json")[1])["compared"]["matrix"]
+    assert (found["error"]["error"], found["out of scope"]["out of scope"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"target": "yes"}, "target: found 'yes'; expected true or false"),
+        ({"target": True, "weight": 0}, "weight: found 0; expected how many items this one stands for"),
+        ({"target": True, "weight": "3"}, "weight: found '3'"),
+        ({"weight": 3}, "weight: there is no target that it could weigh"),
+        ({"time": "2026-08-01T12:00:00"}, "expected a time with its zone"),
+        ({"time": 5}, "time: found 5"),
+        ({"cluster": 7}, "cluster: found 7; expected a text"),
+        ({"attributes": {"surface": 1}}, "attributes: expected an object of texts"),
+        ({"sha256": "0" * 64}, "the content is not what its digest says"),
+    ],
+)
+def test_what_a_line_says_wrongly_of_an_item_is_located(
+    project: Path, run: Run, row: dict[str, Any], says: str
+) -> None:
+    write_lines(project / "odd.jsonl", [{"id": "a", "text": "0.1"}, {"id": "b", "text": "0.2", **row}])
+    code, _, err = run("policy", "embed", "odd.jsonl", "--policy", "weapons", "--out", "kept")
+    assert code == ExitCode.DATA
+    assert "odd.jsonl:2:1: D" in err
+    assert says in err
+    if "sha256" not in row:
+        run("scan", "items.jsonl", "--policy", "old/weapons.lock.json", "--out", "old.jsonl")
+        code, _, err = run("policy", "keep", "old.jsonl", "--items", "odd.jsonl", "--policy", "weapons", "--out", "log")
+        assert (code, says in err) == (ExitCode.DATA, True)
+
+
+@pytest.mark.usefixtures("project")
+def test_facts_that_contradict_or_are_none_are_located(run: Run) -> None:
+    run("scan", "items.jsonl", "--policy", "old/weapons.lock.json", "--out", "old.jsonl")
+    rows = [{"id": "a", "text": "x", "target": True}, {"id": "a", "text": "x", "target": False}, "{", [1]]
+    write_lines(Path("odd.jsonl"), rows)
+    code, _, err = run("policy", "keep", "old.jsonl", "--items", "odd.jsonl", "--policy", "weapons", "--out", "log")
+    assert code == ExitCode.DATA
+    for line, why in ((2, "written twice, with other facts"), (3, "not a line of JSON"), (4, "expected a JSON object")):
+        assert f"odd.jsonl:{line}:1" in err
+        assert why in err
+    Path("one.txt").write_text("x", encoding="utf-8")
+    assert "expected JSON lines" in run("policy", "keep", "old.jsonl", "--items", "one.txt", "--out", "log")[2]
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        ((), ExitCode.USAGE, "expected either --vectors or --decisions"),
+        (("--vectors", "kept", "--decisions", "kept"), ExitCode.USAGE, "expected either --vectors or --decisions"),
+        (("--vectors", "kept", "--items", "items.jsonl"), ExitCode.USAGE, "--items goes with decisions as JSON lines"),
+        (("--vectors", "gone"), ExitCode.USAGE, "does not exist"),
+        (
+            ("--vectors", "empty"),
+            ExitCode.DATA,
+            "holds no .parquet file; expected what `moderation policy embed` writes",
+        ),
+        (("--decisions", "empty"), ExitCode.DATA, "expected what `moderation policy keep` writes"),
+        (("--decisions", "kept"), ExitCode.DATA, "is not written as decisions/v1, but as vectors/v1"),
+        (("--decisions", "items.jsonl"), ExitCode.DATA, "items.jsonl:1:1: D003: expected a decision as JSON"),
+        (("--decisions", "nothing.jsonl"), ExitCode.DATA, "holds no decisions"),
+        (("--vectors", "kept", "--html", "no/such.html"), ExitCode.USAGE, "there is no folder no"),
+    ],
+)
+def test_wrong_arguments_are_said(run: Run, arguments: tuple[str, ...], code: int, says: str) -> None:
+    run("policy", "embed", "items.jsonl", "--out", "kept")
+    Path("empty").mkdir()
+    Path("nothing.jsonl").write_text("\n", encoding="utf-8")
+    found, _, err = backtest(run, *arguments)
+    assert found == code, err
+    assert says in " ".join(err.replace("│", " ").split())
+
+
+@pytest.mark.usefixtures("project")
+def test_on_another_numeric_class_epsilon_is_measured_where_the_encoder_runs_so(run: Run, encoder: FakeEncoder) -> None:
+    other = FakeEncoder(numeric="other", jitter=-0.0008)
+    encoder.fingerprint, encoder.jitter = other.fingerprint, other.jitter
+    run("policy", "embed", "items.jsonl", "--out", "kept")
+    found = json.loads(backtest(run, "--vectors", "kept", "--json")[1])
+    assert set(found["numeric"]) == {"other"}
+    assert min(found["numeric"]["other"].values()) > 0
+    encoder.fingerprint, encoder.jitter = FakeEncoder().fingerprint, 0.0
+    code, _, err = backtest(run, "--vectors", "kept")
+    assert code == ExitCode.ENCODER
+    assert "what is kept was encoded on other" in err
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize(
+    "command", [("embed", "items.jsonl", "--out", "kept"), ("keep", "items.jsonl", "--out", "kept")]
+)
+def test_without_the_extra_it_says_what_to_install(
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    code, _, err = run("policy", *command)
+    assert code == ExitCode.USAGE
+    assert 'this needs pyarrow, which is not installed; try: pip install "moderation[history]"' in err
