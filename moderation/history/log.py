@@ -33,13 +33,10 @@ SCHEMA = "decisions/v1"
 ROWS = 65_536  # in a row group
 AT = "@"  # between a policy and its revision, in the name of their column
 
-_NUMBERS = frozenset({"score", "calibrated", "threshold", "margin"})
+_KINDS = dict.fromkeys(("score", "calibrated", "threshold", "margin"), pa.float64())
+_KINDS["evidence"] = pa.map_(pa.string(), pa.float64())
 _VERDICT = pa.struct(
-    {
-        one.name: pa.float64() if one.name in _NUMBERS else pa.string()
-        for one in fields(Verdict)
-        if one.name not in {"policy", "revision"}
-    }
+    {one.name: _KINDS.get(one.name, pa.string()) for one in fields(Verdict) if one.name not in {"policy", "revision"}}
 )
 _DECISION: Mapping[str, pa.DataType] = {
     "decision_id": pa.string(),
@@ -115,7 +112,7 @@ def read_decisions(path: Path) -> list[tuple[Decision, Fact]]:
     decisions = []
     for row, fact in enumerate(read_facts(table)):
         verdicts = [
-            dict(zip(("policy", "revision"), name.split(AT), strict=True)) | columns[name][row]
+            dict(zip(("policy", "revision"), name.split(AT), strict=True)) | _read_verdict(columns[name][row])
             for name in builds
             if columns[name][row] is not None
         ]
@@ -150,7 +147,16 @@ def read_log(places: Sequence[Path], policy: str, *, identity: str) -> Iterator[
 
 def _of(verdicts: Sequence[Mapping[str, Any]], policy: str, revision: str) -> dict[str, Any] | None:
     own = [one for one in verdicts if (one["policy"], one["revision"]) == (policy, revision)]
-    return {name: own[0][name] for name in _VERDICT.names} if own else None
+    if not own:
+        return None
+    evidence = own[0]["evidence"]
+    pairs = None if evidence is None else list(evidence.items())
+    return {name: own[0][name] for name in _VERDICT.names} | {"evidence": pairs}
+
+
+def _read_verdict(stored: Mapping[str, Any]) -> dict[str, Any]:
+    pairs = stored.get("evidence")
+    return {**stored, "evidence": None if pairs is None else dict(pairs)}
 
 
 def _batch(table: pa.Table, builds: Sequence[str], policy: str, path: Path, identity: str) -> LogBatch:

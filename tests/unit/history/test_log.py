@@ -37,6 +37,7 @@ verdicts = st.builds(
     threshold=st.none() | numbers,
     margin=st.none() | numbers,
     concept=st.none() | texts,
+    evidence=st.none() | st.dictionaries(texts, st.floats(-9.0, 9.0), max_size=3),
     part=st.none() | texts,
     detector=st.none() | texts,
     label=st.none() | texts,
@@ -151,7 +152,9 @@ GOOD = json.dumps(MADE[0].to_dict())
         GOOD.replace('"item_id": "a"', '"item_id": ""'), GOOD.replace('"item_id": "a"', '"item_id": 7'),
         GOOD.replace('"weapons"', '"wea@pons"'), GOOD.replace('"cache_hit": false', '"cache_hit": 0'),
         GOOD.replace('"action": "remove"', '"action": ["remove"]'), GOOD.replace('"verdicts": [', '"verdicts": [7, '),
-        GOOD.replace('"image": "id/cpu"', '"image": null'), "[" * 100_000, GOOD + " " * 1_000_001,
+        GOOD.replace('"image": "id/cpu"', '"image": null'),
+        GOOD.replace('"evidence": null', '"evidence": {"gun": "much"}'), GOOD.replace('"evidence": null', '"evidence": {"gun": NaN}'),
+        GOOD.replace('"evidence": null', '"evidence": ["gun"]'), "[" * 100_000, GOOD + " " * 1_000_001,
     ],
 )  # fmt: skip
 def test_a_line_that_is_no_decision_is_located(tmp_path: Path, line: str) -> None:
