@@ -151,7 +151,7 @@ GOOD = json.dumps(MADE[0].to_dict())
         GOOD.replace('"item_id": "a"', '"item_id": ""'), GOOD.replace('"item_id": "a"', '"item_id": 7'),
         GOOD.replace('"weapons"', '"wea@pons"'), GOOD.replace('"cache_hit": false', '"cache_hit": 0'),
         GOOD.replace('"action": "remove"', '"action": ["remove"]'), GOOD.replace('"verdicts": [', '"verdicts": [7, '),
-        GOOD.replace('"image": "id/cpu"', '"image": null'), "[" * 100_000, GOOD + " " * 1_000_001,
+        GOOD.replace('"image": "id/cpu"', '"image": null'), GOOD.replace('"a gun"', r'"\ud800"'), GOOD.replace('"score": 0.25', f'"score": {10**400}'), "[" * 100_000, GOOD + " " * 1_000_001,
     ],
 )  # fmt: skip
 def test_a_line_that_is_no_decision_is_located(tmp_path: Path, line: str) -> None:
