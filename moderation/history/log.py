@@ -34,13 +34,12 @@ ROWS = 65_536  # in a row group
 AT = "@"  # between a policy and its revision, in the name of their column
 
 _NUMBERS = frozenset({"score", "calibrated", "threshold", "margin"})
-_VERDICT = pa.struct(
-    {
-        one.name: pa.float64() if one.name in _NUMBERS else pa.string()
-        for one in fields(Verdict)
-        if one.name not in {"policy", "revision"}
-    }
-)
+_FIELDS = {
+    one.name: pa.float64() if one.name in _NUMBERS else pa.string()
+    for one in fields(Verdict)
+    if one.name not in {"policy", "revision"}
+}
+_VERDICT = pa.struct(_FIELDS)
 _DECISION: Mapping[str, pa.DataType] = {
     "decision_id": pa.string(),
     "action": pa.string(),
@@ -150,7 +149,7 @@ def read_log(places: Sequence[Path], policy: str, *, identity: str) -> Iterator[
 
 def _of(verdicts: Sequence[Mapping[str, Any]], policy: str, revision: str) -> dict[str, Any] | None:
     own = [one for one in verdicts if (one["policy"], one["revision"]) == (policy, revision)]
-    return {name: own[0][name] for name in _VERDICT.names} if own else None
+    return {name: own[0][name] for name in _FIELDS} if own else None
 
 
 def _batch(table: pa.Table, builds: Sequence[str], policy: str, path: Path, identity: str) -> LogBatch:
