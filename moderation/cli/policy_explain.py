@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from moderation.cli import terminal
 from moderation.cli.locks import current_lock
 from moderation.decision import Decision, Verdict
-from moderation.errors import DataError, LockError, Problem
+from moderation.errors import LockError
+from moderation.history.lines import read_lines
 from moderation.policy.loader import load_policy
-from moderation.policy.manifest import bounded_lines
 from moderation.release.explain import Statement, explain
 from moderation.settings import load_settings
 
@@ -25,7 +24,7 @@ def statements(
     policy = load_policy(path, action_names=order)
     lock = current_lock(policy, out)
     told = 0
-    for line, decision in _read(decisions):
+    for line, decision in read_lines(decisions):
         if item is not None and decision.item_id != item:
             continue
         for verdict in decision.verdicts:
@@ -46,23 +45,6 @@ def statements(
 def _asks(verdict: Verdict, order: Sequence[str]) -> bool:
     """Whether the verdict asked for more than the weakest action; an item that could not be judged may be acted on too."""
     return verdict.action is not None and verdict.action != order[0]
-
-
-def _read(path: Path) -> Iterator[tuple[int, Decision]]:
-    """Every decision with its line. Raises DataError for what cannot be read, at its line."""
-    try:
-        stream = path.open("rb")
-    except OSError as error:
-        raise DataError([Problem(path, 0, 0, "D001", f"cannot be read: {error.strerror}")]) from None
-    with stream:
-        for number, line in enumerate(bounded_lines(stream), start=1):
-            if line is not None and not line.strip():
-                continue
-            try:
-                yield number, Decision.from_dict(json.loads(line or b""))
-            except (ValueError, TypeError, KeyError, AttributeError):
-                message = "expected a decision as JSON, as `moderation scan --json` writes it"
-                raise DataError([Problem(path, number, 1, "D003", message)]) from None
 
 
 def _tell(decision: Decision, statement: Statement, *, as_json: bool) -> None:

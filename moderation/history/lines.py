@@ -29,7 +29,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, Decision]]:
             try:
                 decision = Decision.from_dict(json.loads(line or b""))
                 _check(decision)
-            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
                 message = "expected a decision as JSON, as `moderation scan --json` writes it"
                 raise DataError([Problem(path, number, 1, "D003", message)]) from None
             yield number, decision
@@ -49,6 +49,7 @@ def _check(decision: Decision) -> None:
             raise ValueError("an item needs an id, and policies and revisions have names of their kind")
     if not all(isinstance(one, str) for one in texts) or not isinstance(decision.cache_hit, bool):
         raise TypeError("expected texts")
+    "".join([*texts, *decision.encoders]).encode()  # half a surrogate pair is no text
     if not all(isinstance(one, int | float) and not isinstance(one, bool) and math.isfinite(one) for one in numbers):
         raise TypeError("expected numbers")
     if not all(verdict.score is None or 0.0 <= verdict.score <= 1.0 for verdict in decision.verdicts):

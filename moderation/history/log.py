@@ -35,9 +35,10 @@ AT = "@"  # between a policy and its revision, in the name of their column
 
 _KINDS = dict.fromkeys(("score", "calibrated", "threshold", "margin"), pa.float64())
 _KINDS["evidence"] = pa.map_(pa.string(), pa.float64())
-_VERDICT = pa.struct(
-    {one.name: _KINDS.get(one.name, pa.string()) for one in fields(Verdict) if one.name not in {"policy", "revision"}}
-)
+_FIELDS = {
+    one.name: _KINDS.get(one.name, pa.string()) for one in fields(Verdict) if one.name not in {"policy", "revision"}
+}
+_VERDICT = pa.struct(_FIELDS)
 _DECISION: Mapping[str, pa.DataType] = {
     "decision_id": pa.string(),
     "action": pa.string(),
@@ -151,7 +152,7 @@ def _of(verdicts: Sequence[Mapping[str, Any]], policy: str, revision: str) -> di
         return None
     evidence = own[0]["evidence"]
     pairs = None if evidence is None else list(evidence.items())
-    return {name: own[0][name] for name in _VERDICT.names} | {"evidence": pairs}
+    return {name: own[0][name] for name in _FIELDS} | {"evidence": pairs}
 
 
 def _read_verdict(stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,6 +33,7 @@ def render_html(found: Backtest) -> str:
         builds=_builds(found),
         source=SOURCES[found.source],
         shown=SHOWN,
+        actions=_actions(found),
         loads=rows_of([_load_row(found, action) for action in _actions(found)]),
         groups=rows_of([_slice_row(one) for one in _moving(found.compared.by_group)]),
         rates=_rates(found),
@@ -98,7 +99,7 @@ def _moving(slices: Sequence[Slice]) -> Sequence[Slice]:
 
 def _rates(found: Backtest) -> Rows:
     rows: list[tuple[str, list[Shown], float | None]] = []
-    for action in [one.action for one in found.after.rates.actions]:
+    for action in _actions(found):
         for what in ("precision", "recall"):
             known = [
                 Shown(kind, rate.value, rate.low, rate.high)

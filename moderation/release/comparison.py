@@ -23,8 +23,7 @@ MOST_VALUES = 200  # of an attribute: one with more is no group
 
 NO_PHRASE = "none"
 
-_STRICTER, _MILDER, _OTHER, _ANY = range(4)
-_KINDS = 4
+_STRICTER, _MILDER, _OTHER = range(_WAYS := 3)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -246,19 +245,17 @@ class _Slices:
         self._items = items
         rows = column.codes[changed]
         stated = rows != UNKNOWN
-        kind, cluster = _KINDS * places[rows[stated]], cluster[stated]
-        self._events.add(kind + way[stated], cluster)
-        self._events.add(kind + _ANY, cluster)
+        self._events.add(_WAYS * places[rows[stated]] + way[stated], cluster[stated])
 
     def result(self, prefix: str = "") -> list[Slice]:
-        """The slices, those that change most first."""
+        """The slices, in the order they came."""
         counts = self._items.tolist()
-        shares = self._events.shares([count for count in counts for _ in range(_KINDS)])
-        found = []
-        for name, place in self._places.items():
-            stricter, milder, _, changed = shares[_KINDS * place : _KINDS * (place + 1)]
-            found.append(Slice(prefix + name, counts[place], changed, stricter, milder))
-        return found
+        ways = self._events.shares([count for count in counts for _ in range(_WAYS)])
+        changed = self._events.joined(_WAYS).shares(counts)
+        return [
+            Slice(prefix + name, counts[place], changed[place], *ways[_WAYS * place : _WAYS * place + 2])
+            for name, place in self._places.items()
+        ]
 
 
 def _ways(before: NDArray[np.int64], after: NDArray[np.int64]) -> NDArray[np.int64]:

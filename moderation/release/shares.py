@@ -13,6 +13,8 @@ from moderation.compiler.bounds import lower, upper
 CONFIDENCE = 0.95  # of the two-sided intervals
 SIDED = (1.0 - CONFIDENCE) / 2
 
+_Counts = tuple[NDArray[np.int32], NDArray[np.uint64], NDArray[np.int32]]  # kinds, clusters, how many of both
+
 
 @dataclass(frozen=True, slots=True)
 class Share:
@@ -47,12 +49,18 @@ class Events:
     """Items counted by kind, and the clusters they are of. It keeps 16 bytes for each kind of each cluster."""
 
     def __init__(self) -> None:
-        self._parts: list[tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.int64]]] = []
+        self._parts: list[_Counts] = []
 
     def add(self, kind: NDArray[np.int64], cluster: NDArray[np.uint64]) -> None:
         """Count one event each, of these kinds (from 0) and clusters, [n]."""
         if len(kind):
-            self._parts.append(_gathered(kind, cluster, np.ones(len(kind), np.int64)))
+            self._parts.append(_gathered(kind.astype(np.int32), cluster, np.ones(len(kind), np.int32)))
+
+    def joined(self, kinds: int) -> Events:
+        """The same events, so many kinds that follow each other taken for one."""
+        joined = Events()
+        joined._parts = [(kind // kinds, cluster, count) for kind, cluster, count in self._parts]
+        return joined
 
     def shares(self, trials: Sequence[int]) -> list[Share]:
         """The share of each kind's events among its trials; `trials` names them all.
@@ -64,7 +72,7 @@ class Events:
         hits = clusters = squares = np.zeros(len(trials), np.int64)
         if every is not None:
             kind, _, count = _gathered(*every)
-            hits, squares = (np.bincount(kind, one, len(trials)) for one in (count, count**2))
+            hits, squares = (np.bincount(kind, one, len(trials)) for one in (count, count.astype(np.float64) ** 2))
             clusters = np.bincount(kind, minlength=len(trials))
         found = []
         for number, tried in enumerate(trials):
@@ -75,11 +83,9 @@ class Events:
         return found
 
 
-def _gathered(
-    kind: NDArray[np.int64], cluster: NDArray[np.uint64], count: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.int64]]:
+def _gathered(kind: NDArray[np.int32], cluster: NDArray[np.uint64], count: NDArray[np.int32]) -> _Counts:
     """One row for each kind and cluster, with the sum of its counts."""
     order = np.lexsort((cluster, kind))
     kind, cluster, count = kind[order], cluster[order], count[order]
     starts = np.flatnonzero(np.append(True, (kind[1:] != kind[:-1]) | (cluster[1:] != cluster[:-1])))
-    return kind[starts], cluster[starts], np.add.reduceat(count, starts)
+    return kind[starts], cluster[starts], np.add.reduceat(count, starts, dtype=np.int32)

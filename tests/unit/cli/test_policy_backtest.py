@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from moderation.errors import ExitCode
 from moderation.history.log import read_decisions
 from moderation.history.vectors import read_items
 from moderation.policy.lock import write_lock
+from tests.conftest import ROOT
 from tests.fakes import FakeEncoder, action, lock
 from tests.policy_text import POLICY, write
 from tests.unit.cli.conftest import Run
@@ -242,3 +245,8 @@ def test_without_the_extra_it_says_what_to_install(
     code, _, err = run("policy", *command)
     assert code == ExitCode.USAGE
     assert 'this needs pyarrow, which is not installed; try: pip install "moderation[history]"' in err
+
+
+def test_what_needs_no_kept_files_needs_no_extra() -> None:
+    code = "import sys; sys.modules['pyarrow'] = None; import moderation.cli.policy_diff, moderation.cli.policy_explain, moderation.cli.main"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -152,8 +152,7 @@ GOOD = json.dumps(MADE[0].to_dict())
         GOOD.replace('"item_id": "a"', '"item_id": ""'), GOOD.replace('"item_id": "a"', '"item_id": 7'),
         GOOD.replace('"weapons"', '"wea@pons"'), GOOD.replace('"cache_hit": false', '"cache_hit": 0'),
         GOOD.replace('"action": "remove"', '"action": ["remove"]'), GOOD.replace('"verdicts": [', '"verdicts": [7, '),
-        GOOD.replace('"image": "id/cpu"', '"image": null'),
-        GOOD.replace('"evidence": null', '"evidence": {"gun": "much"}'), GOOD.replace('"evidence": null', '"evidence": {"gun": NaN}'),
+        GOOD.replace('"image": "id/cpu"', '"image": null'), GOOD.replace('"a gun"', r'"\ud800"'), GOOD.replace('"score": 0.25', f'"score": {10**400}'), GOOD.replace('"evidence": null', '"evidence": {"gun": "much"}'), GOOD.replace('"evidence": null', '"evidence": {"gun": NaN}'),
         GOOD.replace('"evidence": null', '"evidence": ["gun"]'), "[" * 100_000, GOOD + " " * 1_000_001,
     ],
 )  # fmt: skip
