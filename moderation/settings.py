@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from moderation.errors import SettingsError
 
 FILE_VARIABLE = "MODERATION_SETTINGS"
 _PREFIX = "MODERATION_"
 Keys = tuple[str, ...]
-_OTHER_VARIABLES = {FILE_VARIABLE, "MODERATION_DATA"}
+_OTHER_VARIABLES = {FILE_VARIABLE, "MODERATION_DATA", "MODERATION_TEST_KAFKA", "MODERATION_TEST_REDIS"}
 
 
 class _Section(BaseModel):
@@ -89,6 +89,84 @@ class PluginSettings(_Section):
     only: tuple[str, ...] | None = None
 
 
+# What Kafka allows in the names of topics, groups and members.
+KafkaName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class TlsSettings(_Section):
+    """TLS to the brokers, files in PEM form; without `ca_file` the system's authorities are trusted."""
+
+    ca_file: str | None = None
+    certificate_file: str | None = None
+    key_file: str | None = None
+    key_password: SecretStr | None = None
+    check_hostname: bool = True
+
+
+class SaslSettings(_Section):
+    """Who we are to the brokers."""
+
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+    username: str
+    password: SecretStr
+
+
+class KafkaSettings(_Section):
+    """Where the brokers are (`host:port`), and how they are spoken to."""
+
+    bootstrap: Annotated[tuple[str, ...], Field(min_length=1)]
+    tls: TlsSettings | None = None
+    sasl: SaslSettings | None = None
+
+    @model_validator(mode="after")
+    def _no_password_in_the_clear(self) -> KafkaSettings:
+        if self.sasl and self.sasl.mechanism == "PLAIN" and not self.tls:
+            raise ValueError("sasl.mechanism PLAIN sends the password as it is: expected a section tls, or SCRAM")
+        return self
+
+
+class StreamSettings(_Section):
+    """The stream: topics read and written, who this worker is in its group, what is promised, and every budget.
+
+    `slot` names this worker for ever (a StatefulSet's ordinal, a unit's instance), so that its successor ends what it left open.
+    `start` is where a partition begins that nobody committed; `gap` is what happens where retention deleted unread records.
+    """
+
+    kafka: KafkaSettings
+    inputs: Annotated[tuple[KafkaName, ...], Field(min_length=1)]
+    outputs: Annotated[tuple[KafkaName, ...], Field(min_length=1)]
+    group: KafkaName
+    slot: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,100}$")] = ""
+    static_member: bool = False
+    delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
+    start: Literal["earliest", "latest", "stop"] = "earliest"
+    gap: Literal["stop", "skip"] = "stop"
+    compression: Literal["none", "gzip", "lz4", "snappy", "zstd"] = "lz4"
+    poll_records: Annotated[int, Field(gt=0)] = 500
+    fetch_bytes: Annotated[int, Field(ge=1_000_000)] = 16_000_000
+    in_flight_bytes: Annotated[int, Field(gt=0)] = 64_000_000
+    output_bytes: Annotated[int, Field(ge=10_000)] = 1_000_000
+    session_seconds: Seconds = 20.0
+    poll_interval_seconds: Seconds = 60.0
+    request_seconds: Annotated[float, Field(ge=1)] = 10.0
+    commit_seconds: Seconds = 20.0
+    transaction_seconds: Seconds = 20.0
+    stall_seconds: Seconds = 120.0
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> StreamSettings:
+        if not self.slot and (self.static_member or self.delivery == "exactly_once"):
+            raise ValueError(
+                "slot: expected a name that this worker alone has, and keeps (exactly_once, static_member)"
+            )
+        if self.commit_seconds >= self.poll_interval_seconds:
+            raise ValueError(
+                "commit_seconds: expected less than poll_interval_seconds, or the group drops a slow worker"
+            )
+        return self
+
+
 class Settings(_Section):
     """Everything that can be set. `actions` orders the names of actions by force, weakest first."""
 
@@ -99,6 +177,7 @@ class Settings(_Section):
     detectors: DetectorSettings = DetectorSettings()
     heads: Mapping[str, HeadSettings] = {}
     plugins: PluginSettings = PluginSettings()
+    stream: StreamSettings | None = None
 
     @field_validator("encoders", mode="before")
     @classmethod
@@ -116,7 +195,7 @@ def load_settings(path: Path | None = None, *, environ: Mapping[str, str] | None
     """The settings of this process: defaults, then the TOML file, then the environment.
 
     The file is `path`, or what MODERATION_SETTINGS names. A variable such as MODERATION_CACHE__MAX_BYTES=0 sets one
-    key, its value read as TOML where it parses and as a string where it does not.
+    key, its value read as TOML where it parses and as a string where it does not; a password is always the string.
     Raises SettingsError that lists every wrong key.
     """
     environ = os.environ if environ is None else environ
@@ -127,7 +206,7 @@ def load_settings(path: Path | None = None, *, environ: Mapping[str, str] | None
     for name in sorted(environ):
         if name.startswith(_PREFIX) and name not in _OTHER_VARIABLES:
             keys = tuple(name.removeprefix(_PREFIX).lower().split("__"))
-            _set(values, keys, _toml_value(environ[name]), name)
+            _set(values, keys, environ[name] if _secret(keys[-1]) else _toml_value(environ[name]), name)
             variables[keys] = name
     try:
         return Settings.model_validate(_tuples(values))
@@ -172,13 +251,24 @@ def _explain(detail: Any, path: Path | None, variables: Mapping[Keys, str]) -> s
     written = next((one for one in variables if keys and one[: len(keys)] == keys[: len(one)]), None)
     told = f"settings ({variables[written] if written else path or 'environment'}): {'.'.join(keys) or 'settings'}: "
     if detail["type"] != "extra_forbidden":
-        return f"{told}found {detail['input']!r}; {detail['msg']}"
+        return f"{told}found {_shown(detail['input'], keys)!r}; {detail['msg']}"
     meant = _nearest(written or keys)
     if meant is None:
         return f"{told}unknown key"
     if written:
         return f"{told}unknown key; did you mean {_PREFIX}{'__'.join(meant).upper()}?"
     return f"{told}unknown key; did you mean {'.'.join(meant if meant[:-1] != keys[:-1] else meant[-1:])!r}?"
+
+
+def _secret(key: str) -> bool:
+    return key.endswith("password")
+
+
+def _shown(value: Any, keys: Keys) -> Any:
+    """What an error may tell of a value: not a secret, nor one in a section around it."""
+    if keys and _secret(keys[-1]):
+        return "***"
+    return {key: _shown(one, (key,)) for key, one in value.items()} if isinstance(value, dict) else value
 
 
 def _nearest(keys: Keys) -> Keys | None:
@@ -189,15 +279,16 @@ def _nearest(keys: Keys) -> Keys | None:
     return max(named, key=lambda place: (place[:-1] == keys[:-1], -len(place)), default=None)
 
 
-def _places() -> list[Keys]:
-    """Every section and every key of one; of the encoders, those of the default one; of heads, any."""
+def _places(section: type[_Section] = Settings, above: Keys = ()) -> list[Keys]:
+    """Every section and every key of one, however deep; of the encoders, those of the default one; of heads, any."""
     places: list[Keys] = []
-    for name, field in Settings.model_fields.items():
-        section: Any = field.annotation
-        above: Keys = (name,)
-        if get_origin(section) is Mapping:
-            section, above = get_args(section)[1], (name, "default" if name == "encoders" else "ID")
-        places.append((name,))
-        if isinstance(section, type) and issubclass(section, _Section):
-            places += [(*above, key) for key in section.model_fields]
+    for name, field in section.model_fields.items():
+        kind: Any = field.annotation
+        place = (*above, name)
+        places.append(place)
+        if get_origin(kind) is Mapping:
+            kind, place = get_args(kind)[1], (*place, "default" if name == "encoders" else "ID")
+        for one in (kind, *get_args(kind)):  # the second, where a section may be absent
+            if isinstance(one, type) and issubclass(one, _Section):
+                places += _places(one, place)
     return places
