@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from moderation.detector.runner import Runner
-from moderation.embedding.cache import EmbeddingCache, MemoryCache
+from moderation.embedding.cache import EmbeddingCache, MemoryCache, TieredCache
 from moderation.embedding.embedder import Embedder
 from moderation.encoder.base import Encoder
 from moderation.errors import SettingsError
@@ -43,8 +43,21 @@ def embedder(
 
 def remembering(encoder: Encoder, settings: Settings, *, cache: EmbeddingCache | None = None) -> Embedder:
     """A loaded encoder with an embedding cache in front of it: `cache`, or one of its own."""
-    cache = MemoryCache(settings.cache.max_bytes) if cache is None else cache  # an empty cache is falsy
-    return Embedder(encoder, cache, tenant=settings.cache.tenant)
+    made = embedding_cache(settings) if cache is None else cache  # an empty cache is falsy
+    return Embedder(encoder, made, tenant=settings.cache.tenant)
+
+
+def embedding_cache(settings: Settings) -> EmbeddingCache:
+    """The cache that the settings describe: in memory, before Redis where they name one. Raises SettingsError for a URL that is none."""
+    near = MemoryCache(settings.cache.max_bytes)
+    chosen = settings.cache.redis
+    if chosen is None:
+        return near
+    from moderation.embedding.redis_cache import RedisCache, connect
+
+    client = connect(chosen.url.get_secret_value(), timeout_seconds=chosen.timeout_seconds)
+    far = RedisCache(client, ttl_seconds=chosen.ttl_seconds, timeout_seconds=chosen.timeout_seconds)
+    return TieredCache(near, far)
 
 
 def pipeline(
@@ -69,7 +82,7 @@ def pipeline(
             statuses[lock.policy] = status_beside(lock, one)
     known = known or plugins(settings)
     embedders = {} if embedders is None else embedders
-    cache = MemoryCache(settings.cache.max_bytes)
+    cache = embedding_cache(settings)
     for name in sorted({lock.encoder for lock in read} & set(settings.encoders) - set(embedders)):
         embedders[name] = embedder(settings, name, known=known, cache=cache)
     running = put_in_force(read, embedders=embedders, plugins=known, actions=settings.actions, statuses=statuses)

@@ -43,10 +43,22 @@ class ImageLimits(_Section):
     max_pixels: Annotated[int, Field(gt=0)] = 40_000_000
 
 
+class RedisSettings(_Section):
+    """Redis 7 or newer behind the cache in memory, shared by all workers: redis://, or rediss:// for TLS.
+
+    `timeout_seconds` bounds each call, `ttl_seconds` is how long a vector lives, give or take a tenth.
+    """
+
+    url: SecretStr
+    timeout_seconds: Annotated[float, Field(gt=0)] = 0.1
+    ttl_seconds: Annotated[float, Field(gt=0)] = 2_592_000.0
+
+
 class CacheSettings(_Section):
-    """The embedding cache: its size in bytes, and who shares it."""
+    """The embedding cache: its size in this process's memory in bytes, who shares it, and the Redis behind it."""
 
     max_bytes: Annotated[int, Field(ge=0)] = 256_000_000
+    redis: RedisSettings | None = None
     tenant: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")] = "default"
 
 
