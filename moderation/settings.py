@@ -147,7 +147,7 @@ class StreamSettings(_Section):
 
     kafka: KafkaSettings
     inputs: Annotated[tuple[KafkaName, ...], Field(min_length=1)]
-    outputs: Annotated[tuple[KafkaName, ...], Field(min_length=1)]
+    outputs: tuple[KafkaName, ...] = ()
     group: KafkaName
     slot: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,100}$")] = ""
     static_member: bool = False
@@ -179,6 +179,29 @@ class StreamSettings(_Section):
         return self
 
 
+class ReviewSettings(_Section):
+    """A second topic for decisions whose action is one of `actions`."""
+
+    topic: KafkaName
+    actions: Annotated[tuple[str, ...], Field(min_length=1)] = ("review",)
+
+
+class WorkerSettings(_Section):
+    """The builds that a worker decides under (`ID.lock.json`), and where it publishes; paths are relative to the settings file.
+
+    Without `dead_letters` that topic is the first input's name and `.dlq`. A record that kills the process `tries` times while it is
+    tried alone is set aside. `osprey_texts` and `osprey_images` name the fields of Osprey's actions that hold content.
+    """
+
+    locks: Annotated[tuple[str, ...], Field(min_length=1)]
+    decisions: KafkaName
+    dead_letters: KafkaName | None = None
+    review: ReviewSettings | None = None
+    tries: Annotated[int, Field(gt=0)] = 3
+    osprey_texts: tuple[str, ...] = ()
+    osprey_images: tuple[str, ...] = ()
+
+
 class Settings(_Section):
     """Everything that can be set. `actions` orders the names of actions by force, weakest first."""
 
@@ -190,6 +213,7 @@ class Settings(_Section):
     heads: Mapping[str, HeadSettings] = {}
     plugins: PluginSettings = PluginSettings()
     stream: StreamSettings | None = None
+    worker: WorkerSettings | None = None
 
     @field_validator("encoders", mode="before")
     @classmethod
