@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -164,9 +163,10 @@ class Session:
         """D7: the client forgets a join that is finished between two of its polls and begins another, so polls are long while it joins."""
         joined = self._consumer.group_metadata().state == MemberState.STABLE
         wait = min(max(seconds, SHORTEST_POLL), LONGEST_POLL) if joined else LONGEST_POLL
-        polled: Mapping[TopicPartition, Sequence[Any]] = {}
-        with suppress(NoOffsetForPartitionError):  # before anything was fetched; the session decides where to start
-            polled = self._consumer.poll(timeout_ms=round(wait * 1000))
+        try:
+            polled: Mapping[TopicPartition, Sequence[Any]] = self._consumer.poll(timeout_ms=round(wait * 1000))
+        except NoOffsetForPartitionError:  # before anything was fetched: the session has yet to say where to start
+            self._membership, polled = None, {}
         return polled
 
     def _outside(self, found: Membership) -> Batch:
@@ -265,7 +265,10 @@ class Session:
                 raise OutputError(output.topic, index=index, size=output.size, limit=limit)
 
     def _current(self) -> Membership:
+        """Who we are in the group, and a nobody while it assigns partitions: the client knows its generation before its assignment."""
         now = self._consumer.group_metadata()
+        if now.state != MemberState.STABLE:
+            return Membership(now.group_id, -1, "", now.group_instance_id)
         return Membership(now.group_id, now.generation_id, now.member_id, now.group_instance_id)
 
     def _places(self) -> str:
