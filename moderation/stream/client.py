@@ -15,7 +15,7 @@ from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.structs import TopicPartition
 
 from moderation.errors import ExitCode, StreamError
-from moderation.settings import KafkaSettings, StreamSettings
+from moderation.sections import KafkaSettings, StreamSettings
 from moderation.stream.batch import Partition, Record
 
 OLDEST_BROKER = (2, 7)  # before it, a worker that comes back from the dead may fence the one that took its place

@@ -8,7 +8,7 @@ from typing import Any
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from moderation.errors import ExitCode, StreamError
-from moderation.settings import StreamSettings
+from moderation.sections import StreamSettings
 from moderation.stream.batch import Position
 from moderation.stream.client import ours
 

@@ -17,7 +17,7 @@ from kafka.errors import KafkaTimeoutError, NoOffsetForPartitionError, Retriable
 from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata, TopicPartition
 
 from moderation.errors import ExitCode, OutputError, StreamError
-from moderation.settings import StreamSettings
+from moderation.sections import StreamSettings
 from moderation.stream.batch import Batch, Membership, Output, Partition
 from moderation.stream.client import make_consumer, make_producer, ours, records, theirs, without_content
 from moderation.stream.deadline import CallThread

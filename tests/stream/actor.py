@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from moderation.errors import ModerationError, StreamError
-from moderation.settings import StreamSettings
+from moderation.sections import StreamSettings
 from moderation.stream.batch import Batch, Output
 from moderation.stream.liveness import leave
 from moderation.stream.session import Session

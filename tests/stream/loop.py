@@ -10,7 +10,7 @@ import sys
 import time
 
 from moderation.errors import StreamError
-from moderation.settings import StreamSettings
+from moderation.sections import StreamSettings
 from moderation.stream.batch import Batch, Output
 from moderation.stream.liveness import leave, watch
 from moderation.stream.session import Session

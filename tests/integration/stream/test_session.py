@@ -14,7 +14,7 @@ from kafka import KafkaAdminClient, KafkaProducer
 from kafka.structs import TopicPartition
 
 from moderation.errors import ExitCode, OutputError, StreamError
-from moderation.settings import StreamSettings
+from moderation.sections import StreamSettings
 from moderation.stream import session as module
 from moderation.stream.batch import Batch, Output, Partition, Position, Record
 from moderation.stream.session import Session
