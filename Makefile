@@ -3,8 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Streaming is tested on a real Kafka and a real Redis; `make test SERVICES=none` passes without, and its last line says what was not run.
+SERVICES ?= build/services/.ready
+USED := $(filter-out none,$(SERVICES))
 
-.PHONY: demo test lint soak bench oldest clean help
+.PHONY: demo test services lint soak bench oldest clean help
 
 help:  ## What can be made.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -12,8 +15,11 @@ help:  ## What can be made.
 demo: $(READY)  ## From nothing to a certified policy and decisions on pictures, with a report to open.
 	@$(BIN)/moderation demo --out build/demo
 
-test: $(READY) lint  ## From nothing to a passed test suite.
+test: $(READY) $(USED) lint  ## From nothing to a passed test suite.
 	@$(BIN)/pytest -n 2
+
+services: $(READY) build/services/.ready  ## A real Kafka broker and a real Redis server until Ctrl-C, and how tests find them.
+	@$(BIN)/python -m tests.services
 
 lint: $(READY)  ## Format, lint, types, import contract.
 	@mkdir -p build
@@ -22,7 +28,7 @@ lint: $(READY)  ## Format, lint, types, import contract.
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo > build/imports.log || { cat build/imports.log; exit 1; }
 
-soak: $(READY)  ## The long forms of the tests: larger simulations, more fuzzing.
+soak: $(READY) $(USED)  ## The long forms of the tests: larger simulations, more fuzzing.
 	@$(BIN)/pytest -n 2 -m soak
 	@HYPOTHESIS_PROFILE=soak $(BIN)/pytest -n 2 tests/property
 
@@ -38,6 +44,10 @@ oldest:  ## The suite on the oldest versions that pyproject.toml allows.
 clean:  ## Forget everything that was set up or built.
 	rm -rf $(VENV) build
 
-$(READY): pyproject.toml constraints.txt .ci/setup $(wildcard plugins/*/pyproject.toml)
+$(READY): pyproject.toml constraints.txt .ci/setup .ci/need $(wildcard plugins/*/pyproject.toml)
 	@PYTHON=$(PYTHON) .ci/setup $(VENV) constraints.txt
+	@touch $@
+
+build/services/.ready: tests/services/pom.xml .ci/services .ci/need
+	@.ci/services build/services
 	@touch $@

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from moderation.detector.runner import Runner
-from moderation.embedding.cache import EmbeddingCache, MemoryCache
+from moderation.embedding.cache import EmbeddingCache, MemoryCache, TieredCache
 from moderation.embedding.embedder import Embedder
 from moderation.encoder.base import Encoder
 from moderation.errors import SettingsError
@@ -18,6 +23,9 @@ from moderation.policy.lock import Lock, read_lock
 from moderation.release.record import status_beside
 from moderation.rollout.locks import RunningSet, put_in_force
 from moderation.settings import Settings
+
+if TYPE_CHECKING:
+    from moderation.stream.worker import Worker
 
 
 def plugins(settings: Settings) -> Plugins:
@@ -43,8 +51,21 @@ def embedder(
 
 def remembering(encoder: Encoder, settings: Settings, *, cache: EmbeddingCache | None = None) -> Embedder:
     """A loaded encoder with an embedding cache in front of it: `cache`, or one of its own."""
-    cache = MemoryCache(settings.cache.max_bytes) if cache is None else cache  # an empty cache is falsy
-    return Embedder(encoder, cache, tenant=settings.cache.tenant)
+    made = embedding_cache(settings) if cache is None else cache  # an empty cache is falsy
+    return Embedder(encoder, made, tenant=settings.cache.tenant)
+
+
+def embedding_cache(settings: Settings) -> EmbeddingCache:
+    """The cache that the settings describe: in memory, before Redis where they name one. Raises SettingsError for a URL that is none."""
+    near = MemoryCache(settings.cache.max_bytes)
+    chosen = settings.cache.redis
+    if chosen is None:
+        return near
+    from moderation.embedding.redis_cache import RedisCache, connect
+
+    client = connect(chosen.url.get_secret_value(), timeout_seconds=chosen.timeout_seconds)
+    far = RedisCache(client, ttl_seconds=chosen.ttl_seconds, timeout_seconds=chosen.timeout_seconds)
+    return TieredCache(near, far)
 
 
 def pipeline(
@@ -69,7 +90,7 @@ def pipeline(
             statuses[lock.policy] = status_beside(lock, one)
     known = known or plugins(settings)
     embedders = {} if embedders is None else embedders
-    cache = MemoryCache(settings.cache.max_bytes)
+    cache = embedding_cache(settings)
     for name in sorted({lock.encoder for lock in read} & set(settings.encoders) - set(embedders)):
         embedders[name] = embedder(settings, name, known=known, cache=cache)
     running = put_in_force(read, embedders=embedders, plugins=known, actions=settings.actions, statuses=statuses)
@@ -80,3 +101,48 @@ def runner(settings: Settings, running: RunningSet) -> Runner:
     """What runs the detectors of a set; those that are ours go without a thread."""
     trusted = {id_ for id_, one in running.detectors.items() if one.trusted}
     return Runner((one.detector for one in running.detectors.values()), trusted=trusted, settings=settings.detectors)
+
+
+@contextmanager
+def worker(settings: Settings, *, folder: Path, stop: threading.Event) -> Iterator[Worker]:
+    """A worker on its topics, ready to run until `stop` is set; it has left its group in good order when this is closed.
+
+    Locks are looked for from `folder` on. From here on the process ends by itself where it makes no
+    progress. Raises SettingsError without the sections stream and worker, StreamError where Kafka cannot be used, and what `pipeline` raises.
+    """
+    from moderation.stream.decider import Decider, Topics
+    from moderation.stream.envelope import read_item
+    from moderation.stream.liveness import watch
+    from moderation.stream.session import Session
+    from moderation.stream.worker import Worker
+
+    stream, own = settings.stream, settings.worker
+    if stream is None or own is None:
+        missing = "stream" if stream is None else "worker"
+        raise SettingsError(f"settings: a worker needs the section [{missing}], which is not there")
+    for name in own.review.actions if own.review else ():
+        if name not in settings.actions:
+            raise SettingsError(
+                f"settings: worker.review.actions: unknown action {name!r}; expected one of {', '.join(settings.actions)}"
+            )
+    topics = Topics(
+        decisions=own.decisions,
+        dead_letters=own.dead_letters or f"{stream.inputs[0]}.dlq",
+        review=own.review.topic if own.review else "",
+        reviewed=frozenset(own.review.actions) if own.review else (),
+    )
+    made = pipeline(settings, [folder / one for one in own.locks])
+    decider = Decider(
+        pipeline=made,
+        read=partial(read_item, osprey_texts=own.osprey_texts, osprey_images=own.osprey_images),
+        topics=topics,
+        order=settings.actions,
+        revisions=" ".join(f"{one.id}={one.lock.revision}" for one in made.running.policies),
+        worker=stream.slot,
+        largest=stream.output_bytes,
+    )
+    named = {topics.decisions, topics.dead_letters, topics.review} - {""}
+    with Session(stream.model_copy(update={"outputs": tuple(sorted(named | set(stream.outputs)))})) as session:
+        watch(session.progress, stream.stall_seconds)
+        window = 4 * stream.poll_records  # what is published, decided, waits and was just polled
+        yield Worker(session, decider, name=uuid.uuid4().hex, window=window, stop=stop, tries=own.tries)

@@ -12,7 +12,9 @@ ModerationError
 ├── CompileError           a policy cannot be turned into a classifier
 ├── DetectorError          a detector raised, hung, or answered badly
 ├── PluginError            a plugin cannot be loaded, or a policy needs one that is not there
-└── TrainingError          a training run cannot start or go on
+├── TrainingError          a training run cannot start or go on
+├── StreamError            the stream cannot go on: this process must end, and a new one start from the committed offsets
+└── OutputError            one output cannot be published as it is; nothing was sent, the stream goes on
 """
 
 from __future__ import annotations
@@ -24,7 +26,10 @@ from pathlib import Path
 
 
 class ExitCode(IntEnum):
-    """What the process tells its caller; 2 is left to the command-line parser."""
+    """What the process tells its caller; 2 is left to the command-line parser.
+
+    From 64 on, after sysexits.h, what a worker tells its supervisor: start it again after 69, 70 and 75, call a person after 65, 73, 76 and 77.
+    """
 
     OK = 0
     INTERNAL = 1
@@ -40,6 +45,13 @@ class ExitCode(IntEnum):
     DATA = 13
     PLUGIN = 14
     TRAINING = 15
+    UNREADABLE = 65  # a record cannot be read, or records were deleted before they were read
+    UNAVAILABLE = 69  # no broker or no input topic at the start
+    STALLED = 70  # a call or the whole process made no progress
+    UNWRITABLE = 73  # an output topic is missing or refuses
+    RESTART = 75  # broker or group trouble: the outcome is unknown, the committed offsets are not
+    FENCED = 76  # another worker has this slot
+    DENIED = 77  # the broker says: not authenticated, or not authorised
 
 
 class ModerationError(Exception):
@@ -167,3 +179,28 @@ class TrainingError(ModerationError):
 
     code = "training"
     exit_code = ExitCode.TRAINING
+
+
+class StreamError(ModerationError):
+    """The stream cannot go on: this process must end, and a new one start from the committed offsets.
+
+    What was in flight has an unknown outcome, so nothing is sent again from memory. `exit_code` tells a supervisor what to do.
+    """
+
+    code = "stream"
+    exit_code = ExitCode.RESTART
+
+    def __init__(self, message: str, *, exit_code: ExitCode = ExitCode.RESTART) -> None:
+        self.exit_code = exit_code
+        super().__init__(message)
+
+
+class OutputError(ModerationError):
+    """One output is larger than may be published; nothing was sent. `index` is its place among the outputs, sizes are in bytes."""
+
+    code = "output"
+    exit_code = ExitCode.UNWRITABLE
+
+    def __init__(self, topic: str, *, index: int, size: int, limit: int) -> None:
+        self.topic, self.index, self.size, self.limit = topic, index, size, limit
+        super().__init__(f"an output for topic {topic!r} has {size} bytes; at most {limit} may be published")

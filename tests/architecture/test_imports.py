@@ -9,7 +9,7 @@ import pytest
 
 import moderation
 
-HEAVY = ("torch", "transformers", "redis", "kafka", "sklearn", "scipy", "PIL")
+HEAVY = ("torch", "transformers", "redis", "hiredis", "kafka", "lz4", "snappy", "zstandard", "sklearn", "scipy", "PIL")
 
 
 def loaded_after(code: str) -> set[str]:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-SETUP, RUN = ROOT / ".ci" / "setup", ROOT / ".ci" / "run"
+SETUP, RUN, SERVICES = ROOT / ".ci" / "setup", ROOT / ".ci" / "run", ROOT / ".ci" / "services"
 BASH = shutil.which("bash") or "/bin/bash"
 # A python that is new enough, and has its venv module or lacks it.
 PYTHON = '#!{bash}\ncase "$*" in *version_info*) exit {old};; *ensurepip*) exit 1;; *) echo "Python 3.9.2";; esac\n'
@@ -63,6 +63,37 @@ def test_an_old_python_is_named_with_what_is_needed(bare: Path) -> None:
     assert "Python 3.9.2 is too old; Python 3.11 or newer is needed" in err
 
 
+def set_up_services(bare: Path, **environ: str) -> tuple[int, str]:
+    given = {"MODERATION_TEST_KAFKA": "", "MODERATION_TEST_REDIS": "", **environ}
+    done = run(BASH, str(SERVICES), "services", cwd=bare.parent, PATH=str(bare), **given)
+    return done.returncode, done.stderr
+
+
+def test_without_services_one_reads_what_to_install_and_how_to_do_without(bare: Path) -> None:
+    code, err = set_up_services(bare)
+    assert code == 2
+    assert "to do without: make test SERVICES=none" in err
+    assert err.endswith("as root: apt-get install default-jre-headless maven redis-server\n")
+
+
+def test_a_service_that_is_given_is_not_asked_for(bare: Path) -> None:
+    assert "default-jre" not in set_up_services(bare, MODERATION_TEST_KAFKA="kafka.test:1")[1]
+    given = {"MODERATION_TEST_KAFKA": "kafka.test:1", "MODERATION_TEST_REDIS": "redis.test:2"}
+    assert set_up_services(bare, **given) == (0, "")
+
+
+def test_jars_that_do_not_come_are_told_from_jars_that_are_there(bare: Path) -> None:
+    for name in ("java", "redis-server"):
+        program(bare, name, f"#!{BASH}\n")
+    for name in ("rm", "mv"):
+        (bare / name).symlink_to(shutil.which(name) or f"/bin/{name}")
+    program(bare, "mvn", f"#!{BASH}\nexit 1\n")
+    assert set_up_services(bare)[0] == 2
+    program(bare, "mvn", f'#!{BASH}\nmkdir "{bare.parent}/services/kafka.part"\n')
+    assert set_up_services(bare) == (0, "")
+    assert (bare.parent / "services" / "kafka").is_dir()
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """The Makefile over a set-up that only notes that it ran."""
@@ -71,6 +102,7 @@ def project(tmp_path: Path) -> Path:
     for name in ("pyproject.toml", "constraints.txt", "plugins/one/pyproject.toml"):
         (tmp_path / name).touch()
     program(tmp_path / ".ci", "setup", '#!/bin/sh\nmkdir -p "$1" && echo "$@" >> ran\n')
+    program(tmp_path / ".ci", "need", "")
     for path in tmp_path.rglob("*"):
         os.utime(path, (1_000_000_000, 1_000_000_000))
     return tmp_path
@@ -100,6 +132,18 @@ def test_a_set_up_that_failed_is_not_taken_for_done(project: Path) -> None:
     program(project / ".ci", "setup", '#!/bin/sh\nmkdir -p "$1"\nexit 2\n')
     assert ready(project) == 2
     assert ready(project, "-q") == 1
+
+
+@needs_make
+def test_tests_want_the_services_unless_they_are_told_to_do_without(project: Path) -> None:
+    def wants(*given: str) -> bool:
+        return ".ci/services build/services" in run("make", "-n", "test", *given, cwd=project).stdout
+
+    (project / "tests" / "services").mkdir(parents=True)
+    (project / "tests" / "services" / "pom.xml").touch()
+    program(project / ".ci", "services", "#!/bin/sh\n")
+    assert wants()
+    assert not wants("SERVICES=none")
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,81 @@ def test_a_variable_below_a_value_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, 'actions = ["a", "b"]')
     with pytest.raises(SettingsError, match="is a value, not a table"):
         load_settings(path, environ={"MODERATION_ACTIONS__X": "1"})
+
+
+STREAM = """
+[stream]
+inputs = ["listings"]
+outputs = ["decisions", "listings.dlq"]
+group = "moderation"
+slot = "worker-0"
+[stream.kafka]
+bootstrap = ["127.0.0.1:9092"]
+"""
+SASL = '[stream.kafka.sasl]\nmechanism = "{}"\nusername = "worker"\npassword = "hunter2"\n'
+
+
+def test_a_stream_is_read_and_its_password_is_never_shown(tmp_path: Path) -> None:
+    path = write(tmp_path, STREAM + SASL.format("SCRAM-SHA-512"))
+    stream = load_settings(path, environ={"MODERATION_STREAM__KAFKA__SASL__PASSWORD": "1e3"}).stream
+    assert stream
+    assert stream.kafka.sasl
+    assert stream.kafka.sasl.password.get_secret_value() == "1e3"
+    assert "1e3" not in repr(stream) + str(stream)
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "says"),
+    [
+        (SASL.format("PLAIN"), {}, "PLAIN sends the password as it is"),
+        (SASL.format("SCRAM"), {}, "stream.kafka.sasl.mechanism: found 'SCRAM'"),
+        (SASL.format("PLAIN").replace("username", "user"), {}, "stream.kafka.sasl.username: found"),
+        (
+            "",
+            {"MODERATION_STREAM__KAFKA__SASL__KEY_PASSWORD": "hunter2"},
+            "stream.kafka.sasl.key_password: unknown key",
+        ),
+        ("", {"MODERATION_STREAM__KAFKA__SASL__PASSWORD__X": "hunter2"}, "stream.kafka.sasl.password"),
+    ],
+)
+def test_an_error_about_a_stream_holds_no_password(
+    tmp_path: Path, text: str, environ: dict[str, str], says: str
+) -> None:
+    with pytest.raises(SettingsError, match=re.escape(says)) as caught:
+        load_settings(write(tmp_path, STREAM + text), environ=environ)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('slot = "worker-0"', "", "slot: expected a name that this worker alone has"),
+        ('slot = "worker-0"', 'delivery = "at_least_once"\nstatic_member = true', "slot: expected a name"),
+        ('slot = "worker-0"', 'slot = "w"\ncommit_seconds = 60', "expected less than poll_interval_seconds"),
+        ('group = "moderation"', 'group = "our group"', "stream.group: found 'our group'"),
+        ('bootstrap = ["127.0.0.1:9092"]', "bootstrap = []", "stream.kafka.bootstrap"),
+        ("[stream.kafka]", "[stream.kafka]\nboot = 1", "stream.kafka.boot: unknown key"),
+    ],
+)
+def test_a_stream_that_cannot_work_is_refused(tmp_path: Path, old: str, new: str, says: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(says)):
+        load_settings(write(tmp_path, STREAM.replace(old, new)), environ={})
+
+
+def test_at_least_once_needs_no_slot(tmp_path: Path) -> None:
+    text = STREAM.replace('slot = "worker-0"', 'delivery = "at_least_once"')
+    assert load_settings(write(tmp_path, text), environ={}).stream
+
+
+def test_a_key_of_a_section_inside_a_section_is_found(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="did you mean 'bootstrap'"):
+        load_settings(write(tmp_path, STREAM + "bootstrp = 1\n"), environ={})
+
+
+def test_the_variables_of_tests_are_no_settings() -> None:
+    environ = {
+        "MODERATION_TEST_KAFKA": "127.0.0.1:1",
+        "MODERATION_TEST_REDIS": "127.0.0.1:2",
+        "MODERATION_DATA": "/data",
+    }
+    assert load_settings(environ=environ) == load_settings(environ={})

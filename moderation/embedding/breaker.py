@@ -1,0 +1,74 @@
+"""A circuit breaker: a service that fails is left alone for a while, then tried with one call at a time."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """Closed: every call goes through. Open: none does. Half open: one does, and decides."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class Breaker:
+    """Opens after `failures` in a row, and tries again after a delay that doubles from `first_delay` to `last_delay` seconds.
+
+    Delays are spread by half, so that workers do not come back together. Safe to call from several threads; `clock` counts seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        failures: int = 3,
+        first_delay: float = 0.5,
+        last_delay: float = 30.0,
+        clock: Callable[[], float] = time.monotonic,
+        chance: random.Random | None = None,
+    ) -> None:
+        self._limit, self._first, self._last, self._clock = failures, first_delay, last_delay, clock
+        self._chance = chance or random.Random()
+        self._lock = threading.Lock()
+        self._failures = self._opened = 0
+        self._until = 0.0
+        self._probing = False
+
+    @property
+    def state(self) -> State:
+        """The state as it stands."""
+        with self._lock:
+            if not self._opened:
+                return State.CLOSED
+            return State.OPEN if self._clock() < self._until and not self._probing else State.HALF_OPEN
+
+    def admits(self) -> bool:
+        """Whether a call may go through now; each one that does must be told to `succeeded` or `failed`."""
+        with self._lock:
+            if not self._opened:
+                return True
+            if self._probing or self._clock() < self._until:
+                return False
+            self._probing = True
+            return True
+
+    def succeeded(self) -> None:
+        """A call came back well."""
+        with self._lock:
+            self._failures = self._opened = 0
+            self._probing = False
+
+    def failed(self) -> None:
+        """A call failed, or took too long."""
+        with self._lock:
+            self._failures += 1
+            if self._probing or (not self._opened and self._failures >= self._limit):
+                delay = min(self._first * 2.0**self._opened, self._last)
+                self._until = self._clock() + delay * self._chance.uniform(0.5, 1.0)
+                self._opened += 1
+                self._probing = False

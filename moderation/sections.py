@@ -1,0 +1,114 @@
+"""What sections of the settings are made of, and those about Kafka and the worker on it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+
+class Section(BaseModel):
+    """A part of the settings: unknown keys are errors, and no value is bent to fit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+# What Kafka allows in the names of topics, groups and members.
+KafkaName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class TlsSettings(Section):
+    """TLS to the brokers, files in PEM form; without `ca_file` the system's authorities are trusted."""
+
+    ca_file: str | None = None
+    certificate_file: str | None = None
+    key_file: str | None = None
+    key_password: SecretStr | None = None
+    check_hostname: bool = True
+
+
+class SaslSettings(Section):
+    """Who we are to the brokers."""
+
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+    username: str
+    password: SecretStr
+
+
+class KafkaSettings(Section):
+    """Where the brokers are (`host:port`), and how they are spoken to."""
+
+    bootstrap: Annotated[tuple[str, ...], Field(min_length=1)]
+    tls: TlsSettings | None = None
+    sasl: SaslSettings | None = None
+
+    @model_validator(mode="after")
+    def _no_password_in_the_clear(self) -> KafkaSettings:
+        if self.sasl and self.sasl.mechanism == "PLAIN" and not self.tls:
+            raise ValueError("sasl.mechanism PLAIN sends the password as it is: expected a section tls, or SCRAM")
+        return self
+
+
+class StreamSettings(Section):
+    """The stream: topics read and written, who this worker is in its group, what is promised, and every budget.
+
+    `slot` names this worker for ever (a StatefulSet's ordinal, a unit's instance), so that its successor ends what it left open.
+    `start` is where a partition begins that nobody committed; `gap` is what happens where retention deleted unread records.
+    """
+
+    kafka: KafkaSettings
+    inputs: Annotated[tuple[KafkaName, ...], Field(min_length=1)]
+    outputs: tuple[KafkaName, ...] = ()
+    group: KafkaName
+    slot: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,100}$")] = ""
+    static_member: bool = False
+    delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
+    start: Literal["earliest", "latest", "stop"] = "earliest"
+    gap: Literal["stop", "skip"] = "stop"
+    compression: Literal["none", "gzip", "lz4", "snappy", "zstd"] = "lz4"
+    poll_records: Annotated[int, Field(gt=0)] = 500
+    fetch_bytes: Annotated[int, Field(ge=1_000_000)] = 16_000_000
+    in_flight_bytes: Annotated[int, Field(gt=0)] = 64_000_000
+    output_bytes: Annotated[int, Field(ge=10_000)] = 1_000_000
+    session_seconds: Seconds = 20.0
+    poll_interval_seconds: Seconds = 60.0
+    request_seconds: Annotated[float, Field(ge=1)] = 10.0
+    commit_seconds: Seconds = 20.0
+    transaction_seconds: Seconds = 20.0
+    stall_seconds: Seconds = 120.0
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> StreamSettings:
+        if not self.slot and (self.static_member or self.delivery == "exactly_once"):
+            raise ValueError(
+                "slot: expected a name that this worker alone has, and keeps (exactly_once, static_member)"
+            )
+        if self.commit_seconds >= self.poll_interval_seconds:
+            raise ValueError(
+                "commit_seconds: expected less than poll_interval_seconds, or the group drops a slow worker"
+            )
+        return self
+
+
+class ReviewSettings(Section):
+    """A second topic for decisions whose action is one of `actions`."""
+
+    topic: KafkaName
+    actions: Annotated[tuple[str, ...], Field(min_length=1)] = ("review",)
+
+
+class WorkerSettings(Section):
+    """The builds that a worker decides under (`ID.lock.json`), and where it publishes; paths are relative to the settings file.
+
+    Without `dead_letters` that topic is the first input's name and `.dlq`. A record that kills the process `tries` times while it is
+    tried alone is set aside. `osprey_texts` and `osprey_images` name the fields of Osprey's actions that hold content.
+    """
+
+    locks: Annotated[tuple[str, ...], Field(min_length=1)]
+    decisions: KafkaName
+    dead_letters: KafkaName | None = None
+    review: ReviewSettings | None = None
+    tries: Annotated[int, Field(gt=0)] = 3
+    osprey_texts: tuple[str, ...] = ()
+    osprey_images: tuple[str, ...] = ()

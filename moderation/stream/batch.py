@@ -1,0 +1,105 @@
+"""What goes into and comes out of a session: our own values, none of the client's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Headers = tuple[tuple[str, bytes | None], ...]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Partition:
+    """One partition of a topic, printed as `topic-number`."""
+
+    topic: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}-{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record as it lies in Kafka: nothing is decoded. `size` is the bytes of key, value and headers; `repr` holds no content."""
+
+    partition: Partition
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    size: int
+
+    def __repr__(self) -> str:
+        return f"Record({self.partition} at {self.offset}, {self.size} bytes)"
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One record to be published; without `partition` the key chooses it, as for the producer of the input. `repr` holds no content."""
+
+    topic: str
+    value: bytes | None
+    key: bytes | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    partition: int | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes it takes in a batch of its own before compression: never less than what the client counts."""
+        held = len(self.key or b"") + len(self.value or b"")
+        return _OVERHEAD + held + sum(_HEADER + len(name.encode()) + len(value) for name, value in self.headers)
+
+    def __repr__(self) -> str:
+        return f"Output({self.topic}, {self.size} bytes)"
+
+
+_OVERHEAD = 61 + 36  # the batch's own header, and the longest numbers of one record
+_HEADER = 10  # two lengths of up to five bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """Who this process was in its group when a batch was polled: what the broker holds a commit against."""
+
+    group: str
+    generation: int
+    member: str
+    instance: str | None
+
+    @property
+    def valid(self) -> bool:
+        """Whether the group would know us; the broker accepts a commit of a nobody without any check."""
+        return self.generation >= 0 and self.member != ""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where reading a partition goes on. `note` was left by whoever committed it, `lost` counts offsets that retention deleted unread."""
+
+    partition: Partition
+    offset: int
+    note: str = ""
+    lost: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Records of one poll, in order within each partition, and what may be committed for them.
+
+    `assigned` is None while the assignment stands; otherwise it is the new one, and every batch before this one is void: its records
+    come again, here or elsewhere.
+    """
+
+    membership: Membership
+    records: tuple[Record, ...] = ()
+    assigned: tuple[Position, ...] | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its records."""
+        return sum(record.size for record in self.records)
+
+    def split(self, count: int) -> tuple[Batch, Batch]:
+        """The first `count` records and the others, to be committed in this order."""
+        return Batch(self.membership, self.records[:count]), Batch(self.membership, self.records[count:])

@@ -1,0 +1,130 @@
+"""The Kafka client as the session needs it: what is asked of kafka-python, and why. Every value here was a fault once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import crc32c  # noqa: F401 - without it, the client checks sums in Python: 36 times slower on pictures
+import lz4.frame  # noqa: F401 - without any one of these three, a batch by a foreign producer
+import snappy  # noqa: F401      ends the worker, however often it is started again
+import zstandard  # noqa: F401
+from kafka import KafkaConsumer, KafkaProducer
+from kafka.coordinator.assignors.range import RangePartitionAssignor
+from kafka.structs import TopicPartition
+
+from moderation.errors import ExitCode, StreamError
+from moderation.sections import KafkaSettings, StreamSettings
+from moderation.stream.batch import Partition, Record
+
+OLDEST_BROKER = (2, 7)  # before it, a worker that comes back from the dead may fence the one that took its place
+
+
+def make_consumer(settings: StreamSettings) -> KafkaConsumer:
+    """A consumer that commits nothing by itself, decodes nothing, and subscribes to the inputs. Raises what kafka-python raises."""
+    session_ms = _ms(settings.session_seconds)
+    return KafkaConsumer(
+        *settings.inputs,
+        **_connection(settings),
+        group_id=settings.group,
+        group_instance_id=settings.slot if settings.static_member else None,
+        enable_auto_commit=False,
+        auto_offset_reset="none",  # the session seeks; an offset out of range must be an error, not a jump
+        isolation_level="read_committed",  # also makes it wait for offsets that an open transaction holds
+        partition_assignment_strategy=[RangePartitionAssignor],
+        session_timeout_ms=session_ms,
+        heartbeat_interval_ms=session_ms // 5,
+        max_poll_interval_ms=_ms(settings.poll_interval_seconds),
+        max_poll_records=settings.poll_records,
+        fetch_max_bytes=settings.fetch_bytes,
+        max_partition_fetch_bytes=max(1_048_576, settings.fetch_bytes // 8),
+    )
+
+
+def make_producer(settings: StreamSettings) -> KafkaProducer:
+    """An idempotent producer, transactional where that is promised. Raises what kafka-python raises, StreamError for an old broker."""
+    transactional = settings.delivery == "exactly_once"
+    producer = KafkaProducer(
+        **_connection(settings),
+        transactional_id=f"{settings.group}.{settings.slot}" if transactional else None,
+        transaction_timeout_ms=_ms(settings.transaction_seconds),
+        acks="all",
+        compression_type=None if settings.compression == "none" else settings.compression,
+        batch_size=131_072,
+        max_request_size=max(1_048_576, settings.output_bytes),
+        max_block_ms=_ms(settings.request_seconds),
+        delivery_timeout_ms=_ms(max(settings.commit_seconds, settings.request_seconds)),
+    )
+    if transactional and producer.config["api_version"] < OLDEST_BROKER:
+        found = ".".join(str(part) for part in producer.config["api_version"])
+        raise StreamError(
+            f"the broker speaks Kafka {found}; exactly_once needs 2.7 or newer", exit_code=ExitCode.UNAVAILABLE
+        )
+    return producer
+
+
+def without_content(logger: logging.Logger) -> None:
+    """Keep the client from logging keys, values and requests, as it does from DEBUG down."""
+    if logger.getEffectiveLevel() < logging.INFO:
+        logger.setLevel(logging.INFO)
+
+
+def ours(partition: TopicPartition) -> Partition:
+    """The client's name for a partition as our own."""
+    return Partition(partition.topic, partition.partition)
+
+
+def theirs(partition: Partition) -> TopicPartition:
+    """Our name for a partition as the client's."""
+    return TopicPartition(partition.topic, partition.number)
+
+
+def records(polled: Mapping[TopicPartition, Sequence[Any]]) -> tuple[Record, ...]:
+    """What a poll of the client returned, as our own values."""
+    return tuple(_record(ours(partition), one) for partition, taken in polled.items() for one in taken)
+
+
+def _connection(settings: StreamSettings) -> dict[str, Any]:
+    request_ms = _ms(settings.request_seconds)
+    return {
+        "bootstrap_servers": list(settings.kafka.bootstrap),
+        "client_id": f"moderation-{settings.slot or settings.group}",
+        "allow_auto_create_topics": False,
+        "bootstrap_timeout_ms": request_ms,
+        "request_timeout_ms": request_ms,
+        "retry_backoff_ms": 50,
+        "reconnect_backoff_max_ms": 1000,  # the client's 30 s decides how long a restart of the broker is felt
+        **_security(settings.kafka),
+    }
+
+
+def _security(kafka: KafkaSettings) -> dict[str, Any]:
+    given: dict[str, Any] = {}
+    if kafka.tls:
+        given |= {
+            "ssl_cafile": kafka.tls.ca_file,
+            "ssl_certfile": kafka.tls.certificate_file,
+            "ssl_keyfile": kafka.tls.key_file,
+            "ssl_password": kafka.tls.key_password.get_secret_value() if kafka.tls.key_password else None,
+            "ssl_check_hostname": kafka.tls.check_hostname,
+        }
+    if kafka.sasl:
+        given |= {
+            "sasl_mechanism": kafka.sasl.mechanism,
+            "sasl_plain_username": kafka.sasl.username,
+            "sasl_plain_password": kafka.sasl.password.get_secret_value(),
+        }
+    protocol = ("SASL_" if kafka.sasl else "") + ("SSL" if kafka.tls else "PLAINTEXT")
+    return {"security_protocol": protocol, **given}
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _record(partition: Partition, one: Any) -> Record:
+    size = sum(
+        max(0, part) for part in (one.serialized_key_size, one.serialized_value_size, one.serialized_header_size)
+    )
+    return Record(partition, one.offset, one.timestamp, one.key, one.value, tuple(one.headers), size)

@@ -1,0 +1,110 @@
+"""Dead letters: records that cannot be processed, kept as they came with the reason in headers, and what brings them back.
+
+Key, value and headers are the original's, untouched. What is said of it stands in headers of our own, as text, as Kafka Connect and Kafka
+Streams do; said again, it takes the place of what was said before. No stack trace: it could quote content.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from moderation.stream.batch import Headers, Output, Partition, Record
+
+PREFIX = "moderation.dlq."
+SUFFIX = ".dlq"  # of the topic, after the input's name
+LONGEST_MESSAGE = 1000  # characters
+
+
+class Stage(StrEnum):
+    """Where processing ended."""
+
+    DECODE = "decode"  # the record is no item
+    DECIDE = "decide"  # an item that no attempt could decide
+    PUBLISH = "publish"  # its decision is too large to be published
+    CRASH = "crash"  # the process died on it, again and again
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """Why a record was set aside, and where it came from. `cause` is a stable word, `message` for people and without content."""
+
+    origin: Partition
+    offset: int
+    timestamp_ms: int
+    stage: Stage
+    cause: str
+    message: str
+    attempts: int
+    revisions: str
+    worker: str
+    first_failed_ms: int
+
+    def to_output(self, record: Record, topic: str) -> Output:
+        """The dead letter of this record; its partition follows from its key, as for any record of that key."""
+        kept = tuple((name, value or b"") for name, value in record.headers if not name.startswith(PREFIX))
+        told = tuple((PREFIX + name, value.encode()) for name, value in self._words().items())
+        return Output(topic, record.value, key=record.key, headers=(*kept, *told))
+
+    def pointer(self, record: Record, topic: str) -> Output:
+        """What stands for a record too large for the dead-letter topic: where it lies, without its value."""
+        lean = Record(record.partition, record.offset, record.timestamp_ms, record.key, None, (), 0)
+        made = self.to_output(lean, topic)
+        return Output(topic, None, key=made.key, headers=(*made.headers, (PREFIX + "size", str(record.size).encode())))
+
+    def _words(self) -> dict[str, str]:
+        return {
+            "topic": self.origin.topic,
+            "partition": str(self.origin.number),
+            "offset": str(self.offset),
+            "timestamp": str(self.timestamp_ms),
+            "stage": self.stage.value,
+            "cause": self.cause,
+            "message": self.message[:LONGEST_MESSAGE],
+            "attempts": str(self.attempts),
+            "revisions": self.revisions,
+            "worker": self.worker,
+            "first_failed": str(self.first_failed_ms),
+        }
+
+
+def attempts_before(record: Record) -> tuple[int, int | None]:
+    """How often a record that comes from a dead-letter topic was tried before, and when it first failed: (0, None) for any other."""
+    told = _told(record.headers)
+    try:
+        return int(told.get("attempts", "0")), int(told["first_failed"]) if "first_failed" in told else None
+    except ValueError:
+        return 0, None
+
+
+def read_dead_letter(record: Record) -> DeadLetter | None:
+    """What the headers of a dead letter say; None where it is none of ours."""
+    told = _told(record.headers)
+    try:
+        return DeadLetter(
+            origin=Partition(told["topic"], int(told["partition"])),
+            offset=int(told["offset"]),
+            timestamp_ms=int(told["timestamp"]),
+            stage=Stage(told["stage"]),
+            cause=told["cause"],
+            message=told["message"],
+            attempts=int(told["attempts"]),
+            revisions=told["revisions"],
+            worker=told["worker"],
+            first_failed_ms=int(told["first_failed"]),
+        )
+    except (KeyError, ValueError):
+        return None
+
+
+def original(record: Record) -> Headers:
+    """The headers that the record had before anything was said of it."""
+    return tuple((name, value) for name, value in record.headers if not name.startswith(PREFIX))
+
+
+def _told(headers: Headers) -> dict[str, str]:
+    return {
+        name.removeprefix(PREFIX): (value or b"").decode("utf-8", "replace")
+        for name, value in headers
+        if name.startswith(PREFIX)
+    }

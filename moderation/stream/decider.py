@@ -1,0 +1,117 @@
+"""Records into outputs: one decision or one dead letter for each, in order, and a copy for review where its action asks for one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from moderation.decision import Decision
+from moderation.errors import ItemError
+from moderation.item import ContentItem
+from moderation.policy.decide import answer
+from moderation.stream.batch import Output, Record
+from moderation.stream.dead_letter import DeadLetter, Stage, attempts_before
+
+JSON = (("content-type", b"application/json"),)
+
+
+class Pipeline(Protocol):
+    """What decides items."""
+
+    def decide(self, items: Sequence[ContentItem]) -> Sequence[Decision]:
+        """One decision for each item, in order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Where outputs go: `review` gets a copy of each decision whose action is one of `reviewed`."""
+
+    decisions: str
+    dead_letters: str
+    review: str = ""
+    reviewed: Collection[str] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decider:
+    """Decides records. `read` makes an item of one, `order` names all actions by force, `revisions` says what decides, for dead letters.
+
+    No output is larger than `largest` bytes: a decision that would be becomes a dead letter, and a dead letter that would be a pointer.
+    """
+
+    pipeline: Pipeline
+    read: Callable[[Record], ContentItem | None]
+    topics: Topics
+    order: Sequence[str]
+    revisions: str
+    worker: str
+    largest: int
+    clock: Callable[[], float] = time.time
+
+    def decide(self, records: Sequence[Record]) -> list[tuple[Output, ...]]:
+        """What is to be published for each record, in order: never nothing."""
+        found: dict[int, tuple[Output, ...]] = {}
+        items: dict[int, ContentItem] = {}
+        for place, record in enumerate(records):
+            try:
+                item = self.read(record)
+            except ItemError as error:
+                found[place] = (self.set_aside(record, Stage.DECODE, error.cause or error.reason, str(error)),)
+                continue
+            if item is None:
+                empty = answer(f"{record.partition}-{record.offset}", (), self.order, encoders={})
+                found[place] = self._published(record, empty)
+            else:
+                items[place] = item
+        for place, made in zip(items, self.pipeline.decide(list(items.values())), strict=True):
+            found[place] = self._published(records[place], made)
+        return [found[place] for place in range(len(records))]
+
+    def set_aside(self, record: Record, stage: Stage, cause: str, message: str, *, attempts: int = 1) -> Output:
+        """The dead letter of a record; `attempts` are those of this worker's life, earlier ones are added."""
+        before, first = attempts_before(record)
+        letter = DeadLetter(
+            origin=record.partition,
+            offset=record.offset,
+            timestamp_ms=record.timestamp_ms,
+            stage=stage,
+            cause=cause,
+            message=message,
+            attempts=before + attempts,
+            revisions=self.revisions,
+            worker=self.worker,
+            first_failed_ms=round(1000 * self.clock()) if first is None else first,
+        )
+        whole = letter.to_output(record, self.topics.dead_letters)
+        return whole if whole.size <= self.largest else letter.pointer(record, self.topics.dead_letters)
+
+    def _published(self, record: Record, decision: Decision) -> tuple[Output, ...]:
+        placed = replace(decision, decision_id=stream_decision_id(record))
+        value = json.dumps(placed.to_dict(), ensure_ascii=False, separators=(",", ":")).encode()
+        headers = (*JSON, *_source(record))
+        made = Output(self.topics.decisions, value, key=record.key, headers=headers)
+        if made.size > self.largest:
+            return (self.set_aside(record, Stage.PUBLISH, "too_large", f"its decision has {made.size} bytes"),)
+        if self.topics.review and decision.action in self.topics.reviewed:
+            return made, replace(made, topic=self.topics.review)
+        return (made,)
+
+
+def stream_decision_id(record: Record) -> str:
+    """32 hex digits of the record's place: the same for every decision on it, under whichever policies, so that readers can drop a second one."""
+    place = json.dumps([record.partition.topic, record.partition.number, record.offset])
+    return hashlib.sha256(place.encode()).hexdigest()[:32]
+
+
+def _source(record: Record) -> tuple[tuple[str, bytes], ...]:
+    """Where the record lies that an output answers."""
+    places = (record.partition.topic, record.partition.number, record.offset)
+    return tuple(
+        (f"moderation.source.{name}", str(one).encode())
+        for name, one in zip(("topic", "partition", "offset"), places, strict=True)
+    )

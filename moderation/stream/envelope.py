@@ -1,0 +1,257 @@
+"""Records into items: raw content, JSON, CloudEvents, Osprey's envelope. What cannot be read is refused with its cause, never guessed.
+
+A record says what it is by its header `content-type`; one without is told by its first bytes. Nothing is ignored: a key that is not known
+might hold content that nobody judged.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from moderation.errors import ItemError
+from moderation.item import ContentItem, Modality, Part
+from moderation.stream.batch import Record
+
+UNDECODABLE = "undecodable"
+DEEPEST = 32
+ATTRIBUTE = "attribute-"  # of a header that states an attribute of raw content
+CLOUD = "ce_"
+_ITEM = frozenset({"id", "text", "image", "reference", "parts", "attributes"})
+_CONTENT = ("text", "image", "reference")
+_PART = frozenset({*_CONTENT, "name"})
+_CLOUD_CORE = frozenset({"specversion", "id", "source", "type", "time", "subject", "dataschema", "datacontenttype"})
+_PICTURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"RIFF")
+
+Fetch = Callable[[str], bytes]
+
+
+def read_item(
+    record: Record, *, fetch: Fetch | None = None, osprey_texts: Sequence[str] = (), osprey_images: Sequence[str] = ()
+) -> ContentItem | None:
+    """The item that a record holds; None for a record without a value, which deletes a key and shows nothing.
+
+    An item without an id of its own is named after its place, `topic-partition-offset`. `fetch` gives the content of a reference, and
+    without it a reference is refused; `osprey_texts` and `osprey_images` (base64) name the fields of an action's data that hold content,
+    nested ones with dots. Raises ItemError whose cause says what is wrong; the message quotes no content.
+    """
+    if record.value is None:
+        return None
+    headers = {name.casefold(): value or b"" for name, value in reversed(record.headers)}  # the first of a name counts
+    kind = _media_type(headers.get("content-type", b""))
+    place = f"{record.partition}-{record.offset}"
+    if kind == "application/cloudevents+json":
+        return _structured(record.value, fetch)
+    if CLOUD + "specversion" in headers:
+        return _binary(record.value, headers, kind, fetch)
+    if kind.startswith(("image/", "text/plain")) or (not kind and record.value.startswith(_PICTURES)):
+        attributes = {
+            name.removeprefix(ATTRIBUTE): _utf8(value, name)
+            for name, value in headers.items()
+            if name.startswith(ATTRIBUTE)
+        }
+        return _raw(record.value, kind, _utf8(headers.get("id", b""), "id") or place, attributes)
+    if kind in {"", "application/json"}:
+        body = _object(record.value)
+        if osprey_texts or osprey_images:
+            return _osprey(body, osprey_texts, osprey_images)
+        return _json_item(body, place, fetch)
+    raise _refused("content_type", "the header content-type names neither a picture, nor text, nor JSON")
+
+
+def _raw(value: bytes, kind: str, item_id: str, attributes: Mapping[str, str]) -> ContentItem:
+    """Content as it is. Text that is no UTF-8 is still an item: what judges it says so."""
+    part = Part(Modality.TEXT if kind.startswith("text/") else Modality.IMAGE, value)
+    return _checked(item_id, (part,), attributes)
+
+
+def _binary(value: bytes, headers: Mapping[str, bytes], kind: str, fetch: Fetch | None) -> ContentItem:
+    """CloudEvents in Kafka's binary mode: attributes are headers, the value is the data."""
+    told = {name.removeprefix(CLOUD): _utf8(one, name) for name, one in headers.items() if name.startswith(CLOUD)}
+    extensions = {name: one for name, one in told.items() if name not in _CLOUD_CORE}
+    item_id = _cloud_id(told)
+    if kind.startswith(("image/", "text/plain")):
+        return _raw(value, kind, item_id, extensions)
+    if kind in {"", "application/json"}:
+        return _named(_object(value), item_id, extensions, fetch)
+    raise _refused("content_type", "the event's data is neither a picture, nor text, nor JSON")
+
+
+def _structured(value: bytes, fetch: Fetch | None) -> ContentItem:
+    """CloudEvents as one JSON object."""
+    event = _object(value)
+    extensions = {
+        name: one for name, one in event.items() if name not in _CLOUD_CORE and name not in {"data", "data_base64"}
+    }
+    item_id = _cloud_id(event)
+    kind = _media_type(_string(event.get("datacontenttype", ""), "datacontenttype").encode())
+    if "data_base64" in event:
+        return _raw(_base64(event["data_base64"], "data_base64"), kind, item_id, _attributes(extensions))
+    data = event.get("data")
+    if isinstance(data, str) and kind.startswith("text/plain"):
+        return _checked(item_id, (Part.text(data),), _attributes(extensions))
+    if isinstance(data, dict):
+        return _named(data, item_id, _attributes(extensions), fetch)
+    raise _refused("no_content", "the event has no data that could be judged")
+
+
+def _cloud_id(event: Mapping[str, Any]) -> str:
+    missing = [name for name in ("specversion", "id", "source", "type") if not event.get(name)]
+    if missing:
+        raise _refused("cloud_event", f"the event lacks {', '.join(missing)}")
+    return _string(event["id"], "id")
+
+
+def _named(body: Mapping[str, Any], item_id: str, attributes: Mapping[str, str], fetch: Fetch | None) -> ContentItem:
+    """An item inside an event: the event's id is its id, where it has none of its own, and extensions are attributes."""
+    made = _json_item(body, item_id, fetch)
+    return ContentItem(made.id, made.parts, {**attributes, **made.attributes})
+
+
+def _osprey(body: Mapping[str, Any], texts: Sequence[str], images: Sequence[str]) -> ContentItem:
+    """Osprey's action: `{send_time, data: {action_id, action_name, data}}`; its name is the attribute `action_name`."""
+    action = body.get("data")
+    if not isinstance(action, dict) or not isinstance(action.get("data"), dict) or "action_id" not in action:
+        raise _refused("osprey", "expected an action: data with action_id, action_name and data")
+    fields = [(path, path in images, _dig(action["data"], path)) for path in (*texts, *images)]
+    parts = [
+        Part.image(_base64(one, path), name=path) if image else Part.text(_string(one, path), name=path)
+        for path, image, one in fields
+        if one is not None
+    ]
+    if not parts:
+        raise _refused("no_content", "the action has none of the fields that hold content")
+    return _checked(
+        str(action["action_id"]), tuple(parts), {"action_name": _string(action.get("action_name", ""), "action_name")}
+    )
+
+
+def _dig(data: Any, path: str) -> Any:
+    for key in path.split("."):
+        data = data.get(key) if isinstance(data, dict) else None
+    return data
+
+
+def _json_item(body: Mapping[str, Any], place: str, fetch: Fetch | None) -> ContentItem:
+    _known(body, _ITEM, "the item")
+    rows = body.get("parts")
+    given = [name for name in (*_CONTENT, "parts") if name in body]
+    if len(given) != 1:
+        raise _refused(
+            "no_content" if not given else "two_contents", "expected one of text, image, reference and parts"
+        )
+    if "parts" not in body:
+        rows = [{name: body[name] for name in given}]
+    if not isinstance(rows, list) or not rows:
+        raise _refused("wrong_item", "parts: expected a list of at least one part")
+    item_id = _string(body["id"], "id") if "id" in body else place
+    return _checked(item_id, tuple(_part(row, fetch) for row in rows), _attributes(body.get("attributes", {})))
+
+
+def _part(row: Any, fetch: Fetch | None) -> Part:
+    if not isinstance(row, dict):
+        raise _refused("wrong_item", "a part is no object")
+    _known(row, _PART, "a part")
+    given = [name for name in _CONTENT if name in row]
+    if len(given) != 1:
+        raise _refused("wrong_item", "a part needs one of text, image and reference")
+    name, content = _string(row.get("name", ""), "name"), _string(row[given[0]], given[0])
+    if given == ["text"]:
+        return Part.text(content, name=name)
+    if given == ["image"]:
+        return Part.image(_base64(content, "image"), name=name)
+    if fetch is None:
+        raise _refused("no_fetcher", "a part is a reference, and no fetcher is set up")
+    return Part.image(fetch(content), name=name)
+
+
+def _attributes(given: Any) -> dict[str, str]:
+    if not isinstance(given, dict) or not all(isinstance(one, str) for one in given.values()):
+        raise _refused("wrong_item", "attributes: expected an object of strings")
+    return dict(given)
+
+
+def _checked(item_id: str, parts: tuple[Part, ...], attributes: Mapping[str, str]) -> ContentItem:
+    if not item_id:
+        raise _refused("no_id", "the item's id is empty")
+    return ContentItem(item_id, parts, attributes)
+
+
+def _object(value: bytes) -> dict[str, Any]:
+    """A JSON object. A key that stands twice is refused: of two texts, readers would judge different ones."""
+    try:
+        found = json.loads(value.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant)
+    except ItemError:
+        raise
+    except (ValueError, RecursionError):
+        raise _refused("not_json", "the value is no JSON in UTF-8") from None
+    if not isinstance(found, dict):
+        raise _refused("not_json", "the value is JSON, but no object")
+    _shallow(found)
+    if b"\\u" in value and not _is_utf8(found):
+        raise _refused("not_utf8", "a string holds half a surrogate pair")
+    return found
+
+
+def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _refused("duplicate_key", "a key stands twice in one object")
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(name)
+
+
+def _shallow(value: Any, depth: int = 0) -> None:
+    if depth > DEEPEST:
+        raise _refused("too_deep", f"the JSON is nested beyond {DEEPEST} levels")
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for one in inner:
+        _shallow(one, depth + 1)
+
+
+def _is_utf8(found: Mapping[str, Any]) -> bool:
+    try:
+        json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _known(row: Mapping[str, Any], keys: frozenset[str], what: str) -> None:
+    """The message names the keys that are known, not the one that was found: it may be content."""
+    if row.keys() - keys:
+        raise _refused("unknown_key", f"{what} has a key beside {', '.join(sorted(keys))}")
+
+
+def _string(value: Any, what: str) -> str:
+    if not isinstance(value, str):
+        raise _refused("wrong_item", f"{what}: expected a string, found {type(value).__name__}")
+    return value
+
+
+def _base64(value: Any, what: str) -> bytes:
+    try:
+        return base64.b64decode(_string(value, what), validate=True)
+    except (binascii.Error, ValueError):
+        raise _refused("not_base64", f"{what}: no base64") from None
+
+
+def _utf8(value: bytes, name: str) -> str:
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        raise _refused("not_utf8", f"the header {name} is no UTF-8") from None
+
+
+def _media_type(value: bytes) -> str:
+    return value.decode("latin-1").partition(";")[0].strip().casefold()
+
+
+def _refused(cause: str, message: str) -> ItemError:
+    return ItemError(UNDECODABLE, message, cause=cause)

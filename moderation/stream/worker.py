@@ -1,0 +1,160 @@
+"""The loop of a worker: poll, decide, then publish and commit in one step, batch after batch, in the order in which they came.
+
+One thread talks to Kafka, another decides the next batches meanwhile. What was polled is committed once with all its outputs, or comes again:
+here after a new assignment, elsewhere, or in the process that follows this one. Nothing is repaired in place.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+from moderation.stream.batch import Batch, Output, Partition, Position, Record
+from moderation.stream.caution import Caution
+from moderation.stream.dead_letter import Stage
+
+AT_ONCE = 2  # batches being decided or waiting for it, beside the one that is published
+BUSY, IDLE = 0.1, 1.0  # seconds a poll may wait
+Outputs = list[tuple[Output, ...]]
+
+
+class Session(Protocol):
+    """What the loop needs of Kafka."""
+
+    def poll(self, seconds: float) -> Batch: ...
+    def commit(self, batch: Batch, outputs: Sequence[Output], *, note: str = "") -> bool: ...
+    def mark(self, batch: Batch, note: str) -> bool: ...
+    def pause(self) -> None: ...
+
+
+class Decider(Protocol):
+    """What the loop needs of deciding."""
+
+    def decide(self, records: Sequence[Record]) -> Outputs: ...
+    def set_aside(self, record: Record, stage: Stage, cause: str, message: str, *, attempts: int) -> Output: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A batch that is being decided."""
+
+    batch: Batch
+    outputs: Future[Outputs]
+
+
+class Worker:
+    """Works until `stop` is set, then finishes what is being decided and returns. `name` tells this very process from every other.
+
+    `window` is the largest number of records that may be in flight; a record that was tried alone and killed the process `tries` times
+    is set aside. Raises whatever a decision or the session raises: then this process must end.
+    """
+
+    def __init__(
+        self, session: Session, decider: Decider, *, name: str, window: int, stop: threading.Event, tries: int = 3
+    ) -> None:
+        self._session, self._decider, self._stop = session, decider, stop
+        self._name, self._window, self._tries = name, window, tries
+        self._caution: dict[Partition, Caution] = {}
+        self._untried: set[Partition] = set()  # partitions of which nothing was tried since they were assigned
+        self._waiting: deque[Batch] = deque()
+        self._running: deque[_Running] = deque()
+
+    def run(self) -> None:
+        """The loop."""
+        with ThreadPoolExecutor(1, thread_name_prefix="decide") as pool:
+            while not self._stop.is_set():
+                self._step(pool)
+            self._session.pause()
+            self._waiting.clear()  # not begun: it comes again elsewhere
+            while self._running:
+                self._step(pool)
+
+    def _step(self, pool: ThreadPoolExecutor) -> None:
+        batch = self._session.poll(BUSY if self._running or self._waiting else IDLE)
+        if batch.assigned is not None:
+            self._begin(batch.assigned)
+        if batch.records and not self._stop.is_set():
+            self._waiting.append(batch)
+        self._publish()
+        self._start(pool)
+
+    def _begin(self, assigned: Sequence[Position]) -> None:
+        """A new assignment: what came before it is void, and notes may tell of a death."""
+        self._forget()
+        self._caution = {
+            one.partition: Caution.found(one.offset, one.note, worker=self._name, window=self._window)
+            for one in assigned
+        }
+        self._untried = set(self._caution)
+
+    def _forget(self) -> None:
+        self._waiting.clear()
+        self._running.clear()
+
+    def _publish(self) -> None:
+        """Commit what is decided, oldest first."""
+        while self._running and self._running[0].outputs.done():
+            done = self._running.popleft()
+            if not self._commit(done.batch, done.outputs.result()):
+                return
+
+    def _start(self, pool: ThreadPoolExecutor) -> None:
+        """Begin to decide what waits. What may kill is tried alone, in pieces, with a note before each."""
+        while self._waiting and len(self._running) < AT_ONCE:
+            partition = self._dangerous(self._waiting[0])
+            if partition is None:
+                batch = self._waiting.popleft()
+            elif self._running:
+                return
+            else:
+                batch = self._piece(partition)
+                if self._caution[partition].alone >= self._tries:
+                    if not self._bury(batch):
+                        return
+                    continue
+                if not self._session.mark(batch, self._caution[partition].trying(self._name)):
+                    self._forget()
+                    return
+                self._untried.discard(partition)
+            self._running.append(_Running(batch, pool.submit(self._decider.decide, batch.records)))
+
+    def _dangerous(self, batch: Batch) -> Partition | None:
+        """The partition to go carefully with, where one is in the batch: the first one."""
+        for record in batch.records:
+            if record.partition in self._untried or self._caution[record.partition].suspicious:
+                return batch.records[0].partition
+        return None
+
+    def _piece(self, partition: Partition) -> Batch:
+        """The next records of this partition that may be tried together, off the first batch that waits."""
+        first = self._waiting.popleft()
+        run = next((at for at, one in enumerate(first.records) if one.partition != partition), len(first.records))
+        caution = self._caution[partition]
+        size = 1 if caution.alone >= self._tries else min(run, caution.size(self._window))
+        piece, rest = first.split(size)
+        if rest.records:
+            self._waiting.appendleft(rest)
+        return piece
+
+    def _bury(self, batch: Batch) -> bool:
+        """Set aside the record that killed so often."""
+        (record,) = batch.records
+        tries = self._caution[record.partition].alone
+        message = f"the process died {tries} times while it worked on this record alone"
+        return self._commit(batch, [(self._decider.set_aside(record, Stage.CRASH, "killed", message, attempts=tries),)])
+
+    def _commit(self, batch: Batch, outputs: Outputs) -> bool:
+        """Publish and commit; False where the group moved on, and everything in hand is void."""
+        ends = {record.partition: record.offset + 1 for record in batch.records}
+        after = {partition: self._caution[partition].after(offset) for partition, offset in ends.items()}
+        suspicious = [one.resting for one in after.values() if one.suspicious]
+        flat = [output for of_record in outputs for output in of_record]
+        if not self._session.commit(batch, flat, note=suspicious[0] if suspicious else ""):
+            self._forget()
+            return False
+        self._caution |= after
+        return True

@@ -1,0 +1,174 @@
+"""The seven guards around kafka-python, each on a real broker: every test here fails when its guard is taken out of the session."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections import Counter
+
+import pytest
+from kafka import KafkaProducer
+
+from moderation.errors import ExitCode
+from tests.services import proxy as kinds
+from tests.services.proxy import FaultProxy
+from tests.stream.actor import Actor
+from tests.stream.ground import Ground
+
+pytestmark = pytest.mark.needs_own_kafka
+
+SHORT = {"request_seconds": 2.0, "commit_seconds": 3.0}  # where a test waits for the end of them
+
+
+def finish(ground: Ground, count: int) -> Counter[int]:
+    """What is in the output when a new worker in the same slot has done the rest."""
+    with Actor(ground.settings()) as actor:
+        actor.work(ground, count)
+        actor.do("close")
+    return ground.counted()
+
+
+def once(count: int) -> Counter[int]:
+    return Counter(range(count))
+
+
+def test_d1_a_record_that_the_client_gave_up_never_leaves_a_committed_transaction_without_it(
+    ground: Ground, proxy: FaultProxy
+) -> None:
+    ground.feed(range(20))
+    with Actor(ground.settings(bootstrap=proxy.address, **SHORT)) as actor:
+        batch = actor.poll_until("records")
+        proxy.cut(kinds.PRODUCE)  # everything else of the transaction goes through
+        answer = actor.do("commit", batch["batch"], ground.output)
+        assert answer.get("exit_code") == ExitCode.RESTART
+        assert sum(ground.committed().values()) == 0
+    assert finish(ground, 20) == once(20)
+
+
+def test_d2_no_transactional_call_is_waited_for_beyond_its_deadline(ground: Ground, proxy: FaultProxy) -> None:
+    ground.feed(range(20))
+    with Actor(ground.settings(bootstrap=proxy.address, **SHORT)) as actor:
+        batch = actor.poll_until("records")
+        proxy.refuse(1.5)
+        time.sleep(
+            0.1
+        )  # the client has seen it: the request that adds offsets will be dropped, and its call wait for ever
+        answer = actor.do("mark", batch["batch"], "note", within=8)
+        assert answer.get("exit_code") == ExitCode.STALLED
+    assert finish(ground, 20) == once(20)
+
+
+def test_d2_a_commit_whose_answer_never_comes_has_an_unknown_outcome_and_is_not_made_again(
+    ground: Ground, proxy: FaultProxy
+) -> None:
+    ground.feed(range(20))
+    with Actor(ground.settings(bootstrap=proxy.address, **SHORT)) as actor:
+        batch = actor.poll_until("records")
+        proxy.on_answer(kinds.END_TRANSACTION, proxy.stall)
+        answer = actor.do("commit", batch["batch"], ground.output, within=8)
+        assert answer.get("exit_code") in (ExitCode.RESTART, ExitCode.STALLED)
+        assert proxy.sprung
+    assert sum(ground.committed().values()) == 20
+    assert finish(ground, 20) == once(20)
+
+
+def test_d3_after_a_failure_the_client_is_never_used_again(ground: Ground, proxy: FaultProxy) -> None:
+    ground.feed(range(20))
+    with Actor(ground.settings(bootstrap=proxy.address, **SHORT)) as actor:
+        batch = actor.poll_until("records")
+        proxy.on_request(kinds.PRODUCE, proxy.refuse)
+        failed = actor.do("commit", batch["batch"], ground.output)
+        proxy.accept()
+        for what in (("poll", 0.5), ("commit", batch["batch"], ground.output), ("mark", batch["batch"], "again")):
+            answer = actor.do(*what, within=1)
+            assert "the session has ended: commit at" in answer["error"]
+            assert answer["exit_code"] == failed["exit_code"]
+    assert finish(ground, 20) == once(20)
+
+
+def test_d4_a_generation_that_was_missed_is_read_from_the_committed_offsets(ground: Ground, proxy: FaultProxy) -> None:
+    ground.feed(range(20))
+    with Actor(ground.settings("a", bootstrap=proxy.address)) as actor:
+        actor.work(ground, 20)
+        with Actor(ground.settings("b")) as other:
+            proxy.on_answer(kinds.SYNC_GROUP, proxy.drop)
+            while not proxy.sprung:
+                other.tell("poll", 0.5)
+                actor.do("poll", 0.5)
+                other.answer()
+            ground.feed(range(20, 60))
+            taken = other.poll_until("records")
+            assert other.do("commit", taken["batch"], ground.output) == {"done": True}
+            other.do("close")
+        actor.work(ground, 60)
+    assert ground.counted() == once(60)
+
+
+class _NotUtf8(str):
+    """A header's name as a producer in another language may write it."""
+
+    __slots__ = ()
+
+    def encode(self, *_: object) -> bytes:
+        return b"\xff\xfe"
+
+
+def test_d5_a_batch_that_cannot_be_read_ends_the_session_and_says_where(ground: Ground) -> None:
+    producer = KafkaProducer(bootstrap_servers=ground.address)
+    producer.send(ground.input, b"1", headers=[("good", b"1")], partition=0).get(10)
+    producer.send(ground.input, b"2", headers=[(_NotUtf8("bad"), b"hidden")], partition=0).get(10)
+    producer.close()
+    with Actor(ground.settings()) as actor:
+        answer = actor.poll_until("error")
+        assert answer["exit_code"] == ExitCode.UNREADABLE
+        assert f"{ground.input}-0:1" in answer["error"]
+        assert "hidden" not in answer["error"]
+        assert "has ended" in actor.do("poll", 1, within=3)["error"]
+
+
+@pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
+def test_d5_every_codec_of_a_foreign_producer_is_read(ground: Ground, codec: str) -> None:
+    ground.feed(range(200), compression_type=codec, linger_ms=50)
+    assert finish(ground, 200) == once(200)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1.5], ids=["at once", "when it has noticed"])
+def test_d6_a_worker_that_slept_while_its_partitions_moved_commits_nothing(ground: Ground, seconds: float) -> None:
+    ground.feed(range(20))
+    with Actor(ground.settings("a", session_seconds=1.5)) as asleep, Actor(ground.settings("b")) as other:
+        batch = asleep.poll_until("records")
+        asleep.send(signal.SIGSTOP)
+        other.work(ground, 20)
+        asleep.send(signal.SIGCONT)
+        time.sleep(seconds)
+        answer = asleep.do("commit", batch["batch"], ground.output)
+        assert answer == {"done": False} or answer["exit_code"] == ExitCode.RESTART
+    assert ground.counted() == once(20)
+
+
+def test_d6_a_worker_that_was_dropped_for_silence_commits_nothing_and_goes_on(ground: Ground) -> None:
+    ground.feed(range(20))
+    with Actor(ground.settings(poll_interval_seconds=3.5, **SHORT)) as actor:
+        batch = actor.poll_until("records")
+        time.sleep(4.5)
+        assert actor.do("commit", batch["batch"], ground.output) == {"done": False}
+        actor.work(ground, 20)
+    assert ground.counted() == once(20)
+
+
+def test_d7_short_polls_far_apart_still_finish_a_join(ground: Ground) -> None:
+    with (
+        Actor(ground.settings("a")) as first,
+        Actor(ground.settings("b")) as second,
+        Actor(ground.settings("c")) as third,
+    ):
+        actors = (first, second, third)
+        generations: list[int] = []
+        end = time.monotonic() + 30
+        while generations[-9:] != [generations[-1]] * 9 if generations else True:
+            assert time.monotonic() < end, generations
+            for actor in actors:
+                actor.tell("poll", 0)
+            generations += [actor.answer()["generation"] for actor in actors]
+            time.sleep(0.3)
+        assert 0 < generations[-1] <= 6

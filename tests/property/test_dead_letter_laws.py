@@ -1,0 +1,84 @@
+"""A dead letter keeps its record whole, says everything in headers, and says it once."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moderation.stream.batch import Partition, Record
+from moderation.stream.dead_letter import (
+    LONGEST_MESSAGE,
+    PREFIX,
+    DeadLetter,
+    Stage,
+    attempts_before,
+    original,
+    read_dead_letter,
+)
+
+HEADERS = st.lists(st.tuples(st.text(max_size=12), st.binary(max_size=9)), max_size=4).map(tuple)
+RECORDS = st.builds(
+    Record,
+    st.builds(Partition, st.sampled_from(["in", "a.b"]), st.integers(0, 9)),
+    st.integers(0, 2**62),
+    st.integers(0, 2**40),
+    st.none() | st.binary(max_size=9),
+    st.none() | st.binary(max_size=30),
+    HEADERS,
+    st.integers(0, 99),
+)
+LETTERS = st.builds(
+    DeadLetter,
+    st.builds(Partition, st.text(min_size=1, max_size=9), st.integers(0, 9)),
+    st.integers(0, 2**62),
+    st.integers(0, 2**40),
+    st.sampled_from(Stage),
+    st.text(max_size=9),
+    st.text(max_size=30),
+    st.integers(1, 99),
+    st.text(max_size=9),
+    st.text(max_size=9),
+    st.integers(0, 2**40),
+)
+
+
+def as_record(output: object, at: Record) -> Record:
+    from moderation.stream.batch import Output
+
+    assert isinstance(output, Output)
+    return Record(Partition(output.topic, 0), 5, at.timestamp_ms, output.key, output.value, output.headers, 0)
+
+
+@given(RECORDS, LETTERS)
+def test_the_record_is_kept_and_what_is_said_is_read_back(record: Record, letter: DeadLetter) -> None:
+    kept = as_record(letter.to_output(record, "in.dlq"), record)
+    assert (kept.key, kept.value, original(kept)) == (record.key, record.value, original(record))
+    assert read_dead_letter(kept) == letter
+    assert attempts_before(kept) == (letter.attempts, letter.first_failed_ms)
+
+
+@given(RECORDS, LETTERS, LETTERS)
+def test_what_is_said_again_takes_the_place_of_what_was_said(record: Record, one: DeadLetter, two: DeadLetter) -> None:
+    again = as_record(two.to_output(as_record(one.to_output(record, "in.dlq"), record), "in.dlq"), record)
+    names = [name for name, _ in again.headers if name.startswith(PREFIX)]
+    assert len(names) == len(set(names))
+    assert read_dead_letter(again) == two
+    assert original(again) == original(record)
+
+
+@given(RECORDS)
+def test_any_record_may_be_asked(record: Record) -> None:
+    assert read_dead_letter(record) is None or any(name.startswith(PREFIX) for name, _ in record.headers)
+    assert attempts_before(record)[0] >= 0
+
+
+def test_a_header_without_a_value_and_a_long_message() -> None:
+    record = Record(Partition("in", 0), 1, 2, b"k", b"v", (("a", None), ("b", b"1")), 3)
+    letter = DeadLetter(record.partition, 1, 2, Stage.CRASH, "killed", "x" * 5000, 3, "r", "w", 9)
+    made = letter.to_output(record, "in.dlq")
+    assert made.headers[:2] == (("a", b""), ("b", b"1"))
+    told = read_dead_letter(as_record(made, record))
+    assert told is not None
+    assert len(told.message) == LONGEST_MESSAGE
+    lean = letter.pointer(record, "in.dlq")
+    assert (lean.value, lean.key, dict(lean.headers)[PREFIX + "size"]) == (None, b"k", b"3")

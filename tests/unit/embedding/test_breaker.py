@@ -1,0 +1,67 @@
+"""The breaker, example by example; tests/property holds it against a model."""
+
+from __future__ import annotations
+
+import random
+import threading
+
+from moderation.embedding.breaker import Breaker, State
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_it_opens_after_so_many_failures_in_a_row_and_one_success_forgets_them() -> None:
+    breaker = Breaker(failures=3, clock=Clock())
+    for outcome in (breaker.failed, breaker.failed, breaker.succeeded, breaker.failed, breaker.failed):
+        assert breaker.admits()
+        outcome()
+    assert (breaker.state, breaker.admits()) == (State.CLOSED, True)
+    breaker.failed()
+    assert (breaker.state, breaker.admits()) == (State.OPEN, False)
+
+
+def test_after_a_while_one_call_is_let_through_and_decides() -> None:
+    clock = Clock()
+    breaker = Breaker(failures=1, first_delay=1.0, clock=clock)
+    assert breaker.admits()
+    breaker.failed()
+    clock.now = 1.0
+    assert breaker.state is State.HALF_OPEN
+    assert [breaker.admits() for _ in range(3)] == [True, False, False]
+    breaker.succeeded()
+    assert (breaker.state, breaker.admits()) == (State.CLOSED, True)
+
+
+def test_each_failed_try_doubles_the_delay_up_to_the_last_one() -> None:
+    clock = Clock()
+    breaker = Breaker(failures=1, first_delay=1.0, last_delay=8.0, clock=clock, chance=random.Random(0))
+    waits = []
+    for _ in range(6):
+        assert breaker.admits()
+        breaker.failed()
+        began = clock.now
+        while breaker.state is State.OPEN:
+            clock.now += 0.01
+        waits.append(clock.now - began)
+    assert all(0.5 * full <= wait <= full + 0.02 for wait, full in zip(waits, (1, 2, 4, 8, 8, 8), strict=True))
+    assert len({round(wait, 1) for wait in waits[3:]}) > 1  # spread, so that workers do not come back together
+
+
+def test_of_many_threads_only_one_tries() -> None:
+    clock = Clock()
+    breaker = Breaker(failures=1, clock=clock)
+    breaker.failed()
+    clock.now = 100.0
+    let_through = []
+    threads = [threading.Thread(target=lambda: let_through.append(breaker.admits())) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(let_through) == [False] * 19 + [True]
