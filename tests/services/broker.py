@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import secrets
 import subprocess
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,16 +60,15 @@ class Broker(Server):
         from kafka import KafkaAdminClient
         from kafka.errors import KafkaError
 
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and self.runs():
+        self.wait_until_listening(self.address, seconds)
+        while True:
             try:
-                admin = KafkaAdminClient(bootstrap_servers=self.address, bootstrap_timeout_ms=1000)
-            except (KafkaError, OSError):
-                time.sleep(0.1)
-                continue
-            admin.close()
+                KafkaAdminClient(bootstrap_servers=self.address, bootstrap_timeout_ms=1000).close()
+            except KafkaError:
+                if self.runs():
+                    continue
+                raise
             return
-        raise RuntimeError(f"the Kafka broker did not start:\n{self.log_end()}")
 
 
 def _make_key(folder: Path, password: str) -> None:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 PORTS = range(15_000, 32_000)  # below the range that outgoing connections are given
@@ -45,7 +46,17 @@ class Server:
         """End it in good order, or without one where that takes longer than ten seconds."""
         self._end(signal.SIGTERM)
 
-    def log_end(self) -> str:
+    def wait_until_listening(self, address: str, seconds: float) -> None:
+        """Return once it takes connections; raises RuntimeError with the end of its log where it does not."""
+        host, port = address.split(":")
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and self.runs():
+            with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
+                return
+            time.sleep(0.02)
+        raise RuntimeError(f"{self._command[0]} did not start:\n{self._log_end()}")
+
+    def _log_end(self) -> str:
         """The last lines that it printed."""
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-20:]) if self._log.exists() else ""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import time
 from pathlib import Path
 
 from tests.services.process import Server, free_ports
@@ -23,13 +21,4 @@ class Redis(Server):
 
     def wait_until_ready(self, seconds: float = 20) -> None:
         """Return once the server takes connections; raises RuntimeError with the end of its log where it does not."""
-        host, port = self.address.split(":")
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and self.runs():
-            try:
-                socket.create_connection((host, int(port)), timeout=1).close()
-            except OSError:
-                time.sleep(0.02)
-                continue
-            return
-        raise RuntimeError(f"the Redis server did not start:\n{self.log_end()}")
+        self.wait_until_listening(self.address, seconds)

@@ -104,6 +104,25 @@ def test_d4_a_generation_that_was_missed_is_read_from_the_committed_offsets(grou
     assert ground.counted() == once(60)
 
 
+def test_d4_a_member_is_one_only_once_its_assignment_is_there(ground: Ground, proxy: FaultProxy) -> None:
+    ground.feed(range(20))
+    with Actor(ground.settings("a")) as leader, Actor(ground.settings("b", bootstrap=proxy.address)) as actor:
+        leader.work(ground, 20)
+        ground.feed(range(20, 40))
+        proxy.on_answer(kinds.SYNC_GROUP, proxy.stall)  # the client knows its generation, but not what it is assigned
+        while not proxy.sprung:
+            leader.tell("poll", 0.5)
+            actor.do("poll", 0.5)
+            leader.answer()
+        actor.tell("poll", 1)
+        time.sleep(0.3)
+        proxy.flow()
+        actor.answer()
+        actor.work(ground, 30)
+        leader.work(ground, 40)
+    assert ground.counted() == once(40)
+
+
 class _NotUtf8(str):
     """A header's name as a producer in another language may write it."""
 
