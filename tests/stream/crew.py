@@ -15,7 +15,8 @@ from moderation.errors import ExitCode
 from tests.stream.ground import Ground
 
 ROOT = Path(__file__).resolve().parents[2]
-AGAIN = {ExitCode.UNAVAILABLE, ExitCode.STALLED, ExitCode.RESTART, -signal.SIGKILL}
+# A worker that is told to stop before it listens for that, ends with the signal itself.
+AGAIN = {ExitCode.OK, ExitCode.UNAVAILABLE, ExitCode.STALLED, ExitCode.RESTART, -signal.SIGKILL, -signal.SIGTERM}
 
 
 class Crew:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -111,3 +112,78 @@ def test_a_broker_that_restarts_dies_and_freezes_costs_time_only(broker: Broker)
         crew.work(4000, within=90)
         crew.drain()
     assert ground.counted() == dict.fromkeys(range(4000), 1)
+
+
+class Nemesis:
+    """Everything that may go wrong with workers, network and broker, in the order that the dice say."""
+
+    def __init__(self, seed: int, crew: Crew, broker: Broker, proxies: list[FaultProxy]) -> None:
+        self._dice, self._crew, self._broker, self._proxies = random.Random(seed), crew, broker, proxies
+
+    def strike(self) -> str:
+        """Do one thing; its name."""
+        todo = self._dice.choice([self.kill, self.kill, self.freeze, self.end, self.drop, self.refuse, self.stall])
+        todo = self._dice.choice([todo] * 9 + [self.restart, self.freeze_broker])
+        todo()
+        return todo.__name__
+
+    def kill(self) -> None:
+        self._crew.send(self._dice.choice(self._crew.slots), signal.SIGKILL)
+
+    def end(self) -> None:
+        self._crew.send(self._dice.choice(self._crew.slots), signal.SIGTERM)
+
+    def freeze(self) -> None:
+        slot = self._dice.choice(self._crew.slots)
+        self._crew.send(slot, signal.SIGSTOP)
+        time.sleep(self._dice.uniform(0.5, 9))
+        self._crew.send(slot, signal.SIGCONT)
+
+    def drop(self) -> None:
+        self._dice.choice(self._proxies).drop()
+
+    def refuse(self) -> None:
+        proxy = self._dice.choice(self._proxies)
+        proxy.refuse()
+        time.sleep(self._dice.uniform(0.1, 6))
+        proxy.accept()
+
+    def stall(self) -> None:
+        proxy = self._dice.choice(self._proxies)
+        proxy.stall()
+        time.sleep(self._dice.uniform(0.1, 6))
+        proxy.flow()
+
+    def restart(self) -> None:
+        self._dice.choice([self._broker.stop, self._broker.kill])()
+        time.sleep(self._dice.uniform(0, 4))
+        self._broker.start()
+        self._broker.wait_until_ready()
+
+    def freeze_broker(self) -> None:
+        self._broker.send(signal.SIGSTOP)
+        time.sleep(self._dice.uniform(1, 12))
+        self._broker.send(signal.SIGCONT)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_hundred_faults_of_all_kinds_at_random_lose_and_repeat_nothing(broker: Broker, seed: int) -> None:
+    count, faults = 40_000, 100
+    ground = Ground.made(broker.address, 6)
+    ground.feed(range(count))
+    budgets = {"request_seconds": 2.0, "commit_seconds": 4.0, "transaction_seconds": 5.0, "poll_records": 50}
+    first, second = (FaultProxy(place.listen, place.target) for place in broker.proxied)
+    bootstraps = {"a": first.address, "b": second.address, "c": broker.address}
+    settings = {slot: {**budgets, "bootstrap": at} for slot, at in bootstraps.items()}
+    with first, second, Crew(ground, settings, seconds=0.5) as crew:
+        nemesis = Nemesis(seed, crew, broker, [first, second])
+        struck = []
+        for _ in range(faults):
+            time.sleep(0.5)
+            crew.restart()
+            struck.append(nemesis.strike())
+        print(f"seed {seed}: {Counter(struck)}, ends {crew.ends}, done {sum(ground.committed().values())}")
+        crew.work(count, within=600)
+        crew.drain()
+    assert ground.counted() == dict.fromkeys(range(count), 1)
