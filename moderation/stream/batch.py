@@ -36,13 +36,20 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One record to be published; without `partition` the key chooses it, as for the producer of the input. `repr` holds no content."""
+    """One record to be published; without `partition` the key chooses it, as for the producer of the input. `repr` holds no content.
+
+    Raises ValueError without key and value: the client cannot publish such a record.
+    """
 
     topic: str
     value: bytes | None
     key: bytes | None = None
     headers: tuple[tuple[str, bytes], ...] = ()
     partition: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.key is None and self.value is None:
+            raise ValueError("an output needs a key or a value")
 
     @property
     def size(self) -> int:

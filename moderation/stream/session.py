@@ -27,7 +27,7 @@ from moderation.stream.liveness import Progress
 from moderation.stream.positions import read_positions
 
 SHORTEST_POLL, LONGEST_POLL = 0.1, 1.0  # seconds
-_LOOK_EVERY = 5.0  # seconds between two looks at what is left to read
+_LOOK_EVERY, _LOOK = 5.0, 1.0  # seconds between two looks at what is left to read, and for one
 Result = TypeVar("Result")
 
 _log = logging.getLogger(__name__)
@@ -66,10 +66,10 @@ class Session:
         """Publish the outputs and advance the offsets over the batch: all or nothing where exactly_once is promised.
 
         Returns False, and has sent nothing, where the group moved on since the batch was polled: its records come again, here or elsewhere.
-        Raises OutputError (nothing was sent either), StreamError, and ValueError for a batch out of turn.
+        Raises OutputError (nothing was sent either), StreamError, and ValueError for a batch out of turn or an output that is nobody's.
         """
         given = tuple(outputs)
-        self._refuse_large(given)
+        self._check(batch, given)
         return self._call("commit", self._settings.commit_seconds + 1, partial(self._commit, batch, given, note))
 
     def mark(self, batch: Batch, note: str) -> bool:
@@ -202,7 +202,7 @@ class Session:
             return
         self._looked = now
         partitions = list(self._consumer.assignment())
-        timeout_ms = round(self._settings.request_seconds * 1000)
+        timeout_ms = round(_LOOK * 1000)
         try:
             ends = self._consumer.end_offsets(partitions, timeout_ms=timeout_ms) if partitions else {}
             at = {one: self._consumer.position(one, timeout_ms=timeout_ms) or 0 for one in partitions}
@@ -215,8 +215,8 @@ class Session:
     def _commit(self, batch: Batch, outputs: tuple[Output, ...], note: str) -> bool:
         if not self._stands(batch):
             return False
-        if outputs and not batch.records:
-            raise ValueError("outputs without a record that they are for")
+        if not batch.records:
+            return True
         self._send("commit", outputs, self._ledger.ends(batch.records), note, batch.membership)
         self._ledger.settle(batch.records)
         self.progress.made()
@@ -225,7 +225,8 @@ class Session:
     def _mark(self, batch: Batch, note: str) -> bool:
         if not self._stands(batch):
             return False
-        self._send("mark", (), self._ledger.starts(batch.records), note, batch.membership)
+        if batch.records:
+            self._send("mark", (), self._ledger.starts(batch.records), note, batch.membership)
         return True
 
     def _stands(self, batch: Batch) -> bool:
@@ -235,8 +236,6 @@ class Session:
     def _send(
         self, what: str, outputs: tuple[Output, ...], offsets: Mapping[Partition, int], note: str, polled_as: Membership
     ) -> None:
-        if not offsets:
-            return
         kept = {theirs(partition): OffsetAndMetadata(offset, note, -1) for partition, offset in offsets.items()}
         with fatal(f"{what} at {self._places()}"):
             if self._settings.delivery == "at_least_once":
@@ -258,9 +257,14 @@ class Session:
         for future in futures:
             future.get(timeout=max(0.0, end - time.monotonic()))
 
-    def _refuse_large(self, outputs: tuple[Output, ...]) -> None:
+    def _check(self, batch: Batch, outputs: tuple[Output, ...]) -> None:
+        """Before anything is sent, what would end the session though nothing is wrong with the broker."""
+        if outputs and not batch.records:
+            raise ValueError("outputs without a record that they are for")
         limit = self._settings.output_bytes
         for index, output in enumerate(outputs):
+            if output.topic not in self._settings.outputs:
+                raise ValueError(f"topic {output.topic!r} is not among the outputs of the settings")
             if output.size > limit:
                 raise OutputError(output.topic, index=index, size=output.size, limit=limit)
 

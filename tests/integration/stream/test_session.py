@@ -110,6 +110,20 @@ def test_a_batch_may_be_committed_in_parts_but_never_out_of_turn(services: Addre
     assert ground.counted() == dict.fromkeys(range(10), 1)
 
 
+def test_an_output_that_cannot_be_meant_is_refused_before_anything_is_sent(ground: Ground) -> None:
+    ground.feed(range(1))
+    with opened(ground) as session:
+        batch = next_records(session)
+        first, nothing = batch.split(len(batch.records))
+        with pytest.raises(ValueError, match="'elsewhere' is not among the outputs"):
+            session.commit(batch, [Output("elsewhere", b"1")])
+        with pytest.raises(ValueError, match="without a record"):
+            session.commit(nothing, copies(ground, first))
+        assert session.commit(nothing)
+        assert session.commit(first, copies(ground, first))
+    assert ground.counted() == {0: 1}
+
+
 def test_an_output_that_is_too_large_is_told_before_anything_is_sent(ground: Ground) -> None:
     ground.feed(range(1))
     with opened(ground, output_bytes=10_000) as session:

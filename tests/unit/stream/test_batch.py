@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from hypothesis import given
+import pytest
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from kafka.record.default_records import DefaultRecordBatchBuilder
 
@@ -13,6 +14,7 @@ ME = Membership("group", 1, "me", None)
 
 @given(key=BYTES, value=BYTES, headers=HEADERS)
 def test_an_output_is_never_larger_to_the_client_than_to_us(key: bytes, value: bytes, headers: tuple) -> None:
+    assume(key is not None or value is not None)
     output = Output("out", value, key, headers)
     counted = DefaultRecordBatchBuilder.estimate_size_in_bytes(key, value, list(headers))
     assert counted <= output.size <= counted + 100
@@ -36,3 +38,8 @@ def test_only_a_member_of_a_generation_is_one() -> None:
     assert ME.valid
     assert not Membership("group", -1, "me", None).valid
     assert not Membership("group", 1, "", None).valid
+
+
+def test_an_output_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="needs a key or a value"):
+        Output("out", None, None, (("why", b"null"),))
