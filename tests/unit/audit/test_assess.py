@@ -148,7 +148,9 @@ def test_the_gravest_verdict_is_the_audits():
     assert overall(()) is Verdict.NOT_ASSESSED
 
 
-def whole(declared: Audit | None = None, text: str = POLICY, *, explained: bool = False, **settings: Any) -> AuditResult:
+def whole(
+    declared: Audit | None = None, text: str = POLICY, *, explained: bool = False, **settings: Any
+) -> AuditResult:
     """A whole audit of 400 made items, a reviewer's outcome on every seventh, and one item of a group with an awkward name."""
     contrast = "[{id: toy, covers: [a1], phrases: [a water pistol, a plastic toy gun]}]"
     two = (
