@@ -131,6 +131,15 @@ def test_no_items_at_all_are_not_assessed():
     assert np.isnan(cells.rate).all()
 
 
+def test_what_a_failure_looks_at_is_corrected_over_pairs_and_family_and_what_a_pass_looks_at_is_not():
+    cells = cells_of(*dealt([0.1, 0.2, 0.3], 300, 0), groups=3)
+    for pair in compare(cells, family=4):
+        at = [(pair.a, pair.b)]
+        assert pair.lower == difference_bounds(cells, at, 1 - 2 * 0.05 / (3 * 4))[0][0]
+        assert pair.upper == difference_bounds(cells, at, 1 - 2 * 0.05)[1][0]
+        assert (pair.low, pair.high) == tuple(float(one[0]) for one in difference_bounds(cells, at, 0.95))
+
+
 def test_a_failure_takes_a_test_and_a_bound_and_a_pass_every_pair():
     far, near = Pair(0, 1, 0.2, 0.1, 0.3, lower=0.1, upper=0.3), Pair(0, 2, 0.01, 0.0, 0.02, lower=0.0, upper=0.02)
     assert decide([far, near], 0.01, 0.05, complete=True) is Verdict.FAIL
