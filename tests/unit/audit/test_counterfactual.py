@@ -39,15 +39,22 @@ def test_pairs_differ_in_one_attribute_and_in_nothing_else():
 
 
 def test_mcnemar_counts_a_cluster_once():
-    def both(cluster: int, hit: bool):
-        return [
-            judged(100 * cluster + n, tone=tone, force=int(hit and tone == "dark"), cluster=f"c{cluster}")
-            for n, tone in enumerate(["dark", "light"])
-        ]
-
-    sample = sample_of([one for cluster in range(10) for one in both(cluster, cluster < 6)], ["tone"])
-    found = compare_counterfactuals(sample, "tone", others=[], order=ORDER)
-    assert found.swaps[0].p == pytest.approx(2 * 0.5**6)  # six clusters one way, none the other, both sides
+    items = [
+        judged(
+            100 * cluster + 10 * place + n,
+            tone=tone,
+            gender=f"g{place}",
+            force=int(cluster < 6 and tone == "dark"),
+            cluster=f"c{cluster}",
+        )
+        for cluster in range(10)
+        for place in range(5)
+        for n, tone in enumerate(["dark", "light"])
+    ]
+    found = compare_counterfactuals(sample_of(items, ["tone", "gender"]), "tone", others=["gender"], order=ORDER)
+    (swap,) = found.swaps
+    assert (swap.pairs, swap.clusters, swap.only_a) == (50, 10, 30)
+    assert swap.p == pytest.approx(2 * 0.5**6)  # six clusters one way, none the other, both sides; not thirty pairs
 
 
 def every_pair(sample: Sample) -> list[tuple[int, int]]:
