@@ -55,21 +55,20 @@ def count_cells(sample: Sample, groups: Groups, *, eligible: Flags, event: Flags
 
 
 def cells_of(codes: Codes, event: Floats, cluster: Codes, *, groups: int, weight: Floats | None = None) -> Cells:
-    """The cells of n items, each of one of `groups` groups and of one cluster.
+    """The cells of n items, each of one of `groups` groups and of one cluster, both numbered from 0.
 
     With `weight` [n], positive, `items` and `events` are sums of it, and no more than Kish's number (Σw)²/Σw² of items is effective.
     """
     weight = np.ones(len(codes)) if weight is None else weight
-    _, unit = np.unique(cluster, return_inverse=True)
     # Most clusters hold few of the groups, so tables of clusters by groups are kept sparse.
-    block, place = np.unique(unit * groups + codes, return_inverse=True)
-    row, group = np.divmod(block, groups) if groups else (block, block)
-    size, hits = (np.bincount(place, one, len(block)).astype(np.float64) for one in (weight, weight * event))
-    items, events = (np.bincount(group, one, groups).astype(np.float64) for one in (size, hits))
+    shape = (int(cluster.max(initial=-1)) + 1, groups)
+    size, rest = (csr_array((one, (cluster, codes)), shape=shape) for one in (weight, weight * event))
+    group = size.indices
+    items, events = (np.bincount(group, one.data, groups).astype(np.float64) for one in (size, rest))
     clusters = np.bincount(group, minlength=groups).astype(np.float64)
     squared = np.bincount(codes, weight**2, groups).astype(np.float64)
     rate = np.divide(events, items, out=np.zeros(groups), where=items > 0)
-    rest = csr_array((hits - rate[group] * size, (row, group)), shape=(int(row.max(initial=-1)) + 1, groups))
+    rest.data -= rate[group] * size.data
     products = (rest.T @ rest).toarray()
     effective = _effective(items, clusters, rate, squared, np.diag(products))
     return Cells(items, events, clusters, effective, _correlation(products))

@@ -9,7 +9,7 @@ from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression
 
 from moderation.audit.cells import DISPLAYED, LEAST_CLUSTERS
-from moderation.audit.sample import Flags, Floats, Groups, Sample
+from moderation.audit.sample import Flags, Floats, Groups, Sample, distinct
 
 POINTS = 41
 
@@ -55,7 +55,7 @@ def gap_curve(sample: Sample, groups: Groups, *, eligible: Flags, missed: bool) 
         below = np.searchsorted(scores, levels, side="left")
         hits = below if missed else len(scores) - below
         shares.append(hits / len(scores) if len(scores) else np.full(len(levels), np.nan))
-        compared.append(len(np.unique(sample.cluster[own])) >= LEAST_CLUSTERS)
+        compared.append(distinct(sample.cluster[own]) >= LEAST_CLUSTERS)
     table = np.array(shares).T
     among = table[:, compared]
     gaps = among.max(axis=1) - among.min(axis=1) if sum(compared) > 1 else np.zeros(len(levels))
@@ -81,13 +81,12 @@ def reliability(sample: Sample, groups: Groups) -> tuple[Reliability, ...]:
 def _residual(sample: Sample, residual: Floats, groups: Groups, place: int) -> Reliability:
     own = groups.codes == place
     count = int(own.sum())
-    _, unit = np.unique(sample.cluster[own], return_inverse=True)
-    units = int(unit.max()) + 1 if count else 0
+    units = distinct(sample.cluster[own])
     name = groups.names[place]
     if units < 2:
         return Reliability(name, count, units, None, None, None)
     mean = float(residual[own].mean())
-    sums = np.bincount(unit, residual[own] - mean)
+    sums = np.bincount(sample.cluster[own], residual[own] - mean)
     error = float(np.sqrt(units / (units - 1) * (sums**2).sum())) / count
     reach = float(norm.isf((1.0 - DISPLAYED) / 2.0)) * error
     return Reliability(name, count, units, mean, mean - reach, mean + reach)

@@ -13,11 +13,11 @@ from moderation.audit.gaps import adjust
 from moderation.audit.harms import measure
 from moderation.audit.permutation import permutation_p
 from moderation.audit.result import Association, Sensitivity
-from moderation.audit.sample import Floats, Sample
+from moderation.audit.sample import Floats, Sample, distinct
 from moderation.detector.head import Head
 from moderation.detector.tiles import Vectors
+from moderation.policy.audit_block import Audit as Block
 from moderation.policy.decide import REVIEW
-from moderation.policy.schema import Audit as Block
 from moderation.policy.schema import Concept, Policy
 
 NEAREST_SHARE, NEAREST_LEAST = 0.1, 20
@@ -96,7 +96,7 @@ def associate(
 
 
 def _compared(sample: Sample, codes: NDArray[np.int64], count: int) -> list[int]:
-    return [one for one in range(count) if len(np.unique(sample.cluster[codes == one])) >= LEAST_CLUSTERS]
+    return [one for one in range(count) if distinct(sample.cluster[codes == one]) >= LEAST_CLUSTERS]
 
 
 def _largest_gaps(block: Block, sample: Sample, order: Sequence[str]) -> dict[tuple[str, str], float]:

@@ -11,14 +11,15 @@ from moderation.audit.cells import LEAST_CLUSTERS, Cells, count_cells
 from moderation.audit.curves import gap_curve
 from moderation.audit.gaps import Verdict, adjust, compare, decide
 from moderation.audit.permutation import permutation_p
-from moderation.audit.pooling import pool, stand_out
+from moderation.audit.pooling import chances, discovered, pool
 from moderation.audit.power import Beside, clusters_needed, detectable
 from moderation.audit.result import Cell, FourFifths, Gap, HarmResult, Intersection
 from moderation.audit.sample import Flags, Floats, Groups, Sample
 from moderation.audit.screening import screen
-from moderation.policy.schema import Audit as Block
-from moderation.policy.schema import Harm
+from moderation.policy.audit_block import Audit as Block
+from moderation.policy.audit_block import Harm
 
+LISTED = 200  # differences that a result names, the largest ones: of hundreds of groups there are tens of thousands
 # Nothing passes where more of a group than this could not be judged: what is missing may be just what differs.
 LOST_SHARE = 0.05
 
@@ -56,21 +57,34 @@ def assess_harms(block: Block, sample: Sample, *, order: Sequence[str], seed: in
     # What could not be tested still counts to the family: it was declared.
     declared = [*(found[place][0].p or 1.0 for place in tested), *[1.0] * (family - len(tested))]
     adjusted = dict(zip(tested, adjust(declared, block.correction), strict=False))
-    return tuple(_conclude(*one, adjusted.get(place)) for place, one in enumerate(found))
+    return tuple(
+        _conclude(result, adjusted.get(place), sample.stated, may_pass=may_pass)
+        for place, (result, may_pass) in enumerate(found)
+    )
 
 
 def explore_intersections(block: Block, sample: Sample, *, order: Sequence[str]) -> tuple[Intersection, ...]:
-    """Every harm in every declared intersection; nothing follows for the verdict."""
-    found = []
-    for attributes in block.intersections:
-        groups = sample.crossed(attributes)
-        for harm in block.harms:
-            counted = measure(harm, sample, order)
-            cells = count_cells(sample, groups, eligible=counted.eligible, event=counted.event)
-            chances = tuple(None if np.isnan(p) else float(p) for p in stand_out(cells))
-            told = tell_cells(cells, groups, tolerance=harm.tolerance, tests=max(len(groups.names), 1))
-            found.append(Intersection(harm.name, groups.attribute, told, chances))
-    return tuple(found)
+    """Every harm in every declared intersection, corrected over all that is explored; nothing follows for the verdict."""
+    looked = [
+        (harm, sample.crossed(names), sample.unseen(names)) for names in block.intersections for harm in block.harms
+    ]
+    counted = [measure(harm, sample, order) for harm, _, _ in looked]
+    cells = [
+        count_cells(sample, groups, eligible=one.eligible, event=one.event)
+        for (_, groups, _), one in zip(looked, counted, strict=True)
+    ]
+    corrected, family = discovered([chances(one) for one in cells])
+    return tuple(
+        Intersection(
+            harm=harm.name,
+            attributes=groups.attribute,
+            cells=tell_cells(one, groups, tolerance=harm.tolerance, tests=max(len(groups.names), 1)),
+            stands_out=tuple(None if np.isnan(p) else float(p) for p in found),
+            family=family,
+            unseen=unseen,
+        )
+        for (harm, groups, unseen), one, found in zip(looked, cells, corrected, strict=True)
+    )
 
 
 def tell_cells(cells: Cells, groups: Groups, *, tolerance: float, tests: int) -> tuple[Cell, ...]:
@@ -90,7 +104,7 @@ def tell_cells(cells: Cells, groups: Groups, *, tolerance: float, tests: int) ->
                 rate=None if np.isnan(rate[place]) else float(rate[place]),
                 low=float(low[place]),
                 high=float(high[place]),
-                pooled=float(pooled[place]),
+                pooled=None if np.isnan(pooled[place]) else float(pooled[place]),
                 detectable=float(found[place]),
                 compared=bool(compared[place]),
             )
@@ -127,6 +141,7 @@ def _assess(
         p_adjusted=None,
         family=family,
         needed=clusters_needed(float(cells.events.sum() / max(cells.items.sum(), 1.0)), harm.tolerance),
+        pairs=len(pairs),
         gaps=tuple(
             Gap(names[one.a], names[one.b], one.difference, one.low, one.high, one.lower, one.upper) for one in pairs
         ),
@@ -169,16 +184,17 @@ def _lost_groups(sample: Sample, groups: Groups) -> list[str]:
     return [name for name, count in lost.items() if count > LOST_SHARE * (count + seen.get(name, 0))]
 
 
-def _conclude(result: HarmResult, may_pass: bool, adjusted: float | None) -> HarmResult:  # noqa: FBT001
+def _conclude(result: HarmResult, adjusted: float | None, stated: Sequence[str], *, may_pass: bool) -> HarmResult:
     if not result.gaps or adjusted is None:
-        return replace(result, reason=_why_not(result))
+        return replace(result, reason=_why_not(result, stated))
     verdict = decide(result.gaps, adjusted, result.tolerance, complete=may_pass)
-    return replace(result, verdict=verdict, p_adjusted=adjusted, reason=_why(result, verdict, may_pass=may_pass))
+    reason = _why(result, verdict, may_pass=may_pass)
+    return replace(result, verdict=verdict, p_adjusted=adjusted, reason=reason, gaps=result.gaps[:LISTED])
 
 
-def _why_not(result: HarmResult) -> str:
+def _why_not(result: HarmResult, stated: Sequence[str]) -> str:
     if not result.cells:
-        return f"no item of the audit data states {result.attribute}"
+        return f"no item of the audit data states {result.attribute}; stated: {', '.join(stated) or 'nothing'}"
     kind = {"fpr": "benign items", "fnr": "violating items"}.get(result.metric, "items")
     enough = [cell.group for cell in result.cells if cell.compared]
     few = ", ".join(f"{cell.group} {cell.clusters}" for cell in result.cells if not cell.compared)

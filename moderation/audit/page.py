@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
 import jinja2
 
 from moderation.audit.cells import LEAST_CLUSTERS
+from moderation.audit.counterfactual import Move
 from moderation.audit.gaps import Verdict
-from moderation.audit.plots import curve, dots
-from moderation.audit.result import Audit, HarmResult
+from moderation.audit.plots import curve, differences, dots, rates
+from moderation.audit.ranking import Ranking
+from moderation.audit.result import Audit, HarmResult, Rate
+
+SHOWN = 20  # rows of a table that could have thousands; the caption says of how many
+LABEL = 26  # letters of a group's name beside its dot
 
 _TONES = {Verdict.PASS: "good", Verdict.FAIL: "bad", Verdict.INSUFFICIENT: "warn", Verdict.NOT_ASSESSED: ""}
 _METRICS = {
@@ -29,7 +35,10 @@ def render_html(audit: Audit, *, cuts: Mapping[str, float]) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"rate": _rate, "count": _count, "span": _span, "signed": _signed, "chance": _chance}
+    environment.filters |= {
+        "rate": _rate, "count": _count, "span": _span, "signed": _signed, "chance": _chance, "short": _short,
+        "share": _share, "auc": _auc, "matrix": _matrix, "suffix": lambda text, end: text + end,
+    }  # fmt: skip
     folder = resources.files("moderation.audit")
     return environment.from_string((folder / "page.html.j2").read_text(encoding="utf-8")).render(
         style=(folder / "page.css").read_text(encoding="utf-8"),
@@ -37,7 +46,13 @@ def render_html(audit: Audit, *, cuts: Mapping[str, float]) -> str:
         tones=_TONES,
         metrics=_METRICS,
         least=LEAST_CLUSTERS,
-        plots=[(one, dots(one.cells), curve(one.curve, one.tolerance, list(cuts.items()))) for one in audit.harms],
+        shown=SHOWN,
+        actions=list(dict.fromkeys(name for one in audit.attributes for group in one.groups for name in group.actions)),
+        contents=[(place, name) for place, name, there in _sections(audit) if there],
+        plots=[
+            (one, dots(rates(one.cells)), curve(one.curve, one.tolerance, list(cuts.items()))) for one in audit.harms
+        ],
+        calibration={one.name: dots(differences(one.reliability)) for one in audit.attributes},
     )
 
 
@@ -48,6 +63,7 @@ def render_markdown(audit: Audit) -> str:
         "",
         f"Revision `{audit.revision}`, {audit.items:,} items ({audit.violating:,} violating) in {audit.clusters:,} clusters"
         + (f", {audit.date}" if audit.date else "")
+        + (f", by {_plain(audit.by)}" if audit.by else "")
         + f". Registered in advance as `{audit.registered[:16]}`.",
         "",
         "| harm | attribute | verdict | largest gap (95 %) | tolerance | p | why |",
@@ -65,12 +81,58 @@ def render_markdown(audit: Audit) -> str:
             for cell in one.cells
         ),
     ]
-    for one in audit.counterfactuals:
-        rate = "no pairs" if one.flip_rate is None else f"{one.flips:,} of {one.pairs:,} pairs are treated differently"
-        lines += ["", f"Counterfactual pairs in {_plain(one.attribute)}: {rate}."]
+    for line in _beside(audit):
+        lines += ["", _plain(line)]
     lines += ["", "## Not assessed", "", *(f"- {_plain(one)}" for one in audit.not_assessed)]
     lines += ["", "## Limits", "", *(f"- {_plain(one)}" for one in audit.limits)]
     return "\n".join(lines) + "\n"
+
+
+def _beside(audit: Audit) -> Iterator[str]:
+    """A sentence for each thing that stands beside the verdicts."""
+    for one in audit.counterfactuals:
+        told = f"{one.flips:,} of {one.pairs:,} pairs are treated differently, {_rate(one.flip_rate)} ({_span(one)})"
+        yield f"Counterfactual pairs in {one.attribute}: {told if one.pairs else 'no pairs'}."
+    for attribute in audit.attributes:
+        shares = ", ".join(f"{one.group} {_rate(one.rate)} ({_span(one)})" for one in attribute.overturns)
+        if shares:
+            yield f"Overturned after review, by {attribute.name}: {shares}."
+    if audit.tests:
+        count = Counter(one.status for one in audit.tests)
+        passed = count["passed"] + count["promote"]
+        yield f"Functional tests: {passed} passed, {count['failed']} failed, {count['todo']} known {'gap' if count['todo'] == 1 else 'gaps'}."
+    if audit.earlier:
+        changed = [one for one in audit.earlier.changes if one.verdict_before != one.verdict_after]
+        told = "; ".join(
+            f"{one.harm} by {one.attribute}: {one.verdict_before}, now {one.verdict_after}" for one in changed
+        )
+        yield f"Since revision {audit.earlier.revision}: {told or 'every verdict is the same'}."
+
+
+def _sections(audit: Audit) -> Iterator[tuple[str, str, bool]]:
+    """Every section by its id and name, and whether this audit has it."""
+    yield "verdicts-head", "Verdicts", True
+    yield "groups", "Who was looked at", True
+    yield "harms", "Each harm", True
+    yield "ranking", "Without a threshold", True
+    yield "intersections", "Intersections", bool(audit.intersections)
+    yield "pairs", "Counterfactual pairs", bool(audit.counterfactuals)
+    yield "design-head", "Class design", bool(audit.sensitivity)
+    yield "associations", "Associations", bool(audit.associations)
+    yield "tests", "Functional tests", bool(audit.tests)
+    yield "review", "After review", any(one.overturns for one in audit.attributes)
+    yield "earlier", "Since an earlier audit", audit.earlier is not None
+    yield "article", "Article 15", True
+    yield "not-assessed", "Not assessed", True
+    yield "limits", "Limits", True
+    yield "words", "What the figures mean", True
+
+
+def _matrix(moves: Sequence[Move]) -> tuple[list[str], list[list[str]]]:
+    """Counts of pairs as rows over columns of actions; a pair stands once, above the diagonal."""
+    names = list(dict.fromkeys(name for one in moves for name in (one.one, one.other)))
+    counts = {(one.one, one.other): one.pairs for one in moves}
+    return names, [[_count(counts[a, b]) if (a, b) in counts else "" for b in names] for a in names]
 
 
 def _harm_row(one: HarmResult) -> str:
@@ -88,12 +150,24 @@ def _harm_row(one: HarmResult) -> str:
 
 
 def _plain(text: str) -> str:
-    """One line that no Markdown table is broken by."""
-    return text.replace("\n", " ").replace("|", "\\|")
+    """One line that no Markdown table is broken by, and that holds no HTML."""
+    return text.replace("\n", " ").replace("|", "\\|").replace("<", "&lt;")
 
 
 def _rate(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.3f}"
+
+
+def _share(one: Rate) -> str:
+    return "none seen" if one.rate is None else f"{one.rate:.3f} ({_span(one)})"
+
+
+def _auc(one: Ranking) -> str:
+    return f"undefined: {one.undefined}" if one.auc is None else f"{one.auc:.3f} ({_span(one)})"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LABEL else f"{text[: LABEL - 1]}…"
 
 
 def _count(value: float) -> str:
@@ -101,11 +175,14 @@ def _count(value: float) -> str:
 
 
 def _span(bounds: Any) -> str:
-    return "no interval" if bounds.low is None or bounds.high is None else f"{bounds.low:.3f} to {bounds.high:.3f}"
+    nothing = bounds.low is None or bounds.high is None or getattr(bounds, "rate", 0.0) is None
+    return "no interval" if nothing else f"{bounds.low:.3f} to {bounds.high:.3f}"
 
 
 def _signed(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:+.3f}"
+    if value is None:
+        return "undefined"
+    return f"{value:+.3f}" if round(value, 3) else "0.000"
 
 
 def _chance(p: float | None) -> str:

@@ -56,7 +56,7 @@ def _within(rows: _Rows, draws: int, random: np.random.Generator) -> Floats:
     moving = (hits > 0) & (hits < total) & ((items > 0).sum(axis=1) > 1)
     fixed = events[~moving].sum(axis=0)
     found = []
-    for size in _chunks(draws, max(int(moving.sum()), 1)):
+    for size in _chunks(draws, max(int(moving.sum()), 1) * rows.count):
         sample = np.broadcast_to(hits[moving], (size, int(moving.sum())))
         dealt = _deal(np.broadcast_to(items[moving], (*sample.shape, rows.count)), sample, random)
         found.append(fixed + dealt.sum(axis=1))
@@ -86,7 +86,9 @@ def _deal(places: Floats, sample: Floats, random: np.random.Generator) -> Floats
     for group in range(places.shape[-1]):
         here = places[..., group]
         rest = rest - here
-        dealt[..., group] = random.hypergeometric(here.astype(np.int64), rest.astype(np.int64), left.astype(np.int64))
+        some = (here > 0) & (left > 0)
+        counts = (one[some].astype(np.int64) for one in (here, rest, left))
+        dealt[..., group][some] = random.hypergeometric(*counts)
         left = left - dealt[..., group]
     return dealt
 
@@ -111,9 +113,12 @@ def _statistic(events: Floats, items: Floats) -> Floats:
     """The largest standardised difference between two groups; over the last axis, empty groups left out."""
     rate = np.divide(events, items, out=np.full(np.shape(events), np.nan), where=items > 0)
     weight = np.divide(1.0, items, out=np.full(np.shape(items), np.nan), where=items > 0)
-    a, b = np.triu_indices(np.shape(events)[-1], 1)
-    scaled = np.abs(rate[..., a] - rate[..., b]) / np.sqrt(weight[..., a] + weight[..., b])
-    return np.asarray(np.nan_to_num(scaled).max(axis=-1))
+    largest = np.zeros(np.shape(events)[:-1])
+    for group in range(1, np.shape(events)[-1]):  # all pairs at once would not fit where there are hundreds of groups
+        apart = np.abs(rate[..., group, None] - rate[..., :group])
+        scaled = apart / np.sqrt(weight[..., group, None] + weight[..., :group])
+        largest = np.maximum(largest, np.nan_to_num(scaled).max(axis=-1))
+    return largest
 
 
 def _chunks(draws: int, width: int) -> list[int]:

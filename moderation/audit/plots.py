@@ -5,35 +5,48 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from moderation.audit.curves import CurvePoint
+from moderation.audit.curves import CurvePoint, Reliability
 from moderation.audit.result import Cell
 
 WIDTH, LABEL, ROW = 720.0, 190.0, 26.0
-CURVE_HEIGHT = 220.0
-_LEFT, _TOP, _BOTTOM, _RIGHT = 46.0, 12.0, 30.0, 14.0
+CURVE_HEIGHT = 244.0
+_LEFT, _TOP, _BOTTOM, _RIGHT = 64.0, 16.0, 46.0, 18.0
+_AXIS = 44.0  # below the dots: ticks, and what they count
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One row of a plot: a value with its interval; `faint` where it is shown and not compared."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    faint: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """One group's rate with its interval, in the plot's units."""
+    """One mark in the plot's units."""
 
-    group: str
+    mark: Mark
     y: float
     x: float
     low: float
     high: float
-    compared: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Dots:
-    """One harm in one attribute: rows of dots over an axis of rates."""
+    """Rows of dots over an axis; `zero` is where the axis crosses 0, None where it begins there."""
 
     dots: tuple[Dot, ...]
     ticks: tuple[tuple[float, str], ...]
+    zero: float | None
     height: float
     width: float = WIDTH
     label: float = LABEL
+    axis: float = _AXIS
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,32 +61,40 @@ class Curve:
     width: float = WIDTH
     height: float = CURVE_HEIGHT
     left: float = _LEFT
+    top: float = _TOP
     floor: float = CURVE_HEIGHT - _BOTTOM
     right: float = WIDTH - _RIGHT
 
 
-def dots(cells: Sequence[Cell]) -> Dots:
-    """One row for each group that has any eligible item; the axis ends a little above the highest bound."""
-    shown = [cell for cell in cells if cell.rate is not None]
-    top = _nice(max((cell.high for cell in shown), default=1.0))
+def rates(cells: Sequence[Cell]) -> tuple[Mark, ...]:
+    """The groups that have any eligible item, the highest rate first."""
+    shown = sorted((cell for cell in cells if cell.rate is not None), key=lambda cell: -(cell.rate or 0.0))
+    return tuple(Mark(cell.group, cell.rate or 0.0, cell.low, cell.high, not cell.compared) for cell in shown)
+
+
+def differences(rows: Sequence[Reliability]) -> tuple[Mark, ...]:
+    """The groups whose score can be held against their targets, the most understated first."""
+    known = [(one.group, one.difference, one.low, one.high) for one in rows]
+    shown = [Mark(name, at, low, high) for name, at, low, high in known if at is not None and None not in (low, high)]  # type: ignore[arg-type]
+    return tuple(sorted(shown, key=lambda mark: -mark.value))
+
+
+def dots(marks: Sequence[Mark]) -> Dots:
+    """One row for each mark; the axis ends a little beyond the farthest bounds, on the left at 0 or below."""
+    top = _nice(max((mark.high for mark in marks), default=1.0))
+    bottom = min((mark.low for mark in marks), default=0.0)
+    bottom = -_nice(-bottom) if bottom < 0.0 else 0.0
     reach = WIDTH - LABEL - _RIGHT
 
-    def x(rate: float) -> float:
-        return round(LABEL + reach * rate / top, 2)
+    def x(value: float) -> float:
+        return round(LABEL + reach * (value - bottom) / (top - bottom), 2)
 
     placed = tuple(
-        Dot(
-            cell.group,
-            round(_TOP + ROW * (row + 0.5), 2),
-            x(cell.rate or 0.0),
-            x(cell.low),
-            x(cell.high),
-            cell.compared,
-        )
-        for row, cell in enumerate(shown)
+        Dot(mark, round(_TOP + ROW * (row + 0.5), 2), x(mark.value), x(mark.low), x(mark.high))
+        for row, mark in enumerate(marks)
     )
-    ticks = tuple((x(top * part / 4), f"{top * part / 4:.3g}") for part in range(5))
-    return Dots(placed, ticks, _TOP + ROW * len(shown) + 24.0)
+    ticks = tuple((x(value), f"{value:.3g}") for value in (bottom + (top - bottom) * part / 4 for part in range(5)))
+    return Dots(placed, ticks, x(0.0) if bottom < 0.0 else None, _TOP + ROW * len(marks) + _AXIS)
 
 
 def curve(points: Sequence[CurvePoint], tolerance: float, cuts: Sequence[tuple[str, float]]) -> Curve | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.stats import false_discovery_control, norm
 
@@ -12,12 +14,13 @@ from moderation.audit.sample import Floats
 def pool(cells: Cells) -> Floats:
     """Each cell's rate under a beta prior that the cells themselves give (empirical Bayes, method of moments), float64 [k].
 
-    Where cells differ no more than chance explains, all become the common rate; a cell without items has that too.
+    Where cells differ no more than chance explains, all become the common rate; a cell without items has that too. NaN where no
+    cell has any.
     """
     n, rate = cells.effective, np.nan_to_num(cells.rate)
     seen = cells.items > 0
     if not seen.any():
-        return np.zeros(len(n))
+        return np.full(len(n), np.nan)
     mean = float((n * rate)[seen].sum() / n[seen].sum())
     binomial = mean * (1.0 - mean)
     if binomial == 0.0 or seen.sum() < 2:
@@ -34,10 +37,10 @@ def pool(cells: Cells) -> Floats:
     return pooled
 
 
-def stand_out(cells: Cells) -> Floats:
-    """Of each compared cell, how likely a rate so unlike all others' together is by chance, corrected over cells; NaN for the others.
+def chances(cells: Cells) -> Floats:
+    """Of each compared cell, how likely a rate so unlike all others' together is by chance, float64 [k]; NaN for the others.
 
-    A two-sided score test at the effective numbers, false discovery rate by Benjamini and Hochberg (1995): exploratory.
+    A two-sided score test at the effective numbers, not corrected for how many cells were looked at.
     """
     n, hits = cells.effective, np.nan_to_num(cells.rate) * cells.effective
     others, rest = n.sum() - n, hits.sum() - hits
@@ -49,5 +52,14 @@ def stand_out(cells: Cells) -> Floats:
     spread = np.sqrt(common * (1.0 - common) * (1.0 / n[usable] + 1.0 / others[usable]))
     difference = np.abs(hits[usable] / n[usable] - rest[usable] / others[usable])
     z = np.divide(difference, spread, out=np.zeros_like(difference), where=spread > 0)
-    result[usable] = false_discovery_control(2.0 * norm.sf(z))
+    result[usable] = 2.0 * norm.sf(z)
     return result
+
+
+def discovered(found: Sequence[Floats]) -> tuple[list[Floats], int]:
+    """These p values corrected over all of them together (Benjamini and Hochberg 1995: exploratory), and over how many; NaN stays."""
+    every = np.concatenate([np.zeros(0), *found])
+    tested = ~np.isnan(every)
+    corrected = every.copy()
+    corrected[tested] = false_discovery_control(every[tested]) if tested.any() else []
+    return np.split(corrected, np.cumsum([len(one) for one in found])[:-1]) if found else [], int(tested.sum())

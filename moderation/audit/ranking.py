@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import norm, rankdata
 
 from moderation.audit.cells import DISPLAYED
-from moderation.audit.sample import Codes, Flags, Floats, Groups, Sample
+from moderation.audit.sample import Codes, Flags, Floats, Groups, Sample, distinct
 from moderation.compiler.intervals import wilson
 
 
@@ -57,11 +57,11 @@ def cluster_auc(positive: Floats, negative: Floats, unit_positive: Codes, unit_n
     above = (ranks[:m] - rankdata(positive)) / n  # share of negatives below each positive
     below = 1.0 - (ranks[m:] - rankdata(negative)) / m  # share of positives above each negative
     auc = float(above.mean())
-    _, units = np.unique(np.concatenate([unit_positive, unit_negative]), return_inverse=True)
-    count = int(units.max()) + 1
+    units = np.concatenate([unit_positive, unit_negative])
+    count = distinct(units)
     if count < 2:
         return auc, float("nan")
-    total = np.bincount(units[:m], (above - auc) / m, count) + np.bincount(units[m:], (below - auc) / n, count)
+    total = np.bincount(units, np.concatenate([(above - auc) / m, (below - auc) / n]))
     return auc, float(count / (count - 1) * (total**2).sum())
 
 
@@ -72,7 +72,7 @@ def _ranking(group: str, metric: str, sample: Sample, positive: Flags, negative:
         return Ranking(group, metric, m, n, None, None, None, f"0 {missing} items")
     units = sample.cluster[positive], sample.cluster[negative]
     auc, variance = cluster_auc(sample.score[positive], sample.score[negative], *units)
-    low, high = _interval(auc, variance, min(len(np.unique(one)) for one in units))
+    low, high = _interval(auc, variance, min(map(distinct, units)))
     return Ranking(group, metric, m, n, auc, low, high)
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from moderation.audit.counterfactual import Counterfactuals
 from moderation.audit.curves import CurvePoint, Reliability
+from moderation.audit.earlier import SCHEMA, Earlier, Registration
 from moderation.audit.gaps import Verdict
+from moderation.audit.overturns import Overturn
 from moderation.audit.ranking import Ranking
-
-SCHEMA = "audit/v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Cell:
     """One group under one harm. `items` and what follows are the eligible ones; `rate` is None where there are none.
 
     `low` and `high` are Wilson's 95 % interval at the `effective` number of independent items; `pooled` is the rate drawn towards the
-    whole; `detectable` the smallest difference to the largest other group that would have been called a failure at 80 % power.
+    whole, None where no group has any; `detectable` the smallest difference to the largest other group that would have been called a failure at 80 % power.
     """
 
     group: str
@@ -30,7 +30,7 @@ class Cell:
     rate: float | None
     low: float
     high: float
-    pooled: float
+    pooled: float | None
     detectable: float
     compared: bool
 
@@ -65,7 +65,7 @@ class FourFifths:
 class HarmResult:
     """One pre-registered harm in one attribute. `p` is the permutation test's, `p_adjusted` over the family of `family` tests.
 
-    `needed` is about how many independent items a group takes to show equal rates within the tolerance.
+    `gaps` are the largest differences of `pairs` compared. `needed` is about how many independent items a group takes to show equal rates within the tolerance.
     """
 
     name: str
@@ -82,6 +82,7 @@ class HarmResult:
     p_adjusted: float | None
     family: int
     needed: int
+    pairs: int
     gaps: tuple[Gap, ...]
     cells: tuple[Cell, ...]
     four_fifths: FourFifths | None
@@ -90,17 +91,37 @@ class HarmResult:
 
 @dataclass(frozen=True, slots=True)
 class Intersection:
-    """Attributes taken together under one harm: exploratory. `stands_out` is the corrected p of each cell, None where not compared."""
+    """Attributes taken together under one harm: exploratory. `stands_out` is each cell's p, None where it is not compared.
+
+    It is corrected over the `family` of all cells that are compared anywhere in the audit. `unseen` names the combinations without an item.
+    """
 
     harm: str
     attributes: str
     cells: tuple[Cell, ...]
     stands_out: tuple[float | None, ...]
+    family: int
+    unseen: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A share of `items`, None where there are none, with Wilson's 95 % interval that knows clusters."""
+
+    events: int
+    items: int
+    rate: float | None
+    low: float
+    high: float
 
 
 @dataclass(frozen=True, slots=True)
 class GroupCount:
-    """How much was seen of one group: items, violating, benign, clusters, and `lost`, those that could not be judged."""
+    """How much was seen of one group, and what happens to it, whatever harm was declared.
+
+    Items, violating, benign, clusters, and `lost`, those that could not be judged; items by action; the benign ones acted on
+    (`wrongful`), the violating ones not acted on (`missed`), and all that go to review (`review`).
+    """
 
     group: str
     items: int
@@ -108,6 +129,22 @@ class GroupCount:
     benign: int
     clusters: int
     lost: int
+    actions: Mapping[str, int]
+    wrongful: Rate
+    missed: Rate
+    review: Rate
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionalTest:
+    """One of the policy's tests, as `moderation policy test` left it for this very revision."""
+
+    suite: str
+    id: str
+    kind: str
+    status: str
+    expected: str
+    found: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +159,7 @@ class Attribute:
     groups: tuple[GroupCount, ...]
     rankings: tuple[Ranking, ...]
     reliability: tuple[Reliability, ...]
+    overturns: tuple[Overturn, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,20 +191,12 @@ class Association:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """One harm's largest gap in an earlier audit and in this one."""
-
-    harm: str
-    attribute: str
-    before: float | None
-    after: float | None
-    verdict_before: str
-    verdict_after: str
-
-
-@dataclass(frozen=True, slots=True)
 class Audit:
-    """All that one audit found. `registered` is the SHA-256 of the policy's audit block, as fixed before the data was opened."""
+    """All that one audit found.
+
+    `registered` is the SHA-256 of the policy's audit block, as fixed before the data was opened, and `registrations` are all that these
+    items were audited under, this one included; `data` is the SHA-256 of what was looked at: content, targets, clusters, groups.
+    """
 
     policy: str
     title: str
@@ -174,8 +204,12 @@ class Audit:
     revision: str
     encoder: str
     registered: str
+    registrations: tuple[Registration, ...]
     data: str
+    sampling: str | None
+    agreement: float | None
     date: str
+    by: str
     verdict: Verdict
     items: int
     violating: int
@@ -187,8 +221,9 @@ class Audit:
     counterfactuals: tuple[Counterfactuals, ...]
     sensitivity: tuple[Sensitivity, ...]
     associations: tuple[Association, ...]
+    tests: tuple[FunctionalTest, ...]
     article_15: Mapping[str, Any]
-    earlier: tuple[Change, ...]
+    earlier: Earlier | None
     not_assessed: tuple[str, ...]
     limits: tuple[str, ...]
     versions: Mapping[str, str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +14,12 @@ from numpy.typing import NDArray
 from moderation.decision import Decision, Outcome, Verdict
 from moderation.errors import DataError, LockError, Problem
 from moderation.item import ContentItem
+from moderation.policy.audit_block import AuditReview
 from moderation.policy.manifest import TargetRow
 
 BATCH = 64
 UNKNOWN = -1
+OUTCOMES = {"": UNKNOWN, "upheld": 0, "overturned": 1}
 OUT_OF_SCOPE = "out of scope"
 
 Codes = NDArray[np.int64]
@@ -59,7 +62,8 @@ class Groups:
 class Sample:
     """Judged items as columns of n rows: `score` in [0, 1], `target` true where the item breaks the policy, `force`, `review`, `cluster`.
 
-    `excluded` counts the items without a score, by reason; `lost` the same by attribute and group, since a filtered audit looks fair.
+    `outcome` is 1 where a reviewer overturned the decision, 0 where it was upheld, UNKNOWN where nobody says; `weight` is how many
+    items of the traffic an item stands for. `stated` names the attributes that any item states. `excluded` counts the items without a score, by reason; `lost` the same by attribute and group, since a filtered audit looks fair.
     """
 
     ids: tuple[str, ...]
@@ -68,7 +72,10 @@ class Sample:
     force: Codes
     review: Flags
     cluster: Codes
+    outcome: Codes
+    weight: Floats
     groups: Mapping[str, Groups]
+    stated: tuple[str, ...]
     excluded: Mapping[str, int]
     lost: Mapping[str, Mapping[str, int]]
 
@@ -78,7 +85,7 @@ class Sample:
     @property
     def clusters(self) -> int:
         """How many independent units of evidence there are."""
-        return len(np.unique(self.cluster))
+        return distinct(self.cluster)
 
     def crossed(self, attributes: Sequence[str]) -> Groups:
         """These attributes taken together; an item of which one is unknown is unknown."""
@@ -95,6 +102,17 @@ class Sample:
         filled = np.full(len(self), UNKNOWN, np.int64)
         filled[known] = codes
         return Groups(" × ".join(attributes), names, filled)
+
+    def unseen(self, attributes: Sequence[str]) -> tuple[str, ...]:
+        """The combinations of groups of which there is no item at all, as `crossed` names them."""
+        seen = set(self.crossed(attributes).names)
+        every = (" × ".join(names) for names in itertools.product(*(self.groups[one].names for one in attributes)))
+        return tuple(name for name in every if name not in seen)
+
+
+def distinct(codes: Codes) -> int:
+    """How many different ones there are among codes from 0: counted, since sorting is what takes long."""
+    return int(np.count_nonzero(np.bincount(codes)))
 
 
 def judge_rows(
@@ -127,16 +145,35 @@ def judge_rows(
     return judged
 
 
-def make_sample(judged: Iterable[Judged], attributes: Sequence[str], *, clusters: str | None = None) -> Sample:
+def refuse_reviews(rows: Sequence[TargetRow], review: AuditReview | None) -> None:
+    """Raises DataError with every row whose reviewer's outcome or weight cannot be read."""
+    problems = []
+    for row in rows if review else ():
+        try:
+            _reviewed(row, review)
+        except ValueError as error:
+            problems.append(row.problem("D003", str(error)))
+    if problems:
+        raise DataError(problems)
+
+
+def make_sample(
+    judged: Iterable[Judged],
+    attributes: Sequence[str],
+    *,
+    clusters: str | None = None,
+    review: AuditReview | None = None,
+) -> Sample:
     """The judged items as columns, grouped by these attributes; `clusters` names the attribute that makes items dependent.
 
     Without `clusters`, and for a row that does not state it, the manifest's own cluster counts. A score that is no number
-    excludes its item.
+    excludes its item. `review` names the attributes that say what reviewers did; raises ValueError where they cannot be read.
     """
     everything = list(judged)
     kept = [one for one in everything if one.error is None and one.score is not None and np.isfinite(one.score)]
     missing = [one for one in everything if one.error is not None or one.score is None or not np.isfinite(one.score)]
     units = [one.row.attributes.get(clusters or "", "") or f"cluster {one.row.cluster}" for one in kept]
+    reviewed = [_reviewed(one.row, review) for one in kept]
     return Sample(
         ids=tuple(one.row.sha256 for one in kept),
         score=np.array([one.score for one in kept], np.float64),
@@ -144,7 +181,10 @@ def make_sample(judged: Iterable[Judged], attributes: Sequence[str], *, clusters
         force=np.array([one.force for one in kept], np.int64),
         review=np.array([one.review for one in kept], np.bool_),
         cluster=_codes(units)[1],
+        outcome=np.array([outcome for outcome, _ in reviewed], np.int64),
+        weight=np.array([weight for _, weight in reviewed], np.float64),
         groups={name: _groups(name, [one.row.attributes.get(name, "") for one in kept]) for name in attributes},
+        stated=tuple(sorted({name for one in everything for name, value in one.row.attributes.items() if value})),
         excluded=dict(sorted(Counter(one.error or "the score is no number" for one in missing).items())),
         lost={
             name: dict(sorted(Counter(one.row.attributes.get(name, "") or "unknown" for one in missing).items()))
@@ -164,6 +204,22 @@ def _judged(policy: str, row: TargetRow, decision: Decision, actions: Sequence[s
     error = _why(verdict) if verdict.outcome is Outcome.ERROR else None
     force = actions.index(verdict.action) if verdict.action in actions else 0
     return Judged(row, verdict.score, force, review=verdict.outcome is Outcome.REVIEW, error=error)
+
+
+def _reviewed(row: TargetRow, review: AuditReview | None) -> tuple[int, float]:
+    if review is None:
+        return UNKNOWN, 1.0
+    said = row.attributes.get(review.outcome, "")
+    if said not in OUTCOMES:
+        raise ValueError(f"attributes.{review.outcome}: found {said!r}; expected upheld, overturned, or nothing")
+    told = row.attributes.get(review.weight or "", "") or "1"
+    try:
+        weight = float(told)
+    except ValueError:
+        weight = 0.0
+    if not 0.0 < weight < np.inf:
+        raise ValueError(f"attributes.{review.weight}: found {told!r}; expected a number above 0")
+    return OUTCOMES[said], weight
 
 
 def _why(verdict: Verdict) -> str:

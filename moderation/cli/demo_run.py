@@ -142,7 +142,8 @@ class Workshop:
         with terminal.progress(f"{policy.id}: judging the audited", len(rows)) as advance:
             pipeline = self._pipeline([run.lock], apart)
             judged = judge_rows(policy.id, rows, pipeline, actions=self.settings.actions, advance=advance)
-        found = policy_audit.compare(policy, run.lock, judged, apart[run.lock.encoder], order=self.settings.actions)
+        asked = replace(policy_audit.ask(policy, file, order=self.settings.actions), by=policy.owner)
+        found = policy_audit.compare(policy, run.lock, judged, apart[run.lock.encoder], asked)
         policy_audit.write_audit(
             found, beside(file, policy_audit.AUDIT_SUFFIX), html=self.audit_page(policy), markdown=None, lock=run.lock
         )

@@ -180,6 +180,7 @@ def audit(  # noqa: PLR0917 - typer passes options by name
     propose: Annotated[
         list[str] | None, typer.Option(help="A contrast phrase to try: what it would do to every gap.")
     ] = None,
+    by: Annotated[str, typer.Option(help="Who answers for the audit, for its report.")] = "",
     as_json: Json = False,
 ) -> None:
     """Compare groups on the policy's audit manifest: every harm it declares against the tolerance it declares.
@@ -197,6 +198,7 @@ def audit(  # noqa: PLR0917 - typer passes options by name
         markdown=markdown,
         against=against,
         propose=propose or (),
+        by=by,
         as_json=as_json,
     )
 

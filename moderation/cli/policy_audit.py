@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +17,23 @@ from numpy.typing import NDArray
 from moderation import assemble
 from moderation.audit.assess import Request, assess
 from moderation.audit.design import Design
+from moderation.audit.earlier import Past, recall
 from moderation.audit.page import render_html, render_markdown
-from moderation.audit.result import SCHEMA, Audit
-from moderation.audit.sample import Judged, judge_rows, make_sample
+from moderation.audit.result import Audit
+from moderation.audit.sample import BATCH, Judged, judge_rows, make_sample, refuse_reviews
 from moderation.cli import terminal
 from moderation.cli.locks import beside, current_lock, lock_file
+from moderation.cli.policy_test import TESTS_SUFFIX
 from moderation.compiler.phrases import ensemble, templates
 from moderation.detector.head import Head
 from moderation.embedding.embedder import Embedder
 from moderation.errors import DataError, ExitCode, PolicyError, Problem
+from moderation.policy.audit_block import Audit as Block
 from moderation.policy.loader import load_policy
 from moderation.policy.lock import Lock
 from moderation.policy.manifest import load_manifest
-from moderation.policy.schema import Audit as Block
 from moderation.policy.schema import Policy
-from moderation.release.certification import refuse_used
+from moderation.release.certification import refuse_asked, refuse_used
 from moderation.settings import load_settings
 
 AUDIT_SUFFIX = ".audit.json"
@@ -45,6 +48,7 @@ def audit(
     markdown: Path | None,
     against: Path | None,
     propose: Sequence[str],
+    by: str,
     as_json: bool,
 ) -> None:
     """Audit one policy; leaves with exit code 10 when a harm fails, or a required one does not pass."""
@@ -52,19 +56,21 @@ def audit(
     policy = load_policy(path, action_names=settings.actions)
     manifest = _declared(policy)
     rows = load_manifest(manifest)
+    refuse_reviews(rows, _block(policy).review)
     lock, file = current_lock(policy, out), lock_file(policy, out)
     refuse_used(lock, rows, what="audit")
-    earlier = _earlier(against) if against else None
+    refuse_asked(lock, rows)
+    earlier = _earlier(against, policy) if against else None
     embedders: dict[str, Embedder] = {}
     with terminal.working("loading the encoder"):
         pipeline = assemble.pipeline(settings, [file], embedders=embedders)
     with terminal.progress("judging", len(rows)) as advance:
         judged = judge_rows(policy.id, rows, pipeline, actions=settings.actions, advance=advance)
+    embedder = embedders[lock.encoder]
+    asked = ask(policy, file, order=settings.actions)
+    asked = replace(asked, by=by, command=_command(path, against, propose), earlier=earlier)
     with terminal.working("comparing groups"):
-        proposed = _proposed(policy, embedders[lock.encoder], propose)
-        found = compare(
-            policy, lock, judged, embedders[lock.encoder], order=settings.actions, proposed=proposed, earlier=earlier
-        )
+        found = compare(policy, lock, judged, embedder, replace(asked, proposed=_proposed(policy, embedder, propose)))
     written = beside(file, AUDIT_SUFFIX)
     write_audit(found, written, html=html, markdown=markdown, lock=lock)
     if as_json:
@@ -75,28 +81,22 @@ def audit(
         raise typer.Exit(ExitCode.AUDIT_FAILED)
 
 
-def compare(
-    policy: Policy,
-    lock: Lock,
-    judged: Sequence[Judged],
-    embedder: Embedder,
-    *,
-    order: Sequence[str],
-    proposed: Mapping[str, NDArray[np.float32]] | None = None,
-    earlier: Mapping[str, Any] | None = None,
-) -> Audit:
-    """The audit that the policy declares, of items that its pipeline judged; `embedder` still holds their vectors."""
-    block = _block(policy)
-    sample = make_sample(judged, [one.name for one in block.attributes], clusters=block.clusters)
-    request = Request(
+def ask(policy: Policy, lock: Path, *, order: Sequence[str]) -> Request:
+    """What an audit is asked of the build whose lock is at this path, with what lies beside it: its tests, the audit that this replaces."""
+    return Request(
         order=order,
         date=dt.datetime.now(dt.UTC).date().isoformat(),
-        command=shlex.join(["moderation", "policy", "audit", policy.path.name]),
-        design=_design(judged, sample.ids, lock, embedder),
-        proposed=proposed or {},
-        earlier=earlier,
+        command=_command(policy.path, None, ()),
+        tests=_tests(beside(lock, TESTS_SUFFIX)),
+        before=_before(beside(lock, AUDIT_SUFFIX)),
     )
-    return assess(policy, block, lock, sample, request)
+
+
+def compare(policy: Policy, lock: Lock, judged: Sequence[Judged], embedder: Embedder, asked: Request) -> Audit:
+    """The audit that the policy declares, of items that its pipeline judged; `embedder` still holds their vectors."""
+    block = _block(policy)
+    sample = make_sample(judged, [one.name for one in block.attributes], clusters=block.clusters, review=block.review)
+    return assess(policy, block, lock, sample, replace(asked, design=_design(judged, sample.ids, lock, embedder)))
 
 
 def _block(policy: Policy) -> Block:
@@ -114,14 +114,45 @@ def _declared(policy: Policy) -> Path:
     return policy.data.audit
 
 
-def _earlier(path: Path) -> Mapping[str, Any]:
+def _command(path: Path, against: Path | None, propose: Sequence[str]) -> str:
+    """What repeats the audit in the policy's folder; where files are to be written does not change it."""
+    options = [
+        *(["--against", against.name] if against else []),
+        *(word for one in propose for word in ("--propose", one)),
+    ]
+    return shlex.join(["moderation", "policy", "audit", path.name, *options])
+
+
+def _earlier(path: Path, policy: Policy) -> Past:
+    """The audit at a path. Raises DataError where it is none, or another policy's."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = recall(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise DataError([Problem(path, 0, 0, "D001", f"no audit: {error}")]) from None
-    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
-        raise DataError([Problem(path, 0, 0, "D003", f"expected an audit written as {SCHEMA}")])
+    if found.policy != policy.id:
+        message = f"an audit of policy {found.policy!r}; expected one of {policy.id!r}"
+        raise DataError([Problem(path, 0, 0, "D003", message)])
     return found
+
+
+def _before(path: Path) -> Past | None:
+    """The audit whose place the new one takes: it knows under which harms these items were audited before."""
+    try:
+        return recall(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        terminal.note(f"{path} is no audit and is replaced; under which harms its items were audited is not known")
+        return None
+
+
+def _tests(path: Path) -> Mapping[str, Any] | None:
+    """The report of the policy's tests; none where it is not there or cannot be read: then they were not assessed."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _design(judged: Sequence[Judged], ids: Sequence[str], lock: Lock, embedder: Embedder) -> Design | None:
@@ -129,9 +160,12 @@ def _design(judged: Sequence[Judged], ids: Sequence[str], lock: Lock, embedder: 
     if lock.detectors or any(one.row.parts for one in judged):
         return None
     rows = {one.row.sha256: one.row for one in judged}
-    vectors = (
-        embedder.embed([rows[one].read() for one in ids]).vectors if ids else np.zeros((0, lock.width), np.float16)
-    )
+    vectors = np.zeros((len(ids), lock.width), np.float16)
+    with terminal.progress("looking at vectors", len(ids)) as advance:
+        for start in range(0, len(ids), BATCH):  # never all content at once: an audit may be larger than memory
+            batch = ids[start : start + BATCH]
+            vectors[start : start + BATCH] = embedder.embed([rows[one].read() for one in batch]).vectors
+            advance(len(batch))
     cuts = {one.action: one.threshold for one in lock.actions if one.threshold is not None}
     return Design(Head.from_arrays(lock.level, lock.arrays), vectors, cuts)
 

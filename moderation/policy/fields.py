@@ -6,7 +6,7 @@ import datetime as dt
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from moderation.item import Modality
 
@@ -19,6 +19,7 @@ def _day(value: Any) -> Any:
         return value
 
 
+Trimmed = Annotated[str, StringConstraints(strip_whitespace=True)]
 Text = Annotated[str, Field(min_length=1, max_length=4000, pattern=r"\S")]
 Slug = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*([-_][a-z0-9]+)*$", max_length=64)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$", max_length=64)]

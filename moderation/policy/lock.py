@@ -138,8 +138,10 @@ def read_lock(path: Path) -> Lock:
     except (SafetensorError, KeyError, ValueError) as error:
         raise LockError(f"lock {beside}: not a safetensors file: {error}") from None
     values = {name: getattr(parsed, name) for name in type(parsed).model_fields}
-    values.pop("schema_"), values.pop("arrays_sha256")
+    for name in ("schema_", "arrays_sha256", "fields_sha256"):
+        values.pop(name)
     values["calibration"] = _calibration(parsed.calibration, path)
+    _refuse_edited(json.loads(document), path)
     return Lock(**{**values, "actions": tuple(LockedAction(**dict(one)) for one in parsed.actions), "arrays": loaded})
 
 
@@ -173,6 +175,7 @@ class _CalibrationFile(_File):
 class _LockFile(_File):
     schema_: Literal["lock/v1"] = Field(alias="schema")
     arrays_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    fields_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     policy: str
     version: str
     policy_hash: str
@@ -200,8 +203,25 @@ def _encode(lock: Lock) -> tuple[bytes, bytes]:
     arrays = safetensors.save(contiguous)
     body = {one.name: _plain(getattr(lock, one.name)) for one in fields(lock) if one.name != "arrays"}
     body |= {"schema": SCHEMA, "arrays_sha256": hashlib.sha256(arrays).hexdigest()}
-    text = json.dumps(body, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
-    return f"{text}\n".encode(), arrays
+    return _document({**body, "fields_sha256": _sum(body)}), arrays
+
+
+def _document(body: Mapping[str, Any]) -> bytes:
+    return f"{json.dumps(body, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)}\n".encode()
+
+
+def _sum(body: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_document(body)).hexdigest()
+
+
+def _refuse_edited(body: Mapping[str, Any], path: Path) -> None:
+    """A threshold that somebody wrote keeps no promise: what was built names the sum of all its other fields."""
+    found = _sum({name: value for name, value in body.items() if name != "fields_sha256"})
+    if found != body["fields_sha256"]:
+        raise LockError(
+            f"lock {path}: was edited after it was built: SHA-256 of its fields is {found}, but it names {body['fields_sha256']}; "
+            "thresholds are certified, never written: compile and certify the policy again"
+        )
 
 
 def _plain(value: Any) -> Any:

@@ -15,7 +15,7 @@ from moderation.errors import DataError, Problem
 from moderation.item import ContentItem, Modality, Part, content_digest
 from moderation.policy.content import Content
 from moderation.policy.explain import explain
-from moderation.policy.fields import Section
+from moderation.policy.fields import Section, Trimmed
 from moderation.policy.paths import is_file, join_path
 from moderation.policy.yaml_source import Entry, Node
 
@@ -129,7 +129,7 @@ class ManifestRow(Section):
     ] = ()
     target: Annotated[bool, Field(description="True where the item breaks the policy.")]
     cluster: Annotated[str, Field(min_length=1, max_length=200, description="What makes items dependent.")]
-    attributes: Annotated[dict[str, str], Field(default_factory=dict, description="For audits and slices.")]
+    attributes: Annotated[dict[str, Trimmed], Field(default_factory=dict, description="For audits and slices.")]
     source: Annotated[str, Field(description="Where the item comes from.")] = ""
     licence: Annotated[str, Field(description="On what terms it is used.")] = ""
 

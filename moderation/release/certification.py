@@ -134,22 +134,35 @@ def refuse_used(lock: Lock, rows: Sequence[TargetRow], *, fit: Iterable[TargetRo
 
     The lock itself knows what it was made from, whatever the manifests say by now.
     """
-    used, made_of = set(_marked(lock, "used").tolist()), {row.sha256: row for row in fit}
+    problems = _marked_rows(rows, _marked(lock, "used"), f"the classifier was made from {{}}; it cannot {what} it", fit)
+    if problems:
+        raise DataError(problems)
+
+
+def refuse_asked(lock: Lock, rows: Sequence[TargetRow]) -> None:
+    """Raises DataError for rows that the lock's thresholds were chosen on; they cannot audit it."""
+    problems = _marked_rows(rows, _marked(lock, "asked"), "the thresholds were chosen on {}; it cannot audit them", ())
+    if problems:
+        raise DataError(problems)
+
+
+def _marked_rows(
+    rows: Sequence[TargetRow], known: NDArray[np.uint64], message: str, before: Iterable[TargetRow]
+) -> list[Problem]:
+    """One problem for each cluster among the `known` marks, and for each content of another cluster; `before` names where that stands."""
+    used, made_of = set(known.tolist()), {row.sha256: row for row in before}
     counts = Counter(row.cluster for row in rows)
     clusters = {one for one in counts if not used.isdisjoint(marks((), (one,)).tolist())}
     first = {row.cluster: row for row in reversed(rows) if row.cluster in clusters}
     problems = [
-        row.problem("D201", f"the classifier was made from cluster {one!r}; it cannot {what} it ({counts[one]} rows)")
-        for one, row in first.items()
+        row.problem("D201", f"{message.format(f'cluster {one!r}')} ({counts[one]} rows)") for one, row in first.items()
     ]
     for row in rows:
         if row.cluster not in clusters and not used.isdisjoint(marks(row.digests, ()).tolist()):
-            before = next((made_of[digest] for digest in row.digests if digest in made_of), None)
-            there = f", there of cluster {before.cluster!r} ({before.manifest}:{before.line})" if before else ""
-            message = f"the classifier was made from this very content, {row.what}{there}; it cannot {what} it"
-            problems.append(row.problem("D201", message))
-    if problems:
-        raise DataError(problems)
+            same = next((made_of[digest] for digest in row.digests if digest in made_of), None)
+            there = f", there of cluster {same.cluster!r} ({same.manifest}:{same.line})" if same else ""
+            problems.append(row.problem("D201", message.format(f"this very content, {row.what}{there}")))
+    return problems
 
 
 def _evidence(policy: Policy, scored: Sequence[ScoredTarget]) -> dict[str, Any]:

@@ -24,10 +24,11 @@ from moderation.compiler.phrases import PhraseVectors, embed_concepts, ensemble,
 from moderation.detector.head import Head
 from moderation.embedding.embedder import Embedder
 from moderation.item import Modality, Part
+from moderation.policy.audit_block import Audit
 from moderation.policy.lint import Finding
 from moderation.policy.lock import Lock
 from moderation.policy.manifest import TargetRow
-from moderation.policy.schema import Audit, Concept, Policy
+from moderation.policy.schema import Concept, Policy
 from moderation.policy.yaml_source import Node
 
 ERROR, WARNING, INFO = "error", "warning", "info"

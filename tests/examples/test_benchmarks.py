@@ -23,6 +23,7 @@ TINY = {
     "noise.py": ["--steps", "6", "--batch", "8", "--measurements", "2"],
     "audit.py": ["--items", "400"],
     "backtest.py": ["--rows", "2000"],
+    "false_alarms.py": ["--runs", "2"],
     "violations.py": ["--runs", "10", "--policies", "fire", "--most", "60"],
     "ladder.py": [
         "--policies",
@@ -52,6 +53,7 @@ KEYS = {
     "noise.py": {"pairs", "start", "steps", "batch", "seed", "runs"},
     "audit.py": {"items", "test_seconds", "audit_seconds", "parts", "outside"},
     "backtest.py": {"rows", "width", "cores", "load", "vectors", "scores"},
+    "false_alarms.py": {"runs", "false_alarms", "power"},
     "violations.py": {"runs", "confidence", "rows"},
     "ladder.py": {"splits", "policies"},
     "few_shot.py": {"policy", "measured_on", "violating_objects", "draws", "steps", "rows"},

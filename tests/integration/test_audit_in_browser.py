@@ -11,7 +11,7 @@ from PIL import Image
 
 from moderation.audit.page import render_html
 from tests.integration.browser import MARK, of_the_page, opened
-from tests.unit.audit.test_assess import whole
+from tests.unit.audit.test_assess import usual
 
 pytestmark = pytest.mark.needs_browser
 
@@ -20,12 +20,12 @@ def test_the_page_shows_its_tables_and_draws_its_plots_and_asks_for_nothing(
     asked: tuple[int, list[str]], tmp_path: Path
 ) -> None:
     page, shot = tmp_path / "audit.html", tmp_path / "shot.png"
-    page.write_text(render_html(whole(), cuts={"review": 0.5}), encoding="utf-8")
+    page.write_text(render_html(usual(), cuts={"review": 0.5}), encoding="utf-8")
     port, requests = asked
     seen = opened(page, port, tmp_path, "--dump-dom")
     assert re.search(r'<table id="verdicts">.*wrongful', seen, re.DOTALL)
-    assert seen.count('<svg class="rates"') == 1
-    assert seen.count('<svg class="curve"') == 1
+    assert seen.count('<svg class="rates"') == 4  # a harm and the calibration of each attribute
+    assert seen.count('<svg class="curve"') == 2
     opened(page, port, tmp_path, f"--screenshot={shot}")
     pixels = np.asarray(Image.open(shot).convert("RGB"), np.int64)
     assert (np.abs(pixels - MARK).sum(axis=2) < 12).sum() > 500  # dots, intervals and the curve

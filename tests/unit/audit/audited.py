@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from moderation.audit.sample import Judged, Sample, make_sample
+from moderation.policy.audit_block import Audit
 from moderation.policy.manifest import TargetRow
-from moderation.policy.schema import Audit
 
 
 def judged(

@@ -1,14 +1,17 @@
-"""The other sections of an audit: curves, calibration, counterfactual pairs, intersections, the columns themselves."""
+"""The other sections of an audit: curves, calibration, intersections, the columns themselves."""
 
 import numpy as np
 import pytest
+from scipy.stats import false_discovery_control
 
-from moderation.audit.cells import cells_of
-from moderation.audit.counterfactual import compare_counterfactuals
+from moderation.audit.cells import cells_of, count_cells
 from moderation.audit.curves import gap_curve, reliability
-from moderation.audit.pooling import pool, stand_out
+from moderation.audit.harms import assess_harms, explore_intersections
+from moderation.audit.pooling import chances, pool
 from moderation.audit.screening import screen
-from tests.unit.audit.audited import judged, planted, sample_of
+from tests.unit.audit.audited import block, judged, planted, sample_of
+
+ORDER = ("allow", "review", "remove")
 
 
 def test_who_could_not_be_judged_is_counted_by_group_and_never_dropped():
@@ -77,39 +80,6 @@ def test_reliability_with_one_class_says_nothing():
     assert reliability(sample, sample.groups["group"]) == ()
 
 
-def test_pairs_differ_in_one_attribute_and_in_nothing_else():
-    def row(number: int, tone: str, gender: str, *, hit: bool, cluster: str = "cook"):
-        return judged(number, tone=tone, gender=gender, force=int(hit), score=0.5 + 0.4 * hit, cluster=cluster)
-
-    sample = sample_of(
-        [
-            row(0, "dark", "man", hit=True),
-            row(1, "light", "man", hit=False),
-            row(2, "light", "woman", hit=False),
-            row(3, "dark", "man", hit=False, cluster="pilot"),
-        ],
-        ["tone", "gender"],
-    )
-    found = compare_counterfactuals(sample, "tone", others=["gender"], flagged=sample.force > 0)
-    assert (found.pairs, found.flips, found.flip_rate) == (1, 1, 1.0)
-    (swap,) = found.swaps
-    assert (swap.a, swap.b, swap.only_a, swap.only_b) == ("dark", "light", 1, 0)
-    assert swap.score_change == pytest.approx(-0.4)
-    assert found.worst == ((f"{0:064d}", f"{1:064d}", pytest.approx(-0.4)),)
-
-
-def test_mcnemar_counts_a_cluster_once():
-    def both(cluster: int, hit: bool):
-        return [
-            judged(100 * cluster + n, tone=tone, force=int(hit and tone == "dark"), cluster=f"c{cluster}")
-            for n, tone in enumerate(["dark", "light"])
-        ]
-
-    sample = sample_of([one for cluster in range(10) for one in both(cluster, cluster < 6)], ["tone"])
-    found = compare_counterfactuals(sample, "tone", others=[], flagged=sample.force > 0)
-    assert found.swaps[0].p == pytest.approx(2 * 0.5**6)  # six clusters one way, none the other, both sides
-
-
 def test_pooling_draws_small_cells_in_and_leaves_large_ones():
     codes = np.repeat([0, 1, 2], [1000, 1000, 4])
     event = np.concatenate([np.arange(1000) < 50, np.arange(1000) < 200, np.ones(4)]).astype(np.float64)
@@ -128,9 +98,9 @@ def test_cells_that_differ_by_chance_alone_become_the_common_rate():
 def test_the_cell_that_stands_out_is_named_and_a_tiny_one_is_not():
     codes = np.repeat([0, 1, 2], [500, 500, 3])
     event = np.concatenate([np.arange(500) < 25, np.arange(500) < 150, np.ones(3)]).astype(np.float64)
-    chances = stand_out(cells_of(codes, event, np.arange(len(codes)), groups=3))
-    assert chances[1] < 0.001
-    assert np.isnan(chances[2])
+    found = chances(cells_of(codes, event, np.arange(len(codes)), groups=3))
+    assert found[1] < 0.001
+    assert np.isnan(found[2])
 
 
 def test_the_four_fifths_rule_needs_two_groups_and_an_event():
@@ -145,3 +115,62 @@ def test_the_four_fifths_rule_needs_two_groups_and_an_event():
     assert found.ratio == pytest.approx(0.25)
     assert found.low is not None
     assert found.low < 0.25
+
+
+def test_the_interval_of_a_ratio_knows_clusters():
+    codes, event = np.repeat([0, 1], 100), (np.arange(200) % 100 < np.repeat([20, 40], 100)).astype(float)
+    once = screen(cells_of(codes, event, np.arange(200), groups=2))
+    often = screen(cells_of(*(np.repeat(one, 6) for one in (codes, event, np.arange(200))), groups=2))
+    assert once is not None
+    assert often is not None
+    assert (often.low, often.high) == pytest.approx((once.low, once.high), rel=0.02)
+
+
+def test_intersections_are_corrected_over_all_that_is_explored_together():
+    items = [
+        judged(
+            n,
+            force=int(n % 20 < (9 if n // 40 % 2 and n % 2 else 4)),
+            review=n % 3 == 0,
+            tone="ab"[n % 2],
+            gender="xy"[n // 40 % 2],
+        )
+        for n in range(400)
+    ]
+    sample = sample_of(items, ["tone", "gender"])
+    harms = [{"name": "first"}, {"name": "second", "metric": "review_share"}]
+    names = [{"name": one, "about": "depicted", "source": "made"} for one in ("tone", "gender")]
+    both, alone = (
+        explore_intersections(block(*chosen, attributes=names, intersections=[["tone", "gender"]]), sample, order=ORDER)
+        for chosen in (harms, harms[:1])
+    )
+    assert [one.family for one in both] == [8, 8]
+    assert [one.family for one in alone] == [4]
+    raw = [
+        chances(count_cells(sample, sample.crossed(["tone", "gender"]), eligible=np.ones(400, bool), event=event))
+        for event in (sample.force > 0, sample.review)
+    ]
+    corrected = false_discovery_control(np.concatenate(raw))
+    assert [*both[0].stands_out, *both[1].stands_out] == pytest.approx(corrected)
+    assert both[0].stands_out != alone[0].stands_out
+
+
+def test_what_a_cell_could_show_depends_on_its_own_size_and_on_how_much_is_asked():
+    items = [
+        judged(n, force=int(n % 10 == 0), group="a" if n < 1000 else "b" if n < 1200 else "c") for n in range(1260)
+    ]
+    (alone,) = assess_harms(block(), sample_of(items), order=ORDER)
+    a, b, c = (cell.detectable for cell in alone.cells)
+    assert a == pytest.approx(b, rel=0.05)  # a's largest neighbour is b, b's is a
+    assert b < 0.7 * c
+    of_many = assess_harms(block(*({"name": f"h{n}"} for n in range(8))), sample_of(items), order=ORDER)[0]
+    assert of_many.cells[1].detectable > 1.1 * b
+
+
+def test_the_pair_that_drives_the_gap_is_named_first():
+    rates = {"a": 0.02, "b": 0.30, "c": 0.10}
+    (found,) = assess_harms(block(), planted(rates, 400, seed=0), order=ORDER)
+    assert (found.gaps[0].a, found.gaps[0].b) == ("b", "a")
+    assert [one.difference for one in found.gaps] == sorted((one.difference for one in found.gaps), reverse=True)
+    assert found.reason.startswith("b 0.")
+    assert (found.pairs, len(found.gaps)) == (3, 3)

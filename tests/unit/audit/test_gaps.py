@@ -5,10 +5,9 @@ import pytest
 from scipy.stats import binom
 
 from moderation.audit.cells import LEAST_CLUSTERS, Cells, cells_of
-from moderation.audit.gaps import Verdict, adjust, compare, decide, difference_bounds
+from moderation.audit.gaps import Pair, Verdict, adjust, compare, decide, difference_bounds
 from moderation.audit.permutation import permutation_p
 from moderation.audit.power import Beside, clusters_needed, detectable
-from moderation.audit.screening import chance_of_firing
 from moderation.compiler.intervals import newcombe
 
 RUNS = 300
@@ -132,25 +131,30 @@ def test_no_items_at_all_are_not_assessed():
     assert np.isnan(cells.rate).all()
 
 
+def test_what_a_failure_looks_at_is_corrected_over_pairs_and_family_and_what_a_pass_looks_at_is_not():
+    cells = cells_of(*dealt([0.1, 0.2, 0.3], 300, 0), groups=3)
+    for pair in compare(cells, family=4):
+        at = [(pair.a, pair.b)]
+        assert pair.lower == difference_bounds(cells, at, 1 - 2 * 0.05 / (3 * 4))[0][0]
+        assert pair.upper == difference_bounds(cells, at, 1 - 2 * 0.05)[1][0]
+        assert (pair.low, pair.high) == tuple(float(one[0]) for one in difference_bounds(cells, at, 0.95))
+
+
+def test_a_failure_takes_a_test_and_a_bound_and_a_pass_every_pair():
+    far, near = Pair(0, 1, 0.2, 0.1, 0.3, lower=0.1, upper=0.3), Pair(0, 2, 0.01, 0.0, 0.02, lower=0.0, upper=0.02)
+    assert decide([far, near], 0.01, 0.05, complete=True) is Verdict.FAIL
+    assert decide([far, near], 0.06, 0.05, complete=True) is Verdict.INSUFFICIENT
+    assert decide([far, near], 0.01, 0.15, complete=True) is Verdict.INSUFFICIENT
+    assert decide([far, near], 0.01, 0.35, complete=True) is Verdict.PASS
+    assert decide([far, near], 0.01, 0.35, complete=False) is Verdict.INSUFFICIENT
+    assert decide([], 1.0, 0.05, complete=True) is Verdict.NOT_ASSESSED
+
+
 def test_holm_steps_down_and_keeps_the_order():
     # Holm 1979; by hand: 3 x 0.01, then 2 x 0.02, then 1 x 0.03, each at least the one before.
     assert adjust([0.01, 0.03, 0.02], "holm") == pytest.approx([0.03, 0.04, 0.04])
     assert adjust([0.01, 0.6], "bonferroni") == pytest.approx([0.02, 1.0])
     assert adjust([], "holm") == []
-
-
-@pytest.mark.parametrize(
-    ("rate", "size", "groups", "published"),
-    [
-        (0.05, 1000, 2, 0.25),
-        (0.05, 1000, 7, 0.92),
-        (0.05, 1000, 14, 0.997),
-        (0.02, 1000, 2, 0.48),
-        (0.1, 1000, 7, 0.65),
-    ],
-)
-def test_the_four_fifths_rule_fires_by_luck_as_often_as_it_does(rate: float, size: int, groups: int, published: float):
-    assert chance_of_firing(rate, np.full(groups, float(size))) == pytest.approx(published, abs=0.03)
 
 
 def test_cells_are_a_value_of_their_counts_whatever_the_order():

@@ -111,11 +111,64 @@ def test_an_earlier_audit_is_compared_and_anything_else_refused(tmp_path: Path, 
     path = audited(tmp_path, run, slang="friend")
     assert run("policy", "audit", path)[0] == ExitCode.OK
     earlier = path.with_name("flyers.audit.json").rename(tmp_path / "earlier.json")
-    code, out, _ = run("policy", "audit", path, "--against", earlier, "--propose", "a greeting", "--json")
+    code, out, _ = run(
+        "policy", "audit", path, "--against", earlier, "--propose", "a greeting", "--by", "safety", "--json"
+    )
     found = json.loads(out)
     assert code == ExitCode.OK
-    assert found["earlier"][0]["verdict_before"] == "pass"
+    assert found["earlier"]["changes"][0]["verdict_before"] == "pass"
+    assert (found["earlier"]["same_items"], found["earlier"]["same_harms"]) == (True, True)
     assert found["sensitivity"][0]["change"] == "with 'a greeting'"
-    code, _, err = run("policy", "audit", path, "--against", path)
+    assert found["by"] == "safety"
+    assert found["command"] == "moderation policy audit flyers.yaml --against earlier.json --propose 'a greeting'"
+    for wrong, said in ((path, "no audit"), (tmp_path / "none.json", "no audit")):
+        code, _, err = run("policy", "audit", path, "--against", wrong)
+        assert code == ExitCode.DATA
+        assert said in err
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(json.loads(earlier.read_text()) | {"policy": "weapons"}))
+    code, _, err = run("policy", "audit", path, "--against", other)
     assert code == ExitCode.DATA
-    assert "no audit" in err
+    assert "D003: an audit of policy 'weapons'; expected one of 'flyers'" in err
+
+
+def test_harms_that_change_after_a_look_at_the_items_are_told(tmp_path: Path, run: Run) -> None:
+    path = audited(tmp_path, run, slang="pills")
+    assert run("policy", "audit", path)[0] == ExitCode.AUDIT_FAILED
+    path.write_text(path.read_text().replace("tolerance: 0.1", "tolerance: 0.9"))
+    assert run("policy", "audit", path)[0] == ExitCode.ENCODER  # the lock is of the text with the old tolerance
+    for step in ("compile", "certify"):
+        assert run("policy", step, path)[0] == ExitCode.OK
+    code, out, _ = run("policy", "audit", path, "--json")
+    assert code == ExitCode.OK
+    found = json.loads(out)
+    assert len(found["registrations"]) == 2
+    assert any("audited before under 1 other set of harms" in one for one in found["limits"])
+
+
+def test_an_audit_that_is_replaced_and_cannot_be_read_is_told(tmp_path: Path, run: Run) -> None:
+    path = audited(tmp_path, run, slang="friend")
+    path.with_name("flyers.audit.json").write_text("{")
+    code, _, err = run("policy", "audit", path)
+    assert code == ExitCode.OK
+    assert "is no audit and is replaced" in err
+
+
+def test_the_policys_tests_stand_in_its_audit(tmp_path: Path, run: Run) -> None:
+    path = audited(tmp_path, run, slang="friend")
+    _, out, _ = run("policy", "audit", path, "--json")
+    assert json.loads(out)["tests"] == []
+    assert run("policy", "test", path)[0] == ExitCode.OK
+    _, out, _ = run("policy", "audit", path, "--json", "--html", tmp_path / "a.html")
+    assert [one["id"] for one in json.loads(out)["tests"]] == ["advert", "greeting"]
+    assert "Functional tests" in (tmp_path / "a.html").read_text()
+    path.with_name("flyers.tests.json").write_text("[1")
+    _, out, _ = run("policy", "audit", path, "--json")
+    assert json.loads(out)["tests"] == []
+
+
+def test_content_is_looked_at_in_batches_and_vectors_are_those_of_the_sample(tmp_path: Path, run: Run) -> None:
+    path = audited(tmp_path, run, slang="pills")
+    with_vectors = json.loads(run("policy", "audit", path, "--json")[1])
+    assert with_vectors["associations"]
+    assert {one["group"] for one in with_vectors["associations"] if one["p"] < 0.01} == {"south"}

@@ -133,6 +133,21 @@ def test_a_damaged_missing_or_foreign_file_is_refused_by_name(
     assert expected in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "change", [{"max_parts": 9}, {"evidence": {}}, {"on_error": "allow"}], ids=lambda one: next(iter(one))
+)
+def test_a_lock_that_was_edited_is_refused_and_one_written_otherwise_is_not(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    path = lock_path(tmp_path, "weapons")
+    write_lock(make_lock(), path)
+    _break_json(path)  # the same values on one line: nothing was edited
+    assert read_lock(path).revision == make_lock().revision
+    _break_json(path, **change)
+    with pytest.raises(LockError, match=r"weapons\.lock\.json: was edited after it was built"):
+        read_lock(path)
+
+
 def test_arrays_that_are_not_safetensors_are_refused_even_with_the_right_sum(tmp_path: Path) -> None:
     import hashlib
 
