@@ -44,12 +44,13 @@ class Record:
 
     def status_of(self, lock: Lock) -> str:
         """The status of this very build; a build that no change names is a draft, whatever another one may do."""
-        named = [one for one in self.changes if one.revision == lock.revision]
-        latest = self.changes[-1] if self.changes else None
-        if not named or latest is None:
+        own = [place for place, one in enumerate(self.changes) if one.revision == lock.revision]
+        if not own:
             return DRAFT
         # Only one build is in force: when another one went live after it, this one is no longer.
-        return named[-1].status if latest.revision == lock.revision or named[-1].status != LIVE else "deprecated"
+        later = self.changes[own[-1] + 1 :]
+        replaced = any(one.status == LIVE for one in later)
+        return "deprecated" if self.changes[own[-1]].status == LIVE and replaced else self.changes[own[-1]].status
 
 
 def record_path(lock_file: Path) -> Path:

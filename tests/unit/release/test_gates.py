@@ -133,3 +133,11 @@ def test_when_another_build_goes_live_the_one_before_is_no_longer(tmp_path: Path
     assert both.status_of(CERTIFIED) == "deprecated"
     beside = Record("weapons", (change("shadow"), change("live", "another")))
     assert beside.status_of(CERTIFIED) == "shadow"
+
+
+def test_a_candidate_in_shadow_leaves_the_live_build_live() -> None:
+    assert Record("weapons", (change("live"), change("shadow", "another"))).status_of(CERTIFIED) == "live"
+    given_up = (change("live"), change("shadow", "another"), change("deprecated", "another"))
+    assert Record("weapons", given_up).status_of(CERTIFIED) == "live"
+    again = (change("live"), change("live", "another"), change("live"))
+    assert Record("weapons", again).status_of(CERTIFIED) == "live"
