@@ -574,16 +574,18 @@ def test_a_build_is_released_on_evidence_and_decisions_say_so(certified: Path, t
 
 def test_kept_vectors_tell_what_a_build_would_have_done(certified: Path, tmp_path: Path, run: Run) -> None:
     stream, kept = certified.parent / "data" / "certify.jsonl", tmp_path / "vectors"
-    code, out, err = run("policy", "embed", stream, "--out", kept)
+    code, out, err = run("policy", "embed", stream, "--policy", "flyers", "--out", kept)
     assert code == ExitCode.OK, err
-    assert out.startswith("kept 680 vectors of encoder 0123456789abcdef")
+    assert out.startswith("kept 680 items, 680 vectors of encoder 0123456789abcdef")
     lock = certified.with_name("flyers.lock.json")
     words = ("policy", "backtest", certified, "--vectors", kept, "--lock", lock, "--before", lock)
     code, out, _ = run(*words)
     assert code in {ExitCode.OK, ExitCode.OVER_BUDGET}
-    assert "flips: none" in out
+    assert " to " not in out.partition("before, after")[2]
     found = json.loads(run(*words, "--json")[1])
+    assert (found["bump"], found["compared"]["flips"]) == ("none", [])
     decided = run("scan", stream, "--policy", certified, "--json")[1].splitlines()
     acted = sum(json.loads(line)["proposed"] in {"review", "remove"} for line in decided)
-    assert next(one["items"] for one in found["loads"] if one["action"] == "review") == acted
+    taken = next(one["taken"] for one in found["after"]["loads"]["loads"] if one["action"] == "review")
+    assert (taken["hits"], taken["trials"]) == (acted, 680)
     assert (code == ExitCode.OVER_BUDGET) == bool(found["over_budget"])
