@@ -76,12 +76,12 @@ def chaos(crew: Crew, dice: random.Random, faults: int) -> None:
 
 
 def test_kills_and_freezes_at_random_lose_and_repeat_nothing(ground: Ground) -> None:
-    ground.feed(range(3000))
+    ground.feed(range(2000))
     with Crew(ground, {"a": {"poll_records": 50}, "b": {"poll_records": 50}}, seconds=0.3) as crew:
-        chaos(crew, random.Random(6), faults=7)
-        crew.work(3000, within=60)
+        chaos(crew, random.Random(6), faults=5)
+        crew.work(2000, within=60)
         crew.drain()
-    assert ground.counted() == dict.fromkeys(range(3000), 1)
+    assert ground.counted() == dict.fromkeys(range(2000), 1)
 
 
 @pytest.fixture
@@ -96,11 +96,11 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 
 def test_a_broker_that_restarts_dies_and_freezes_costs_time_only(broker: Broker) -> None:
     ground = Ground.made(broker.address)
-    ground.feed(range(4000))
+    ground.feed(range(2000))
     changes = {"poll_records": 50, "request_seconds": 2.0, "commit_seconds": 4.0, "transaction_seconds": 5.0}
     with Crew(ground, {"a": changes, "b": changes}, seconds=0.2) as crew:
         for fault in (signal.SIGTERM, signal.SIGKILL, signal.SIGSTOP):
-            crew.work(sum(ground.committed().values()) + 300, within=60)
+            crew.work(sum(ground.committed().values()) + 200, within=60)
             if fault == signal.SIGSTOP:
                 broker.send(fault)
                 time.sleep(6)
@@ -109,9 +109,9 @@ def test_a_broker_that_restarts_dies_and_freezes_costs_time_only(broker: Broker)
             broker.stop() if fault == signal.SIGTERM else broker.kill()
             broker.start()
             broker.wait_until_ready()
-        crew.work(4000, within=90)
+        crew.work(2000, within=90)
         crew.drain()
-    assert ground.counted() == dict.fromkeys(range(4000), 1)
+    assert ground.counted() == dict.fromkeys(range(2000), 1)
 
 
 class Nemesis:
