@@ -13,12 +13,12 @@ KAFKA, REDIS = "MODERATION_TEST_KAFKA", "MODERATION_TEST_REDIS"  # addresses tha
 def lacking() -> dict[str, str]:
     """The markers whose tests cannot run here, each with what they need."""
     found = {}
-    broker = "a Kafka broker of their own (make services)"
-    if not own_broker():
-        found["needs_own_kafka"] = broker
-        if KAFKA not in os.environ:
-            found["needs_kafka"] = f"a Kafka broker (make services, or {KAFKA})"
-    if not (own_redis() or REDIS in os.environ):
+    given = {name: os.environ.get(name) for name in (KAFKA, REDIS)}
+    if given[KAFKA] or not own_broker():
+        found["needs_own_kafka"] = f"a Kafka broker that the tests start (make services, without {KAFKA})"
+    if not (given[KAFKA] or own_broker()):
+        found["needs_kafka"] = f"a Kafka broker (make services, or {KAFKA})"
+    if not (given[REDIS] or own_redis()):
         found["needs_redis"] = f"a Redis server (make services, or {REDIS})"
     return found
 
