@@ -1,6 +1,6 @@
 """Dead letters: records that cannot be processed, kept as they came with the reason in headers, and what brings them back.
 
-Key, value and headers are the original's, untouched. What is said of it stands in headers of our own, as text, as Kafka Connect and Kafka
+Key, value and headers are the original's, untouched, but for an empty value where a record has neither key nor value. What is said of it stands in headers of our own, as text, as Kafka Connect and Kafka
 Streams do; said again, it takes the place of what was said before. No stack trace: it could quote content.
 """
 
@@ -44,13 +44,18 @@ class DeadLetter:
         """The dead letter of this record; its partition follows from its key, as for any record of that key."""
         kept = tuple((name, value or b"") for name, value in record.headers if not name.startswith(PREFIX))
         told = tuple((PREFIX + name, value.encode()) for name, value in self._words().items())
-        return Output(topic, record.value, key=record.key, headers=(*kept, *told))
+        return Output(topic, _some(record.value, record.key), key=record.key, headers=(*kept, *told))
 
     def pointer(self, record: Record, topic: str) -> Output:
         """What stands for a record too large for the dead-letter topic: where it lies, without its value."""
         lean = Record(record.partition, record.offset, record.timestamp_ms, record.key, None, (), 0)
         made = self.to_output(lean, topic)
-        return Output(topic, None, key=made.key, headers=(*made.headers, (PREFIX + "size", str(record.size).encode())))
+        return Output(
+            topic,
+            _some(None, made.key),
+            key=made.key,
+            headers=(*made.headers, (PREFIX + "size", str(record.size).encode())),
+        )
 
     def _words(self) -> dict[str, str]:
         return {
@@ -100,6 +105,11 @@ def read_dead_letter(record: Record) -> DeadLetter | None:
 def original(record: Record) -> Headers:
     """The headers that the record had before anything was said of it."""
     return tuple((name, value) for name, value in record.headers if not name.startswith(PREFIX))
+
+
+def _some(value: bytes | None, key: bytes | None) -> bytes | None:
+    """The value, empty where there is neither value nor key: the client cannot publish a record without both."""
+    return b"" if value is None and key is None else value
 
 
 def _told(headers: Headers) -> dict[str, str]:

@@ -52,7 +52,10 @@ def as_record(output: object, at: Record) -> Record:
 @given(RECORDS, LETTERS)
 def test_the_record_is_kept_and_what_is_said_is_read_back(record: Record, letter: DeadLetter) -> None:
     kept = as_record(letter.to_output(record, "in.dlq"), record)
-    assert (kept.key, kept.value, original(kept)) == (record.key, record.value, original(record))
+    nothing = record.key is None and record.value is None  # the client cannot publish that as it is
+    assert (kept.key, kept.value, original(kept)) == (record.key, b"" if nothing else record.value, original(record))
+    lean = letter.pointer(record, "in.dlq")
+    assert (lean.key, lean.value or None) == (record.key, None)
     assert read_dead_letter(kept) == letter
     assert attempts_before(kept) == (letter.attempts, letter.first_failed_ms)
 
