@@ -118,7 +118,7 @@ def test_every_bad_picture_has_an_outcome_and_no_good_one_is_touched(pipeline: P
     bad = [one for one in decisions if one.item_id.startswith("bad")]
     assert len(bad) == 100
     errors = [one for one in bad if one.verdicts[0].outcome is Outcome.ERROR]
-    assert {(one.verdicts[0].error, one.action) for one in errors} == {("unsupported_input", "review")}
+    assert {(one.verdicts[0].error, one.proposed) for one in errors} == {("unsupported_input", "review")}
     causes = {one.item_id: one.verdicts[0].cause for one in errors}
     assert set(causes.values()) == {"empty", "truncated", "damaged", "not_a_picture", "too_many_pixels"}
     # Some flipped bits leave a picture that can be read: that is judged, and never more than that.
