@@ -37,7 +37,7 @@ def render_html(audit: Audit, *, cuts: Mapping[str, float]) -> str:
     )
     environment.filters |= {
         "rate": _rate, "count": _count, "span": _span, "signed": _signed, "chance": _chance, "short": _short,
-        "share": _share, "auc": _auc, "matrix": _matrix, "suffix": lambda text, end: text + end,
+        "share": _share, "auc": _auc, "bounded": _bounded, "matrix": _matrix, "suffix": lambda text, end: text + end,
     }  # fmt: skip
     folder = resources.files("moderation.audit")
     return environment.from_string((folder / "page.html.j2").read_text(encoding="utf-8")).render(
@@ -160,6 +160,10 @@ def _rate(value: float | None) -> str:
 
 def _share(one: Rate) -> str:
     return "none seen" if one.rate is None else f"{one.rate:.3f} ({_span(one)})"
+
+
+def _bounded(one: Mapping[str, Any]) -> str:
+    return "none seen" if one["rate"] is None else f"{one['rate']:.3f} ({one['low']:.3f} to {one['high']:.3f})"
 
 
 def _auc(one: Ranking) -> str:
