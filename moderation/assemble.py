@@ -110,6 +110,7 @@ def worker(settings: Settings, *, folder: Path, stop: threading.Event) -> Iterat
     Locks are looked for from `folder` on. From here on the process ends by itself where it makes no
     progress. Raises SettingsError without the sections stream and worker, StreamError where Kafka cannot be used, and what `pipeline` raises.
     """
+    from moderation.stream.dead_letter import SUFFIX
     from moderation.stream.decider import Decider, Topics
     from moderation.stream.envelope import read_item
     from moderation.stream.liveness import watch
@@ -127,7 +128,7 @@ def worker(settings: Settings, *, folder: Path, stop: threading.Event) -> Iterat
             )
     topics = Topics(
         decisions=own.decisions,
-        dead_letters=own.dead_letters or f"{stream.inputs[0]}.dlq",
+        dead_letters=own.dead_letters or stream.inputs[0] + SUFFIX,
         review=own.review.topic if own.review else "",
         reviewed=frozenset(own.review.actions) if own.review else (),
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from codecs import BOM_UTF8
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from moderation.errors import ItemError
 
@@ -29,6 +31,15 @@ def modality_of(path: Path) -> Modality:
 def content_digest(content: bytes) -> str:
     """SHA-256 of the content, in hex: the content's identity in caches, manifests and erasure."""
     return hashlib.sha256(content).hexdigest()
+
+
+def is_utf8(value: Any) -> bool:
+    """Whether every string of a JSON value can be written as UTF-8: JSON can name half a surrogate pair, which cannot."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,7 +157,7 @@ class Workshop:
         """The build made live, or what stands in the way."""
         file = self.lock_file(run.policy)
         return policy_release.put(
-            run.policy, run.lock, file, to="live", by=run.policy.owner, no_audit_reason="", reason="the demo"
+            run.policy, run.lock, file, self.settings, to="live", by=run.policy.owner, reason="the demo"
         )
 
     def scan(self, runs: Sequence[Run]) -> list[Judged]:

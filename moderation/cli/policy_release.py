@@ -20,16 +20,17 @@ from moderation.policy.lock import Lock
 from moderation.policy.schema import Policy
 from moderation.release.gates import Evidence, Missing, shut_gates
 from moderation.release.record import Change, Record, Status, encode_record, plain, read_record, record_path
-from moderation.settings import load_settings
+from moderation.settings import Settings, load_settings
 
 
 def release(
     path: Path, *, to: Status, by: str, reason: str, no_audit_reason: str, out: Path | None, as_json: bool
 ) -> None:
     """Put a build into a status; leaves with exit code 9 where a gate is shut, and tells all that are."""
-    policy = load_policy(path, action_names=load_settings().actions)
+    settings = load_settings()
+    policy = load_policy(path, action_names=settings.actions)
     lock, file = current_lock(policy, out), lock_file(policy, out)
-    found = put(policy, lock, file, to=to, by=by, reason=reason, no_audit_reason=no_audit_reason)
+    found = put(policy, lock, file, settings, to=to, by=by, reason=reason, no_audit_reason=no_audit_reason)
     if not isinstance(found, Record):
         _tell_missing(found, to, as_json=as_json)
         raise typer.Exit(ExitCode.RELEASE_REFUSED)
@@ -40,11 +41,19 @@ def release(
 
 
 def put(
-    policy: Policy, lock: Lock, file: Path, *, to: Status, by: str, reason: str = "", no_audit_reason: str = ""
+    policy: Policy,
+    lock: Lock,
+    file: Path,
+    settings: Settings,
+    *,
+    to: Status,
+    by: str,
+    reason: str = "",
+    no_audit_reason: str = "",
 ) -> Record | list[Missing]:
     """Put the build whose lock is at `file` into a status: the record as written, or every gate that is shut and nothing written."""
     tests, audit = _report(file, TESTS_SUFFIX), _report(file, AUDIT_SUFFIX)
-    findings = policy_lint.lint_all([policy.path], load_settings()).findings
+    findings = policy_lint.lint_all([policy.path], settings).findings
     missing = shut_gates(policy, lock, Evidence(findings, tests, audit), to, no_audit_reason=no_audit_reason)
     if missing:
         return missing

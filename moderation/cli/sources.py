@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from moderation.errors import DataError, ItemError, Problem
-from moderation.item import ContentItem, Part
+from moderation.item import ContentItem, Part, is_utf8
 from moderation.policy.manifest import MAX_LINE_BYTES, bounded_lines
 
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif"})
@@ -178,20 +178,12 @@ def _row(line: bytes) -> Mapping[str, Any]:
         raise ItemError("unsupported_input", f"not a line of JSON: {error}", cause="not_json") from None
     _expect(isinstance(row, dict), f"found {type(row).__name__}; expected a JSON object")
     # What JSON can write and UTF-8 cannot would break the very line that tells the decision.
-    _expect(b"\\u" not in line or _is_utf8(row), "a string holds half a surrogate pair", cause="not_utf8")
+    _expect(b"\\u" not in line or is_utf8(row), "a string holds half a surrogate pair", cause="not_utf8")
     unknown = sorted(row.keys() - _ITEM_KEYS - _MANIFEST_KEYS)
     _expect(not unknown, f"unknown key {', '.join(map(repr, unknown))}; expected {', '.join(sorted(_ITEM_KEYS))}")
     kinds = [key for key in ("path", "text", "parts") if key in row]
     _expect(len(kinds) == 1, f"found {' and '.join(kinds) or 'no content'}; expected one of 'path', 'text', 'parts'")
     return dict(row)
-
-
-def _is_utf8(row: Any) -> bool:
-    try:
-        json.dumps(row, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _item(one: str, row: Mapping[str, Any], folder: Path, max_bytes: int) -> ContentItem:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from moderation.errors import ItemError
-from moderation.item import ContentItem, Modality, Part
+from moderation.item import ContentItem, Modality, Part, is_utf8
 from moderation.stream.batch import Record
 
 UNDECODABLE = "undecodable"
@@ -191,7 +191,7 @@ def _object(value: bytes) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise _refused("not_json", "the value is JSON, but no object")
     _shallow(found)
-    if b"\\u" in value and not _is_utf8(found):
+    if b"\\u" in value and not is_utf8(found):
         raise _refused("not_utf8", "a string holds half a surrogate pair")
     return found
 
@@ -213,14 +213,6 @@ def _shallow(value: Any, depth: int = 0) -> None:
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     for one in inner:
         _shallow(one, depth + 1)
-
-
-def _is_utf8(found: Mapping[str, Any]) -> bool:
-    try:
-        json.dumps(found, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _known(row: Mapping[str, Any], keys: frozenset[str], what: str) -> None:
