@@ -6,7 +6,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,8 @@ class Request:
     """What an audit is asked beside its sample; `design` None where the vectors are not at hand.
 
     `order` names all actions, weakest first; `proposed` holds unit vectors of contrast phrases to try, by phrase; `tests` is the report of
-    the policy's tests as its JSON has it, `earlier` an audit to compare with, `before` the one whose place this takes.
+    the policy's tests as its JSON has it, `earlier` an audit to compare with, `before` the one whose place this takes; `inputs` are the
+    files that the sample stands in, as policy/inputs.py names them.
     """
 
     order: Sequence[str]
@@ -46,6 +47,7 @@ class Request:
     tests: Mapping[str, Any] | None = None
     earlier: Past | None = None
     before: Past | None = None
+    inputs: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
 
 
@@ -70,6 +72,7 @@ def assess(policy: Policy, block: Block, lock: Lock, sample: Sample, request: Re
         registered=registered,
         registrations=registered_before,
         data=data,
+        inputs=request.inputs,
         sampling=block.sampling,
         agreement=block.agreement,
         date=request.date,

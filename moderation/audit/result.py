@@ -195,7 +195,8 @@ class Audit:
     """All that one audit found.
 
     `registered` is the SHA-256 of the policy's audit block, as fixed before the data was opened, and `registrations` are all that these
-    items were audited under, this one included; `data` is the SHA-256 of what was looked at: content, targets, clusters, groups.
+    items were audited under, this one included; `data` is the SHA-256 of what was looked at: content, targets, clusters, groups; `inputs`
+    the files that it stood in, as policy/inputs.py names them.
     """
 
     policy: str
@@ -206,6 +207,7 @@ class Audit:
     registered: str
     registrations: tuple[Registration, ...]
     data: str
+    inputs: Mapping[str, str]
     sampling: str | None
     agreement: float | None
     date: str

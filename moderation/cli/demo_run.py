@@ -197,7 +197,8 @@ class Workshop:
         with terminal.progress(f"{policy.id}: testing", count_items(prepared)) as advance:
             report = run_tests(policy.id, prepared, self._pipeline([lock], self._apart()), advance=advance)
         coverage = measure_coverage(policy, report, audited=policy_test.audited(policy))
-        policy_test.write_report(report, coverage, self.lock_file(policy))
+        inputs = policy_test.inputs_of(policy, suites)
+        policy_test.write_report(report, coverage, self.lock_file(policy), inputs=inputs)
         return report
 
 

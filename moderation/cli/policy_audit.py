@@ -29,6 +29,7 @@ from moderation.detector.head import Head
 from moderation.embedding.embedder import Embedder
 from moderation.errors import DataError, ExitCode, PolicyError, Problem
 from moderation.policy.audit_block import Audit as Block
+from moderation.policy.inputs import digest_inputs
 from moderation.policy.loader import load_policy
 from moderation.policy.lock import Lock
 from moderation.policy.manifest import load_manifest
@@ -89,6 +90,7 @@ def ask(policy: Policy, lock: Path, *, order: Sequence[str]) -> Request:
         command=_command(policy.path, None, ()),
         tests=_tests(beside(lock, TESTS_SUFFIX)),
         before=_before(beside(lock, AUDIT_SUFFIX)),
+        inputs=digest_inputs([policy.data.audit] if policy.data.audit else [], policy.path.parent),
     )
 
 

@@ -89,7 +89,7 @@ def _report(lock: Path, suffix: str) -> dict[str, Any] | None:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError([Problem(path, 0, 0, "D001", f"no report: {error}")]) from None
     if not isinstance(found, dict):
         raise DataError([Problem(path, 0, 0, "D003", "expected a report, one JSON object")])

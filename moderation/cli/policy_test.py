@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,13 @@ from moderation.cli.locks import beside, current_lock, lock_file
 from moderation.embedding.embedder import Embedder
 from moderation.errors import ExitCode
 from moderation.pipeline import Pipeline
+from moderation.policy.inputs import digest_inputs
 from moderation.policy.loader import load_policy
 from moderation.policy.manifest import load_manifest
 from moderation.policy.schema import Policy
 from moderation.release.coverage import Coverage, measure_coverage
 from moderation.release.policy_tests import Status, TestReport, count_items, prepare, run_tests
+from moderation.release.suite import Suite
 from moderation.release.suite_file import load_suites
 from moderation.settings import Settings, load_settings
 
@@ -32,7 +34,9 @@ def test(path: Path, *, out: Path | None, as_json: bool, junit: Path | None, str
     """Run a policy's tests; leaves with exit code 6 when one fails, or less than `min_coverage` of something is covered."""
     settings = load_settings()
     policy = load_policy(path, action_names=settings.actions)
-    prepared = prepare(load_suites(policy.tests, policy=policy), policy.scope.modalities, settings.actions)
+    suites = load_suites(policy.tests, policy=policy)
+    inputs = inputs_of(policy, suites)
+    prepared = prepare(suites, policy.scope.modalities, settings.actions)
     lock, file = current_lock(policy, out), lock_file(policy, out)
     embedders: dict[str, Embedder] = {}
     with terminal.working("loading the encoder"):
@@ -45,20 +49,42 @@ def test(path: Path, *, out: Path | None, as_json: bool, junit: Path | None, str
     if junit:
         with terminal.replacing(junit) as stream:
             stream.write(report.to_junit())
-    told = write_report(report, coverage, file)
+    told = write_report(report, coverage, file, inputs=inputs, strict=strict, min_coverage=min_coverage)
     if as_json:
         terminal.emit(told)
     else:
         _print(report, path, certified=any(action.threshold is not None for action in lock.actions))
         _print_coverage(coverage)
-    promoted = strict and report.count(Status.PROMOTE) > 0
-    if not report.passed or promoted or coverage.least < min_coverage:
+    if not told["passed"]:
         raise typer.Exit(ExitCode.TESTS_FAILED)
 
 
-def write_report(report: TestReport, coverage: Coverage, lock: Path) -> dict[str, Any]:
-    """The report as plain values, left beside the lock: what a release asks for."""
-    told = {**report.to_dict(), "coverage": coverage.to_dict()}
+def inputs_of(policy: Policy, suites: Sequence[Suite]) -> dict[str, str]:
+    """The files that the tests are made of, by SHA-256."""
+    return digest_inputs((path for suite in suites for path in suite.inputs), policy.path.parent)
+
+
+def write_report(
+    report: TestReport,
+    coverage: Coverage,
+    lock: Path,
+    *,
+    inputs: Mapping[str, str],
+    strict: bool = False,
+    min_coverage: float = 0.0,
+) -> dict[str, Any]:
+    """The report as plain values, left beside the lock: what a release asks for.
+
+    It passed where no test failed, no gap closed unnoticed (`strict`), and enough of everything is covered.
+    """
+    closed = strict and report.count(Status.PROMOTE) > 0
+    told = {
+        **report.to_dict(),
+        "passed": report.passed and not closed and coverage.least >= min_coverage,
+        "asked": {"strict": strict, "min_coverage": min_coverage},
+        "inputs": dict(inputs),
+        "coverage": coverage.to_dict(),
+    }
     with terminal.replacing(beside(lock, TESTS_SUFFIX)) as stream:
         stream.write(json.dumps(told, indent=1) + "\n")
     return told

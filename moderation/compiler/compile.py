@@ -26,6 +26,7 @@ from moderation.encoder.device import one_thread
 from moderation.encoder.recorded import NOT_RECORDED
 from moderation.errors import CompileError, DataError
 from moderation.item import Modality, Part
+from moderation.policy.inputs import digest_inputs
 from moderation.policy.lint import refused
 from moderation.policy.lock import Level, Lock, LockedAction, marks
 from moderation.policy.manifest import TargetRow, disjoint
@@ -159,7 +160,11 @@ def _read_targets(policy: Policy, embedder: Embedder, fit: Sequence[TargetRow]) 
     rows = [row for row in fit if row.modality in policy.scope.modalities]
     embedded = embedder.embed([row.read() for row in rows])
     kept = [place for place in range(len(rows)) if place not in embedded.errors]
-    evidence: dict[str, Any] = {"rows": len(fit), "left_out": len(fit) - len(kept)}
+    evidence: dict[str, Any] = {
+        "rows": len(fit),
+        "left_out": len(fit) - len(kept),
+        "inputs": digest_inputs({row.manifest for row in fit}, policy.path.parent),
+    }
     if not kept:
         return _Read(None, evidence)
     rows = [rows[place] for place in kept]

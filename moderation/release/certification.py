@@ -18,6 +18,7 @@ from moderation.detector.head import NOT_OF_THE_HEAD
 from moderation.detector.runner import FAULTS
 from moderation.errors import DataError, DetectorError, LockError, Problem
 from moderation.item import ContentItem
+from moderation.policy.inputs import digest_inputs
 from moderation.policy.lock import Lock, marks
 from moderation.policy.manifest import TargetRow
 from moderation.policy.schema import Policy
@@ -62,7 +63,11 @@ def certify_lock(
     actions = certify(scored, policy.actions, policy.prevalence)
     calibrated = calibrate(one_per_cluster(scored), policy.prevalence)
     asked, known = _ask(lock, policy, rows)
-    rests_on = {"certify": {**_evidence(policy, scored), "asked": len(asked)}, "calibration": _reliability(calibrated)}
+    inputs = digest_inputs({row.manifest for row in rows}, policy.path.parent)
+    rests_on = {
+        "certify": {**_evidence(policy, scored), "asked": len(asked), "inputs": inputs},
+        "calibration": _reliability(calibrated),
+    }
     return replace(
         lock,
         actions=actions,

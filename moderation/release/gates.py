@@ -1,19 +1,29 @@
-"""What stands between a build of a policy and a status: each gate is evidence about this very revision, or the command that makes it."""
+"""What stands between a build of a policy and a status: each gate is evidence about this very revision, or the command that makes it.
+
+Absence is never evidence: a promise without a certificate, a harm that a report does not speak of, a file that reads otherwise than when
+the evidence was made, each shuts its gate.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from moderation.audit.earlier import SCHEMA as AUDIT_SCHEMA
+from moderation.audit.gaps import Verdict
 from moderation.decision import LIVE
+from moderation.policy.inputs import changed_inputs, input_name
 from moderation.policy.lint import Finding
-from moderation.policy.lock import Lock
-from moderation.policy.schema import Policy
+from moderation.policy.lock import Lock, LockedAction
+from moderation.policy.schema import Policy, PolicyAction
+from moderation.release.policy_tests import REPORT_SCHEMA
 from moderation.release.record import Status
 
 ERROR = "error"
-AUDIT_FAIL = "fail"
+_COMMANDS = {"limits": "lint"}  # the others are called as their gate is
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,53 +49,117 @@ def shut_gates(
 ) -> list[Missing]:
     """Every gate that is shut on the way to a status, all at once; none for `deprecated`.
 
-    `shadow` takes a clean lint and a certified lock. `live` also takes tests that pass and, where the policy declares one, an audit that
-    does not fail and whose required harms pass, each on this very revision; a policy without an audit goes live only for a stated reason.
+    `shadow` takes a clean lint, and a lock whose every promise is certified on the targets as they read now. `live` also takes tests that
+    pass and, where the policy declares one, an audit that does not fail and whose required harms pass, each on this very revision and
+    these very files; a policy without an audit goes live only for a stated reason, one whose limits nothing would keep not at all.
     """
     if to == "deprecated":
         return []
-    file = policy.path
-    missing = [
-        Missing("lint", f"{one.code} at line {one.line}: {one.message}", f"moderation policy lint {file}")
-        for one in evidence.findings
-        if one.severity == ERROR
-    ]
-    missing += [
-        Missing(
-            "certify",
-            f"{one.action}: {one.metric} at least {one.at_least:g} is not certified",
-            f"moderation policy certify {file}",
-        )
-        for one in lock.actions
-        if one.threshold is None
-    ]
+    gates = [("lint", _lint(evidence.findings)), ("compile", _compiled(policy, lock)), ("certify", _kept(policy, lock))]
     if to == LIVE:
-        missing += [*_tests(evidence.tests, lock, f"moderation policy test {file}")]
-        missing += [*_audit(policy, evidence.audit, lock, no_audit_reason=no_audit_reason)]
-    return missing
-
-
-def _tests(report: Mapping[str, Any] | None, lock: Lock, command: str) -> list[Missing]:
-    if report is None:
-        return [Missing("test", "no report of the policy's tests lies beside the lock", command)]
-    if report.get("revision") != lock.revision:
-        why = f"the report is of revision {report.get('revision')}, the lock is {lock.revision}"
-        return [Missing("test", why, command)]
-    return [] if report.get("passed") is True else [Missing("test", "the policy's tests fail", command)]
-
-
-def _audit(policy: Policy, report: Mapping[str, Any] | None, lock: Lock, *, no_audit_reason: str) -> list[Missing]:
-    command = f"moderation policy audit {policy.path}"
-    if policy.audit is None:
-        why = "the policy declares no audit: declare one, or say why there is none (--no-audit-reason)"
-        return [] if no_audit_reason.strip() else [Missing("audit", why, command)]
-    if report is None:
-        return [Missing("audit", "no audit lies beside the lock", command)]
-    if report.get("revision") != lock.revision:
-        why = f"the audit is of revision {report.get('revision')}, the lock is {lock.revision}"
-        return [Missing("audit", why, command)]
+        gates += [
+            ("limits", _limits(policy)),
+            ("test", _tests(policy, evidence.tests, lock)),
+            ("audit", _audit(policy, evidence.audit, lock, no_audit_reason=no_audit_reason)),
+        ]
     return [
-        Missing("audit", f"{one.get('name')} by {one.get('attribute')}: {one.get('verdict')}", command)
-        for one in report.get("harms", ())
-        if one.get("verdict") == AUDIT_FAIL or (one.get("required") and one.get("verdict") != "pass")
+        Missing(gate, why, f"moderation policy {_COMMANDS.get(gate, gate)} {policy.path}")
+        for gate, found in gates
+        for why in found
     ]
+
+
+def _lint(findings: Iterable[Finding]) -> Iterator[str]:
+    for one in findings:
+        if one.severity == ERROR:
+            yield f"{one.code} at line {one.line}: {one.message}"
+
+
+def _compiled(policy: Policy, lock: Lock) -> Iterator[str]:
+    yield from _stale(lock.evidence.get("fit"), policy, [policy.data.fit])
+    yield from _stale(lock.evidence.get("exemplars"), policy, [policy.exemplars.violating, policy.exemplars.contrast])
+
+
+def _kept(policy: Policy, lock: Lock) -> Iterator[str]:
+    if [_asked(one) for one in policy.actions] != [_promised(one) for one in lock.actions]:
+        yield "the lock's promises are not those of the policy"
+    uncertified = [one for one in lock.actions if one.threshold is None or not one.certificate]
+    for one in uncertified:
+        yield f"{one.action}: {one.metric} at least {one.at_least:g} is not certified"
+    if not uncertified:
+        yield from _stale(lock.evidence.get("certify"), policy, [policy.data.certify])
+
+
+def _asked(action: PolicyAction) -> tuple[str, str, float, float]:
+    promise = action.guarantee
+    return action.action, promise.metric.value, promise.at_least, promise.confidence
+
+
+def _promised(action: LockedAction) -> tuple[str, str, float, float]:
+    return action.action, action.metric, action.at_least, action.confidence
+
+
+def _limits(policy: Policy) -> Iterator[str]:
+    """A limit that somebody relies on and nobody keeps is worse than none."""
+    if policy.quota is not None:
+        yield "quota: nothing counts what policies ask for yet, so it would not be kept; go live without one"
+    if policy.rollout.share < 1.0:
+        yield f"rollout.share: nothing splits the traffic yet, {policy.rollout.share:g} would be 1; go live without it"
+
+
+def _tests(policy: Policy, report: Mapping[str, Any] | None, lock: Lock) -> Iterator[str]:
+    if report is None:
+        yield "no report of the policy's tests lies beside the lock"
+        return
+    yield from _unfit(report, REPORT_SCHEMA, policy, lock, policy.tests)
+    if report.get("passed") is not True:
+        yield "the policy's tests fail"
+
+
+def _audit(policy: Policy, report: Mapping[str, Any] | None, lock: Lock, *, no_audit_reason: str) -> Iterator[str]:
+    if policy.audit is None:
+        if not no_audit_reason.strip():
+            yield "the policy declares no audit: declare one, or say why there is none (--no-audit-reason)"
+        return
+    if report is None:
+        yield "no audit lies beside the lock"
+        return
+    yield from _unfit(report, AUDIT_SCHEMA, policy, lock, [policy.data.audit])
+    verdicts = _verdicts(report.get("harms"))
+    for harm, attribute in itertools.product(policy.audit.harms, policy.audit.attributes):
+        verdict = verdicts.get((harm.name, attribute.name))
+        if verdict is None or verdict == Verdict.FAIL or (harm.required and verdict != Verdict.PASS):
+            yield f"{harm.name} by {attribute.name}: {verdict or 'the report does not speak of it'}"
+
+
+def _verdicts(harms: Any) -> dict[tuple[Any, Any], str]:
+    """What a report says of each harm in each attribute; entries that no audit writes say nothing."""
+    told = [one for one in harms if isinstance(one, Mapping)] if isinstance(harms, list) else []
+    known = [one.value for one in Verdict]
+    return {
+        (str(one.get("name")), str(one.get("attribute"))): str(one["verdict"])
+        for one in told
+        if one.get("verdict") in known
+    }
+
+
+def _unfit(
+    report: Mapping[str, Any], schema: str, policy: Policy, lock: Lock, files: Iterable[Path | None]
+) -> Iterator[str]:
+    """Why a report is no evidence about this very build and these files."""
+    if (report.get("schema"), report.get("policy")) != (schema, policy.id):
+        yield f"the report is {report.get('schema')} of {report.get('policy')}; expected {schema} of {policy.id}"
+    elif report.get("revision") != lock.revision:
+        yield f"the report is of revision {report.get('revision')}, the lock is {lock.revision}"
+    else:
+        yield from _stale(report, policy, files)
+
+
+def _stale(evidence: Any, policy: Policy, files: Iterable[Path | None]) -> Iterator[str]:
+    """Which files evidence no longer speaks of: those that it does not name, and those that read otherwise now."""
+    inputs = evidence.get("inputs") if isinstance(evidence, Mapping) else None
+    known = {str(name): str(digest) for name, digest in inputs.items()} if isinstance(inputs, Mapping) else {}
+    folder = policy.path.parent
+    needed = {input_name(one, folder) for one in files if one is not None}
+    yield from (f"the evidence does not rest on {name}" for name in sorted(needed - known.keys()))
+    yield from (f"{name} reads otherwise than when the evidence was made" for name in changed_inputs(known, folder))

@@ -237,6 +237,13 @@ class Suite(Section):
                 yield (section, number, "items"), one.items
 
     @property
+    def inputs(self) -> Iterator[Path]:
+        """The test file itself and every file that it names."""
+        yield self._path
+        for _, name in self.files:
+            yield join_path(name, self._path.parent) or self._path.parent
+
+    @property
     def sets(self) -> dict[str, tuple[SetTest, ...]]:
         """The tests over manifests, by section."""
         return {

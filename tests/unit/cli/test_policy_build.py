@@ -572,6 +572,31 @@ def test_a_build_is_released_on_evidence_and_decisions_say_so(certified: Path, t
     assert json.loads(out)["missing"][0]["gate"] == "audit"
 
 
+def test_evidence_is_of_the_files_as_they_read_now(certified: Path, run: Run) -> None:
+    def missing() -> list[str]:
+        _, out, _ = run(
+            "policy", "release", certified, "--by", "x", "--to", "live", "--no-audit-reason", "nobody", "--json"
+        )
+        return [f"{one['gate']}: {one['why']}" for one in json.loads(out)["missing"]]
+
+    assert run("policy", "test", certified, "--min-coverage", "1")[0] == ExitCode.TESTS_FAILED
+    assert missing() == ["test: the policy's tests fail"]
+    assert run("policy", "test", certified)[0] == ExitCode.OK
+    for gate, file in (
+        ("test", certified.parent / "tests" / "flyers.yaml"),
+        ("certify", certified.parent / "data" / "certify.jsonl"),
+    ):
+        before = file.read_text()
+        file.write_text(before + "\n")
+        told = f"{file.relative_to(certified.parent).as_posix()} reads otherwise than when the evidence was made"
+        assert missing() == [f"{gate}: {told}"]
+        file.write_text(before)
+    certified.with_name("flyers.tests.json").write_text("[" * 100_000)
+    code, _, err = run("policy", "release", certified, "--by", "x", "--to", "live")
+    assert code == ExitCode.DATA
+    assert "flyers.tests.json" in err
+
+
 def test_kept_vectors_tell_what_a_build_would_have_done(certified: Path, tmp_path: Path, run: Run) -> None:
     stream, kept = certified.parent / "data" / "certify.jsonl", tmp_path / "vectors"
     code, out, err = run("policy", "embed", stream, "--policy", "flyers", "--out", kept)

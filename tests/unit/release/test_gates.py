@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from moderation.errors import LockError
+from moderation.policy.inputs import digest_inputs
 from moderation.policy.lint import Finding
+from moderation.policy.lock import Lock, LockedAction
 from moderation.policy.schema import Policy
-from moderation.release.gates import Evidence, shut_gates
+from moderation.release.gates import Evidence, Missing, shut_gates
 from moderation.release.record import (
     Change,
     Record,
@@ -21,43 +24,84 @@ from moderation.release.record import (
     record_path,
     status_beside,
 )
-from tests.fakes import action, lock
+from tests.fakes import lock
 from tests.policy_text import POLICY, load
 
-CERTIFIED = lock("weapons", actions=(action("review", 0.5),))
-AUDIT = """\
+BUILD = lock("weapons")
+PROMISES = (
+    LockedAction("remove", "precision", 0.95, 0.95, threshold=0.9, certificate={"violating": 90}),
+    LockedAction("review", "recall", 0.9, 0.9, threshold=0.5, certificate={"violating": 90}),
+)
+TARGETS = "data/weapons.certify.jsonl"
+AUDITED = "data/weapons.audit.jsonl"
+MORE = f"""\
+data: {{certify: {TARGETS}, audit: {AUDITED}}}
 audit:
-  attributes: [{name: group, about: depicted, source: annotators}]
-  harms: [{name: wrongful, metric: fpr, tolerance: 0.1, set_by: lead, why: capacity}]
+  attributes: [{{name: group, about: depicted, source: annotators}}, {{name: age, about: depicted, source: annotators}}]
+  harms:
+    - {{name: wrongful, metric: fpr, tolerance: 0.1, set_by: lead, why: capacity}}
+    - {{name: missed, metric: fnr, tolerance: 0.1, set_by: lead, why: capacity, required: true}}
 """
-PASSED = {"revision": CERTIFIED.revision, "passed": True}
+HARMS = [(harm, attribute) for harm in ("wrongful", "missed") for attribute in ("group", "age")]
 
 
 @pytest.fixture
 def policy(tmp_path: Path) -> Policy:
-    return load(tmp_path, POLICY + AUDIT)
+    (tmp_path / "data").mkdir()
+    for name in (TARGETS, AUDITED):
+        (tmp_path / name).write_text("{}\n", encoding="utf-8")
+    return load(tmp_path, POLICY + MORE)
 
 
-def audit(verdict: str = "pass", *, required: bool = False, **changes: Any) -> dict[str, Any]:
-    harm = {"name": "wrongful", "attribute": "group", "verdict": verdict, "required": required}
-    return {"revision": CERTIFIED.revision, "harms": [harm], **changes}
+def inputs(policy: Policy, *files: str) -> dict[str, Any]:
+    folder = policy.path.parent
+    return {"inputs": digest_inputs([folder / name for name in files], folder)}
 
 
-def gates(
-    policy: Policy, to: Any = "live", *, found=CERTIFIED, tests=PASSED, audited=None, findings=(), **options: Any
-) -> list[str]:
-    evidence = Evidence(findings, tests, audit() if audited is None else audited)
-    return [one.gate for one in shut_gates(policy, found, evidence, to, **options)]
+def certified(policy: Policy, **changes: Any) -> Lock:
+    evidence = {"certify": inputs(policy, TARGETS), "fit": inputs(policy), "exemplars": inputs(policy)}
+    return lock("weapons", **{"actions": PROMISES, "evidence": evidence, **changes})
+
+
+def run_on(on: Policy, /, **changes: Any) -> dict[str, Any]:
+    named = {"schema": "policy-tests-report/v1", "policy": "weapons", "revision": certified(on).revision}
+    return {**named, "passed": True, **inputs(on, "tests/weapons.yaml"), **changes}
+
+
+def audit(on: Policy, /, verdict: str = "pass", *, of: str = "wrongful", **changes: Any) -> dict[str, Any]:
+    harms = [
+        {"name": name, "attribute": attribute, "verdict": verdict if name == of else "pass"}
+        for name, attribute in HARMS
+    ]
+    named = {"schema": "audit/v1", "policy": "weapons", "revision": certified(on).revision}
+    return {**named, "harms": harms, **inputs(on, AUDITED), **changes}
+
+
+def shut(
+    policy: Policy,
+    to: Any = "live",
+    *,
+    found: Lock | None = None,
+    tests: dict[str, Any] | None = None,
+    audited: dict[str, Any] | None = None,
+    **options: Any,
+) -> list[Missing]:
+    evidence = Evidence((), tests or run_on(policy), audited or audit(policy))
+    return shut_gates(policy, found or certified(policy), evidence, to, **options)
+
+
+def gates(policy: Policy, to: Any = "live", **options: Any) -> list[str]:
+    return [one.gate for one in shut(policy, to, **options)]
 
 
 def test_with_everything_in_order_nothing_stands_in_the_way(policy: Policy) -> None:
     assert gates(policy) == []
-    assert gates(policy, "shadow", tests=None, audited={}) == []
+    assert shut_gates(policy, certified(policy), Evidence((), None, None), "shadow") == []
 
 
 def test_all_that_is_missing_is_named_at_once(policy: Policy) -> None:
     wrong = Finding(policy.path, 3, 1, "L008", "error", "no contrast", "add some")
-    uncertified = lock("weapons", actions=(action("remove", None), action("review", None)))
+    uncertified = lock("weapons", actions=tuple(replace(one, threshold=None) for one in PROMISES))
     evidence = Evidence([wrong], None, None)
     found = shut_gates(policy, uncertified, evidence, "live")
     assert [one.gate for one in found] == ["lint", "certify", "certify", "test", "audit"]
@@ -67,32 +111,104 @@ def test_all_that_is_missing_is_named_at_once(policy: Policy) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tests", "audited", "shut"),
+    ("changes", "expected"),
     [
-        ({"revision": "another", "passed": True}, None, ["test"]),
-        ({"revision": CERTIFIED.revision, "passed": False}, None, ["test"]),
-        ({"revision": CERTIFIED.revision}, None, ["test"]),
-        (PASSED, audit(revision="another"), ["audit"]),
-        (PASSED, audit("fail"), ["audit"]),
-        (PASSED, audit("insufficient evidence"), []),
-        (PASSED, audit("insufficient evidence", required=True), ["audit"]),
-        (PASSED, audit("not assessed", required=True), ["audit"]),
+        ({"revision": "another"}, ["test"]),
+        ({"passed": False}, ["test"]),
+        ({"passed": None}, ["test"]),
+        ({"policy": "fire"}, ["test"]),
+        ({"schema": "audit/v1"}, ["test"]),
+        ({"inputs": {}}, ["test"]),
+        ({"inputs": None}, ["test"]),
+        ({"inputs": {"tests/weapons.yaml": "0" * 64}}, ["test"]),
     ],
 )
-def test_evidence_counts_for_its_own_revision_and_for_what_it_shows(
-    policy: Policy, tests: dict[str, Any], audited: dict[str, Any] | None, shut: list[str]
+def test_tests_count_for_the_build_and_the_files_that_they_were_run_on(
+    policy: Policy, changes: dict[str, Any], expected: list[str]
 ) -> None:
-    assert gates(policy, tests=tests, audited=audited) == shut
+    assert gates(policy, tests=run_on(policy, **changes)) == expected
+
+
+@pytest.mark.parametrize(
+    ("verdict", "of", "expected"),
+    [
+        ("fail", "wrongful", ["audit", "audit"]),
+        ("insufficient evidence", "wrongful", []),
+        ("not assessed", "wrongful", []),
+        ("insufficient evidence", "missed", ["audit", "audit"]),
+        ("not assessed", "missed", ["audit", "audit"]),
+        ("excellent", "wrongful", ["audit", "audit"]),
+    ],
+)
+def test_a_failure_shuts_the_gate_and_a_required_harm_has_to_pass(
+    policy: Policy, verdict: str, of: str, expected: list[str]
+) -> None:
+    assert gates(policy, audited=audit(policy, verdict, of=of)) == expected
+
+
+@pytest.mark.parametrize("harms", [None, [], {}, "x", [1], [{"name": "wrongful"}], [{"name": [], "verdict": {}}]])
+def test_a_harm_that_the_audit_does_not_speak_of_is_not_passed(policy: Policy, harms: Any) -> None:
+    assert gates(policy, audited=audit(policy, harms=harms)) == ["audit"] * 4
+    left_out = [one for one in audit(policy)["harms"] if one["attribute"] != "age"]
+    (first, second) = shut(policy, audited=audit(policy, harms=left_out))
+    assert first.why == "wrongful by age: the report does not speak of it"
+    assert second.why == "missed by age: the report does not speak of it"
+
+
+@pytest.mark.parametrize("changes", [{"revision": "another"}, {"policy": "fire"}, {"schema": "x"}, {"inputs": {}}])
+def test_an_audit_counts_for_its_own_build_and_items(policy: Policy, changes: dict[str, Any]) -> None:
+    assert gates(policy, audited=audit(policy, **changes)) == ["audit"]
+
+
+@pytest.mark.parametrize(("name", "gate"), [(TARGETS, "certify"), (AUDITED, "audit"), ("tests/weapons.yaml", "test")])
+def test_evidence_about_files_that_changed_since_is_none(policy: Policy, name: str, gate: str) -> None:
+    found, tests, audited = certified(policy), run_on(policy), audit(policy)
+    path = policy.path.parent / name
+    path.write_text(path.read_text() + "\n", encoding="utf-8")
+    (one,) = shut(policy, found=found, tests=tests, audited=audited)
+    assert (one.gate, one.why) == (gate, f"{name} reads otherwise than when the evidence was made")
+    path.unlink()
+    assert gates(policy, found=found, tests=tests, audited=audited) == [gate]
+
+
+def test_a_threshold_without_its_certificate_is_no_promise(policy: Policy) -> None:
+    bare = (replace(PROMISES[0], certificate=None), PROMISES[1])
+    (one, *_) = shut(policy, "shadow", found=certified(policy, actions=bare))
+    assert (one.gate, one.why) == ("certify", "remove: precision at least 0.95 is not certified")
+
+
+@pytest.mark.parametrize(
+    "actions", [(), PROMISES[:1], (*PROMISES, PROMISES[0]), (replace(PROMISES[0], at_least=0.5), PROMISES[1])]
+)
+def test_a_lock_that_promises_something_else_is_not_certified(
+    policy: Policy, actions: tuple[LockedAction, ...]
+) -> None:
+    (one, *_) = shut(policy, "shadow", found=certified(policy, actions=actions))
+    assert (one.gate, one.why) == ("certify", "the lock's promises are not those of the policy")
+
+
+@pytest.mark.parametrize("limit", ["quota: {per_hour: 5, then: review}", "rollout: {share: 0.5}"])
+def test_what_relies_on_a_limit_that_nothing_keeps_does_not_go_live(tmp_path: Path, limit: str) -> None:
+    found = load(tmp_path, POLICY + f"{limit}\n")
+    evidence = {"certify": inputs(found), "fit": inputs(found), "exemplars": inputs(found)}
+    build = lock("weapons", actions=PROMISES, evidence=evidence)
+    tests = {**run_on(found), "revision": build.revision}
+    told = shut_gates(found, build, Evidence((), tests, None), "live", no_audit_reason="nobody is shown")
+    assert [one.gate for one in told] == ["limits"]
+    assert told[0].why.startswith(limit.partition(":")[0])
+    assert shut_gates(found, build, Evidence((), tests, None), "shadow") == []
 
 
 def test_a_policy_without_an_audit_needs_a_reason(tmp_path: Path) -> None:
-    plain_policy = load(tmp_path)
-    assert gates(plain_policy) == ["audit"]
-    assert gates(plain_policy, no_audit_reason="  ") == ["audit"]
-    assert gates(plain_policy, no_audit_reason="nobody is shown") == []
+    bare = load(tmp_path)
+    found = certified(bare)
+    tests = run_on(bare, revision=found.revision)
+    assert gates(bare, found=found, tests=tests) == ["audit"]
+    assert gates(bare, found=found, tests=tests, no_audit_reason="  ") == ["audit"]
+    assert gates(bare, found=found, tests=tests, no_audit_reason="nobody is shown") == []
 
 
-def change(status: Any, revision: str = CERTIFIED.revision) -> Change:
+def change(status: Any, revision: str = BUILD.revision) -> Change:
     return Change(
         status, revision, "f" * 64, dt.datetime(2026, 11, 24, tzinfo=dt.UTC).isoformat(), "team", "why", {"a": "b"}
     )
@@ -119,25 +235,25 @@ def test_a_record_edited_by_hand_is_refused(tmp_path: Path, content: str) -> Non
 
 def test_only_the_very_build_that_was_released_has_the_status(tmp_path: Path) -> None:
     file = tmp_path / "weapons.lock.json"
-    assert status_beside(CERTIFIED, file) == "draft"
+    assert status_beside(BUILD, file) == "draft"
     record_path(file).write_text(encode_record(Record("weapons", (change("live"),))), encoding="utf-8")
-    assert status_beside(CERTIFIED, file) == "live"
+    assert status_beside(BUILD, file) == "live"
     assert status_beside(lock("weapons", version="1.0.1"), file) == "draft"
     record_path(file).write_text(encode_record(Record("fire", (change("live"),))), encoding="utf-8")
     with pytest.raises(LockError, match="is of policy 'fire'"):
-        status_beside(CERTIFIED, file)
+        status_beside(BUILD, file)
 
 
 def test_when_another_build_goes_live_the_one_before_is_no_longer(tmp_path: Path) -> None:
     both = Record("weapons", (change("live"), change("live", "another")))
-    assert both.status_of(CERTIFIED) == "deprecated"
+    assert both.status_of(BUILD) == "deprecated"
     beside = Record("weapons", (change("shadow"), change("live", "another")))
-    assert beside.status_of(CERTIFIED) == "shadow"
+    assert beside.status_of(BUILD) == "shadow"
 
 
 def test_a_candidate_in_shadow_leaves_the_live_build_live() -> None:
-    assert Record("weapons", (change("live"), change("shadow", "another"))).status_of(CERTIFIED) == "live"
+    assert Record("weapons", (change("live"), change("shadow", "another"))).status_of(BUILD) == "live"
     given_up = (change("live"), change("shadow", "another"), change("deprecated", "another"))
-    assert Record("weapons", given_up).status_of(CERTIFIED) == "live"
+    assert Record("weapons", given_up).status_of(BUILD) == "live"
     again = (change("live"), change("live", "another"), change("live"))
-    assert Record("weapons", again).status_of(CERTIFIED) == "live"
+    assert Record("weapons", again).status_of(BUILD) == "live"
