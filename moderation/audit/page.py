@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
@@ -150,8 +151,8 @@ def _harm_row(one: HarmResult) -> str:
 
 
 def _plain(text: str) -> str:
-    """One line that no Markdown table is broken by, and that holds no HTML."""
-    return text.replace("\n", " ").replace("|", "\\|").replace("<", "&lt;")
+    """One line that says what it says: no Markdown, no HTML, no broken table, and nobody is called by name in a pull request."""
+    return re.sub(r"([\\`*\[\]|])", r"\\\1", " ".join(text.split())).replace("<", "&lt;").replace("@", "@\u200b")
 
 
 def _rate(value: float | None) -> str:

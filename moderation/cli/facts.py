@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-import math
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -72,11 +72,12 @@ def _time(found: Any) -> dt.datetime | None:
         return None
     try:
         time = dt.datetime.fromisoformat(found)
-    except (TypeError, ValueError):
-        time = None
-    if time is None or time.tzinfo is None:
+        in_utc = time.astimezone(dt.UTC) if time.tzinfo else None
+    except (TypeError, ValueError, OverflowError):
+        in_utc = None
+    if in_utc is None:
         raise ValueError(f"time: found {found!r}; expected a time with its zone, such as 2026-08-31T12:00:00Z")
-    return time.astimezone(dt.UTC)
+    return in_utc
 
 
 def _attributes(found: Any) -> dict[str, str]:
@@ -90,7 +91,7 @@ def _targets(row: Mapping[str, Any], policy: str | None) -> dict[str, Target]:
     if target is not None and not isinstance(target, bool):
         raise ValueError(f"target: found {target!r}; expected true or false")
     number = isinstance(weight, int | float) and not isinstance(weight, bool)
-    if weight is not None and not (number and 0 < weight < math.inf):
+    if weight is not None and not (number and 0 < weight <= sys.float_info.max):
         raise ValueError(f"weight: found {weight!r}; expected how many items this one stands for, a number above 0")
     if weight is not None and target is None:
         raise ValueError("weight: there is no target that it could weigh")

@@ -8,7 +8,7 @@ from typing import Any
 
 from moderation.cli import terminal
 from moderation.cli.locks import current_lock
-from moderation.decision import Decision, Verdict
+from moderation.decision import LIVE, Decision, Verdict
 from moderation.errors import LockError
 from moderation.history.lines import read_lines
 from moderation.policy.loader import load_policy
@@ -53,9 +53,12 @@ def _tell(decision: Decision, statement: Statement, *, as_json: bool) -> None:
         return
     terminal.say(f"item {decision.item_id}, decision {decision.decision_id}")
     if statement.preview:
-        terminal.say(
-            f"PREVIEW, not to be sent: this build was no live one ({statement.status}), and nothing was asked for"
+        why = (
+            "the item waits for a person, and nothing was done to it"
+            if statement.status == LIVE
+            else f"this build was no live one ({statement.status}), and nothing was asked for"
         )
+        terminal.say(f"PREVIEW, not to be sent: {why}")
     terminal.say(statement.text)
     terminal.say("")
     for name, value in statement.fields.items():

@@ -16,6 +16,7 @@ from moderation.cli.facts import fact_of, read_facts
 from moderation.cli.sources import Entry, batches, find
 from moderation.embedding.embedder import Embedder
 from moderation.errors import DataError, ItemError, Problem
+from moderation.history.files import refuse_kept
 from moderation.history.items import Fact
 from moderation.history.lines import read_lines
 from moderation.history.log import write_decisions
@@ -29,6 +30,7 @@ _NO_POLICY = "targets are left out: name the policy that they are about (--polic
 
 def embed(paths: Sequence[Path], *, out: Path, encoder: str, policy: str | None) -> None:
     """Encode items and keep their vectors; what cannot be read is left out and told, what cannot be encoded is kept as that."""
+    refuse_kept(out)
     settings = load_settings()
     found = find(paths, max_bytes=settings.images.max_bytes)
     with terminal.working("loading the encoder"):
@@ -57,6 +59,7 @@ def embed(paths: Sequence[Path], *, out: Path, encoder: str, policy: str | None)
 
 def keep(paths: Sequence[Path], *, out: Path, items: Path | None, policy: str | None) -> None:
     """Keep decisions as Parquet, with what the lines of `items` say of their items."""
+    refuse_kept(out)
     facts = read_facts(items, policy, max_bytes=load_settings().images.max_bytes) if items else {}
     kept, known = keep_decisions(paths, out, facts)
     terminal.say(f"kept {kept:,} decisions in {out}" + (f", {known:,} of items in {items}" if items else ""))

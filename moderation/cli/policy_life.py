@@ -169,6 +169,9 @@ def explain_(  # noqa: PLR0917 - typer passes options by name
     content_date: Annotated[str | None, typer.Option(help="When the content was posted, YYYY-MM-DD.")] = None,
     application_date: Annotated[str | None, typer.Option(help="From when the decision applies, YYYY-MM-DD.")] = None,
     puid: Annotated[str | None, typer.Option(help="The platform's unique id of this statement.")] = None,
+    source_type: Annotated[
+        str | None, typer.Option(help="How the platform came to look, the database's SOURCE_ value.")
+    ] = None,
     out: BuildFolder = None,
     as_json: Json = False,
 ) -> None:
@@ -180,5 +183,11 @@ def explain_(  # noqa: PLR0917 - typer passes options by name
     """
     from moderation.cli import policy_explain
 
-    given = {"category": category, "content_date": content_date, "application_date": application_date, "puid": puid}
+    given = {
+        "category": category,
+        "content_date": content_date,
+        "application_date": application_date,
+        "puid": puid,
+        "source_type": source_type,
+    }
     policy_explain.statements(path, decisions=decisions, out=out, item=item, given=given, as_json=as_json)

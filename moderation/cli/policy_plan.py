@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from moderation.cli import terminal
-from moderation.compiler.plan import Case, Plan, enough, plan
+from moderation.compiler.plan import MOST, Case, Plan, enough, plan
 from moderation.policy.loader import load_policy
 from moderation.policy.manifest import load_manifest
 from moderation.policy.schema import Policy
@@ -71,8 +71,10 @@ def _lines(policy: Policy, plans: tuple[Plan, ...], held: AtHand | None) -> Iter
 
 def _limit(one: Plan) -> str:
     """How good the classifier has to be, whatever the number of targets."""
-    if one.largest_fpr <= 0.0 or not one.cases:
+    if one.largest_fpr <= 0.0:
         return "no number of targets will do: the prevalence alone breaks it"
+    if not one.cases:
+        return f"not even {MOST:,} targets would show it"
     if one.largest_fpr >= 1.0:
         return (
             "nothing is asked of benign objects: without a budget, a threshold that flags everything keeps this promise"

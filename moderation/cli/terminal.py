@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 Advance = Callable[[int], None]
+# Names and ids come from files that anyone may have written; none of them moves the cursor or turns the line around. Tabs and line ends stay.
+_CONTROLS = {
+    code: f"\\u{code:04x}"
+    for code in (*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+    if chr(code) not in "\t\n"
+}
 
 
 def error(failure: ModerationError) -> None:
@@ -137,6 +143,7 @@ def working(what: str) -> Iterator[None]:
 
 
 def _say(stream: TextIO, text: str, style: str) -> None:
+    text = text.translate(_CONTROLS)
     if stream.isatty():
         _console(stream).print(text, style=style, soft_wrap=True, markup=False, highlight=False)
     else:

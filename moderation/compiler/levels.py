@@ -91,9 +91,10 @@ def choose_level(
     exemplars: Targets | None = None,
     explainable: bool = False,
 ) -> Choice:
-    """The lowest level that no higher one beats by a standard error; `heads` are L0 and, with a bank, L1.
+    """The level reached by climbing from the words alone, each step to one that beats the best so far by a standard error.
 
-    Without targets the last of them is taken, so that targets too few to tell the levels apart change nothing; exemplars, where
+    `heads` are L0 and, with a bank, L1. The last of them is where the climb starts: with a bank L0 is one of those that have to beat it.
+    Without targets the last is taken, so that targets too few to tell the levels apart change nothing; exemplars, where
     the policy names some, then count as DEFAULT says (L2). L5 is measured where there are clusters enough, and taken by the same rule;
     where decisions must be `explainable` it is taken wherever it was measured.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -15,7 +16,7 @@ from moderation.compiler.shortfall import largest_fpr, targets_needed
 RECALLS = (0.9, 0.6, 0.3)  # of violating objects, that the classifier may flag
 WORKED = 0.5  # of the largest rate of benign objects flagged that is allowed: a classifier with room to spare
 MISSED = (0, 1, 2, 5)  # violating objects below a threshold that promises recall
-_MOST = 10_000_000
+MOST = 10_000_000  # targets of a kind; more are nobody's plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One guarantee. `alpha` is its share of the error; no case where no number of targets will do.
+    """One guarantee. `alpha` is its share of the error; no case where not even ten million targets will do.
 
     `largest_fpr` is the share of benign objects that may be flagged at all, by a classifier that flags every violating one:
     for precision at the low end of the prevalence, for a budget at the high end; 1 where nothing limits it.
@@ -97,19 +98,20 @@ def _precision_case(
 
 
 def _recall_case(missed: int, target: float, *, alpha: float, within: float) -> Case | None:
-    counts = np.arange(missed + 1, _first_beyond(missed, target, alpha) + 1)
-    violating = int(counts[np.argmax(lower(counts - missed, counts, alpha) >= target)])
+    violating = _violating_for(missed, target, alpha)
     fpr = 0.0 if within >= 1.0 else WORKED * within
     benign = _benign_within(fpr, within, alpha)
-    return None if benign is None else Case(1.0 - missed / violating, fpr, violating, benign)
+    if violating is None or benign is None:
+        return None
+    return Case(1.0 - missed / violating, fpr, violating, benign)
 
 
-def _first_beyond(missed: int, target: float, alpha: float) -> int:
-    """A number of targets that shows the recall although so many are missed."""
-    count = missed + 1
-    while float(lower(count - missed, count, alpha)) < target:
-        count *= 2
-    return count
+def _violating_for(missed: int, target: float, alpha: float) -> int | None:
+    """The fewest targets that show the recall although so many are missed: the bound only rises with them."""
+    fewest = bisect.bisect_left(
+        range(MOST + 1), True, lo=missed + 1, key=lambda count: float(lower(count - missed, count, alpha)) >= target
+    )
+    return fewest if fewest <= MOST else None
 
 
 def _within(budget: float, prevalence: float) -> float:
@@ -121,6 +123,6 @@ def _benign_within(fpr: float, within: float, alpha: float) -> int | None:
     """The benign targets whose upper bound stays within what a budget allows; 0 where nothing limits it."""
     if within >= 1.0:
         return 0
-    counts = np.unique(np.ceil(np.geomspace(1.0, _MOST, 4000)))
+    counts = np.unique(np.ceil(np.geomspace(1.0, MOST, 4000)))
     fits = upper(np.ceil(fpr * counts), counts, alpha) <= within
     return int(counts[np.argmax(fits)]) if fits.any() else None

@@ -44,6 +44,14 @@ def write_table(
         raise DataError([Problem(path, 0, 0, "D000", f"cannot be written: {error.strerror or error}")]) from None
 
 
+def refuse_kept(folder: Path) -> None:
+    """Raises DataError for a folder that already holds files of ours: a second run would replace some and leave others beside them."""
+    kept = sorted(folder.glob("*.parquet"))
+    if kept:
+        message = f"holds {len(kept)} .parquet files already, such as {kept[0].name}; give a new folder (backtest reads several)"
+        raise DataError([Problem(folder, 0, 0, "D000", message)])
+
+
 def parquet_files(places: Sequence[Path], command: str) -> list[Path]:
     """The files named, and those of the folders named in the order of their names.
 

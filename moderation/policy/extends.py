@@ -152,11 +152,40 @@ def _loosened(parent: Node, child: Node, where: Node) -> Iterator[Problem]:
         if weaker:
             message = f"promises less than its parent for {action!r} ({weaker}); say why in `reason`"
             yield where.problem("P106", message)
+    asked = _harms(child)
+    for harm, registered in _harms(parent).items():
+        weaker = _tolerates_more(registered, asked.get(harm))
+        if weaker:
+            yield where.problem("P106", f"is audited less than its parent for {harm!r} ({weaker}); say why in `reason`")
+    if _is_true(parent.get("explainable")) and not _is_true(child.get("explainable")):
+        yield where.problem("P106", "explains less than its parent (explainable is gone); say why in `reason`")
 
 
 def _promises(node: Node) -> dict[str, Node]:
-    actions = node.get("actions")
-    return {name: one for one in (actions.items() if actions else ()) if (name := _name(one, "action"))}
+    return _named(node.get("actions"), "action")
+
+
+def _harms(node: Node) -> dict[str, Node]:
+    return _named(node.get("audit", "harms"), "name")
+
+
+def _named(entries: Node | None, name: str) -> dict[str, Node]:
+    return {key: one for one in (entries.items() if entries else ()) if (key := _name(one, name))}
+
+
+def _tolerates_more(parent: Node, child: Node | None) -> str | None:
+    if child is None:
+        return "the harm is gone"
+    before, after = _number(parent.get("tolerance")), _number(child.get("tolerance"))
+    if before is not None and after is not None and after > before:
+        return f"tolerance grew from {before} to {after}"
+    if _is_true(parent.get("required")) and not _is_true(child.get("required")):
+        return "it is no longer required"
+    return None
+
+
+def _is_true(node: Node | None) -> bool:
+    return node is not None and node.value is True
 
 
 def _weaker(parent: Node, child: Node | None) -> str | None:

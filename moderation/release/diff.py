@@ -99,21 +99,22 @@ def refuse_two_policies(before: Lock, after: Lock) -> None:
 def propose_bump(before: Lock, after: Lock) -> tuple[str, tuple[str, ...]]:
     """Which part of the version must rise: `major` where the promise or the scope changed, `minor` where only who is acted on can have.
 
-    `patch` where the policy's text changed and nothing else, `none` for the same build; with what changed.
+    `patch` where every item is decided alike, and the policy's text, or what was built beside the classifier, changed; `none` for the
+    very same build. With what changed. Prevalences are compared where both builds were certified.
     """
-    promises = [
-        {(one.action, one.metric, one.at_least, one.confidence) for one in lock.actions} for lock in (before, after)
-    ]
+    promises = [_promises(lock) for lock in (before, after)]
     major = [f"{name} changed" for name in ("severity", "on_error", "modalities", "surfaces", "languages", "detectors")
              if getattr(before, name) != getattr(after, name)]  # fmt: skip
     major += ["the promises of actions changed"] if promises[0] != promises[1] else []
+    prevalences = [lock.evidence.get("certify", {}).get("prevalence") for lock in (before, after)]
+    major += ["the prevalence changed"] if all(prevalences) and prevalences[0] != prevalences[1] else []
     if major:
         return "major", tuple(major)
     cuts = [[one.threshold for one in lock.actions] for lock in (before, after)]
     minor = ["thresholds changed"] if cuts[0] != cuts[1] else []
     minor += [
         f"{name} changed"
-        for name in ("phrases", "level", "encoder_identity")
+        for name in ("phrases", "level", "encoder_identity", "encoder_numeric", "max_parts", "calibration")
         if getattr(before, name) != getattr(after, name)
     ]
     minor += [] if same_head(before, after) else ["the classifier's numbers changed"]
@@ -121,7 +122,17 @@ def propose_bump(before: Lock, after: Lock) -> tuple[str, tuple[str, ...]]:
         return "minor", tuple(minor)
     if before.policy_hash != after.policy_hash:
         return "patch", ("the policy's text changed",)
+    if before.revision != after.revision:
+        return "patch", ("the evidence changed",)
     return "none", ()
+
+
+def _promises(lock: Lock) -> set[tuple[object, ...]]:
+    """What is promised of each action; a budget is known of those that were certified."""
+    return {
+        (one.action, one.metric, one.at_least, one.confidence, (one.certificate or {}).get("budget"))
+        for one in lock.actions
+    }
 
 
 def same_head(before: Lock, after: Lock) -> bool:

@@ -30,27 +30,32 @@ FROM_THE_PLATFORM = {
     "content_date": "--content-date, when the content was posted",
     "application_date": "--application-date, from when the decision applies",
     "puid": "--puid, the platform's own unique id of this statement",
+    "source_type": "--source-type, how the platform came to look: SOURCE_VOLUNTARY, SOURCE_ARTICLE_16, ...",
 }
+NOTHING_DONE = "nothing was done yet: a person looks first, and the statement is of what they decide"
+NOTHING_FOUND = "nothing was found: why content that could not be judged is acted on is the platform's to say"
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
     """The statement of one policy's verdict: `text` for the person concerned, `fields` for the database, `missing` with how to give it.
 
-    `status` is that of the build when it decided: where it was not live nothing was asked for, and this is a preview.
+    `status` is that of the build when it decided. Where it was not live nothing was asked for, and where the item `waits` for a person
+    nothing was done to it: both make this a preview.
     """
 
     policy: str
     revision: str
     status: str
+    waits: bool
     text: str
     fields: Mapping[str, Any]
     missing: Mapping[str, str]
 
     @property
     def preview(self) -> bool:
-        """Whether nothing was asked for, so that nobody may be sent this."""
-        return self.status != LIVE
+        """Whether nothing was done, so that no statement is due."""
+        return self.waits or self.status != LIVE
 
     def to_dict(self) -> dict[str, Any]:
         """The statement as plain values, ready for JSON."""
@@ -59,6 +64,7 @@ class Statement:
             "policy": self.policy,
             "revision": self.revision,
             "status": self.status,
+            "waits": self.waits,
             "preview": self.preview,
             "text": self.text,
             "fields": dict(self.fields),
@@ -77,9 +83,14 @@ def explain(
     clauses = clauses_of(verdict, policy)
     known = {**_fields(decision, verdict, policy, clauses), **{name: one for name, one in (given or {}).items() if one}}
     missing = {name: how for name, how in FROM_THE_PLATFORM.items() if name not in known}
-    if policy.basis is None:
+    if waits(verdict):
+        missing["decision_visibility"] = NOTHING_DONE
+    if verdict.outcome is Outcome.ERROR:
+        missing["decision_ground"] = NOTHING_FOUND
+    elif policy.basis is None:
         missing["decision_ground"] = "the policy's `basis`: where its rule comes from"
-    return Statement(policy.id, verdict.revision, verdict.status, _text(verdict, policy, clauses), known, missing)
+    text = _text(verdict, policy, clauses)
+    return Statement(policy.id, verdict.revision, verdict.status, waits(verdict), text, known, missing)
 
 
 def clauses_of(verdict: Verdict, policy: Policy) -> tuple[Clause, ...]:
@@ -104,29 +115,34 @@ def _fields(decision: Decision, verdict: Verdict, policy: Policy, clauses: tuple
     fields: dict[str, Any] = {
         "decision_facts": _cut(_facts(verdict, policy, rule), FACTS),
         "content_type": sorted({CONTENT[one] for one in decision.encoders if one in CONTENT}) or ["CONTENT_TYPE_OTHER"],
-        "source_type": "SOURCE_VOLUNTARY",
         "automated_detection": "Yes",
         "automated_decision": "AUTOMATED_DECISION_PARTIALLY" if waits(verdict) else "AUTOMATED_DECISION_FULLY",
     }
     if fields["content_type"] == ["CONTENT_TYPE_OTHER"]:
         fields["content_type_other"] = "what a detector judged without an encoder"
+    if waits(verdict):
+        return {**fields, **_ground(verdict, policy, rule)}
     visibility = VISIBILITY.get(verdict.action or "", OTHER)
     fields["decision_visibility"] = [visibility]
     if visibility == OTHER:
         fields["decision_visibility_other"] = _cut(f"{verdict.action}: the platform's own measure", GROUND)
-    if policy.basis is not None and policy.basis.kind == "law":
-        fields |= {
-            "decision_ground": "DECISION_GROUND_ILLEGAL_CONTENT",
-            "illegal_content_legal_ground": _cut(policy.basis.reference, GROUND),
-            "illegal_content_explanation": _cut(rule, EXPLANATION),
-        }
-    elif policy.basis is not None:
-        fields |= {
-            "decision_ground": "DECISION_GROUND_INCOMPATIBLE_CONTENT",
-            "incompatible_content_ground": _cut(policy.basis.reference, GROUND),
-            "incompatible_content_explanation": _cut(rule, EXPLANATION),
-        }
-    return fields
+    return {**fields, **_ground(verdict, policy, rule)}
+
+
+def _ground(verdict: Verdict, policy: Policy, rule: str) -> dict[str, Any]:
+    """Why the content breaks law or terms; nothing where nothing was found, or the policy does not say where its rule comes from."""
+    if policy.basis is None or verdict.outcome is Outcome.ERROR:
+        return {}
+    kind, ground = (
+        ("illegal_content", "illegal_content_legal_ground")
+        if policy.basis.kind == "law"
+        else ("incompatible_content", "incompatible_content_ground")
+    )
+    return {
+        "decision_ground": f"DECISION_GROUND_{kind.upper()}",
+        ground: _cut(policy.basis.reference, GROUND),
+        f"{kind}_explanation": _cut(rule, EXPLANATION),
+    }
 
 
 def _facts(verdict: Verdict, policy: Policy, rule: str) -> str:
@@ -157,7 +173,7 @@ def _text(verdict: Verdict, policy: Policy, clauses: tuple[Clause, ...]) -> str:
         if policy.basis is None
         else f" ({'the law' if policy.basis.kind == 'law' else 'our terms'}, {policy.basis.reference})"
     )
-    lines = [f"{done}, because {why} our rule on {policy.title[0].lower()}{policy.title[1:]}{basis}."]
+    lines = [f'{done}, because {why} our rule "{policy.title}"{basis}.']
     lines += [f"The rule says: {one.text}" for one in clauses]
     lines += [f"It allows: {one.text}" for one in policy.definition.allowed]
     lines += _spoke(verdict) if broken else []

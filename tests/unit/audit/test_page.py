@@ -202,3 +202,9 @@ def test_the_markdown_summary_says_the_same() -> None:
     ):
         assert said in text, said
     assert "<b>" not in text
+
+
+def test_a_name_in_the_markdown_summary_is_text_and_calls_nobody() -> None:
+    odd = replace(usual(), by="@team [x](http://y) `z` <b> *c* |\n# d")
+    told = "by @\u200bteam \\[x\\](http://y) \\`z\\` &lt;b> \\*c\\* \\| # d"
+    assert told in render_markdown(odd)

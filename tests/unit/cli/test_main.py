@@ -138,6 +138,19 @@ def test_colours_appear_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch, caps
     assert "\x1b[1;31m" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("watched", [True, False])
+def test_a_name_from_a_file_moves_no_cursor(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], watched: bool
+) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: watched)
+    terminal.say("item \x1b[2J\x07\r\x9b1m\u202ename\tallow")
+    terminal.table(["item"], [["\x1b]0;title\x07"]])
+    told = capsys.readouterr().out
+    assert "\\u001b[2J\\u0007\\u000d\\u009b1m\\u202ename" in told
+    assert not set(told) & set("\x1b\x07\r\x9b\u202e")
+
+
 def test_a_file_takes_its_place_only_when_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     with terminal.replacing(path) as stream:

@@ -158,6 +158,8 @@ def test_several_parts_and_what_cannot_be_read_or_encoded(project: Path, run: Ru
         ({"weight": 3}, "weight: there is no target that it could weigh"),
         ({"time": "2026-08-01T12:00:00"}, "expected a time with its zone"),
         ({"time": 5}, "time: found 5"),
+        ({"time": "9999-12-31T23:59:59-12:00"}, "time: found '9999-12-31T23:59:59-12:00'"),
+        ({"target": True, "weight": 10**400}, "weight: found 1"),
         ({"cluster": 7}, "cluster: found 7; expected a text"),
         ({"attributes": {"surface": 1}}, "attributes: expected an object of texts"),
         ({"sha256": "0" * 64}, "the content is not what its digest says"),
@@ -175,6 +177,17 @@ def test_what_a_line_says_wrongly_of_an_item_is_located(
         run("scan", "items.jsonl", "--policy", "old/weapons.lock.json", "--out", "old.jsonl")
         code, _, err = run("policy", "keep", "old.jsonl", "--items", "odd.jsonl", "--policy", "weapons", "--out", "log")
         assert (code, says in err) == (ExitCode.DATA, True)
+
+
+@pytest.mark.usefixtures("project")
+def test_what_was_kept_before_is_neither_replaced_nor_mixed_with(run: Run) -> None:
+    run("scan", "items.jsonl", "--policy", "old/weapons.lock.json", "--out", "old.jsonl")
+    for command in (("embed", "items.jsonl", "--out", "kept"), ("keep", "old.jsonl", "--out", "log")):
+        assert run("policy", *command)[0] == ExitCode.OK
+        before = {path: path.read_bytes() for path in Path(command[-1]).iterdir()}
+        code, _, err = run("policy", *command)
+        assert (code, "holds 1 .parquet files already" in err) == (ExitCode.DATA, True)
+        assert {path: path.read_bytes() for path in Path(command[-1]).iterdir()} == before
 
 
 @pytest.mark.usefixtures("project")

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moderation.compiler.bounds import lower
 from moderation.compiler.certify import ScoredTarget, certify
-from moderation.compiler.plan import Case, enough, plan
+from moderation.compiler.plan import MISSED, Case, enough, plan
 
 
 def promise(metric: str, at_least: float, *, confidence: float = 0.9, budget: float | None = None) -> Any:
@@ -42,6 +43,20 @@ def judged(case: Case, scale: float = 1.0) -> list[ScoredTarget]:
 
 def certified(made: list[ScoredTarget], one: Any, prevalence: Any) -> bool:
     return certify(made, [one], prevalence)[0].threshold is not None
+
+
+@pytest.mark.parametrize(("at_least", "cases"), [(0.99999, 4), (0.9999999999, 0), (math.nextafter(1.0, 0.0), 0)])
+def test_a_recall_that_nobody_can_judge_enough_for_has_no_case(at_least: float, cases: int) -> None:
+    (found,) = plan([promise("recall", at_least)], between(0.01))
+    assert len(found.cases) == cases
+
+
+@given(st.floats(0.5, 0.999), st.integers(0, 3))
+def test_a_recall_plan_names_the_fewest_targets_that_show_it(at_least: float, place: int) -> None:
+    (found,) = plan([promise("recall", at_least)], between(0.01))
+    count, missed = found.cases[place].violating, MISSED[place]
+    assert lower(count - missed, count, found.alpha) >= at_least
+    assert count == missed + 1 or lower(count - 1 - missed, count - 1, found.alpha) < at_least
 
 
 @pytest.mark.parametrize("at_least", [0.2, 0.5, 0.8, 0.95])

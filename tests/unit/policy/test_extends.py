@@ -159,6 +159,36 @@ def test_promising_less_than_the_parent_needs_a_reason(tmp_path: Path, text: str
     assert load_policy(child(tmp_path, text + "reason: a pilot\n"), action_names=ACTIONS).reason == "a pilot"
 
 
+AUDITED = """\
+audit:
+  attributes: [{name: group, about: depicted, source: annotators}]
+  harms: [{name: wrongful, metric: fpr, tolerance: 0.1, set_by: lead, why: capacity, required: true}]
+"""
+HARM = "{name: wrongful, metric: fpr, tolerance: 0.1, set_by: lead, why: capacity, required: true}"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("explainable: false\n", "explains less than its parent (explainable is gone)"),
+        (f"replace: {{audit.harms: [{HARM.replace('0.1', '0.2')}]}}\n", "tolerance grew from 0.1 to 0.2"),
+        (f"replace: {{audit.harms: [{HARM.replace(', required: true', '')}]}}\n", "it is no longer required"),
+        (
+            f"remove: {{audit.harms: [wrongful]}}\nadd: {{audit.harms: [{HARM.replace('wrongful', 'other')}]}}\n",
+            "the harm is gone",
+        ),
+    ],
+)
+def test_explaining_or_auditing_less_than_the_parent_needs_a_reason(tmp_path: Path, text: str, said: str) -> None:
+    write(tmp_path, POLICY + AUDITED + ("explainable: true\n" if "explainable" in text else ""))
+    path = write(tmp_path, HEAD + text, name="knives.yaml")
+    problem = only(path)
+    assert (problem.path.name, problem.line, problem.code) == ("knives.yaml", 3, "P106")
+    assert said in problem.message
+    path.write_text(HEAD + text + "reason: a pilot\n", encoding="utf-8")
+    assert load_policy(path, action_names=ACTIONS).reason == "a pilot"
+
+
 def test_promising_more_needs_none(tmp_path: Path) -> None:
     text = f"replace: {{actions: [{PROMISE[2:].replace('0.95', '0.99')}]}}\n"
     assert loaded(tmp_path, text).actions[0].guarantee.at_least == 0.99

@@ -13,6 +13,7 @@ import pytest
 from moderation.decision import Decision, Outcome, Severity, Verdict
 from moderation.errors import DataError, LockError
 from moderation.item import ContentItem
+from moderation.policy.calibration import Calibration
 from moderation.policy.lock import Lock
 from moderation.policy.manifest import TargetRow
 from moderation.release.diff import compare_locks, propose_bump
@@ -85,24 +86,37 @@ def head(**changes: object) -> Lock:
     return replace(BEFORE, arrays={**arrays, **changes})
 
 
+CERTIFIED = replace(BEFORE, evidence={"certify": {"prevalence": {"low": 0.1, "high": 0.3}}})
+
+
+def budgeted(made: Lock, budget: float) -> Lock:
+    return replace(made, actions=tuple(replace(one, certificate={"budget": budget}) for one in made.actions))
+
+
 @pytest.mark.parametrize(
     ("after", "bump", "says"),
     [
         (replace(BEFORE, severity=Severity.INFO), "major", "severity"),
         (replace(BEFORE, surfaces=("listing",)), "major", "surfaces"),
         (replace(BEFORE, actions=(action("remove", 0.5),)), "major", "promises"),
+        (budgeted(BEFORE, 0.02), "major", "promises"),
+        (replace(CERTIFIED, evidence={"certify": {"prevalence": {"low": 0.1, "high": 0.2}}}), "major", "prevalence"),
         (AFTER, "minor", "thresholds"),
+        (replace(BEFORE, max_parts=7), "minor", "max_parts"),
+        (replace(BEFORE, encoder_numeric="another"), "minor", "encoder_numeric"),
+        (replace(BEFORE, calibration=Calibration("sigmoid", (1.0, 1.0, 0.0), ())), "minor", "calibration"),
         (replace(BEFORE, phrases=("another",)), "minor", "phrases"),
         (replace(BEFORE, policy_hash="f" * 64), "patch", "text"),
-        (BEFORE, "none", ""),
+        (replace(BEFORE, evidence={**CERTIFIED.evidence, "notes": ["another"]}), "patch", "evidence"),
+        (CERTIFIED, "none", ""),
     ],
 )
 def test_what_changed_says_which_part_of_the_version_rises(after: Lock, bump: str, says: str) -> None:
-    found, why = propose_bump(BEFORE, after)
+    found, why = propose_bump(CERTIFIED, after)
     assert found == bump
     assert says in " ".join(why)
 
 
 def test_the_classifiers_numbers_count_and_what_lies_beside_them_does_not() -> None:
     assert propose_bump(head(), head(violating=np.ones((2, 2), np.float32)))[0] == "minor"
-    assert propose_bump(head(), head(golden=np.ones(2, np.float16)))[0] == "none"
+    assert propose_bump(head(), head(golden=np.ones(2, np.float16)))[0] == "patch"

@@ -43,6 +43,7 @@ RULES: dict[str, tuple[int | None, set[str] | None]] = {
     "puid": (500, None),
 }  # fmt: skip
 REQUIRED = {"decision_facts", "content_type", "source_type", "automated_detection", "automated_decision"}
+SOURCE = {"source_type": "SOURCE_VOLUNTARY"}
 
 
 def problems(fields: dict[str, Any]) -> list[str]:
@@ -94,7 +95,7 @@ def test_the_database_would_take_it(policy: Policy, action: str, kind: str, enco
     policy = policy.model_copy(update={"basis": Basis(kind=kind, reference="section 4.2")})
     outcome = Outcome.REVIEW if action == "review" else Outcome.MATCH
     one = verdict(action, outcome)
-    assert problems(dict(explain(decision(one, **encoders), one, policy).fields)) == []
+    assert problems(dict(explain(decision(one, **encoders), one, policy, given=SOURCE).fields)) == []
 
 
 @given(st.text(min_size=1, max_size=9000).filter(str.strip))
@@ -103,7 +104,7 @@ def test_nothing_is_longer_than_it_may_be(words: str) -> None:
         POLICY_VALUES | {"basis": {"kind": "law", "reference": (words * 2)[:4000]}}, strict=False
     )
     one = verdict(concept=words)
-    assert problems(dict(explain(decision(one, image="f"), one, made).fields)) == []
+    assert problems(dict(explain(decision(one, image="f"), one, made, given=SOURCE).fields)) == []
 
 
 POLICY_VALUES: dict[str, Any] = {
@@ -128,7 +129,7 @@ EVIDENCE = {"firearm": 3.0, "loud-noise": 1.0, "dust": 0.001, "toy": -0.5, "kitc
 
 def test_what_concepts_added_is_told_in_shares_the_strongest_first(policy: Policy) -> None:
     one = verdict(evidence=EVIDENCE)
-    made = explain(decision(one, image="f"), one, policy)
+    made = explain(decision(one, image="f"), one, policy, given=SOURCE)
     said = "What spoke for a breach: firearm (75%), loud noise (25%)."
     for told in (made.text, made.fields["decision_facts"]):
         assert said in told
@@ -152,13 +153,13 @@ def test_what_could_not_be_judged_was_spoken_for_by_nothing(policy: Policy) -> N
 def test_what_cannot_be_known_is_missing_and_what_is_given_is_taken(policy: Policy) -> None:
     one = verdict()
     bare = explain(decision(one, image="f"), one, policy)
-    assert set(bare.missing) == {"category", "content_date", "application_date", "puid"}
+    assert set(bare.missing) == {"category", "content_date", "application_date", "puid", "source_type"}
     assert not set(bare.missing) & set(bare.fields)
     full = explain(
         decision(one, image="f"),
         one,
         policy,
-        given={"puid": "p-1", "category": "STATEMENT_CATEGORY_VIOLENCE", "content_date": None},
+        given={**SOURCE, "puid": "p-1", "category": "STATEMENT_CATEGORY_VIOLENCE", "content_date": None},
     )
     assert full.fields["puid"] == "p-1"
     assert set(full.missing) == {"content_date", "application_date"}
@@ -181,6 +182,29 @@ def test_a_person_in_the_loop_is_said_and_only_then(policy: Policy) -> None:
     assert "waits for a person" in told.text
 
 
+def test_what_waits_for_a_person_is_no_decision_yet(policy: Policy) -> None:
+    one = verdict("review", Outcome.REVIEW)
+    made = explain(decision(one, image="f"), one, policy)
+    assert made.preview
+    assert "decision_visibility" not in made.fields
+    assert made.missing["decision_visibility"].startswith("nothing was done yet")
+
+
+@pytest.mark.parametrize("kind", ["terms", "law"])
+def test_what_could_not_be_judged_is_not_called_a_breach(policy: Policy, kind: str) -> None:
+    policy = policy.model_copy(update={"basis": Basis(kind=kind, reference="section 4.2")})
+    one = verdict("remove", Outcome.ERROR, score=None, concept=None, error="unsupported_input")
+    made = explain(decision(one, image="f"), one, policy)
+    assert not [name for name in made.fields if "ground" in name or "explanation" in name]
+    assert made.missing["decision_ground"].startswith("nothing was found")
+
+
+def test_a_title_is_told_as_it_is_written(policy: Policy) -> None:
+    one = verdict()
+    named = policy.model_copy(update={"title": "NSFW: iOS screenshots"})
+    assert 'our rule "NSFW: iOS screenshots"' in explain(decision(one), one, named).text
+
+
 def test_the_rule_that_is_told_is_the_one_the_concept_stands_for(policy: Policy) -> None:
     one = verdict()
     assert "A working firearm is offered for sale." in explain(decision(one), one, policy).text
@@ -189,7 +213,7 @@ def test_the_rule_that_is_told_is_the_one_the_concept_stands_for(policy: Policy)
 @pytest.mark.parametrize("action", ["review", "remove"])
 def test_what_could_not_be_judged_and_was_acted_on_is_explained_as_that(policy: Policy, action: str) -> None:
     one = verdict(action, Outcome.ERROR, score=None, concept=None, error="unsupported_input")
-    made = explain(decision(one, image="f"), one, policy)
+    made = explain(decision(one, image="f"), one, policy, given=SOURCE)
     assert problems(dict(made.fields)) == []
     assert "could not compare" in made.fields["decision_facts"]
     assert "it could not be read" in made.text
