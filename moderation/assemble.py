@@ -21,6 +21,7 @@ from moderation.plugin.manager import Plugins, load
 from moderation.plugin.registry import EncoderRequest
 from moderation.policy.lock import Lock, read_lock
 from moderation.release.record import status_beside
+from moderation.rollout.limits import Counter, Limits, LocalCounter
 from moderation.rollout.locks import RunningSet, put_in_force
 from moderation.settings import Settings
 
@@ -74,11 +75,12 @@ def pipeline(
     *,
     embedders: dict[str, Embedder] | None = None,
     known: Plugins | None = None,
+    counter: Counter | None = None,
 ) -> Pipeline:
     """A pipeline that decides under these locks, given as paths or as read.
 
     Encoders that the locks name and `embedders` lacks are loaded and added to it, so that a caller who passes the same
-    one again keeps its caches warm. A lock given as a path has the status of the release record beside it; one given as read is
+    one again keeps its caches warm; `counter` likewise keeps what quotas have counted. A lock given as a path has the status of the release record beside it; one given as read is
     a draft. Raises what `rollout.locks.put_in_force` and `release.record.status_beside` raise.
     """
     read: list[Lock] = []
@@ -94,7 +96,26 @@ def pipeline(
     for name in sorted({lock.encoder for lock in read} & set(settings.encoders) - set(embedders)):
         embedders[name] = embedder(settings, name, known=known, cache=cache)
     running = put_in_force(read, embedders=embedders, plugins=known, actions=settings.actions, statuses=statuses)
-    return Pipeline(running, embedders=embedders, runner=runner(settings, running), actions=settings.actions)
+    return Pipeline(
+        running,
+        embedders=embedders,
+        runner=runner(settings, running),
+        limits=Limits(counter or quota_counter(settings), settings.actions),
+        actions=settings.actions,
+    )
+
+
+def quota_counter(settings: Settings) -> Counter:
+    """What counts for quotas: Redis where the settings name one, for all workers together, else this process for itself."""
+    alone = LocalCounter(share=settings.quota.share)
+    chosen = settings.cache.redis
+    if chosen is None:
+        return alone
+    from moderation.embedding.redis_cache import connect
+    from moderation.rollout.quota import RedisCounter
+
+    client = connect(chosen.url.get_secret_value(), timeout_seconds=chosen.timeout_seconds)
+    return RedisCounter(client, tenant=settings.cache.tenant, alone=alone)
 
 
 def runner(settings: Settings, running: RunningSet) -> Runner:

@@ -72,7 +72,8 @@ class Verdict:
 
     `threshold` is the cut that decided (for `no_match`, the lowest cut), `margin` is score minus threshold;
     `detector` and `label` carried the score, or where the outcome is `error`, `detector` had none; `error` is the stable reason
-    of such an outcome and `cause` a word that says more. `calibrated` is the estimated probability that the item violates, at the
+    of such an outcome and `cause` a word that says more. `limit` names what held the action back, `rollout` or `quota`, and
+    `limited_to` the action that is asked for instead, if any. `calibrated` is the estimated probability that the item violates, at the
     prevalence of the policy: for readers, no threshold is compared with it; None where the lock has no calibration. `evidence` is
     that of the score.
     """
@@ -95,6 +96,13 @@ class Verdict:
     label: str | None = None
     error: str | None = None
     cause: str | None = None
+    limit: str | None = None
+    limited_to: str | None = None
+
+    @property
+    def asked(self) -> str | None:
+        """The action that a live build asks for, after its limits."""
+        return self.limited_to if self.limit else self.action
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +123,7 @@ class Decision:
     """The one answer for an item, and every verdict behind it.
 
     `action` is what the platform is asked to do: the strongest action of the verdicts of live builds alone, and `severity` goes with
-    it. `proposed` is what would be asked if every build were live. `encoders` maps a modality to the fingerprint that embedded it;
+    it. `proposed` is what would be asked if every build were live and nothing held it back. `encoders` maps a modality to the fingerprint that embedded it;
     `cache_hit` is true when nothing was encoded.
     """
 

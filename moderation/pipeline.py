@@ -13,6 +13,7 @@ from moderation.embedding.embedder import Embedder
 from moderation.embedding.keyed import KeyedVectors
 from moderation.item import ContentItem, Part
 from moderation.policy.decide import Finding, answer, final_score, judge
+from moderation.rollout.limits import Limits
 from moderation.rollout.locks import RunningPolicy, RunningSet, Watch
 
 Place = tuple[int, int]  # which item of the batch, which part of that item
@@ -44,10 +45,11 @@ class Pipeline:
         *,
         embedders: Mapping[str, Embedder],
         runner: Runner,
+        limits: Limits,
         actions: Sequence[str],
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self.running, self.runner = running, runner
+        self.running, self.runner, self._limits = running, runner, limits
         self._embedders, self._actions, self._clock = embedders, tuple(actions), clock
 
     def decide(self, items: Sequence[ContentItem]) -> list[Decision]:
@@ -127,9 +129,10 @@ class Pipeline:
         }
 
     def _decision(self, index: int, item: ContentItem, seen: _Seen) -> Decision:
+        hold, order = self._limits.hold, self._actions
         verdicts = tuple(
-            judge(policy.terms, findings, parts=len(policy.scope(item)), order=self._actions)
-            for policy, findings in self._findings(index, item, seen).items()
+            hold(item.id, judge(one.terms, found, parts=len(one.scope(item)), order=order), one.terms)
+            for one, found in self._findings(index, item, seen).items()
         )
         places = [(index, part) for part in range(len(item.parts))]
         embedded = [(own, place) for own in seen.vectors.values() for place in own.among(places)]

@@ -59,6 +59,12 @@ class CacheSettings(Section):
     tenant: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")] = "default"
 
 
+class QuotaSettings(Section):
+    """Quotas of policies: the part of each that this process may use up where no Redis counts for all workers."""
+
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+
 class DetectorSettings(Section):
     """How detectors run: the deadline of one batch, the faults in a row that quarantine one, and for how long."""
 
@@ -105,6 +111,7 @@ class Settings(Section):
     encoders: Mapping[str, EncoderSettings] = USUAL_ENCODERS
     images: ImageLimits = ImageLimits()
     cache: CacheSettings = CacheSettings()
+    quota: QuotaSettings = QuotaSettings()
     detectors: DetectorSettings = DetectorSettings()
     heads: Mapping[str, HeadSettings] = {}
     plugins: PluginSettings = PluginSettings()

@@ -43,8 +43,8 @@ def statements(
 
 
 def _asks(verdict: Verdict, order: Sequence[str]) -> bool:
-    """Whether the verdict asked for more than the weakest action; an item that could not be judged may be acted on too."""
-    return verdict.action is not None and verdict.action != order[0]
+    """Whether the verdict asked for more than the weakest action, within its limits; an item that could not be judged may be acted on too."""
+    return verdict.asked is not None and verdict.asked != order[0]
 
 
 def _tell(decision: Decision, statement: Statement, *, as_json: bool) -> None:

@@ -33,8 +33,8 @@ class Failed:
 class Summary:
     """What a scan came to: counts by action, by policy and outcome, and by reason and cause of an error.
 
-    `proposed` counts what every build together would ask for, `actions` what live builds ask for; `waiting` are the policies that are
-    not live, each with its status. `order` are all names of actions, weakest first: actions are told in it.
+    `proposed` counts what every build together would ask for, `actions` what live builds ask for within their limits; `waiting` are the
+    policies that are not live, each with its status, `limited` counts what was held back, by policy and limit. `order` are all names of actions, weakest first: actions are told in it.
     """
 
     order: Sequence[str]
@@ -45,6 +45,7 @@ class Summary:
     actions: Counter[str] = field(default_factory=Counter)
     proposed: Counter[str] = field(default_factory=Counter)
     waiting: dict[str, str] = field(default_factory=dict)
+    limited: Counter[tuple[str, str]] = field(default_factory=Counter)
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
     errors: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     causes: dict[tuple[str, str], Failed] = field(default_factory=dict)
@@ -61,6 +62,8 @@ class Summary:
             if verdict.status != LIVE:
                 self.waiting[verdict.policy] = verdict.status
             self.outcomes[verdict.policy, verdict.outcome.value] += 1
+            if verdict.limit:
+                self.limited[verdict.policy, verdict.limit] += 1
             if verdict.error:
                 self.errors[verdict.policy, verdict.error, verdict.cause or ""] += 1
         for named in {(one.error, one.cause) for one in decision.verdicts if one.error and one.cause}:
@@ -84,11 +87,15 @@ class Summary:
             "actions": self._by_force(self.actions),
             "proposed": self._by_force(self.proposed),
             "not_live": dict(sorted(self.waiting.items())),
+            "limited": [{"policy": policy, "limit": limit, "items": n} for (policy, limit), n in self._limited()],
             "policies": {policy: dict(outcomes) for policy, outcomes in self._outcomes()},
             "errors": errors,
             "causes": causes,
             "left_alone": list(self.left_alone),
         }
+
+    def _limited(self) -> list[tuple[tuple[str, str], int]]:
+        return sorted(self.limited.items())
 
     def print(self, *, to_stderr: bool) -> None:
         """The summary for people."""
@@ -99,13 +106,16 @@ class Summary:
             f"{terminal.counted(self.items, 'item')} in {seconds:.1f} s ({rate:.1f} items/s), {self.hits} from the cache"
         )
         proposed = self._by_force(self.proposed)
-        if self.waiting:
+        if self.waiting or self.limited:
             rows = [[name, count, self.actions[name]] for name, count in proposed.items()]
             terminal.table(["action", "proposed", "asked for"], rows, to_stderr=to_stderr)
-            named = ", ".join(f"{policy} ({status})" for policy, status in sorted(self.waiting.items()))
-            tell(f"not live, so nothing is asked for: {named}; moderation policy release makes a build live")
         else:
             terminal.table(["action", "items"], list(proposed.items()), to_stderr=to_stderr)
+        if self.waiting:
+            named = ", ".join(f"{policy} ({status})" for policy, status in sorted(self.waiting.items()))
+            tell(f"not live, so nothing is asked for: {named}; moderation policy release makes a build live")
+        for (policy, limit), count in self._limited():
+            tell(f"held back by the {limit} of {policy}: {terminal.counted(count, 'item')}")
         rows = [[policy, *(count for _, count in outcomes)] for policy, outcomes in self._outcomes()]
         terminal.table(["policy", *(outcome.value for outcome in Outcome)], rows, to_stderr=to_stderr)
         if self.errors:

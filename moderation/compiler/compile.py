@@ -28,7 +28,7 @@ from moderation.errors import CompileError, DataError
 from moderation.item import Modality, Part
 from moderation.policy.inputs import digest_inputs
 from moderation.policy.lint import refused
-from moderation.policy.lock import Level, Lock, LockedAction, marks
+from moderation.policy.lock import Level, Lock, LockedAction, Quota, marks
 from moderation.policy.manifest import TargetRow, disjoint
 from moderation.policy.schema import Policy, PolicyAction
 
@@ -131,6 +131,8 @@ def _freeze(
         detectors=tuple(policy.detectors),
         surfaces=tuple(policy.scope.surfaces),
         languages=tuple(policy.scope.languages),
+        share=policy.rollout.share,
+        quota=None if policy.quota is None else Quota(policy.quota.per_hour, policy.quota.then),
         evidence=evidence,
     )
 

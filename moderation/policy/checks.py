@@ -33,6 +33,7 @@ def check_references(node: Node, action_names: Sequence[str]) -> Iterator[Proble
     for side, clauses in _SIDES:
         yield from _covers(node, side, clauses)
     yield from _actions(node, action_names)
+    yield from _quota(node, action_names)
     yield from _audited(node)
     yield from _prevalence(node)
     yield from _explained(node)
@@ -81,6 +82,15 @@ def _actions(node: Node, action_names: Sequence[str]) -> Iterator[Problem]:
         if action_names and one.text() == action_names[0]:
             message = f"{action_names[0]!r} is what happens where no policy matches; promise a stronger action"
             yield one.problem("P105", message)
+
+
+def _quota(node: Node, action_names: Sequence[str]) -> Iterator[Problem]:
+    known = [one for one in _texts(_named(_items(node, "actions"), "action")) if one in action_names]
+    then = node.get("quota", "then")
+    later = then.text() if then else None
+    if then and known and later in action_names and action_names.index(later) >= max(map(action_names.index, known)):
+        message = f"{later!r} is no weaker than what the policy asks for, so the quota would change nothing"
+        yield then.problem("P105", message)
 
 
 def _audited(node: Node) -> Iterator[Problem]:

@@ -1,7 +1,7 @@
 """Scores into verdicts, verdicts into the action of one item. Pure: no clock, no file, no detector, no encoder.
 
 The whole rule: a cut fires when the policy's score, rounded to 1e-6, is at or above it; of all that fires, the
-strongest action counts; what could not be judged is never taken for harmless; only builds that are live may act.
+strongest action counts; what could not be judged is never taken for harmless; only builds that are live may act, as far as their limits let them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from moderation.decision import LIVE, Abstention, Decision, Outcome, Score, Severity, Timing, Verdict
 from moderation.policy.calibration import Calibration
+from moderation.policy.lock import Quota
 
 REVIEW = "review"
 DIGITS = 6
@@ -32,7 +33,8 @@ class Terms:
     """What decides under one policy.
 
     `epsilon` is how far this machine's scores may lie from those the cuts were certified on; `max_parts` is the largest
-    number of parts of one item that was certified. `calibration` tells readers what a score means; nothing is decided by it.
+    number of parts of one item that was certified. `calibration` tells readers what a score means; nothing is decided by it. `share` and
+    `quota` bound what is acted on (rollout/limits.py), never what is found.
     """
 
     policy: str
@@ -45,6 +47,8 @@ class Terms:
     max_parts: int
     epsilon: float = 0.0
     calibration: Calibration | None = None
+    share: float = 1.0
+    quota: Quota | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,8 @@ def answer(
     cache_hit: bool = False,
 ) -> Decision:
     """The decision on an item under these verdicts: all are marked and kept, those of live builds act. `order` is by force."""
-    action, severity = strongest([one for one in verdicts if one.status == LIVE], order)
+    acting = [replace(one, action=one.asked) if one.limit else one for one in verdicts if one.status == LIVE]
+    action, severity = strongest(acting, order)
     proposed, _ = strongest(verdicts, order)
     return Decision(
         item_id=item,

@@ -44,6 +44,14 @@ class LockedAction:
     shortfall: Mapping[str, Any] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """How many items an hour may get this policy's actions; beyond it those that ask for more get `then`."""
+
+    per_hour: int
+    then: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Lock:
     """Everything needed to decide with one policy; two locks are the same build when their `revision` is.
@@ -52,7 +60,7 @@ class Lock:
     of each of `phrases` as it stands and of a few made pictures, so that another machine can measure how far it differs. `phrases` names the violating phrases
     in the head's order; `concepts`, at L5, the concept of every phrase, the violating ones' first; `surfaces` and `languages` narrow the scope where they are not empty;
     `detectors` are other detectors, or labels of theirs (`keywords/gambling`), that also count; `max_parts` is the largest number of parts of an item it was certified on, 0 before certification;
-    `calibration` tells readers what a score means, None where nothing is known.
+    `calibration` tells readers what a score means, None where nothing is known; `share` of the items is acted on, and no more than the `quota`.
     """
 
     policy: str
@@ -75,6 +83,8 @@ class Lock:
     languages: tuple[str, ...] = ()
     max_parts: int = 0
     calibration: Calibration | None = None
+    share: float = 1.0
+    quota: Quota | None = None
     evidence: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -141,6 +151,7 @@ def read_lock(path: Path) -> Lock:
     for name in ("schema_", "arrays_sha256", "fields_sha256"):
         values.pop(name)
     values["calibration"] = _calibration(parsed.calibration, path)
+    values["quota"] = None if parsed.quota is None else Quota(**dict(parsed.quota))
     _refuse_edited(json.loads(document), path)
     return Lock(**{**values, "actions": tuple(LockedAction(**dict(one)) for one in parsed.actions), "arrays": loaded})
 
@@ -172,6 +183,11 @@ class _CalibrationFile(_File):
     knots: tuple[Knot, ...]
 
 
+class _QuotaFile(_File):
+    per_hour: Annotated[int, Field(ge=1)]
+    then: str
+
+
 class _LockFile(_File):
     schema_: Literal["lock/v1"] = Field(alias="schema")
     arrays_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -195,6 +211,8 @@ class _LockFile(_File):
     languages: tuple[str, ...]
     max_parts: Annotated[int, Field(ge=0)]
     calibration: _CalibrationFile | None = None
+    share: Annotated[float, Field(ge=0, le=1)] = 1.0
+    quota: _QuotaFile | None = None
     evidence: dict[str, Any]
 
 
@@ -225,7 +243,7 @@ def _refuse_edited(body: Mapping[str, Any], path: Path) -> None:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, (LockedAction, Calibration)):
+    if isinstance(value, (LockedAction, Calibration, Quota)):
         return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
     if isinstance(value, Mapping):
         return {str(key): _plain(one) for key, one in value.items()}

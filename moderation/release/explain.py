@@ -107,7 +107,7 @@ def clauses_of(verdict: Verdict, policy: Policy) -> tuple[Clause, ...]:
 
 def waits(verdict: Verdict) -> bool:
     """Whether what was asked for is that a person looks."""
-    return verdict.outcome is Outcome.REVIEW or verdict.action == REVIEW
+    return verdict.outcome is Outcome.REVIEW or verdict.asked == REVIEW
 
 
 def _fields(decision: Decision, verdict: Verdict, policy: Policy, clauses: tuple[Clause, ...]) -> dict[str, Any]:
@@ -122,10 +122,10 @@ def _fields(decision: Decision, verdict: Verdict, policy: Policy, clauses: tuple
         fields["content_type_other"] = "what a detector judged without an encoder"
     if waits(verdict):
         return {**fields, **_ground(verdict, policy, rule)}
-    visibility = VISIBILITY.get(verdict.action or "", OTHER)
+    visibility = VISIBILITY.get(verdict.asked or "", OTHER)
     fields["decision_visibility"] = [visibility]
     if visibility == OTHER:
-        fields["decision_visibility_other"] = _cut(f"{verdict.action}: the platform's own measure", GROUND)
+        fields["decision_visibility_other"] = _cut(f"{verdict.asked}: the platform's own measure", GROUND)
     return {**fields, **_ground(verdict, policy, rule)}
 
 
@@ -165,7 +165,7 @@ def _text(verdict: Verdict, policy: Policy, clauses: tuple[Clause, ...]) -> str:
     if waits(verdict):
         done = "Your content waits for a person to look at it"
     else:
-        done = f"This was done to your content: {verdict.action}"
+        done = f"This was done to your content: {verdict.asked}"
     broken = verdict.outcome is not Outcome.ERROR
     why = "it seems to break" if broken else "it could not be read, and so not be held against"
     basis = (

@@ -23,7 +23,6 @@ from moderation.release.policy_tests import REPORT_SCHEMA
 from moderation.release.record import Status
 
 ERROR = "error"
-_COMMANDS = {"limits": "lint"}  # the others are called as their gate is
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +50,17 @@ def shut_gates(
 
     `shadow` takes a clean lint, and a lock whose every promise is certified on the targets as they read now. `live` also takes tests that
     pass and, where the policy declares one, an audit that does not fail and whose required harms pass, each on this very revision and
-    these very files; a policy without an audit goes live only for a stated reason, one whose limits nothing would keep not at all.
+    these very files; a policy without an audit goes live only for a stated reason.
     """
     if to == "deprecated":
         return []
     gates = [("lint", _lint(evidence.findings)), ("compile", _compiled(policy, lock)), ("certify", _kept(policy, lock))]
     if to == LIVE:
         gates += [
-            ("limits", _limits(policy)),
             ("test", _tests(policy, evidence.tests, lock)),
             ("audit", _audit(policy, evidence.audit, lock, no_audit_reason=no_audit_reason)),
         ]
-    return [
-        Missing(gate, why, f"moderation policy {_COMMANDS.get(gate, gate)} {policy.path}")
-        for gate, found in gates
-        for why in found
-    ]
+    return [Missing(gate, why, f"moderation policy {gate} {policy.path}") for gate, found in gates for why in found]
 
 
 def _lint(findings: Iterable[Finding]) -> Iterator[str]:
@@ -97,14 +91,6 @@ def _asked(action: PolicyAction) -> tuple[str, str, float, float]:
 
 def _promised(action: LockedAction) -> tuple[str, str, float, float]:
     return action.action, action.metric, action.at_least, action.confidence
-
-
-def _limits(policy: Policy) -> Iterator[str]:
-    """A limit that somebody relies on and nobody keeps is worse than none."""
-    if policy.quota is not None:
-        yield "quota: nothing counts what policies ask for yet, so it would not be kept; go live without one"
-    if policy.rollout.share < 1.0:
-        yield f"rollout.share: nothing splits the traffic yet, {policy.rollout.share:g} would be 1; go live without it"
 
 
 def _tests(policy: Policy, report: Mapping[str, Any] | None, lock: Lock) -> Iterator[str]:

@@ -135,7 +135,8 @@ def put_in_force(
 
 def terms_of(lock: Lock, *, actions: Sequence[str], epsilon: float = 0.0, status: str = DRAFT) -> Terms:
     """What decides under a lock. Raises LockError for an action that is none of `actions`, all names in order of force."""
-    for name in (*(action.action for action in lock.actions), lock.on_error):
+    later = (lock.quota.then,) if lock.quota else ()
+    for name in (*(action.action for action in lock.actions), lock.on_error, *later):
         if name not in actions:
             raise LockError(f"policy {lock.policy!r}: unknown action {name!r}{_known(name, actions)}")
     return Terms(
@@ -149,6 +150,8 @@ def terms_of(lock: Lock, *, actions: Sequence[str], epsilon: float = 0.0, status
         max_parts=lock.max_parts,
         epsilon=epsilon,
         calibration=lock.calibration,
+        share=lock.share,
+        quota=lock.quota,
     )
 
 

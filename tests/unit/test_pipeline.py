@@ -18,7 +18,9 @@ from moderation.embedding.cache import MemoryCache
 from moderation.embedding.embedder import Embedder
 from moderation.item import Modality, Part
 from moderation.pipeline import Pipeline
-from moderation.policy.lock import Lock
+from moderation.policy.lock import Lock, Quota, write_lock
+from moderation.release.record import Change, Record, encode_record, record_path
+from moderation.rollout.limits import Limits, LocalCounter
 from moderation.settings import DetectorSettings, Settings
 from tests.fakes import FakeDetector, FakeEncoder, action, always, item, lock, picture, plugins_with
 
@@ -282,6 +284,7 @@ def test_seconds_are_counted_by_step() -> None:
         running.running,
         embedders={"default": Embedder(FakeEncoder(), MemoryCache(1_000_000))},
         runner=running.runner,
+        limits=Limits(LocalCounter(), Settings().actions),
         actions=Settings().actions,
         clock=lambda: next(ticks),
     )
@@ -289,6 +292,31 @@ def test_seconds_are_counted_by_step() -> None:
     assert [one.timing.detect for one in decisions] == [0.25] * 3  # shares, which add up to what the batch took
     assert min(one.timing.decode for one in decisions) >= 0.0
     assert min(one.timing.encode for one in decisions) >= 0.0
+
+
+def test_what_a_limit_holds_back_is_marked_and_proposed_and_not_asked_for(tmp_path: Path) -> None:
+    limits = {
+        "a-quota": {"quota": Quota(2, "label")},
+        "b-share": {"share": 0.0},
+        "c-draft": {"quota": Quota(1, "label")},
+    }
+    paths = [tmp_path / f"{name}.lock.json" for name in limits]
+    for path, (name, changes) in zip(paths, limits.items(), strict=True):
+        made = lock(name, on_error="review", **changes)
+        write_lock(made, path)
+        if name != "c-draft":
+            live = Change("live", made.revision, made.policy_hash, "2026-11-24T00:00:00+00:00", "team", "", {})
+            record_path(path).write_text(encode_record(Record(name, (live,))), encoding="utf-8")
+    embedders = {"default": Embedder(FakeEncoder(), MemoryCache(1_000_000))}
+    running = assemble.pipeline(Settings(), paths, embedders=embedders, known=plugins_with())
+    decisions = running.decide([item(picture(c), id=str(n)) for n, c in enumerate((0.95, 0.1, 0.72, 0.95, 0.72, "junk"))])
+    assert [one.proposed for one in decisions] == ["remove", "allow", "review", "remove", "review", "review"]
+    assert [one.action for one in decisions] == ["remove", "allow", "review", "label", "label", "label"]
+    quota, share, draft = zip(*(one.verdicts for one in decisions), strict=True)
+    assert [(one.limit, one.limited_to) for one in quota] == [(None, None)] * 3 + [("quota", "label")] * 3
+    assert [one.limit for one in share] == ["rollout", None, "rollout", "rollout", "rollout", "rollout"]
+    assert {one.limit for one in draft} == {None}
+    assert [Decision.from_dict(one.to_dict()) for one in decisions] == decisions
 
 
 def test_trap_27_no_content_in_decisions_or_logs(caplog: pytest.LogCaptureFixture) -> None:

@@ -13,7 +13,7 @@ from moderation.decision import Severity
 from moderation.errors import LockError
 from moderation.item import Modality
 from moderation.policy.calibration import Calibration
-from moderation.policy.lock import Lock, LockedAction, lock_path, read_lock, write_lock
+from moderation.policy.lock import Lock, LockedAction, Quota, lock_path, read_lock, write_lock
 
 ARRAYS = {
     "violating": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -46,6 +46,8 @@ def make_lock(**changes: object) -> Lock:
         "languages": ("en", "de"),
         "max_parts": 4,
         "calibration": Calibration("isotonic", knots=((0.1, 0.0), (0.9, 1 / 3))),
+        "share": 0.05,
+        "quota": Quota(500, "review"),
         "evidence": {"level": {"chosen": "L1", "numbers": [1, 2.5, None, True]}},
     }
     return Lock(**{**values, **changes})
@@ -83,6 +85,9 @@ def test_the_same_lock_gives_the_same_bytes_and_leaves_nothing_else(tmp_path: Pa
         {"version": "1.2.1"},
         {"evidence": {}},
         {"max_parts": 5},
+        {"share": 0.5},
+        {"quota": None},
+        {"quota": Quota(501, "review")},
         {"arrays": {**ARRAYS, "numbers": np.array([0.1, 0.3], np.float64)}},
         {"actions": ()},
     ],

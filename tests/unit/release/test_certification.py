@@ -21,6 +21,7 @@ from tests.fakes import lock
 
 POLICY: Any = SimpleNamespace(
     id="weapons",
+    path=Path("weapons.yaml"),
     prevalence=SimpleNamespace(low=0.1, high=0.2),
     actions=(
         SimpleNamespace(

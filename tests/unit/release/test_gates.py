@@ -187,18 +187,6 @@ def test_a_lock_that_promises_something_else_is_not_certified(
     assert (one.gate, one.why) == ("certify", "the lock's promises are not those of the policy")
 
 
-@pytest.mark.parametrize("limit", ["quota: {per_hour: 5, then: review}", "rollout: {share: 0.5}"])
-def test_what_relies_on_a_limit_that_nothing_keeps_does_not_go_live(tmp_path: Path, limit: str) -> None:
-    found = load(tmp_path, POLICY + f"{limit}\n")
-    evidence = {"certify": inputs(found), "fit": inputs(found), "exemplars": inputs(found)}
-    build = lock("weapons", actions=PROMISES, evidence=evidence)
-    tests = {**run_on(found), "revision": build.revision}
-    told = shut_gates(found, build, Evidence((), tests, None), "live", no_audit_reason="nobody is shown")
-    assert [one.gate for one in told] == ["limits"]
-    assert told[0].why.startswith(limit.partition(":")[0])
-    assert shut_gates(found, build, Evidence((), tests, None), "shadow") == []
-
-
 def test_a_policy_without_an_audit_needs_a_reason(tmp_path: Path) -> None:
     bare = load(tmp_path)
     found = certified(bare)

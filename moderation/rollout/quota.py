@@ -1,0 +1,63 @@
+"""How many items of this hour got a policy's actions, counted in Redis for all workers together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import redis
+
+from moderation.embedding.breaker import Breaker
+from moderation.rollout.limits import HOUR, LocalCounter
+
+
+class RedisCounter:
+    """Counts in Redis, for all workers of a tenant; where Redis is away each counts its own part (`alone`).
+
+    A batch that is decided twice is counted twice: a quota is rather used up early than broken. One call an item, and none in an hour whose
+    quota is used up.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        *,
+        tenant: str,
+        alone: LocalCounter,
+        breaker: Breaker | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._client, self._tenant, self._alone, self._clock = client, tenant, alone, clock
+        self._breaker = breaker or Breaker()
+        self._full: set[tuple[str, int]] = set()
+
+    def take(self, policy: str, per_hour: int) -> bool:
+        """Counts one more item, and tells whether it is within the quota of all workers."""
+        hour = int(self._clock()) // HOUR
+        alone = self._alone.take(policy, per_hour)
+        if (policy, hour) in self._full:
+            return False
+        count = self._count(f"quota/{self._tenant}/{policy}/{hour}")
+        if count is None:
+            return alone
+        if count >= per_hour:
+            self._full = {one for one in self._full if one[1] == hour} | {(policy, hour)}
+        return count <= per_hour
+
+    def _count(self, key: str) -> int | None:
+        """The count with this one; None where Redis is left alone, or fails."""
+        if not self._breaker.admits():
+            return None
+        try:
+            pipe = self._client.pipeline(transaction=False)
+            pipe.incr(key)
+            pipe.expire(key, 2 * HOUR)
+            count = int(pipe.execute()[0])
+        except BaseException as error:
+            self._breaker.failed()  # also where it was interrupted, or the breaker would wait for its probe for ever
+            if isinstance(error, (redis.RedisError, OSError)):
+                return None
+            raise
+        self._breaker.succeeded()
+        return count

@@ -1,0 +1,65 @@
+"""Quotas counted in a real Redis: all workers together, and each for itself where Redis is away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from moderation.embedding.redis_cache import connect
+from moderation.rollout.limits import HOUR, LocalCounter
+from moderation.rollout.quota import RedisCounter
+from tests.services.redis import Redis
+
+pytestmark = pytest.mark.needs_redis
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Redis]:
+    one = Redis(tmp_path / "redis")
+    one.start()
+    try:
+        one.wait_until_ready()
+        yield one
+    finally:
+        one.stop()
+
+
+def counter_of(server: Redis, *, share: float = 1.0, tenant: str = "shop", hour: int = 5) -> RedisCounter:
+    client = connect(f"redis://{server.address}/0", timeout_seconds=0.5)
+
+    def clock() -> float:
+        return hour * HOUR + 1.0
+
+    return RedisCounter(client, tenant=tenant, alone=LocalCounter(share=share, clock=clock), clock=clock)
+
+
+def test_workers_use_up_one_quota_together(server: Redis) -> None:
+    workers = [counter_of(server) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        taken = list(pool.map(lambda one: sum(one.take("weapons", 50) for _ in range(40)), workers))
+    assert sum(taken) == 50
+    assert counter_of(server).take("fire", 50)
+    assert counter_of(server, tenant="other").take("weapons", 50)
+    assert counter_of(server, hour=6).take("weapons", 50)
+    client = connect(f"redis://{server.address}/0", timeout_seconds=5.0)
+    assert set(client.scan_iter()) == {
+        b"quota/shop/weapons/5", b"quota/shop/fire/5", b"quota/other/weapons/5", b"quota/shop/weapons/6",
+    }  # fmt: skip
+    assert all(0 < client.ttl(key) <= 2 * HOUR for key in client.scan_iter())
+
+
+def test_a_quota_that_is_used_up_asks_redis_no_more(server: Redis) -> None:
+    one = counter_of(server)
+    assert [one.take("weapons", 2) for _ in range(5)] == [True, True, False, False, False]
+    client = connect(f"redis://{server.address}/0", timeout_seconds=5.0)
+    assert int(client.get("quota/shop/weapons/5")) == 2
+
+
+def test_without_redis_each_worker_takes_its_own_part(server: Redis) -> None:
+    one = counter_of(server, share=0.3)
+    assert one.take("weapons", 10)
+    server.stop()
+    assert [one.take("weapons", 10) for _ in range(6)] == [True, True, False, False, False, False]

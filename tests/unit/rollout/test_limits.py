@@ -1,0 +1,87 @@
+"""Limits: what is acted on is a fixed share of items and so many an hour, and what is held back says so."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binom
+
+from moderation.decision import Outcome, Severity, Verdict
+from moderation.policy.decide import Terms
+from moderation.policy.lock import Quota
+from moderation.rollout.limits import HOUR, Limits, LocalCounter, in_share
+from tests.fakes import ACTIONS
+
+TERMS = Terms("weapons", "1.0.0", "abc", "live", Severity.HIGH, on_error="review", cuts=(), max_parts=1)
+REMOVE = Verdict("weapons", "1.0.0", "abc", "live", Outcome.MATCH, Severity.HIGH, action="remove")
+
+
+def hold(verdict: Verdict, terms: Terms, counter: LocalCounter | None = None, *, item: str = "item") -> Verdict:
+    return Limits(counter or LocalCounter(), ACTIONS).hold(item, verdict, terms)
+
+
+@given(st.text(), st.text(), st.floats(0, 1), st.floats(0, 1))
+def test_an_item_stays_in_when_the_share_grows(policy: str, item: str, one: float, other: float) -> None:
+    low, high = sorted((one, other))
+    assert in_share(policy, item, low) <= in_share(policy, item, high)
+    assert in_share(policy, item, 1.0)
+    assert not in_share(policy, item, 0.0)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.9])
+def test_so_many_are_in_as_the_share_says_and_policies_draw_apart(share: float) -> None:
+    items = [f"item-{number}" for number in range(20_000)]
+    one, other = ([in_share(policy, item, share) for item in items] for policy in ("weapons", "fire"))
+    for found, rate in ((one, share), (other, share), ([a and b for a, b in zip(one, other, strict=True)], share**2)):
+        low, high = binom.ppf([1e-6, 1 - 1e-6], len(items), rate)
+        assert low <= sum(found) <= high
+
+
+def test_outside_of_the_share_nothing_is_asked_for_not_even_for_what_could_not_be_judged() -> None:
+    failed = replace(REMOVE, outcome=Outcome.ERROR, action="review", error="detector_timeout")
+    for verdict in (REMOVE, failed):
+        held = hold(verdict, replace(TERMS, share=0.0))
+        assert (held.limit, held.limited_to, held.asked, held.action) == ("rollout", None, None, verdict.action)
+
+
+def test_a_quota_counts_what_is_stronger_than_what_comes_then() -> None:
+    terms, counter = replace(TERMS, quota=Quota(2, "review")), LocalCounter(clock=lambda: 0.0)
+    review = replace(REMOVE, outcome=Outcome.REVIEW, action="review")
+    found = [hold(one, terms, counter).asked for one in (REMOVE, review, review, REMOVE, review, REMOVE, REMOVE)]
+    assert found == ["remove", "review", "review", "remove", "review", "review", "review"]
+
+
+def test_what_is_outside_of_the_share_uses_up_no_quota() -> None:
+    counter = LocalCounter(clock=lambda: 0.0)
+    hold(REMOVE, replace(TERMS, share=0.0, quota=Quota(1, "review")), counter)
+    assert hold(REMOVE, replace(TERMS, quota=Quota(1, "review")), counter).asked == "remove"
+
+
+@pytest.mark.parametrize("status", ["draft", "shadow", "deprecated"])
+def test_what_does_not_act_is_not_limited(status: str) -> None:
+    terms = replace(TERMS, status=status, share=0.0, quota=Quota(1, "review"))
+    assert hold(REMOVE, terms) is REMOVE
+    quiet = replace(REMOVE, outcome=Outcome.NO_MATCH, action=None)
+    assert hold(quiet, replace(TERMS, share=0.0)) is quiet
+
+
+@given(st.integers(1, 40), st.floats(0.01, 1.0), st.lists(st.sampled_from(["weapons", "fire"]), max_size=120))
+def test_a_process_takes_its_part_of_each_quota_and_no_more(per_hour: int, share: float, asked: list[str]) -> None:
+    counter = LocalCounter(share=share, clock=lambda: 7200.0)
+    taken = [policy for policy in asked if counter.take(policy, per_hour)]
+    for policy in ("weapons", "fire"):
+        assert taken.count(policy) == min(asked.count(policy), math.ceil(per_hour * share))
+
+
+def test_every_hour_begins_anew_also_when_the_clock_goes_back() -> None:
+    now = 5 * HOUR - 1.0
+    counter = LocalCounter(clock=lambda: now)
+    assert [counter.take("weapons", 1), counter.take("weapons", 1)] == [True, False]
+    now = 5 * HOUR
+    assert [counter.take("weapons", 1), counter.take("weapons", 1)] == [True, False]
+    now = 3 * HOUR
+    assert counter.take("weapons", 1)
