@@ -105,7 +105,7 @@ def made_rows(count: int, name: str) -> list[TargetRow]:
     rows = []
     for number in range(count):
         target = number % 2 == 0
-        text = f"{'bad' if target else 'good'} {name} {number}"
+        text = f"{'bad' if target else 'good'} {content_digest(f'{name} {number}'.encode())}"
         attributes = {"tone": "abcde"[number // 2 % 5], "region": "xyz"[number // 10 % 3]}
         rows.append(TargetRow(None, text, content_digest(text.encode()), target, f"{name} {number // 2}", attributes))
     return rows
@@ -202,7 +202,7 @@ def _policy() -> Any:
 def _certified(policy: Any, embedder: Any, settings: Settings) -> Lock:
     lock = compile_policy(policy, embedder)
     pipeline = assemble.pipeline(settings, [lock], embedders={"default": embedder})
-    return certify_lock(lock, policy, made_rows(400, "certify"), pipeline)
+    return certify_lock(lock, policy, made_rows(400, "certify"), pipeline, background=())
 
 
 def _outside(profile: cProfile.Profile) -> float:

@@ -60,7 +60,7 @@ def compiled(path: Path) -> tuple[Encoder, Head]:
     settings = Settings()
     policy = load_policy(path, action_names=settings.actions)
     embedder = assemble.embedder(settings)
-    background = [row.read() for row in load_manifest(POLICIES / "data" / "background.jsonl")]
+    background = load_manifest(POLICIES / "data" / "background.jsonl")
     fit = load_manifest(policy.data.fit) if policy.data.fit else ()
     lock = compile_policy(policy, embedder, fit=fit, background=background)
     return embedder.encoder, Head.from_arrays(lock.level, lock.arrays)

@@ -40,7 +40,6 @@ from moderation.detector.head import Head
 from moderation.embedding.cache import MemoryCache
 from moderation.embedding.embedder import Embedder
 from moderation.encoder.checkpoint import load
-from moderation.item import Part
 from moderation.policy.loader import load_policy
 from moderation.policy.manifest import TargetRow, load_manifest
 from moderation.policy.schema import Policy
@@ -65,7 +64,7 @@ class Task:
     policy: Policy
     pool: Sequence[TargetRow]
     test: Sequence[TargetRow]
-    background: Sequence[Part]
+    background: Sequence[TargetRow]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +86,7 @@ def read_task(path: Path, most: int | None) -> Task:
     if most:
         sides = [[row for row in test if row.target == side] for side in (True, False)]
         test = tuple(row for side in sides for row in side[:: max(1, 2 * len(side) // most)])
-    background = [row.read() for row in load_manifest(ROOT / "policies" / "data" / "background.jsonl")]
+    background = load_manifest(ROOT / "policies" / "data" / "background.jsonl")
     return Task(policy, load_manifest(policy.data.fit), test, background)
 
 

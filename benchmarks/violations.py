@@ -153,7 +153,7 @@ def scored(path: Path, most: int) -> tuple[Scores, Scores]:
         raise SystemExit(f"{path}: expected a policy with data.certify")
     rows = load_manifest(policy.data.certify)
     fit = load_manifest(policy.data.fit) if policy.data.fit else ()
-    background = [row.read() for row in load_manifest(POLICIES / "data" / "background.jsonl")]
+    background = load_manifest(POLICIES / "data" / "background.jsonl")
     if most:
         sides = [[row for row in rows if row.target is side] for side in (True, False)]
         rows = tuple(row for side in sides for row in side[:: max(1, 2 * len(side) // most)])

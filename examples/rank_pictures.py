@@ -23,7 +23,7 @@ def main(policy_file: Path, pictures: list[Path]) -> None:
     # Compile: phrases become vectors, and the ordinary pictures say what an ordinary score is. The same embedder serves
     # the pipeline, so that nothing is encoded twice.
     embedder = assemble.embedder(settings, policy.encoder)
-    ordinary = [row.read() for row in load_manifest(POLICIES / "data" / "background.jsonl")]
+    ordinary = load_manifest(POLICIES / "data" / "background.jsonl")
     lock = compile_policy(policy, embedder, background=ordinary)
     pipeline = assemble.pipeline(settings, [lock], embedders={policy.encoder: embedder})
 

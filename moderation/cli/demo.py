@@ -72,7 +72,7 @@ def demo(
 
 def _build(workshop: Workshop, path: Path, tell: Any) -> Run:
     """One policy through compile, certify and test, told as it goes."""
-    from moderation.cli.lock_words import promise
+    from moderation.cli.lock_words import merged, promise
     from moderation.release.asked import asked_in_words
 
     policy, compiled = workshop.compile(path)
@@ -80,6 +80,8 @@ def _build(workshop: Workshop, path: Path, tell: Any) -> Run:
     run = workshop.certify(policy, compiled)
     for action in run.lock.actions:
         tell(f"certify  {policy.id}: {promise(action)}")
+    for line in merged(run.lock.evidence):
+        tell(f"certify  {policy.id}: {line}")
     tell(f"certify  {policy.id}: {asked_in_words(run.lock.evidence)}")
     if run.tests is None:
         tell(f"test     {policy.id}: no threshold to test; what it needs is the answer")

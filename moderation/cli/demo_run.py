@@ -13,6 +13,7 @@ from moderation.audit.result import Audit
 from moderation.audit.sample import judge_rows
 from moderation.cli import policy_audit, policy_build, policy_lint, policy_release, policy_test, terminal
 from moderation.cli.locks import beside
+from moderation.cli.places import BACKGROUND
 from moderation.embedding.embedder import Embedder
 from moderation.encoder.card import EncoderCard
 from moderation.errors import DataError, PolicyError, Problem
@@ -24,12 +25,13 @@ from moderation.policy.lock import Lock, lock_path, write_lock
 from moderation.policy.manifest import TargetRow, load_manifest
 from moderation.policy.schema import Policy
 from moderation.release.achieved import Achieved, Known, achieved
-from moderation.release.certification import certify_lock, score_targets
+from moderation.release.certification import certify_lock, merged_pairs, score_targets
 from moderation.release.coverage import measure_coverage
 from moderation.release.gates import Missing
 from moderation.release.policy_tests import TestReport, count_items, prepare, run_tests
 from moderation.release.record import Record
 from moderation.release.report import Judged, Run
+from moderation.release.splits import joined
 from moderation.release.suite_file import load_suites
 from moderation.settings import Settings, load_settings
 
@@ -109,8 +111,7 @@ class Workshop:
     def compile(self, path: Path) -> tuple[Policy, Lock]:
         """A policy's phrases, and its fit targets where it has some, into a lock without thresholds."""
         policy = load_policy(path, action_names=self.settings.actions)
-        background = load_manifest(self.content / "data" / "background.jsonl")
-        return policy, policy_build.build(policy, self.embedder, background, limits=self.settings.images)
+        return policy, policy_build.build(policy, self.embedder, self._background(), limits=self.settings.images)
 
     def compiled_in_words(self, policy: Policy, lock: Lock) -> str:
         """What a policy was compiled from and into, for people."""
@@ -127,10 +128,18 @@ class Workshop:
         rows = load_manifest(policy.data.certify)
         lock = policy_build.remembering(lock, self.lock_file(policy))
         pipeline = self._pipeline([lock])
-        with terminal.progress(f"{policy.id}: scoring targets", len(rows)) as advance:
-            certified = certify_lock(lock, policy, rows, pipeline, advance=advance)
+        certified = certify_lock(
+            lock,
+            policy,
+            rows,
+            pipeline,
+            background=self._background(),
+            limits=self.settings.images,
+            progress=terminal.progress,
+        )
         write_lock(certified, self.lock_file(policy))
-        scored = score_targets(policy, rows, pipeline)  # from the cache: the report plots them
+        counted, _ = joined(rows, merged_pairs(certified, rows))
+        scored = score_targets(policy, counted, pipeline)  # from the cache: the report plots them
         return Run(policy, certified, rows, scored, self._test(policy, certified))
 
     def audit(self, run: Run) -> Audit | None:
@@ -181,6 +190,9 @@ class Workshop:
         """What the certified thresholds achieved on the stream's known targets."""
         known, decisions = [one.known for one in stream], [one.decision for one in stream]
         return achieved(run.policy.id, run.lock.actions, known, decisions)
+
+    def _background(self) -> tuple[TargetRow, ...]:
+        return load_manifest(self.content / BACKGROUND)
 
     def _pipeline(self, locks: Sequence[Lock | Path], embedders: dict[str, Embedder] | None = None) -> Pipeline:
         return assemble.pipeline(self.settings, locks, embedders=embedders or self._embedders, known=self.plugins)

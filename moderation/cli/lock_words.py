@@ -135,11 +135,24 @@ def certified(evidence: Mapping[str, Any]) -> Iterator[str]:
     shown = evidence.get("certify", {})
     for side, targets in shown.get("targets", {}).items():
         yield f"certified on {targets} {side} targets of {shown.get('clusters', {}).get(side, '?')} objects"
+    yield from merged(evidence)
     yield from asked(evidence)
     histogram = shown.get("histogram", {})
     if histogram:
         yield "their scores, 0 on the left, 1 on the right:"
         yield from (f"  {name:<10} |{bars(counts)}| {sum(counts)}" for name, counts in histogram.items())
+
+
+def merged(evidence: Mapping[str, Any]) -> Iterator[str]:
+    """Warnings where objects were counted under two names, and where the search for copies could not see everything."""
+    shown = evidence.get("certify", {})
+    if shown.get("merged"):
+        yield f"WARNING: {len(shown['merged'])} clusters hold a near-duplicate of another one and were counted as one with it (D008)"
+    if shown.get("unseen"):
+        yield (
+            f"WARNING: {shown['unseen']} contents or clusters that the classifier was made from are in no manifest now: certify targets "
+            "were not held against near-duplicates of them"
+        )
 
 
 def asked(evidence: Mapping[str, Any]) -> Iterator[str]:

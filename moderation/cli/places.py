@@ -44,3 +44,9 @@ BuildFolder = Annotated[
         callback=a_folder,
     ),
 ]
+Background = Annotated[
+    Path | None,
+    typer.Option(
+        help="Manifest of ordinary content; by default data/background.jsonl beside the policy.", dir_okay=False
+    ),
+]

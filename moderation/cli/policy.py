@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from moderation.cli import policy_life, terminal
-from moderation.cli.places import BuildFolder, Json, PolicyFile, in_a_folder
+from moderation.cli.places import Background, BuildFolder, Json, PolicyFile, in_a_folder
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode="rich", help="Write, check, compile, certify and test policies."
@@ -104,12 +104,7 @@ def plan(path: PolicyFile, as_json: Json = False) -> None:
 def compile_(
     path: PolicyFile,
     out: BuildFolder = None,
-    background: Annotated[
-        Path | None,
-        typer.Option(
-            help="Manifest of ordinary content; by default data/background.jsonl beside the policy.", dir_okay=False
-        ),
-    ] = None,
+    background: Background = None,
     as_json: Json = False,
 ) -> None:
     """Turn a policy's phrases into a classifier and write its lock beside the policy file.
@@ -124,17 +119,18 @@ def compile_(
 
 
 @app.command()
-def certify(path: PolicyFile, out: BuildFolder = None, as_json: Json = False) -> None:
+def certify(path: PolicyFile, out: BuildFolder = None, background: Background = None, as_json: Json = False) -> None:
     """Find thresholds that keep the policy's guarantees, and write them into its lock.
 
-    Scores the policy's certify manifest as the pipeline scores anything. Leaves with exit code 5 where a guarantee
+    Scores the policy's certify manifest as the pipeline scores anything. Near-duplicates count as one object; a target that the
+    classifier has seen, or nearly, is refused, for which --background is that of compile. Leaves with exit code 5 where a guarantee
     cannot be certified, and says how many more targets it takes.
 
     Example: moderation policy certify policies/weapons.yaml
     """
     from moderation.cli import policy_build
 
-    policy_build.certify_lock(path, out=out, as_json=as_json)
+    policy_build.certify_lock(path, out=out, background=background, as_json=as_json)
 
 
 @app.command("test")

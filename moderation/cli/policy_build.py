@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 
 from moderation import assemble
-from moderation.cli import band_words, lock_words, policy_lint, policy_splits, terminal
+from moderation.cli import band_words, lock_words, policy_lint, terminal
 from moderation.cli.locks import current_lock, lock_file
 from moderation.cli.places import BACKGROUND
 from moderation.compiler.compile import compile_policy
@@ -23,11 +23,12 @@ from moderation.policy.lock import Lock, arrays_path, read_lock, write_lock
 from moderation.policy.manifest import TargetRow, load_exemplars, load_manifest, shared
 from moderation.policy.schema import Policy
 from moderation.release import certification
+from moderation.release.splits import NOT_ORDINARY, counted_once, hold_apart
 from moderation.rollout.locks import check_detectors
 from moderation.settings import ImageLimits, load_settings
 
 BATCH = 64
-NAMED = 5  # of the rows that are left out
+NAMED = 5  # of the rows that are left out, or count as another one's object
 LIMITS = ImageLimits()
 
 
@@ -73,28 +74,32 @@ def build(
     """A policy's phrases, and its fit targets where it has some, into a lock without thresholds, with a bar and notes.
 
     A policy that lint calls wrong is not compiled: with the encoder at hand, its limits are checked as well. Raises
-    DataError where its manifests share content or a cluster: no certificate could follow; or where the background holds a copy
-    of a violating target. Pictures over the `limits` are compared with nothing.
+    DataError where its manifests, or the background, share content or a cluster: no certificate could follow; or where the background
+    holds a copy of what the classifier is fitted on. Pictures over the `limits` are compared with nothing.
     """
     policy_lint.refuse(policy_lint.check(policy, card=embedder.encoder.card, encoder=embedder.encoder))
     fit = load_manifest(policy.data.fit) if policy.data.fit else ()
     exemplars = load_exemplars(policy.exemplars.violating, policy.exemplars.contrast)
-    _refuse_shared(exemplars, fit, policy)
-    ordinary, parts = _read(background), _read([*fit, *exemplars])
-    policy_splits.refuse_background([*fit, *exemplars], background, limits)
-    _warm(embedder, [*background, *fit, *exemplars], [*ordinary, *parts], policy)
+    _refuse_shared(exemplars, fit, background, policy)
+    known = [*fit, *exemplars]
+    ordinary, parts = _read(background), _read(known)
+    hold_apart(background, known, why=NOT_ORDINARY, limits=limits, progress=terminal.progress)
+    _warm(embedder, [*background, *known], [*ordinary, *parts], policy)
     with terminal.working(f"{policy.id}: compiling"):
-        return compile_policy(policy, embedder, fit=fit, exemplars=exemplars, background=ordinary, versions=versions)
+        return compile_policy(policy, embedder, fit=fit, exemplars=exemplars, background=background, versions=versions)
 
 
-def _refuse_shared(exemplars: Sequence[TargetRow], fit: Sequence[TargetRow], policy: Policy) -> None:
+def _refuse_shared(
+    exemplars: Sequence[TargetRow], fit: Sequence[TargetRow], background: Sequence[TargetRow], policy: Policy
+) -> None:
     """The rule that lint has too. A manifest that is not there yet comes later; only its lines are read, not its pictures."""
-    later = (path for path in (policy.data.certify, policy.data.audit) if path and os.path.lexists(path))
-    if problems := shared([exemplars, fit, *(load_manifest(path, check_files=False) for path in later)]):
+    paths = (path for path in (policy.data.certify, policy.data.audit) if path and os.path.lexists(path))
+    later = (load_manifest(path, check_files=False) for path in paths)
+    if problems := shared([exemplars, fit, *later, background]):
         raise DataError(problems)
 
 
-def certify_lock(path: Path, *, out: Path | None, as_json: bool) -> None:
+def certify_lock(path: Path, *, out: Path | None, background: Path | None, as_json: bool) -> None:
     """Certify one policy's lock and write the thresholds into it; leaves with exit code 5 when one is missing."""
     settings = load_settings()
     policy = load_policy(path, action_names=settings.actions)
@@ -103,14 +108,13 @@ def certify_lock(path: Path, *, out: Path | None, as_json: bool) -> None:
         raise PolicyError([policy.locate("data").problem("P102", message)])
     rows = load_manifest(policy.data.certify)
     lock, target = current_lock(policy, out), lock_file(policy, out)
-    shown = (policy.exemplars.violating, policy.exemplars.contrast)
-    fit = [*_readable(policy.data.fit), *(row for one in shown for row in _readable(one))]
-    others = [*fit, *_readable(policy.path.parent / BACKGROUND), *_readable(policy.data.audit)]
-    policy_splits.refuse_leaks(rows, others, settings.images)
+    bank = _background(policy, background)
     with terminal.working("loading the encoder"):
         pipeline = assemble.pipeline(settings, [target])
-    with terminal.progress("scoring targets", len(rows)) as advance:
-        certified = certification.certify_lock(lock, policy, rows, pipeline, fit=fit, advance=advance)
+    certified = certification.certify_lock(
+        lock, policy, rows, pipeline, background=bank, limits=settings.images, progress=terminal.progress
+    )
+    _note_merged(certified, rows)
     write_lock(certified, target)
     if as_json:
         terminal.emit(lock_words.as_plain(certified, target, order=settings.actions))
@@ -120,6 +124,11 @@ def certify_lock(path: Path, *, out: Path | None, as_json: bool) -> None:
         raise typer.Exit(ExitCode.NOT_CERTIFIED)
 
 
+def _note_merged(lock: Lock, rows: Sequence[TargetRow]) -> None:
+    problems = counted_once(certification.merged_pairs(lock, rows))
+    _note(problems, f"that are nearly another row of another cluster, {len(problems)} in all")
+
+
 def _background(policy: Policy, given: Path | None) -> tuple[TargetRow, ...]:
     """Ordinary content; without any, the classifier is not normalised against it and stays at the lowest level."""
     path = given or policy.path.parent / BACKGROUND
@@ -127,14 +136,6 @@ def _background(policy: Policy, given: Path | None) -> tuple[TargetRow, ...]:
         return load_manifest(path)
     terminal.note(f"no background manifest at {path}: phrases are not compared with ordinary content")
     return ()
-
-
-def _readable(manifest: Path | None) -> tuple[TargetRow, ...]:
-    """The rows of a manifest, to name them; none where it cannot be read: what the classifier was made from the lock knows."""
-    try:
-        return load_manifest(manifest, check_files=False) if manifest else ()
-    except DataError:
-        return ()
 
 
 def _read(rows: Sequence[TargetRow]) -> list[Part]:
@@ -164,10 +165,15 @@ def _warm(embedder: Embedder, rows: Sequence[TargetRow], parts: Sequence[Part], 
                 elif row.modality not in policy.scope.modalities:
                     left_out.append(_left_out(row, f"the policy judges no {row.modality}"))
             advance(len(batch))
-    for problem in left_out[:NAMED]:
+    _note(left_out, f"are left out, {len(left_out)} of {len(rows)} rows in all")
+
+
+def _note(problems: Sequence[Problem], rest: str) -> None:
+    """The first few, and how many more there are; `rest` says of what."""
+    for problem in problems[:NAMED]:
         terminal.note(str(problem))
-    if len(left_out) > NAMED:
-        terminal.note(f"and {len(left_out) - NAMED} more are left out, {len(left_out)} of {len(rows)} rows in all")
+    if len(problems) > NAMED:
+        terminal.note(f"and {len(problems) - NAMED} more {rest}")
 
 
 def _left_out(row: TargetRow, why: str) -> Problem:
@@ -193,6 +199,6 @@ def _tell_certified(lock: Lock, path: Path, *, order: Sequence[str]) -> None:
             terminal.say(f"    {line}")
     if all(action.threshold is None for action in lock.actions):
         terminal.say(f"  {lock_words.UNCERTIFIED}")
-    told = (band_words.bands(bands(lock.actions, order)), band_words.calibration(lock), lock_words.asked(lock.evidence))
-    for line in itertools.chain(*told):
+    told = (band_words.bands(bands(lock.actions, order)), band_words.calibration(lock))
+    for line in itertools.chain(*told, lock_words.merged(lock.evidence), lock_words.asked(lock.evidence)):
         terminal.say(f"  {line}")

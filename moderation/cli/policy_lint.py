@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from moderation.cli import terminal
+from moderation.cli.places import BACKGROUND
 from moderation.cli.sarif import as_sarif
 from moderation.encoder.card import CARD_FILE, EncoderCard
 from moderation.encoder.locate import locate
@@ -160,6 +161,10 @@ def _data(policy: Policy) -> Iterator[Finding]:
             yield Finding(node.path, node.line, node.column, "D001", "warning", message, fix)
             continue
         rows, problems = read_manifest(path)
+        known.append(rows)
+        yield from map(_finding, problems)
+    if (background := policy.path.parent / BACKGROUND).exists():
+        rows, problems = read_manifest(background)
         known.append(rows)
         yield from map(_finding, problems)
     yield from map(_finding, shared(known))

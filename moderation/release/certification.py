@@ -22,12 +22,15 @@ from moderation.policy.inputs import digest_inputs
 from moderation.policy.lock import Lock, marks
 from moderation.policy.manifest import TargetRow
 from moderation.policy.schema import Policy
+from moderation.release.splits import NO_EVIDENCE, Pair, Progress, hold_apart, joined, other_rows, silent
 from moderation.rollout.locks import RunningSet
 from moderation.rollout.selftest import advice
+from moderation.settings import ImageLimits
 
 BATCH = 64
 BINS = 40
 OUT_OF_SCOPE = Abstention("out_of_scope", "the policy judges nothing of this item")
+LIMITS = ImageLimits()
 SIDES = {"violating": True, "benign": False}
 
 
@@ -47,25 +50,32 @@ def certify_lock(
     rows: Sequence[TargetRow],
     pipeline: Scorer,
     *,
-    fit: Iterable[TargetRow] = (),
-    advance: Callable[[int], None] = lambda _count: None,
+    background: Sequence[TargetRow],
+    limits: ImageLimits = LIMITS,
+    progress: Progress = silent,
 ) -> Lock:
     """`lock` with a threshold, or what it lacks, for each of the policy's actions.
 
-    Every row is scored as a whole item by the pipeline that will decide on it. Raises DataError for all rows that could
-    not be judged (evidence with holes in it would prove too much), or that the classifier was made from; LockError where
-    the pipeline's encoder is of another numeric class than the lock's: its scores are not those that will be cut there.
-    What the lock was made from it knows itself; `fit` only tells under which cluster.
+    Every row is scored as a whole item by the pipeline that will decide on it. Clusters that hold near-duplicates of one another count
+    as one, which the evidence tells (`merged`, by digest). Raises DataError for all rows that could not be judged (evidence with holes
+    in it would prove too much), that the classifier was made from, or that share a content or cluster, or are nearly the same, with the
+    `background` or the policy's other manifests; LockError where the pipeline's encoder is of another numeric class than the lock's: its
+    scores are not those that will be cut there. Pictures over the `limits` are compared with nothing.
     """
     _refuse_elsewhere(lock, pipeline.running)
-    refuse_used(lock, rows, fit=fit)
-    scored = score_targets(policy, rows, pipeline, advance=advance)
+    others = other_rows(policy, background)
+    refuse_used(lock, rows, fit=others)
+    pairs = hold_apart(rows, others, why=NO_EVIDENCE, limits=limits, progress=progress)
+    counted, merged = joined(rows, pairs)
+    with progress(f"{policy.id}: scoring targets", len(rows)) as advance:
+        scored = score_targets(policy, counted, pipeline, advance=advance)
     actions = certify(scored, policy.actions, policy.prevalence)
     calibrated = calibrate(one_per_cluster(scored), policy.prevalence)
     asked, known = _ask(lock, policy, rows)
+    apart = {"merged": [[row.sha256 for row in pair] for pair in merged], "unseen": _unseen(lock, others)}
     inputs = digest_inputs({row.manifest for row in rows}, policy.path.parent)
     rests_on = {
-        "certify": {**_evidence(policy, scored), "asked": len(asked), "inputs": inputs},
+        "certify": {**_evidence(policy, scored), **apart, "asked": len(asked), "inputs": inputs},
         "calibration": _reliability(calibrated),
     }
     return replace(
@@ -76,6 +86,19 @@ def certify_lock(
         arrays={**lock.arrays, "asked": known},
         evidence={**lock.evidence, **rests_on, "asked": asked},
     )
+
+
+def merged_pairs(lock: Lock, rows: Sequence[TargetRow]) -> list[Pair]:
+    """The rows by which clusters were taken for one when `lock` was certified on these `rows`."""
+    known = {row.sha256: row for row in rows}
+    return [(known[one], known[other]) for one, other in lock.evidence["certify"]["merged"]]
+
+
+def _unseen(lock: Lock, others: Iterable[TargetRow]) -> int:
+    """How many contents and clusters that the classifier was made from are in no manifest now, so that near-duplicates of them cannot be found."""
+    rows = list(others)
+    known = marks((digest for row in rows for digest in row.digests), {row.cluster for row in rows})
+    return int((~np.isin(_marked(lock, "used"), known)).sum())
 
 
 def most_parts(rows: Sequence[TargetRow], running: RunningSet, policy: str) -> int:

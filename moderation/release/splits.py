@@ -1,23 +1,82 @@
-"""Splits that share nothing: near-duplicates between what a classifier is made from and what certifies it, each with both places."""
+"""Splits that share nothing: no content, no cluster, no near-duplicate; inside one, near-duplicates are one cluster."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from moderation.compiler.near import near_duplicates
 from moderation.errors import DataError, Problem
 from moderation.item import Part
-from moderation.policy.manifest import TargetRow
+from moderation.policy.manifest import TargetRow, disjoint, load_manifest
+from moderation.policy.schema import Policy
 from moderation.settings import ImageLimits
 
+NOT_ORDINARY = "a background holds ordinary content of its own, none that a classifier is fitted on"
+NO_EVIDENCE = "what a classifier is made from, or audited on, cannot certify it"
+
 Pair = tuple[TargetRow, TargetRow]
+Progress = Callable[
+    [str, int], AbstractContextManager[Callable[[int], None]]
+]  # what is done, of how many; then, how many more are done
+
+
+@contextmanager
+def silent(_what: str, _total: int) -> Iterator[Callable[[int], None]]:
+    """Tells nobody how far it is."""
+    yield lambda _count: None
+
+
+def other_rows(policy: Policy, background: Iterable[TargetRow]) -> list[TargetRow]:
+    """What certify targets must share nothing with: the background, and the rows of the policy's other manifests.
+
+    Of a manifest that cannot be read none: the lock itself knows the digests and clusters that it was made from.
+    """
+    manifests = policy.data.audit, policy.data.fit, policy.exemplars.violating, policy.exemplars.contrast
+    return [*background, *(row for one in manifests if one for row in _readable(one))]
+
+
+def hold_apart(
+    rows: Sequence[TargetRow],
+    others: Sequence[TargetRow],
+    *,
+    why: str,
+    limits: ImageLimits,
+    progress: Progress = silent,
+) -> list[Pair]:
+    """The pairs of `rows` that are nearly the same content in two clusters, in order.
+
+    Raises DataError with every row that shares a content or its cluster with one of `others`, or else is nearly the same; `why` says for
+    people what is wrong with that. Pictures over the `limits` are like nothing.
+    """
+    if problems := disjoint(others, rows):
+        raise DataError(problems)
+    with progress("looking for near-duplicates", len(others) + len(rows)) as advance:
+        pairs = alike([*others, *rows], limits=limits, advance=advance)
+    if problems := leaks(pairs, rows, why=why):
+        raise DataError(problems)
+    own = set(map(id, rows))
+    return [pair for pair in pairs if own.issuperset(map(id, pair))]
+
+
+def joined(rows: Sequence[TargetRow], pairs: Iterable[Pair]) -> tuple[list[TargetRow], list[Pair]]:
+    """The rows, the clusters that a pair links taken for one, under the least of their names; and the pairs that it took, one for each cluster less."""
+    names = {row.cluster: row.cluster for row in rows}
+    taken = []
+    for pair in pairs:
+        least, other = sorted(_name(names, row.cluster) for row in pair)
+        if least != other:
+            names[other] = least
+            taken.append(pair)
+    return [replace(row, cluster=_name(names, row.cluster)) for row in rows], taken
 
 
 def alike(
     rows: Sequence[TargetRow], *, limits: ImageLimits, advance: Callable[[int], None] = lambda _count: None
 ) -> list[Pair]:
-    """Pairs of rows that are nearly the same content under two names, in order; the same bytes are told elsewhere."""
+    """Pairs of rows that are nearly the same content, in two clusters, in order."""
     owners: list[int] = []  # which row each part is of
 
     def parts() -> Iterator[Part]:
@@ -29,35 +88,27 @@ def alike(
 
     pairs = near_duplicates(parts(), limits=limits)
     named = dict.fromkeys((owners[one], owners[other]) for one, other in pairs)
-    return [
-        (rows[a], rows[b]) for a, b in named if rows[a].cluster != rows[b].cluster and rows[a].sha256 != rows[b].sha256
-    ]
+    return [(rows[a], rows[b]) for a, b in named if rows[a].cluster != rows[b].cluster]
 
 
 def leaks(pairs: Sequence[Pair], manifest: Sequence[TargetRow], *, why: str) -> list[Problem]:
-    """One problem for each row of `manifest` that is nearly a row of another one, located at the former.
+    """One problem for each of these rows that is nearly one of the others, located at the former.
 
     `why` says for people what is wrong with that.
     """
-    own = {(row.manifest, row.line) for row in manifest}
-    problems: dict[tuple[Path, int], Problem] = {}
+    own = set(map(id, manifest))
+    problems: dict[int, Problem] = {}
     for pair in pairs:
-        sides = [(row.manifest, row.line) in own for row in pair]
+        sides = [id(row) in own for row in pair]
         if sides.count(True) == 1:
             here, there = pair if sides[0] else pair[::-1]
-            problems.setdefault((here.manifest, here.line), _problem(here, there, why))
+            problems.setdefault(id(here), _problem(here, there, why))
     return list(problems.values())
 
 
-def counted_twice(pairs: Sequence[Pair], manifest: Sequence[TargetRow]) -> list[Problem]:
-    """One problem for each row that is nearly an earlier one of the same manifest, of another cluster: one object counts as two."""
-    own = {(row.manifest, row.line) for row in manifest}
-    problems: dict[tuple[Path, int], Problem] = {}
-    for there, here in pairs:
-        if own.issuperset((row.manifest, row.line) for row in (there, here)):
-            why = "one object counts as two; expected one cluster"
-            problems.setdefault((here.manifest, here.line), _problem(here, there, why))
-    return list(problems.values())
+def counted_once(pairs: Iterable[Pair]) -> list[Problem]:
+    """One problem for each pair of two clusters that were taken for one, located at the later row."""
+    return [_problem(here, there, "they count as one object; expected one cluster") for there, here in pairs]
 
 
 def _problem(here: TargetRow, there: TargetRow, why: str) -> Problem:
@@ -70,5 +121,19 @@ def _parts(row: TargetRow) -> tuple[Part, ...]:
     """The row's parts; of one that cannot be read none: whoever needs it says what is wrong with it."""
     try:
         return row.item().parts
+    except DataError:
+        return ()
+
+
+def _name(names: dict[str, str], cluster: str) -> str:
+    while names[cluster] != cluster:
+        names[cluster] = names[names[cluster]]  # halves the way for whoever comes next
+        cluster = names[cluster]
+    return cluster
+
+
+def _readable(manifest: Path) -> tuple[TargetRow, ...]:
+    try:
+        return load_manifest(manifest, check_files=False)
     except DataError:
         return ()

@@ -309,7 +309,9 @@ def test_what_a_limit_holds_back_is_marked_and_proposed_and_not_asked_for(tmp_pa
             record_path(path).write_text(encode_record(Record(name, (live,))), encoding="utf-8")
     embedders = {"default": Embedder(FakeEncoder(), MemoryCache(1_000_000))}
     running = assemble.pipeline(Settings(), paths, embedders=embedders, known=plugins_with())
-    decisions = running.decide([item(picture(c), id=str(n)) for n, c in enumerate((0.95, 0.1, 0.72, 0.95, 0.72, "junk"))])
+    decisions = running.decide(
+        [item(picture(c), id=str(n)) for n, c in enumerate((0.95, 0.1, 0.72, 0.95, 0.72, "junk"))]
+    )
     assert [one.proposed for one in decisions] == ["remove", "allow", "review", "remove", "review", "review"]
     assert [one.action for one in decisions] == ["remove", "allow", "review", "label", "label", "label"]
     quota, share, draft = zip(*(one.verdicts for one in decisions), strict=True)

@@ -126,6 +126,11 @@ def test_the_certificate_comes_with_how_often_its_targets_were_asked(
     assert f"repeats included: {items['hits']} of {items['trials']})" in told
 
 
+def test_the_demo_looks_for_copies_as_certify_does(came_out: tuple[dict[str, Any], Path, str]) -> None:
+    found = [one["evidence"]["certify"] for one in came_out[0]["policies"]]
+    assert [(one["merged"], one["unseen"]) for one in found] == [([], 0)] * 3
+
+
 def test_weapons_are_certified_and_alcohol_asks_for_targets(came_out: tuple[dict[str, Any], Path, str]) -> None:
     summary, _, told = came_out
     by_id = {policy["policy"]: policy for policy in summary["policies"]}

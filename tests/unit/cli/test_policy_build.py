@@ -465,7 +465,35 @@ def test_a_background_that_holds_a_copy_of_a_violating_target_is_refused(policy:
     assert "background.jsonl:201:1: D008" in err
 
 
-def test_one_object_under_two_clusters_is_a_warning(policy: Path, run: Run) -> None:
+@pytest.mark.parametrize("manifest", ["fit", "certify"])
+def test_a_background_that_shares_a_cluster_is_refused(policy: Path, run: Run, manifest: str) -> None:
+    data = policy.parent / "data"
+    shared = json.loads((data / f"{manifest}.jsonl").read_text().splitlines()[0])["cluster"]
+    with (data / "background.jsonl").open("a") as stream:
+        stream.write(json.dumps({"text": "a thing of its own", "target": False, "cluster": shared}) + "\n")
+    code, _, err = run("policy", "compile", policy)
+    assert code == ExitCode.DATA
+    assert f"background.jsonl:201:1: D007: cluster '{shared}' is also in {data / f'{manifest}.jsonl'}:1" in err
+    code, out, _ = run("policy", "lint", policy)
+    assert code == ExitCode.POLICY
+    assert "background.jsonl:201:1: D007" in out
+
+
+def test_a_background_that_is_named_elsewhere_is_looked_through_by_certify_too(policy: Path, run: Run) -> None:
+    data = policy.parent / "data"
+    elsewhere = (data / "background.jsonl").rename(data / "elsewhere.jsonl")
+    for path, target in ((elsewhere, False), (data / "certify.jsonl", True)):
+        with path.open("a") as stream:
+            row = {"text": SLOGAN + "!" * target, "target": target, "cluster": f"slogan {target}"}
+            stream.write(json.dumps(row) + "\n")
+    assert run("policy", "compile", policy, "--background", elsewhere)[0] == ExitCode.OK
+    code, _, err = run("policy", "certify", policy, "--background", elsewhere)
+    assert (code, "certify.jsonl:681:1: D008" in err) == (ExitCode.DATA, True)
+    _, out, _ = run("policy", "certify", policy)
+    assert "contents or clusters that the classifier was made from are in no manifest now" in out
+
+
+def test_one_object_under_two_clusters_counts_once_and_is_told(policy: Path, run: Run) -> None:
     with (policy.parent / "data" / "certify.jsonl").open("a") as stream:
         for number in range(8):
             row = {"text": SLOGAN + "!" * number, "target": True, "cluster": f"slogan-{number}"}
@@ -474,9 +502,14 @@ def test_one_object_under_two_clusters_is_a_warning(policy: Path, run: Run) -> N
     code, _, err = run("policy", "certify", policy)
     assert code == ExitCode.OK
     assert err.count("D008") == 5
-    assert "one object counts as two; expected one cluster" in err
-    (more,) = re.findall(r"and (\d+) more that are nearly another row of another cluster", err)
-    assert int(more) >= 7 - 5
+    assert "they count as one object; expected one cluster" in err
+    (counts,) = re.findall(r"and (\d+) more that are nearly another row of another cluster, (\d+) in all", err)
+    more, everyone = map(int, counts)
+    assert everyone == more + 5 >= 7
+    evidence = read_lock(policy.with_name("flyers.lock.json")).evidence["certify"]
+    assert evidence["targets"]["violating"] == 88
+    assert evidence["clusters"]["violating"] <= 81
+    assert f"WARNING: {everyone} clusters hold a near-duplicate" in run("policy", "show", policy)[1]
 
 
 def test_items_of_several_parts_are_certified_whole_and_decided_up_to_as_many(policy: Path, run: Run) -> None:

@@ -56,7 +56,7 @@ def fit_rows(arms: int = 40, things: int = 60) -> list[object]:
     ]
 
 
-BANK = [Part.text(f"thing {at}") for at in range(100, 150)]
+BANK = [row(f"thing {at}", target=False) for at in range(100, 150)]
 
 
 def compiled(table: dict[str, np.ndarray], **options: object) -> Lock:
@@ -226,7 +226,7 @@ def test_genuine_clip_vectors_tell_weapons_from_1600_other_objects(data: Path) -
     locks = {
         "L0": compile_policy(make_policy(scope=TEXT), embedder(table)),
         "L1": compile_policy(
-            make_policy(scope=TEXT), embedder(table), background=[Part.text(one) for one in rest[:200]]
+            make_policy(scope=TEXT), embedder(table), background=[row(one, target=False) for one in rest[:200]]
         ),
     }
     found = {}
