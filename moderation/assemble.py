@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,13 +19,15 @@ from moderation.pipeline import Pipeline
 from moderation.plugin.heads import with_heads
 from moderation.plugin.manager import Plugins, load
 from moderation.plugin.registry import EncoderRequest
-from moderation.policy.lock import Lock, read_lock
-from moderation.release.record import status_beside
+from moderation.policy.lock import Lock, arrays_path, read_lock
+from moderation.release.record import record_path, status_beside
 from moderation.rollout.limits import Counter, Limits, LocalCounter
 from moderation.rollout.locks import RunningSet, put_in_force
+from moderation.rollout.reload import Reloader
 from moderation.settings import Settings
 
 if TYPE_CHECKING:
+    from moderation.stream.decider import InForce
     from moderation.stream.worker import Worker
 
 
@@ -153,18 +155,34 @@ def worker(settings: Settings, *, folder: Path, stop: threading.Event) -> Iterat
         review=own.review.topic if own.review else "",
         reviewed=frozenset(own.review.actions) if own.review else (),
     )
-    made = pipeline(settings, [folder / one for one in own.locks])
+    reloader = _reloader(settings, [folder / one for one in own.locks], seconds=own.reload_seconds)
     decider = Decider(
-        pipeline=made,
+        in_force=reloader.current,
         read=partial(read_item, osprey_texts=own.osprey_texts, osprey_images=own.osprey_images),
         topics=topics,
         order=settings.actions,
-        revisions=" ".join(f"{one.id}={one.lock.revision}" for one in made.running.policies),
         worker=stream.slot,
         largest=stream.output_bytes,
     )
     named = {topics.decisions, topics.dead_letters, topics.review} - {""}
-    with Session(stream.model_copy(update={"outputs": tuple(sorted(named | set(stream.outputs)))})) as session:
+    connected = Session(stream.model_copy(update={"outputs": tuple(sorted(named | set(stream.outputs)))}))
+    with closing(reloader), connected as session:
         watch(session.progress, stream.stall_seconds)
         window = 4 * stream.poll_records  # what is published, decided, waits and was just polled
         yield Worker(session, decider, name=uuid.uuid4().hex, window=window, stop=stop, tries=own.tries)
+
+
+def _reloader(settings: Settings, locks: Sequence[Path], *, seconds: float) -> Reloader[InForce]:
+    """A pipeline under these locks that is made anew when one of them, or its release record, changes; encoders and counts are kept."""
+    from moderation.stream.decider import InForce
+
+    known, counter = plugins(settings), quota_counter(settings)
+    embedders: dict[str, Embedder] = {}
+
+    def build() -> InForce:
+        made = pipeline(settings, locks, embedders=embedders, known=known, counter=counter)
+        return InForce(made, " ".join(f"{one.id}={one.lock.revision}" for one in made.running.policies))
+
+    return Reloader(
+        build, [file for one in locks for file in (one, arrays_path(one), record_path(one))], seconds=seconds
+    )

@@ -27,6 +27,14 @@ class Pipeline(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class InForce:
+    """What decides until another takes its place, and the revisions of its builds, for dead letters."""
+
+    pipeline: Pipeline
+    revisions: str
+
+
 @dataclass(frozen=True, slots=True)
 class Topics:
     """Where outputs go: `review` gets a copy of each decision whose action is one of `reviewed`."""
@@ -39,22 +47,22 @@ class Topics:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decider:
-    """Decides records. `read` makes an item of one, `order` names all actions by force, `revisions` says what decides, for dead letters.
+    """Decides records. `read` makes an item of one, `order` names all actions by force; `in_force` is asked before every batch.
 
     No output is larger than `largest` bytes: a decision that would be becomes a dead letter, and a dead letter that would be a pointer.
     """
 
-    pipeline: Pipeline
+    in_force: Callable[[], InForce]
     read: Callable[[Record], ContentItem | None]
     topics: Topics
     order: Sequence[str]
-    revisions: str
     worker: str
     largest: int
     clock: Callable[[], float] = time.time
 
     def decide(self, records: Sequence[Record]) -> list[tuple[Output, ...]]:
         """What is to be published for each record, in order: never nothing."""
+        pipeline = self.in_force().pipeline
         found: dict[int, tuple[Output, ...]] = {}
         items: dict[int, ContentItem] = {}
         for place, record in enumerate(records):
@@ -68,7 +76,7 @@ class Decider:
                 found[place] = self._published(record, empty)
             else:
                 items[place] = item
-        for place, made in zip(items, self.pipeline.decide(list(items.values())), strict=True):
+        for place, made in zip(items, pipeline.decide(list(items.values())), strict=True):
             found[place] = self._published(records[place], made)
         return [found[place] for place in range(len(records))]
 
@@ -83,7 +91,7 @@ class Decider:
             cause=cause,
             message=message,
             attempts=before + attempts,
-            revisions=self.revisions,
+            revisions=self.in_force().revisions,
             worker=self.worker,
             first_failed_ms=round(1000 * self.clock()) if first is None else first,
         )

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from kafka.structs import TopicPartition
 from moderation.decision import Decision
 from moderation.encoder.recorded import load_recording, write_recording
 from moderation.item import Modality
-from moderation.policy.lock import lock_path, write_lock
+from moderation.policy.lock import Lock, arrays_path, lock_path, read_lock, write_lock
 from moderation.release.record import Change, Record, encode_record, record_path
 from moderation.stream.dead_letter import PREFIX
 from tests.conftest import ROOT
@@ -61,6 +62,10 @@ class Place:
             encoder_identity=encoder.fingerprint.identity,
             encoder_numeric=encoder.fingerprint.numeric,
         )
+        self.release(made)
+
+    def release(self, made: Lock) -> None:
+        """Put a build in its place, live."""
         write_lock(made, lock_path(self.folder, "weapons"))
         change = Change("live", made.revision, made.policy_hash, "2026-11-28T00:00:00+00:00", "tests", "", {})
         record_path(lock_path(self.folder, "weapons")).write_text(encode_record(Record("weapons", (change,))))
@@ -243,6 +248,28 @@ def test_a_record_that_kills_the_process_is_found_and_set_aside(place: Place) ->
     told = {name.removeprefix(PREFIX): value for name, value in letter.headers}
     assert (letter.value, told["stage"], told["attempts"]) == (values[130], b"crash", b"3")
     assert 3 <= deaths <= 8
+
+
+def test_builds_are_replaced_while_it_runs_and_a_bad_one_is_not_taken(place: Place) -> None:
+    first = read_lock(lock_path(place.folder, "weapons"))
+    other = replace(first, version="2.0.0", actions=(replace(first.actions[0], threshold=0.3), *first.actions[1:]))
+    config = place.config()
+    config.write_text(config.read_text().replace("[worker]", "[worker]\nreload_seconds = 0.2"))
+    with running(config):
+        place.feed(texts(60))
+        place.wait_for(60)
+        place.release(other)
+        time.sleep(2.0)
+        place.feed(texts(60, seed=1))
+        place.wait_for(120)
+        arrays_path(lock_path(place.folder, "weapons")).write_bytes(b"a disk was full")
+        time.sleep(2.0)
+        place.feed(texts(60, seed=2))
+        place.wait_for(180)
+    decided = [Decision.from_dict(json.loads(record.value)) for record in place.read("decisions")]
+    assert Counter(one.verdicts[0].revision for one in decided) == {first.revision: 60, other.revision: 120}
+    assert {one.verdicts[0].status for one in decided} == {"live"}
+    assert place.answered() == Counter({(n % 3, (n // 3) + 20 * batch): 1 for batch in range(3) for n in range(60)})
 
 
 def test_two_workers_share_the_partitions_and_a_zombie_is_fenced(place: Place) -> None:

@@ -15,7 +15,7 @@ from moderation.policy.lock import Lock
 from moderation.settings import Settings
 from moderation.stream.batch import Headers, Output, Partition, Record
 from moderation.stream.dead_letter import PREFIX, Stage, read_dead_letter
-from moderation.stream.decider import Decider, Topics, stream_decision_id
+from moderation.stream.decider import Decider, InForce, Topics, stream_decision_id
 from moderation.stream.envelope import read_item
 from tests.fakes import FakeEncoder, lock, plugins_with
 
@@ -36,7 +36,7 @@ def decider(*locks: Lock, live: bool = True, **changes: Any) -> Decider:
         policies = tuple(replace(one, terms=replace(one.terms, status="live")) for one in pipeline.running.policies)
         pipeline.running = replace(pipeline.running, policies=policies)
     made = Decider(
-        pipeline, read_item, TOPICS, ORDER, revisions="cafe", worker="w-1", largest=1_000_000, clock=lambda: 5.0
+        lambda: InForce(pipeline, "cafe"), read_item, TOPICS, ORDER, worker="w-1", largest=1_000_000, clock=lambda: 5.0
     )
     return replace(made, **changes)
 

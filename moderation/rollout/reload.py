@@ -1,0 +1,71 @@
+"""Builds that change while the process runs: loaded and verified beside what is in force, taken between two batches, and only when good."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Generic, TypeVar
+
+InForce = TypeVar("InForce")
+State = tuple[tuple[int, ...] | None, ...]
+
+_log = logging.getLogger(__name__)
+
+
+class Reloader(Generic[InForce]):
+    """What is in force, made anew by `build` when one of the `files` changed and all of them have rested for one look.
+
+    A lock is two files and its status a third: they are rarely replaced in one moment, and half of a release must not be taken for it.
+    A build that fails leaves the one in force, until the files change again. `seconds` lie between two looks.
+    """
+
+    def __init__(self, build: Callable[[], InForce], files: Sequence[Path], *, seconds: float) -> None:
+        """Builds for the first time. Raises what `build` raises."""
+        self._build, self._files, self._seconds = build, tuple(files), seconds
+        self._built_from = self._seen = self._look()
+        self._in_force = build()
+        self._closed = threading.Event()
+        self.reloads = self.refusals = 0
+        self._thread = threading.Thread(target=self._watch, name="reload", daemon=True)
+        self._thread.start()
+
+    def current(self) -> InForce:
+        """What is in force now: the newest good build. Who asks once before a batch decides all of it alike."""
+        return self._in_force
+
+    def close(self) -> None:
+        """Look no more."""
+        self._closed.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._closed.wait(self._seconds):
+            self.look()
+
+    def look(self) -> None:
+        """Look at the files once; build where they changed and have rested since the last look."""
+        before, self._seen = self._seen, self._look()
+        if self._seen != before or self._seen == self._built_from:
+            return
+        self._built_from = self._seen
+        try:
+            self._in_force = self._build()
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with a build, the one in force goes on
+            self.refusals += 1
+            _log.error("builds on disk are refused, those in force stay: %s: %s", type(error).__name__, error)
+        else:
+            self.reloads += 1
+            _log.warning("builds on disk are in force from the next batch on")
+
+    def _look(self) -> State:
+        return tuple(_stat(path) for path in self._files)
+
+
+def _stat(path: Path) -> tuple[int, ...] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

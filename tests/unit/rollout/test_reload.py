@@ -1,0 +1,93 @@
+"""Builds that change on disk: taken when good and at rest, refused when not, and nothing decided by half of one."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from moderation.errors import LockError
+from moderation.policy.lock import arrays_path, lock_path, read_lock, write_lock
+from moderation.rollout.reload import Reloader
+from tests.fakes import action, lock
+
+
+@contextmanager
+def reloading(path: Path, *, seconds: float = 1000.0) -> Iterator[Reloader[str]]:
+    one = Reloader(lambda: read_lock(path).revision, [path, arrays_path(path)], seconds=seconds)
+    try:
+        yield one
+    finally:
+        one.close()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    found = lock_path(tmp_path, "weapons")
+    write_lock(lock(), found)
+    return found
+
+
+OTHER = lock(actions=(action("review", 0.4),))
+
+
+def test_a_change_is_taken_once_it_has_rested(path: Path) -> None:
+    with reloading(path) as one:
+        assert one.current() == lock().revision
+        write_lock(OTHER, path)
+        one.look()
+        assert one.current() == lock().revision
+        one.look()
+        assert one.current() == OTHER.revision
+        one.look()
+        assert (one.reloads, one.refusals) == (1, 0)
+
+
+def test_a_bad_build_leaves_what_is_in_force_and_a_good_one_after_it_is_taken(
+    path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_lock(OTHER, lock_path(tmp_path / "other", "weapons"))
+    with reloading(path) as one, caplog.at_level(logging.ERROR):
+        shutil.copy(lock_path(tmp_path / "other", "weapons"), path)
+        arrays_path(path).write_bytes(b"half of it")
+        for _ in range(4):
+            one.look()
+        assert (one.current(), one.reloads, one.refusals) == (lock().revision, 0, 1)
+        assert "those in force stay: LockError" in caplog.text
+        path.unlink()
+        for _ in range(3):
+            one.look()
+        assert (one.current(), one.refusals) == (lock().revision, 2)
+        write_lock(OTHER, path)
+        one.look()
+        one.look()
+        assert (one.current(), one.reloads) == (OTHER.revision, 1)
+
+
+def test_files_that_keep_changing_are_waited_for(path: Path) -> None:
+    with reloading(path) as one:
+        for number in range(5):
+            write_lock(lock(version=f"1.0.{number + 1}"), path)
+            one.look()
+        assert one.reloads == 0
+        one.look()
+        assert one.current() == lock(version="1.0.5").revision
+
+
+def test_it_looks_by_itself(path: Path) -> None:
+    with reloading(path, seconds=0.02) as one:
+        write_lock(OTHER, path)
+        end = time.monotonic() + 20.0
+        while one.current() != OTHER.revision:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
+
+def test_what_cannot_be_built_at_the_start_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(LockError), reloading(lock_path(tmp_path, "none")):
+        pass
