@@ -24,6 +24,7 @@ from moderation.release.record import record_path, status_beside
 from moderation.rollout.limits import Counter, Limits, LocalCounter
 from moderation.rollout.locks import RunningSet, put_in_force
 from moderation.rollout.reload import Reloader
+from moderation.sections import StreamSettings, WorkerSettings
 from moderation.settings import Settings
 
 if TYPE_CHECKING:
@@ -126,6 +127,20 @@ def runner(settings: Settings, running: RunningSet) -> Runner:
     return Runner((one.detector for one in running.detectors.values()), trusted=trusted, settings=settings.detectors)
 
 
+def stream_settings(settings: Settings) -> StreamSettings:
+    """The section about Kafka. Raises SettingsError where it is not there."""
+    if settings.stream is None:
+        raise SettingsError("settings: a worker needs the section [stream], which is not there")
+    return settings.stream
+
+
+def worker_settings(settings: Settings) -> WorkerSettings:
+    """The section about the worker. Raises SettingsError where it is not there."""
+    if settings.worker is None:
+        raise SettingsError("settings: a worker needs the section [worker], which is not there")
+    return settings.worker
+
+
 @contextmanager
 def worker(settings: Settings, *, folder: Path, stop: threading.Event) -> Iterator[Worker]:
     """A worker on its topics, ready to run until `stop` is set; it has left its group in good order when this is closed.
@@ -140,10 +155,7 @@ def worker(settings: Settings, *, folder: Path, stop: threading.Event) -> Iterat
     from moderation.stream.session import Session
     from moderation.stream.worker import Worker
 
-    stream, own = settings.stream, settings.worker
-    if stream is None or own is None:
-        missing = "stream" if stream is None else "worker"
-        raise SettingsError(f"settings: a worker needs the section [{missing}], which is not there")
+    stream, own = stream_settings(settings), worker_settings(settings)
     for name in own.review.actions if own.review else ():
         if name not in settings.actions:
             raise SettingsError(

@@ -10,7 +10,7 @@ import crc32c  # noqa: F401 - without it, the client checks sums in Python: 36 t
 import lz4.frame  # noqa: F401 - without any one of these three, a batch by a foreign producer
 import snappy  # noqa: F401      ends the worker, however often it is started again
 import zstandard  # noqa: F401
-from kafka import KafkaConsumer, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.structs import TopicPartition
 
@@ -62,6 +62,26 @@ def make_producer(settings: StreamSettings) -> KafkaProducer:
             f"the broker speaks Kafka {found}; exactly_once needs 2.7 or newer", exit_code=ExitCode.UNAVAILABLE
         )
     return producer
+
+
+def make_reader(settings: StreamSettings) -> KafkaConsumer:
+    """A consumer of no group, which reads what is committed wherever it is told to. Raises what kafka-python raises."""
+    return KafkaConsumer(
+        **_connection(settings),
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        isolation_level="read_committed",
+        fetch_max_bytes=settings.fetch_bytes,
+        max_partition_fetch_bytes=max(1_048_576, settings.fetch_bytes // 8),
+    )
+
+
+def make_admin(settings: StreamSettings) -> KafkaAdminClient:
+    """What makes and deletes topics. Raises what kafka-python raises."""
+    known = _connection(settings)
+    del known["allow_auto_create_topics"]  # only consumers and producers know it
+    return KafkaAdminClient(**known)
 
 
 def without_content(logger: logging.Logger) -> None:

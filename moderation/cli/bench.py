@@ -1,0 +1,172 @@
+"""`moderation bench`: how fast this machine does it, and whether nothing is lost on the way."""
+
+from __future__ import annotations
+
+import io
+import random
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from moderation.cli import terminal
+from moderation.cli.places import Json
+
+if TYPE_CHECKING:
+    from moderation.stream.batch import Headers
+    from moderation.stream.bench import Result
+
+SIZE = 160  # pixels of a made picture's side
+WORDS = [
+    "the",
+    "a",
+    "cheap",
+    "best",
+    "new",
+    "old",
+    "red",
+    "blue",
+    "phone",
+    "chair",
+    "book",
+    "cat",
+    "dog",
+    "house",
+    "for",
+    "sale",
+    "please",
+    "call",
+    "me",
+    "today",
+    "not",
+    "never",
+]
+
+app = typer.Typer(no_args_is_help=True, help="Load tests of this machine, with bounds that make them fail.")
+
+
+@app.command("stream")
+def stream_(
+    config: Annotated[
+        Path,
+        typer.Argument(metavar="CONFIG.toml", help="A worker's settings; its topics are left alone.", dir_okay=False),
+    ],
+    *,
+    items: Annotated[int, typer.Option(min=1, help="How many items are sent.")] = 1000,
+    repeat: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of them that came before: the cache knows them.")
+    ] = 0.0,
+    rate: Annotated[float | None, typer.Option(min=0.001, help="Items a second; all at once without it.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
+    kills: Annotated[int, typer.Option(min=0, help="Workers killed with SIGKILL on the way.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the made content and the kills.")] = 0,
+    min_rate: Annotated[float | None, typer.Option(help="Fail below so many items a second.")] = None,
+    max_p99: Annotated[
+        float | None, typer.Option(help="Fail where one item in a hundred takes longer, in seconds.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Send made items through real workers on the real broker, and count every answer.
+
+    Topics, group, cache and quotas are of this run alone, and the topics are deleted in the end. Lost records, and repeated answers
+    where exactly_once is promised, fail it; so do the bounds (exit code 8). Latency with all items at once is how long they queue: give
+    a rate below what the machine can do to see how late an answer is.
+
+    Example: moderation bench stream worker.toml --items 2000 --rate 50 --max-p99 1.5
+    """
+    from moderation import assemble
+    from moderation.errors import ExitCode
+    from moderation.policy.lock import read_lock
+    from moderation.settings import load_settings
+    from moderation.stream.bench import Load, measure
+
+    settings = load_settings(config)
+    stream, own = assemble.stream_settings(settings), assemble.worker_settings(settings)
+    modalities = {one.value for name in own.locks for one in read_lock(config.parent / name).modalities}
+    contents = _contents(sorted(modalities), items, repeat=repeat, chance=random.Random(seed))
+    with tempfile.TemporaryDirectory() as folder, terminal.progress("answered", items) as advance:
+        found = measure(
+            config,
+            stream,
+            contents,
+            items,
+            Load(workers=workers, rate=rate, kills=kills, seed=seed),
+            reviews=own.review is not None,
+            log=Path(folder) / "workers.log",
+            advance=advance,
+        )
+    broken = _broken(found, exactly=stream.delivery == "exactly_once", min_rate=min_rate, max_p99=max_p99)
+    if as_json:
+        terminal.emit({**found.to_dict(), "broken": broken})
+    else:
+        _tell(found)
+        for one in broken:
+            terminal.say(f"broken: {one}")
+    if broken:
+        raise typer.Exit(ExitCode.OVER_BUDGET)
+
+
+def _broken(found: Result, *, exactly: bool, min_rate: float | None, max_p99: float | None) -> list[str]:
+    """Which bounds are broken, in words."""
+    told = []
+    if found.lost:
+        told.append(f"{found.lost} of {found.records} records got no answer")
+    if exactly and found.repeated:
+        told.append(f"{found.repeated} answers came twice")
+    if min_rate is not None and found.rate < min_rate:
+        told.append(f"{found.rate:.1f} items/s; expected at least {min_rate:g}")
+    if max_p99 is not None and (found.latency is None or found.latency.p99 > max_p99):
+        late = "unknown" if found.latency is None else f"{found.latency.p99:.3f} s"
+        told.append(f"p99 is {late}; expected at most {max_p99:g} s")
+    return told
+
+
+def _tell(found: Result) -> None:
+    terminal.say(
+        f"{found.records} records: {found.decisions} decisions, {found.dead_letters} dead letters, {found.lost} lost, {found.repeated} repeated"
+    )
+    terminal.say(f"{found.rate:.1f} items/s; the workers were ready after {found.start_seconds:.1f} s")
+    if found.latency:
+        told = found.latency
+        terminal.say(
+            f"latency: p50 {told.p50:.3f} s, p95 {told.p95:.3f} s, p99 {told.p99:.3f} s, largest {told.largest:.3f} s"
+        )
+    if found.kills or found.deaths:
+        terminal.say(f"{found.kills} workers were killed, {len(found.deaths)} ended by themselves")
+    if found.peak_bytes:
+        terminal.say(f"largest memory of a worker: {found.peak_bytes / 1e6:.0f} MB")
+
+
+def _contents(
+    modalities: list[str], items: int, *, repeat: float, chance: random.Random
+) -> Iterator[tuple[bytes, Headers]]:
+    """Made content, of each modality in turn; so many repeat one that came before."""
+    made: list[tuple[bytes, Headers]] = []
+    for number in range(items):
+        if not made or chance.random() >= repeat:
+            kind = modalities[number % len(modalities)]
+            made.append(_picture(chance) if kind == "image" else _text(chance))
+            yield made[-1]
+        else:
+            yield chance.choice(made)
+
+
+def _text(chance: random.Random) -> tuple[bytes, Headers]:
+    words = " ".join(chance.choices(WORDS, k=chance.randint(4, 40)))
+    return f"{words} {chance.getrandbits(40)}".encode(), (("content-type", b"text/plain"),)
+
+
+def _picture(chance: random.Random) -> tuple[bytes, Headers]:
+    from PIL import Image, ImageDraw
+
+    picture = Image.new("RGB", (SIZE, SIZE), tuple(chance.choices(range(256), k=3)))
+    draw = ImageDraw.Draw(picture)
+    for _ in range(chance.randint(2, 6)):
+        left, top = chance.randrange(SIZE - 8), chance.randrange(SIZE - 8)
+        box = (left, top, chance.randrange(left + 4, SIZE), chance.randrange(top + 4, SIZE))
+        draw.ellipse(box, fill=tuple(chance.choices(range(256), k=3)))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue(), (("content-type", b"image/png"),)
