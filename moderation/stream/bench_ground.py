@@ -1,0 +1,129 @@
+"""Where a load test takes place: topics of its own, and worker processes that are started again as a supervisor would."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from moderation.errors import ExitCode, StreamError
+from moderation.sections import StreamSettings
+from moderation.stream.client import make_admin
+from moderation.stream.faults import fatal
+
+PARTITIONS = 8
+_AGAIN = {ExitCode.UNAVAILABLE, ExitCode.STALLED, ExitCode.RESTART}
+_MOST_DEATHS = 20
+
+
+class Topics:
+    """Topics of this run alone, deleted when it ends, and the variables that lead a worker to them."""
+
+    def __init__(self, settings: StreamSettings, *, reviews: bool) -> None:
+        self.name = f"moderation-bench-{random.Random().randbytes(6).hex()}"
+        self.input, self.decisions, self.dead_letters = f"{self.name}-in", f"{self.name}-out", f"{self.name}-dlq"
+        self._review = f"{self.name}-review" if reviews else ""
+        self._settings = settings
+
+    def __enter__(self) -> Self:
+        made = {one: {"num_partitions": PARTITIONS, "replication_factor": -1} for one in self._all()}
+        with fatal("making topics for the load test"):
+            admin = make_admin(self._settings)
+            admin.create_topics(made, wait_for_metadata=True)
+            admin.close()
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        with fatal("deleting the topics of the load test"):
+            admin = make_admin(self._settings)
+            admin.delete_topics(self._all(), raise_errors=False)
+            admin.close()
+
+    def variables(self, slot: int) -> dict[str, str]:
+        """What a worker is told: topics, group and slot of its own, and caches and quotas that nobody else counts in."""
+        told = {
+            "STREAM__INPUTS": f'["{self.input}"]',
+            "STREAM__GROUP": self.name,
+            "STREAM__SLOT": f"bench-{slot}",
+            "STREAM__START": "earliest",
+            "WORKER__DECISIONS": self.decisions,
+            "WORKER__DEAD_LETTERS": self.dead_letters,
+            "CACHE__TENANT": self.name,
+        }
+        told |= {"WORKER__REVIEW__TOPIC": self._review} if self._review else {}
+        return {f"MODERATION_{name}": value for name, value in told.items()}
+
+    def _all(self) -> list[str]:
+        return [one for one in (self.input, self.decisions, self.dead_letters, self._review) if one]
+
+
+class Crew:
+    """Worker processes; one that ends is started again, as a supervisor would."""
+
+    def __init__(self, config: Path, topics: Topics, workers: int, log: Path) -> None:
+        self._config, self._topics, self._log = config, topics, log
+        self._lock = threading.Lock()
+        self._processes = [self._start(slot) for slot in range(workers)]
+        self.deaths: list[int] = []
+        self.peak: int | None = None
+
+    def kill(self, chance: random.Random) -> None:
+        """End one of them at once; another takes its slot."""
+        with self._lock:
+            slot = chance.randrange(len(self._processes))
+            self._processes[slot].kill()
+            self._processes[slot].wait()
+            self._processes[slot] = self._start(slot)
+
+    def tend(self) -> None:
+        """Start again what ended by itself, and look at the memory of the others. Raises StreamError where that does not help."""
+        with self._lock:
+            for slot, process in enumerate(self._processes):
+                self._weigh(process.pid)
+                code = process.poll()
+                if code is None:
+                    continue
+                self.deaths.append(code)
+                if code not in _AGAIN or len(self.deaths) > _MOST_DEATHS:
+                    raise StreamError(
+                        f"a worker ended with exit code {code}; it says: {_last_line(self._log)}",
+                        exit_code=ExitCode.UNAVAILABLE,
+                    )
+                self._processes[slot] = self._start(slot)
+
+    def close(self) -> None:
+        """Ask all to stop, and wait."""
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def _start(self, slot: int) -> subprocess.Popen[bytes]:
+        environ = {**os.environ, **self._topics.variables(slot)}
+        with self._log.open("ab") as log:
+            words = [sys.executable, "-m", "moderation", "worker", str(self._config)]
+            return subprocess.Popen(words, stdout=log, stderr=log, env=environ)  # noqa: S603 - our own command
+
+    def _weigh(self, process: int) -> None:
+        try:
+            lines = Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines()
+        except OSError:
+            return
+        found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")]
+        self.peak = max([*found, self.peak or 0]) or None
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+    return next((line for line in reversed(lines) if line.strip()), "nothing")
