@@ -10,7 +10,7 @@ import numpy as np
 
 from moderation.history.items import NO_DAY, Items
 from moderation.release.comparison import ERROR, OUT_OF_SCOPE, Side, bands_of
-from moderation.release.shares import Events, Share
+from moderation.release.shares import Events, Share, Tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class LoadCounter:
         self._order = tuple(order)
         self._thresholds = thresholds
         self._counts = np.zeros((2, len(order)), np.int64)  # judged, and errors, by force
-        self._taken = Events()
+        self._taken, self._tried = Events(), Tried()
         self._days: dict[int, np.ndarray] = {}
 
     @property
@@ -77,6 +77,7 @@ class LoadCounter:
         inside = np.flatnonzero(side.band != bands.index(OUT_OF_SCOPE))
         force, error = side.force[inside], side.band[inside] == bands.index(ERROR)
         self._counts += np.bincount(force + width * error, minlength=2 * width).reshape(2, width)
+        self._tried.add(np.zeros(len(inside), np.int64), items.mark[inside], items.cluster[inside])
         for place in range(1, width):
             rows = inside[force >= place]
             self._taken.add(np.full(len(rows), place), items.cluster[rows])
@@ -88,7 +89,8 @@ class LoadCounter:
     def result(self, budgets: Mapping[str, float]) -> Loads:
         """The loads so far of every action that the policy names, or that errors get."""
         total, counts = int(self._counts.sum()), self._counts.sum(axis=0).tolist()
-        taken = self._taken.shares([total] * len(self._order))
+        trials, effective = self._tried.result(1)
+        taken = self._taken.shares(trials.repeat(len(self._order)), effective.repeat(len(self._order)))
         dated = {day: row for day, row in sorted(self._days.items()) if day != NO_DAY}
         named = [
             place
