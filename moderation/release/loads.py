@@ -67,8 +67,8 @@ class LoadCounter:
 
     @property
     def by_force(self) -> np.ndarray:
-        """How many judged items got each force, int64 [actions]; those that could not be judged are left out."""
-        counts: np.ndarray = self._counts[0]
+        """How many items in scope got each force, int64 [actions]; one that could not be judged got that of `on_error`."""
+        counts: np.ndarray = self._counts.sum(axis=0)
         return counts
 
     def add(self, items: Items, side: Side) -> None:
