@@ -32,8 +32,13 @@ class Load:
 
     @property
     def over(self) -> bool:
-        """Whether it takes more than its budget."""
-        return self.budget is not None and self.taken.trials > 0 and self.taken.hits / self.taken.trials > self.budget
+        """Whether it surely takes more than its budget: the lower end of the interval does."""
+        return self.budget is not None and self.taken.low > self.budget
+
+    @property
+    def may_be_over(self) -> bool:
+        """Whether it was seen to take more than its budget, which chance alone could explain."""
+        return self.budget is not None and not self.over and (self.taken.value or 0.0) > self.budget
 
 
 @dataclass(frozen=True, slots=True)
