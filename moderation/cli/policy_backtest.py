@@ -41,7 +41,7 @@ def backtest(
     pages: tuple[Path | None, Path | None],
     as_json: bool,
 ) -> None:
-    """Try a lock on what was kept; leaves with exit code 8 where an action takes more than its budget. `pages` are HTML and Markdown."""
+    """Try a lock on what was kept; leaves with exit code 8 where an action surely takes more than its budget. `pages` are HTML and Markdown."""
     if bool(vectors) == bool(decisions):
         raise typer.BadParameter("expected either --vectors or --decisions")
     if items and not any(_is_lines(place) for place in decisions):
@@ -143,13 +143,16 @@ def _tell(found: Backtest) -> None:
         terminal.say(f"between the builds: a {found.bump} change: {'; '.join(found.why)}")
     for name in found.over_budget:
         terminal.say(f"OVER BUDGET: {name}")
+    for name in found.may_be_over_budget:
+        terminal.say(f"WARNING: may be over budget: {name}")
 
 
 def _tell_build(when: str, build: Build) -> None:
     terminal.say(f"{when}, revision {build.revision}{f' ({build.status})' if build.status else ''}:")
     rates = {one.action: one for one in build.rates.actions}
     for one in build.loads.loads:
-        budget = "" if one.budget is None else f", budget {one.budget:g}{' EXCEEDED' if one.over else ''}"
+        over = " EXCEEDED" if one.over else " may be exceeded" if one.may_be_over else ""
+        budget = "" if one.budget is None else f", budget {one.budget:g}{over}"
         share = f"{one.taken.value or 0.0:.4f} of {one.taken.trials:,} ({one.taken.low:.4f} to {one.taken.high:.4f})"
         terminal.say(f"  {one.action} or more: {one.taken.hits:,} items, {share}{budget}")
         day = f", {one.a_day[1]:,.0f} a day ({one.a_day[0]:,} to {one.a_day[2]:,})" if one.a_day else ""

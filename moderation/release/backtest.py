@@ -25,6 +25,7 @@ from moderation.release.rates import RateCounter, Rates
 from moderation.release.replay import Chunk, Trial
 
 SCHEMA = "backtest/v1"
+NOT_KNOWN = "not known: nobody says how the judged items were drawn, and those that were acted on are judged first"
 Source = Literal["vectors", "scores", "verdicts"]
 SOURCES: Mapping[Source, str] = {
     "vectors": "kept vectors, decided again under each build",
@@ -74,15 +75,25 @@ class Backtest:
 
     @property
     def over_budget(self) -> tuple[str, ...]:
-        """The actions that take more than their budget allows, under the build that is tried."""
+        """The actions that surely take more than their budget allows, under the build that is tried."""
         return tuple(one.action for one in self.after.loads.loads if one.over)
 
     @property
+    def may_be_over_budget(self) -> tuple[str, ...]:
+        """The actions that were seen to take more than their budget, which chance alone could explain."""
+        return tuple(one.action for one in self.after.loads.loads if one.may_be_over)
+
+    @property
     def prevalence(self) -> str:
-        """How the share of violating items lies to the interval that the policy states and its guarantees hold in."""
+        """How the share of violating items lies to the interval that the policy states and its guarantees hold in.
+
+        Of judged items that nobody says how they were drawn, it says nothing: reviewers mostly see what was flagged.
+        """
         found, stated = self.after.rates.prevalence, self.stated
         if found.value is None or found.low is None or found.high is None:
             return found.why
+        if found.basis == "judged":
+            return NOT_KNOWN
         if found.low > stated.high or found.high < stated.low:
             return f"{'above' if found.low > stated.high else 'below'} what the policy states: its guarantees do not speak for these items"
         if stated.low <= found.low and found.high <= stated.high:
@@ -91,8 +102,14 @@ class Backtest:
 
     def to_dict(self) -> dict[str, Any]:
         """The backtest as plain values, ready for JSON."""
-        plain = {"schema": SCHEMA, **asdict(self), "over_budget": list(self.over_budget), "prevalence": self.prevalence}
-        return plain | {"stated": self.stated.model_dump()}
+        over = {"over_budget": list(self.over_budget), "may_be_over_budget": list(self.may_be_over_budget)}
+        return {
+            "schema": SCHEMA,
+            **asdict(self),
+            **over,
+            "prevalence": self.prevalence,
+            "stated": self.stated.model_dump(),
+        }
 
 
 class _Counter:

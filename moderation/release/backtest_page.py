@@ -140,6 +140,8 @@ def _head(found: Backtest) -> Iterator[str]:
     )
     for action in found.over_budget:
         yield f"**Over budget: {_plain(action)}.**"
+    for action in found.may_be_over_budget:
+        yield f"May be over budget: {_plain(action)}."
 
 
 def _load_table(found: Backtest) -> Iterator[str]:
@@ -155,7 +157,8 @@ def _load_table(found: Backtest) -> Iterator[str]:
             load = _load(build, action)
             if load is None:
                 continue
-            budget = "none" if load.budget is None else percent(load.budget) + (" **exceeded**" if load.over else "")
+            over = " **exceeded**" if load.over else " may be exceeded" if load.may_be_over else ""
+            budget = "none" if load.budget is None else percent(load.budget) + over
             day = f"{load.a_day[1]:,.0f} ({load.a_day[0]:,} to {load.a_day[2]:,})" if load.a_day else "times not known"
             cells = (
                 action,

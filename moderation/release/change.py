@@ -15,7 +15,7 @@ JPEG_QUALITY = 60
 
 
 def changed(part: Part, change: str, swap: Mapping[str, str]) -> Part | None:
-    """The part with one of the changes that test files name; None where the change is none for its modality, or cannot be made.
+    """The part with one of the changes that test files name; None where the change is none for its modality, alters nothing, or cannot be made.
 
     Pictures are written without further loss (PNG), but for `jpeg60`. `swap` replaces whole words, in lower and upper case.
     """
@@ -25,10 +25,10 @@ def changed(part: Part, change: str, swap: Mapping[str, str]) -> Part | None:
     if change == "swap":
         words = {word.casefold(): other for word, other in swap.items()}
         pattern = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
-        replaced = re.sub(rf"\b(?:{pattern})\b", lambda found: words[found[0].casefold()], text, flags=re.IGNORECASE)
-        return Part.text(replaced, name=part.name) if replaced != text else None
-    maker = _TEXTS.get(change)
-    return None if maker is None else Part.text(maker(text), name=part.name)
+        altered = re.sub(rf"\b(?:{pattern})\b", lambda found: words[found[0].casefold()], text, flags=re.IGNORECASE)
+    else:
+        altered = _TEXTS[change](text) if change in _TEXTS else text
+    return Part.text(altered, name=part.name) if altered != text else None
 
 
 def _picture(part: Part, change: str) -> Part | None:
@@ -39,12 +39,14 @@ def _picture(part: Part, change: str) -> Part | None:
         picture = ImageOps.exif_transpose(Image.open(io.BytesIO(part.content))).convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
-    buffer = io.BytesIO()
+    altered, buffer = maker(picture), io.BytesIO()
     if change == "jpeg60":
-        picture.save(buffer, "JPEG", quality=JPEG_QUALITY)
+        altered.save(buffer, "JPEG", quality=JPEG_QUALITY)
+        altered = Image.open(buffer)
     else:
-        maker(picture).save(buffer, "PNG")
-    return Part.image(buffer.getvalue(), name=part.name)
+        altered.save(buffer, "PNG")
+    same = altered.size == picture.size and altered.tobytes() == picture.tobytes()
+    return None if same else Part.image(buffer.getvalue(), name=part.name)
 
 
 def _crop(picture: Image.Image) -> Image.Image:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from moderation.decision import Outcome
 from moderation.history.items import UNKNOWN, Column, Items
 from moderation.policy.columns import OUTCOMES
-from moderation.release.shares import Events, Share, share
+from moderation.release.shares import Events, Share, Tried, share
 
 NOTHING, ERROR, OUT_OF_SCOPE = "nothing", "error", "out of scope"
 EXAMPLES = 10
@@ -131,7 +131,7 @@ def side_of(
 
 
 class Comparison:
-    """Counts what two sides say of items, some at a time; it keeps a few bytes of each item that changed, and none of the others."""
+    """Counts what two sides say of items, some at a time; it keeps a few bytes of each item that changed, and of each cluster that is named."""
 
     def __init__(self, order: Sequence[str]) -> None:
         self._bands = bands_of(order)
@@ -155,13 +155,13 @@ class Comparison:
             count, count, 2
         )
         changed = np.flatnonzero(before.band != after.band)
-        cluster, way = items.cluster[changed], _ways(before.force[changed], after.force[changed])
-        self._flips.add(pair[changed], cluster)
-        self._everything.add(Column(("all",), np.zeros(len(items), np.int64)), changed, way, cluster)
-        self._concepts.add(_named(after.concept), changed, way, cluster)
+        way = _ways(before.force[changed], after.force[changed])
+        self._flips.add(pair[changed], items.cluster[changed])
+        self._everything.add(Column(("all",), np.zeros(len(items), np.int64)), items, changed, way)
+        self._concepts.add(_named(after.concept), items, changed, way)
         for name, column in items.attributes.items():
             self._stated[name] = self._stated.get(name, 0) + int((column.codes != UNKNOWN).sum())
-            self._groups.setdefault(name, _Slices()).add(column, changed, way, cluster)
+            self._groups.setdefault(name, _Slices()).add(column, items, changed, way)
         for side in range(len(self._examples)):
             self._keep(side, items, before, after, changed[way == side])
 
@@ -169,7 +169,8 @@ class Comparison:
         """Everything counted so far."""
         total = int(self._matrix.sum())
         pairs = [(b, a) for b in range(len(self._bands)) for a in range(len(self._bands))]
-        shares = self._flips.shares([total] * len(pairs))
+        trials, effective = self._everything.tried.result(1)
+        shares = self._flips.shares(trials.repeat(len(pairs)), effective.repeat(len(pairs)))
         flips = [
             Flip(self._bands[b], self._bands[a], one, int(self._judged[b, a, 1]), int(self._judged[b, a, 0]))
             for (b, a), one in zip(pairs, shares, strict=True)
@@ -225,35 +226,30 @@ class _Slices:
     """Items and changes of each value of one thing."""
 
     def __init__(self) -> None:
-        self.too_many = False
+        self.too_many, self.tried = False, Tried()
         self._places: dict[str, int] = {}
-        self._items = np.zeros(0, np.int64)
         self._events = Events()
 
-    def add(
-        self, column: Column, changed: NDArray[np.int64], way: NDArray[np.int64], cluster: NDArray[np.uint64]
-    ) -> None:
+    def add(self, column: Column, items: Items, changed: NDArray[np.int64], way: NDArray[np.int64]) -> None:
         if self.too_many or not column.names:
             return
         places = np.array([self._places.setdefault(name, len(self._places)) for name in column.names], np.int64)
         if len(self._places) > MOST_VALUES:
-            self.too_many, self._events, self._places = True, Events(), {}
+            self.too_many, self.tried, self._events, self._places = True, Tried(), Events(), {}
             return
         known = column.codes != UNKNOWN
-        items = np.bincount(places[column.codes[known]], minlength=len(self._places))
-        items[: len(self._items)] += self._items
-        self._items = items
+        self.tried.add(places[column.codes[known]], items.mark[known], items.cluster[known])
         rows = column.codes[changed]
         stated = rows != UNKNOWN
-        self._events.add(_WAYS * places[rows[stated]] + way[stated], cluster[stated])
+        self._events.add(_WAYS * places[rows[stated]] + way[stated], items.cluster[changed][stated])
 
     def result(self, prefix: str = "") -> list[Slice]:
         """The slices, in the order they came."""
-        counts = self._items.tolist()
-        ways = self._events.shares([count for count in counts for _ in range(_WAYS)])
-        changed = self._events.joined(_WAYS).shares(counts)
+        counts, effective = self.tried.result(len(self._places))
+        ways = self._events.shares(counts.repeat(_WAYS), effective.repeat(_WAYS))
+        changed = self._events.joined(_WAYS).shares(counts, effective)
         return [
-            Slice(prefix + name, counts[place], changed[place], *ways[_WAYS * place : _WAYS * place + 2])
+            Slice(prefix + name, int(counts[place]), changed[place], *ways[_WAYS * place : _WAYS * place + 2])
             for name, place in self._places.items()
         ]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from moderation.history.items import NO_DAY, Items
 from moderation.release.comparison import ERROR, OUT_OF_SCOPE, Side, bands_of
-from moderation.release.shares import Events, Share
+from moderation.release.shares import Events, Share, Tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,13 @@ class Load:
 
     @property
     def over(self) -> bool:
-        """Whether it takes more than its budget."""
-        return self.budget is not None and self.taken.trials > 0 and self.taken.hits / self.taken.trials > self.budget
+        """Whether it surely takes more than its budget: the lower end of the interval does."""
+        return self.budget is not None and self.taken.low > self.budget
+
+    @property
+    def may_be_over(self) -> bool:
+        """Whether it was seen to take more than its budget, which chance alone could explain."""
+        return self.budget is not None and not self.over and (self.taken.value or 0.0) > self.budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +67,13 @@ class LoadCounter:
         self._order = tuple(order)
         self._thresholds = thresholds
         self._counts = np.zeros((2, len(order)), np.int64)  # judged, and errors, by force
-        self._taken = Events()
+        self._taken, self._tried = Events(), Tried()
         self._days: dict[int, np.ndarray] = {}
 
     @property
     def by_force(self) -> np.ndarray:
-        """How many judged items got each force, int64 [actions]; those that could not be judged are left out."""
-        counts: np.ndarray = self._counts[0]
+        """How many items in scope got each force, int64 [actions]; one that could not be judged got that of `on_error`."""
+        counts: np.ndarray = self._counts.sum(axis=0)
         return counts
 
     def add(self, items: Items, side: Side) -> None:
@@ -77,6 +82,7 @@ class LoadCounter:
         inside = np.flatnonzero(side.band != bands.index(OUT_OF_SCOPE))
         force, error = side.force[inside], side.band[inside] == bands.index(ERROR)
         self._counts += np.bincount(force + width * error, minlength=2 * width).reshape(2, width)
+        self._tried.add(np.zeros(len(inside), np.int64), items.mark[inside], items.cluster[inside])
         for place in range(1, width):
             rows = inside[force >= place]
             self._taken.add(np.full(len(rows), place), items.cluster[rows])
@@ -88,7 +94,8 @@ class LoadCounter:
     def result(self, budgets: Mapping[str, float]) -> Loads:
         """The loads so far of every action that the policy names, or that errors get."""
         total, counts = int(self._counts.sum()), self._counts.sum(axis=0).tolist()
-        taken = self._taken.shares([total] * len(self._order))
+        trials, effective = self._tried.result(1)
+        taken = self._taken.shares(trials.repeat(len(self._order)), effective.repeat(len(self._order)))
         dated = {day: row for day, row in sorted(self._days.items()) if day != NO_DAY}
         named = [
             place

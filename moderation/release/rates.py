@@ -6,6 +6,8 @@ drawn). Then precision is the weighted share of violating items among those that
 it, from the same share among those left alone, and from how many items there are of both kinds, which is known: N1·p / (N1·p + N0·q). A
 ratio of weighted sums alone would take no miss among a few judged items for none among all that they stand for.
 
+An item that could not be judged by the build got what `on_error` asks for, and counts so: violating, it is missed by every stronger action.
+
 An interval is the exact binomial one at the effective number of independent items (Korn and Graubard 1998), of which there are no more
 than Kish's (Σw)²/Σw². Recall's joins two such intervals, each with half the error. Without weights a rate is one of the judged items.
 """
@@ -21,14 +23,14 @@ from numpy.typing import NDArray
 
 from moderation.audit.cells import cells_of
 from moderation.history.items import UNKNOWN, Items
-from moderation.release.comparison import ERROR, Side, bands_of
+from moderation.release.comparison import OUT_OF_SCOPE, Side, bands_of
 from moderation.release.shares import SIDED, interval
 
 Basis = Literal["kept", "judged"]
 
 WRONG_WEIGHT = "judged, but its weight is no number above 0"
 NO_WEIGHT = "judged without a weight, where others have one"
-NOT_SCORED = "judged, but out of scope or without a score"
+NOT_IN_SCOPE = "judged, but out of the policy's scope"
 # By how much the judged items may stand for another number than there is, beyond what drawing them by lot explains.
 _SLACK, _ERRORS = 0.1, 4.0
 _HALF = ("was left alone", "got it")
@@ -112,15 +114,15 @@ class RateCounter:
         rows = np.flatnonzero(items.target != UNKNOWN)
         weight = items.weight[rows]
         wrong = ~np.isnan(weight) & ~((weight > 0) & np.isfinite(weight))
-        unscored = side.band[rows] >= self._bands.index(ERROR)
+        outside = side.band[rows] == self._bands.index(OUT_OF_SCOPE)
         self._leave_out(WRONG_WEIGHT, int(wrong.sum()))
-        self._leave_out(NOT_SCORED, int((unscored & ~wrong).sum()))
-        rows = rows[~wrong & ~unscored]
+        self._leave_out(NOT_IN_SCOPE, int((outside & ~wrong).sum()))
+        rows = rows[~wrong & ~outside]
         target = items.target[rows].astype(np.float64)
         self._parts.append(_Judged(target, items.weight[rows], items.cluster[rows], side.force[rows]))
 
     def result(self, actions: Sequence[str], by_force: NDArray[np.int64]) -> Rates:
-        """The rates of these actions; `by_force` int64 [actions] counts all kept items that have a score by the force of what they got."""
+        """The rates of these actions; `by_force` int64 [actions] counts all kept items in scope by the force of what they got."""
         judged, basis, weighed = self._judged(int(by_force.sum()))
         places = sorted((self._order.index(one) for one in set(actions)), reverse=True)
         halves = [_halves(judged, by_force, place) for place in places]

@@ -27,6 +27,8 @@ from moderation.release.trial import UNCERTIFIED, Answer, Trial, Verdicts, unjud
 
 _NAMED = 3  # items that a message names
 
+_Pair = tuple[Verdict | None, Verdict | None]
+
 
 def set_trials(suite: Suite, order: Sequence[str]) -> Iterator[Trial]:
     """Every test over a manifest, in the file's order; `order` names the actions by force. Raises DataError for manifests."""
@@ -164,31 +166,43 @@ def _parity(test: Parity, rows: Sequence[TargetRow], verdicts: Verdicts) -> Answ
 
 
 def _invariance(suite: Suite, test: Invariance) -> Trial:
-    rows = _rows(suite, test)
+    """An item that the change leaves as it is shows nothing, and is left out."""
+    rows: list[TargetRow] = []
     pairs: list[Callable[[], ContentItem]] = []
-    for row in rows:
+    for row in _rows(suite, test):
         item = row.item()
         parts = [changed(part, test.change, test.swap) for part in item.parts]
         if any(parts):
             altered = tuple(new or old for new, old in zip(parts, item.parts, strict=True))
+            rows.append(row)
             pairs += [row.item, partial(_same, replace(item, id=f"{item.id}/{test.change}", parts=altered))]
-    return Trial(
-        suite.suite, test.id, "invariance", pairs, partial(_unmoved, test, len(rows)), test.covers, (), _groups(rows)
-    )
+    answer = partial(_unmoved, test, rows)
+    return Trial(suite.suite, test.id, "invariance", pairs, answer, test.covers, (), _groups(rows))
 
 
 def _same(item: ContentItem) -> ContentItem:
     return item
 
 
-def _unmoved(test: Invariance, rows: int, verdicts: Verdicts) -> Answer:
-    expected = (
-        f"{test.change}: at most {test.max_band_changes:g} of outcomes and {test.max_score_change:g} of scores change"
+def _unmoved(test: Invariance, rows: Sequence[TargetRow], verdicts: Verdicts) -> Answer:
+    outcomes = (
+        f"the outcome of at most {test.max_band_changes:g} of clusters, surely,"
+        if test.max_band_changes
+        else "no outcome"
     )
-    before, after = verdicts[::2], verdicts[1::2]
-    if not before:
-        return _failed(expected, f"no item of {test.items} that {test.change} changes, of {rows}")
-    return _compare(expected, [before, after], test.max_band_changes, test.max_score_change)
+    expected = f"{test.change} changes {outcomes} and no score by more than {test.max_score_change:g}"
+    if few := _too_few(len({row.cluster for row in rows}), test.min_items, test):
+        return _failed(expected, f"that {test.change} alters: {few}")
+    pairs = list(zip(verdicts[::2], verdicts[1::2], strict=True))
+    if lost := _lost(pairs):
+        return _failed(expected, lost, unjudged=True)
+    flips = [_flips(a, b) for a, b in pairs]
+    clusters = _by_cluster(rows, [not one for one in flips])
+    count, wrong = len(clusters), len(clusters) - sum(clusters.values())
+    bound, apart = float(upper(wrong, count, 1.0 - test.confidence)), _apart(pairs)
+    found = f"{wrong} of {count} clusters, at most {bound:.4f}{_first(rows, flips)}; scores by {apart:.6f} at most"
+    few_enough = bound <= test.max_band_changes if test.max_band_changes else not wrong
+    return _answer(expected, found, holds=few_enough and apart <= test.max_score_change)
 
 
 def _stability(test: Stability, rows: Sequence[TargetRow], verdicts: Verdicts) -> Answer:
@@ -197,19 +211,26 @@ def _stability(test: Stability, rows: Sequence[TargetRow], verdicts: Verdicts) -
     if not rows:
         return _failed(expected, f"no item in {test.items}")
     runs = [verdicts[start : start + len(rows)] for start in range(0, len(verdicts), len(rows))]
-    return _compare(expected, runs, 0.0, test.max_score_change)
-
-
-def _compare(expected: str, runs: Sequence[Verdicts], bands: float, scores: float) -> Answer:
-    """Each run's verdicts beside those of the first."""
-    first = runs[0]
-    pairs = [pair for other in runs[1:] for pair in zip(first, other, strict=True)]
-    if lost := sum(unjudged(a) or unjudged(b) for a, b in pairs):
-        return _failed(expected, f"{lost} of {len(pairs)} that could not be judged", unjudged=True)
-    flips = sum(a is not None and b is not None and a.outcome is not b.outcome for a, b in pairs)
-    apart = max(abs((a.score or 0.0) - (b.score or 0.0)) for a, b in pairs if a is not None and b is not None)
+    pairs = [pair for other in runs[1:] for pair in zip(runs[0], other, strict=True)]
+    if lost := _lost(pairs):
+        return _failed(expected, lost, unjudged=True)
+    flips, apart = sum(_flips(a, b) for a, b in pairs), _apart(pairs)
     found = f"{flips} of {len(pairs)} outcomes change, scores by {apart:.6f} at most"
-    return _answer(expected, found, holds=flips <= bands * len(pairs) and apart <= scores)
+    return _answer(expected, found, holds=not flips and apart <= test.max_score_change)
+
+
+def _lost(pairs: Sequence[_Pair]) -> str:
+    lost = sum(unjudged(a) or unjudged(b) for a, b in pairs)
+    return f"{lost} of {len(pairs)} that could not be judged" if lost else ""
+
+
+def _flips(a: Verdict | None, b: Verdict | None) -> bool:
+    return a is not None and b is not None and a.outcome is not b.outcome
+
+
+def _apart(pairs: Sequence[_Pair]) -> float:
+    """The largest difference of two scores."""
+    return max(abs((a.score or 0.0) - (b.score or 0.0)) for a, b in pairs if a is not None and b is not None)
 
 
 def _first(rows: Sequence[TargetRow], wrong: Sequence[bool]) -> str:

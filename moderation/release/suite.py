@@ -128,7 +128,7 @@ class SetTest(Test):
 
 
 class Invariance(SetTest):
-    """A change that must not matter: every item as it is, and changed."""
+    """A change that must not matter: every item that it alters, as it is and changed."""
 
     change: Annotated[
         Literal[
@@ -140,8 +140,12 @@ class Invariance(SetTest):
         dict[Text, Text],
         Field(default_factory=dict, description="With `change: swap`: whole words and what each becomes."),
     ]
-    max_band_changes: Annotated[Share, Field(description="Largest share of items whose outcome changes.")] = 0.0
+    max_band_changes: Annotated[
+        Share, Field(description="The share of clusters whose outcome changes, at its upper bound; 0: none may.")
+    ] = 0.0
     max_score_change: Annotated[Share, Field(description="Largest change of any item's score.")] = 1.0
+    confidence: Confidence = 0.95
+    min_items: Annotated[int, Field(ge=1, description="Fewer clusters that the change alters are a failure.")] = 30
 
     @model_validator(mode="after")
     def _swap_where_meant(self) -> Invariance:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.needs_browser
 def test_the_page_shows_its_tables_and_draws_its_plots_and_asks_for_nothing(
     asked: tuple[int, list[str]], tmp_path: Path
 ) -> None:
-    cosines = [FLIPPED if number < 20 else REMOVED if number >= 95 else KEPT for number in range(100)]
+    cosines = [FLIPPED if number < 20 else REMOVED if number >= 85 else KEPT for number in range(100)]
     page, shot = tmp_path / "backtest.html", tmp_path / "shot.png"
     page.write_text(render_html(found_in(tmp_path, cosines, facts(100))), encoding="utf-8")
     port, requests = asked

@@ -83,11 +83,21 @@ def test_vectors_are_kept_and_two_builds_tried_on_them(run: Run) -> None:
 @pytest.mark.usefixtures("project")
 def test_a_budget_exceeded_is_exit_code_8(run: Run) -> None:
     run("policy", "embed", "items.jsonl", "--policy", "weapons", "--out", "kept")
-    write(Path(), POLICY)
+    write(Path(), POLICY.replace("budget: 0.02", "budget: 0.001"))
     code, out, _ = backtest(run, "--vectors", "kept")
     assert code == ExitCode.OVER_BUDGET
-    assert "budget 0.02 EXCEEDED" in out
+    assert "budget 0.001 EXCEEDED" in out
     assert out.endswith("OVER BUDGET: review\n")
+
+
+@pytest.mark.usefixtures("project")
+def test_a_budget_that_one_of_six_items_exceeds_is_a_warning(run: Run) -> None:
+    run("policy", "embed", "items.jsonl", "--policy", "weapons", "--out", "kept")
+    write(Path(), POLICY)
+    code, out, _ = backtest(run, "--vectors", "kept")
+    assert code == ExitCode.OK
+    assert "budget 0.02 may be exceeded" in out
+    assert out.endswith("WARNING: may be over budget: review\n")
 
 
 def test_decisions_are_kept_and_say_what_vectors_say(project: Path, run: Run) -> None:

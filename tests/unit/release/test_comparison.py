@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 
 from moderation.history.items import NO_DAY
 from moderation.release.comparison import EXAMPLES, MOST_VALUES, NOTHING, Compared, Comparison
-from moderation.release.shares import Events, share
+from moderation.release.shares import Events, Tried, share
 from tests.fakes import ACTIONS
 from tests.unit.release.sides import BANDS, Row, items_of, sides_of
 
@@ -120,7 +120,9 @@ def test_intervals_of_clustered_counts_cover() -> None:
             np.zeros(int(sizes[hit].sum()), np.int64),
             np.repeat(np.arange(300), np.where(hit, sizes, 0)).astype(np.uint64),
         )
-        (found,) = events.shares([int(sizes.sum())])
+        tried = Tried()
+        tried.add(np.zeros(int(sizes.sum()), np.int64), *(np.repeat(np.arange(300) + one, sizes).astype(np.uint64) for one in (300, 0)))  # fmt: skip
+        (found,) = events.shares(*tried.result(1))
         covered += found.low <= 0.08 <= found.high
     assert binomtest(covered, runs, 0.95, alternative="less").pvalue > 1e-4
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,12 @@ from scipy.stats import binomtest
 
 from moderation.history.items import NO_DAY, UNKNOWN, Column, Items
 from moderation.release.comparison import Side
-from moderation.release.rates import NO_WEIGHT, NOT_SCORED, WRONG_WEIGHT, Rate, RateCounter, Rates
+from moderation.release.rates import NO_WEIGHT, NOT_IN_SCOPE, WRONG_WEIGHT, Rate, RateCounter, Rates
 from tests.fakes import ACTIONS
-from tests.unit.release.sides import Row, items_of, sides_of
+from tests.unit.release.sides import BANDS, Row, items_of, sides_of
 
 NAN = np.nan
-FORCE = {"nothing": 0, **{name: place for place, name in enumerate(ACTIONS) if place}}
+FORCE = {"nothing": 0, "error": ACTIONS.index("review"), **{name: place for place, name in enumerate(ACTIONS) if place}}
 
 
 def rates(rows: Sequence[Row], *, actions: Sequence[str] = ("review",), unjudged: int = 0) -> Rates:
@@ -117,8 +118,22 @@ def test_targets_that_no_rate_rests_on_are_counted() -> None:
         *[Row()] * 4,
     ]
     found = rates(rows)
-    assert found.unrated == {WRONG_WEIGHT: 3, NOT_SCORED: 2, NO_WEIGHT: 1}
-    assert only(found)[0].judged == 4
+    assert found.unrated == {WRONG_WEIGHT: 3, NOT_IN_SCOPE: 1, NO_WEIGHT: 1}
+    assert only(found)[0].judged == 5  # what could not be judged got review, as `on_error` says
+
+
+def test_a_violating_item_that_could_not_be_judged_is_missed_by_what_on_error_does_not_ask_for() -> None:
+    rows = [*judged("remove", True, 6), *judged("error", True, 3), *judged("error", False, 1), *judged("nothing", False, 5)]  # fmt: skip
+    removed, reviewed = rates(rows, actions=["remove", "review"]).actions
+    assert (removed.recall.value, removed.recall.judged, removed.recall.basis) == (6 / 9, 9, "kept")
+    assert removed.precision.value == 1.0
+    assert (reviewed.recall.value, reviewed.precision.value) == (1.0, 0.9)
+    silent = [*judged("remove", True, 1), *[Row(after="error", target=True)] * 3]
+    counter = RateCounter(ACTIONS)
+    side = sides_of(silent)[1]
+    counter.add(items_of(silent), replace(side, force=np.where(side.band == BANDS.index("error"), 0, side.force)))
+    (found,) = counter.result(["review"], np.array([3, 0, 0, 0, 1])).actions
+    assert (found.recall.value, found.precision.value) == (0.25, 1.0)
 
 
 def test_items_of_one_cluster_are_worth_less_than_as_many_of_their_own() -> None:

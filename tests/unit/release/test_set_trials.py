@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from moderation.compiler.bounds import upper
 from moderation.decision import Decision, Outcome, Severity, Verdict
 from moderation.errors import DataError
 from moderation.item import ContentItem, Modality
@@ -133,14 +134,42 @@ def test_groups_pass_fail_or_do_not_say(tmp_path: Path, south: int, status: Stat
 
 
 def test_a_change_that_matters_is_found(tmp_path: Path) -> None:
-    rows(tmp_path, [{"score": 0.1}] * 10)
+    rows(tmp_path, [{"score": 0.1}] * 40)
     shouting = Scores(lambda item: 0.7 if item.parts[0].content.decode().isupper() else 0.1)
     test = {"change": "upper_case"}
     assert result(tmp_path, "invariance", test).status is Status.PASSED
     found = result(tmp_path, "invariance", test, shouting)
     assert found.status is Status.FAILED
-    assert found.found == "10 of 10 outcomes change, scores by 0.600000 at most"
+    assert found.found == "40 of 40 clusters, at most 1.0000 (not items.jsonl:1, items.jsonl:2, items.jsonl:3, ...); scores by 0.600000 at most"  # fmt: skip
     assert result(tmp_path, "invariance", {**test, "max_band_changes": 1.0}, shouting).status is Status.PASSED
+    strict = {**test, "max_band_changes": 1.0, "max_score_change": 0.5}
+    assert result(tmp_path, "invariance", strict, shouting).status is Status.FAILED
+
+
+def test_so_many_outcomes_may_change_surely_and_a_cluster_counts_once(tmp_path: Path) -> None:
+    rows(tmp_path, [{"score": 0.1, "cluster": f"c{n % 100}"} for n in range(200)])
+    numbers = {f"ITEM {n} 0.1" for n in (0, 1, 2, 100)}  # three clusters, one of them twice
+    moved = Scores(lambda item: 0.7 if item.parts[0].content.decode() in numbers else 0.1)
+    bound = float(upper(3, 100, 0.05))
+    assert bound > 0.07  # of 3 in 100, which the point estimate would let pass at 0.03
+    for allowed, status in ((bound + 1e-6, Status.PASSED), (bound - 1e-6, Status.FAILED), (0.03, Status.FAILED)):
+        test = {"change": "upper_case", "max_band_changes": allowed}
+        assert result(tmp_path, "invariance", test, moved).status is status
+    sure = {"change": "upper_case", "max_band_changes": bound, "confidence": 0.99}
+    assert result(tmp_path, "invariance", sure, moved).status is Status.FAILED
+
+
+def test_an_item_that_the_change_leaves_as_it_is_shows_nothing(tmp_path: Path) -> None:
+    rows(tmp_path, [{"score": 0.1}] * 40)
+    (tmp_path / "items.jsonl").write_text((tmp_path / "items.jsonl").read_text().replace("item", "ITEM"))
+    found = result(tmp_path, "invariance", {"change": "upper_case"})
+    assert (found.status, found.found) == (Status.FAILED, "that upper_case alters: 0 clusters in items.jsonl, fewer than 30")  # fmt: skip
+
+
+def test_too_few_altered_clusters_are_a_failure(tmp_path: Path) -> None:
+    rows(tmp_path, [{"score": 0.1, "cluster": f"c{n % 29}"} for n in range(60)])
+    assert result(tmp_path, "invariance", {"change": "upper_case"}).status is Status.FAILED
+    assert result(tmp_path, "invariance", {"change": "upper_case", "min_items": 29}).status is Status.PASSED
 
 
 def test_words_are_swapped_whole(tmp_path: Path) -> None:
