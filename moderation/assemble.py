@@ -152,6 +152,7 @@ def worker(settings: Settings, *, folder: Path, stop: threading.Event) -> Iterat
     from moderation.stream.decider import Decider, Topics
     from moderation.stream.envelope import read_item
     from moderation.stream.liveness import watch
+    from moderation.stream.pace import Pace
     from moderation.stream.session import Session
     from moderation.stream.worker import Worker
 
@@ -181,7 +182,8 @@ def worker(settings: Settings, *, folder: Path, stop: threading.Event) -> Iterat
     with closing(reloader), connected as session:
         watch(session.progress, stream.stall_seconds)
         window = 4 * stream.poll_records  # what is published, decided, waits and was just polled
-        yield Worker(session, decider, name=uuid.uuid4().hex, window=window, stop=stop, tries=own.tries)
+        pace = Pace(own.batch_seconds, stream.poll_records)
+        yield Worker(session, decider, name=uuid.uuid4().hex, window=window, pace=pace, stop=stop, tries=own.tries)
 
 
 def _reloader(settings: Settings, locks: Sequence[Path], *, seconds: float) -> Reloader[InForce]:

@@ -102,7 +102,8 @@ class WorkerSettings(Section):
     """The builds that a worker decides under (`ID.lock.json`), and where it publishes; paths are relative to the settings file.
 
     Without `dead_letters` that topic is the first input's name and `.dlq`. A record that kills the process `tries` times while it is
-    tried alone is set aside. Locks and their release records are looked at every `reload_seconds`. `osprey_texts` and `osprey_images` name the fields of Osprey's actions that hold content.
+    tried alone is set aside. Locks and their release records are looked at every `reload_seconds`. As
+    many records are decided together as take about `batch_seconds`: shorter is sooner, longer is cheaper. `osprey_texts` and `osprey_images` name the fields of Osprey's actions that hold content.
     """
 
     locks: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -111,5 +112,6 @@ class WorkerSettings(Section):
     review: ReviewSettings | None = None
     tries: Annotated[int, Field(gt=0)] = 3
     reload_seconds: Seconds = 5.0
+    batch_seconds: Seconds = 0.5
     osprey_texts: tuple[str, ...] = ()
     osprey_images: tuple[str, ...] = ()

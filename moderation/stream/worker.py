@@ -1,12 +1,13 @@
 """The loop of a worker: poll, decide, then publish and commit in one step, batch after batch, in the order in which they came.
 
-One thread talks to Kafka, another decides the next batches meanwhile. What was polled is committed once with all its outputs, or comes again:
+One thread talks to Kafka, another decides the next batches meanwhile, as many records at a time as take about `batch_seconds`. What was polled is committed once with all its outputs, or comes again:
 here after a new assignment, elsewhere, or in the process that follows this one. Nothing is repaired in place.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +17,7 @@ from typing import Protocol
 from moderation.stream.batch import Batch, Output, Partition, Position, Record
 from moderation.stream.caution import Caution
 from moderation.stream.dead_letter import Stage
+from moderation.stream.pace import Pace
 
 AT_ONCE = 2  # batches being decided or waiting for it, beside the one that is published
 BUSY, IDLE = 0.1, 1.0  # seconds a poll may wait
@@ -29,6 +31,7 @@ class Session(Protocol):
     def commit(self, batch: Batch, outputs: Sequence[Output], *, note: str = "") -> bool: ...
     def mark(self, batch: Batch, note: str) -> bool: ...
     def pause(self) -> None: ...
+    def resume(self) -> None: ...
 
 
 class Decider(Protocol):
@@ -40,24 +43,32 @@ class Decider(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """A batch that is being decided."""
+    """A batch that is being decided: its outputs, and the seconds that they took."""
 
     batch: Batch
-    outputs: Future[Outputs]
+    outputs: Future[tuple[Outputs, float]]
 
 
 class Worker:
     """Works until `stop` is set, then finishes what is being decided and returns. `name` tells this very process from every other.
 
-    `window` is the largest number of records that may be in flight; a record that was tried alone and killed the process `tries` times
-    is set aside. Raises whatever a decision or the session raises: then this process must end.
+    `window` is the largest number of records that may be in flight, and `pace` says how many are decided together; a record that was
+    tried alone and killed the process `tries` times is set aside. Raises whatever a decision or the session raises: then this process must end.
     """
 
     def __init__(
-        self, session: Session, decider: Decider, *, name: str, window: int, stop: threading.Event, tries: int = 3
+        self,
+        session: Session,
+        decider: Decider,
+        *,
+        name: str,
+        window: int,
+        pace: Pace,
+        stop: threading.Event,
+        tries: int = 3,
     ) -> None:
         self._session, self._decider, self._stop = session, decider, stop
-        self._name, self._window, self._tries = name, window, tries
+        self._name, self._window, self._pace, self._tries = name, window, pace, tries
         self._caution: dict[Partition, Caution] = {}
         self._untried: set[Partition] = set()  # partitions of which nothing was tried since they were assigned
         self._waiting: deque[Batch] = deque()
@@ -81,6 +92,14 @@ class Worker:
             self._waiting.append(batch)
         self._publish()
         self._start(pool)
+        self._hold()
+
+    def _hold(self) -> None:
+        """Read no further while enough is waiting: what was read and not begun is read again after every new assignment."""
+        if sum(len(one.records) for one in self._waiting) >= self._window // 2:
+            self._session.pause()
+        elif not self._stop.is_set():
+            self._session.resume()
 
     def _begin(self, assigned: Sequence[Position]) -> None:
         """A new assignment: what came before it is void, and notes may tell of a death."""
@@ -99,7 +118,9 @@ class Worker:
         """Commit what is decided, oldest first."""
         while self._running and self._running[0].outputs.done():
             done = self._running.popleft()
-            if not self._commit(done.batch, done.outputs.result()):
+            outputs, seconds = done.outputs.result()
+            self._pace.took(len(done.batch.records), seconds)
+            if not self._commit(done.batch, outputs):
                 return
 
     def _start(self, pool: ThreadPoolExecutor) -> None:
@@ -107,7 +128,7 @@ class Worker:
         while self._waiting and len(self._running) < AT_ONCE:
             partition = self._dangerous(self._waiting[0])
             if partition is None:
-                batch = self._waiting.popleft()
+                batch = self._next(self._pace.size)
             elif self._running:
                 return
             else:
@@ -120,7 +141,11 @@ class Worker:
                     self._forget()
                     return
                 self._untried.discard(partition)
-            self._running.append(_Running(batch, pool.submit(self._decider.decide, batch.records)))
+            self._running.append(_Running(batch, pool.submit(self._decide, batch.records)))
+
+    def _decide(self, records: Sequence[Record]) -> tuple[Outputs, float]:
+        began = time.monotonic()
+        return self._decider.decide(records), time.monotonic() - began
 
     def _dangerous(self, batch: Batch) -> Partition | None:
         """The partition to go carefully with, where one is in the batch: the first one."""
@@ -131,11 +156,14 @@ class Worker:
 
     def _piece(self, partition: Partition) -> Batch:
         """The next records of this partition that may be tried together, off the first batch that waits."""
-        first = self._waiting.popleft()
-        run = next((at for at, one in enumerate(first.records) if one.partition != partition), len(first.records))
+        records = self._waiting[0].records
+        run = next((at for at, one in enumerate(records) if one.partition != partition), len(records))
         caution = self._caution[partition]
-        size = 1 if caution.alone >= self._tries else min(run, caution.size(self._window))
-        piece, rest = first.split(size)
+        return self._next(1 if caution.alone >= self._tries else min(run, self._pace.size, caution.size(self._window)))
+
+    def _next(self, size: int) -> Batch:
+        """So many records at most, off the first batch that waits."""
+        piece, rest = self._waiting.popleft().split(size)
         if rest.records:
             self._waiting.appendleft(rest)
         return piece

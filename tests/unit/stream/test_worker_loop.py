@@ -1,0 +1,88 @@
+"""The worker's loop over a stream in memory: order, sizes of batches, and how far it reads ahead. The broker's part is tested on a real one."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+
+from moderation.stream.batch import Batch, Membership, Output, Partition, Position, Record
+from moderation.stream.dead_letter import Stage
+from moderation.stream.pace import FIRST, Pace
+from moderation.stream.worker import Worker
+
+PLACE = Partition("in", 0)
+US = Membership("group", 1, "member", None)
+
+
+class Stream:
+    """A session over so many records, handed out `at_once` at a time; stops the worker when all are committed."""
+
+    def __init__(self, count: int, at_once: int, stop: threading.Event) -> None:
+        self.count, self.at_once, self.stop = count, at_once, stop
+        self.next = 0
+        self.committed: list[int] = []
+        self.furthest_ahead = 0
+        self._paused = False
+        self._begun = False
+
+    def poll(self, _seconds: float) -> Batch:
+        time.sleep(0.001)
+        if not self._begun:
+            self._begun = True
+            return Batch(US, assigned=(Position(PLACE, 0),))
+        taken = 0 if self._paused else min(self.at_once, self.count - self.next)
+        found = tuple(Record(PLACE, self.next + n, 0, None, b"x", (), 1) for n in range(taken))
+        self.next += taken
+        self.furthest_ahead = max(self.furthest_ahead, self.next - len(self.committed))
+        return Batch(US, found)
+
+    def commit(self, batch: Batch, outputs: Sequence[Output], *, note: str = "") -> bool:
+        assert len(outputs) == len(batch.records)
+        self.committed += [one.offset for one in batch.records]
+        if len(self.committed) == self.count:
+            self.stop.set()
+        return True
+
+    def mark(self, batch: Batch, note: str) -> bool:
+        return True
+
+    def pause(self) -> None:
+        self._paused = True
+
+    def resume(self) -> None:
+        self._paused = False
+
+
+class Slow:
+    """Decides every record in the same time, and remembers how many came together."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.sizes: list[int] = []
+
+    def decide(self, records: Sequence[Record]) -> list[tuple[Output, ...]]:
+        self.sizes.append(len(records))
+        time.sleep(self.seconds * len(records))
+        return [(Output("out", b"decided"),) for _ in records]
+
+    def set_aside(self, record: Record, stage: Stage, cause: str, message: str, *, attempts: int) -> Output:
+        raise AssertionError(f"{record} at {stage}: {cause}, {message}, {attempts}")
+
+
+def test_records_are_decided_in_batches_that_take_what_they_may_and_committed_in_order() -> None:
+    stop = threading.Event()
+    stream, decider = Stream(3000, 500, stop), Slow(0.0005)
+    Worker(stream, decider, name="w", window=2000, pace=Pace(0.05, 500), stop=stop).run()
+    assert stream.committed == list(range(3000))
+    assert decider.sizes[0] <= FIRST
+    usual = sorted(decider.sizes)[len(decider.sizes) // 2]
+    assert 20 <= usual <= 100  # 100 records take 0.05 s, and a loaded machine sleeps longer
+
+
+def test_it_reads_no_further_ahead_than_its_window() -> None:
+    stop = threading.Event()
+    stream = Stream(6000, 250, stop)
+    Worker(stream, Slow(0.00005), name="w", window=1000, pace=Pace(0.01, 250), stop=stop).run()
+    assert stream.committed == list(range(6000))
+    assert stream.furthest_ahead <= 1000 + 2 * 250
