@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
@@ -13,7 +13,7 @@ from moderation.cli import terminal
 from moderation.cli.places import in_a_folder
 
 if TYPE_CHECKING:
-    from moderation.cli.sources import Entry
+    from moderation.cli.sources import Entry, Found
     from moderation.decision import Decision, Verdict
     from moderation.errors import ItemError
     from moderation.item import ContentItem
@@ -60,7 +60,7 @@ def scan(
     from moderation import assemble
     from moderation.cli.lock_words import UNCERTIFIED
     from moderation.cli.locks import find_lock
-    from moderation.cli.sources import batches, find
+    from moderation.cli.sources import find
     from moderation.cli.summary import Summary
     from moderation.settings import load_settings
 
@@ -76,15 +76,24 @@ def scan(
     with ExitStack() as stack:
         file = stack.enter_context(terminal.replacing(out)) if out else None
         advance = stack.enter_context(terminal.progress("deciding", found.total))
-        for batch in batches(found.entries, BATCH):
-            for decision in _decide(pipeline, batch, settings.actions):
-                summary.add(decision)
-                _write(decision, file=file, as_json=as_json)
-            advance(len(batch))
+        for decision in _decisions(found, pipeline, settings.actions, advance):
+            summary.add(decision)
+            _write(decision, file=file, as_json=as_json)
     summary.print(to_stderr=as_json)
     if summary_file:
         with terminal.replacing(summary_file) as file:
             terminal.emit(summary.to_dict(), to=file)
+
+
+def _decisions(
+    found: Found, pipeline: Pipeline, actions: Sequence[str], advance: terminal.Advance
+) -> Iterator[Decision]:
+    """One decision for each entry, batch by batch."""
+    from moderation.cli.sources import batches
+
+    for batch in batches(found.entries, BATCH):
+        yield from _decide(pipeline, batch, actions)
+        advance(len(batch))
 
 
 def _decide(pipeline: Pipeline, batch: Sequence[Entry], actions: Sequence[str]) -> list[Decision]:

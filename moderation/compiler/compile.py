@@ -17,7 +17,7 @@ from moderation.compiler.controls import compare, make_controls
 from moderation.compiler.golden import golden_pictures
 from moderation.compiler.heads import MIN_BANK, Bank, contrast_head, embed_bank, normalised_head
 from moderation.compiler.levels import Choice, choose_level
-from moderation.compiler.phrases import embed_concepts, owned, templates
+from moderation.compiler.phrases import PhraseVectors, embed_concepts, owned, templates
 from moderation.compiler.probe import Targets, targets
 from moderation.embedding.embedder import Embedder
 from moderation.encoder.base import Encoder
@@ -31,6 +31,8 @@ from moderation.policy.lint import refused
 from moderation.policy.lock import Level, Lock, LockedAction, Quota, marks
 from moderation.policy.manifest import TargetRow, shared
 from moderation.policy.schema import Policy, PolicyAction
+
+_VERSIONS = {"moderation": moderation.__version__, "numpy": np.__version__, "scipy": scipy.__version__}
 
 
 def compile_policy(
@@ -66,14 +68,7 @@ def compile_policy(
     read, known = _read_targets(policy, embedder, fit), _read_targets(policy, embedder, exemplars)
     # One thread here too: the same head from the same vectors, and small problems lose by sharing busy cores (20 times, measured).
     with threadpool_limits(1):
-        heads = [contrast_head(vectors)]
-        if len(bank.benign) >= MIN_BANK:
-            heads.append(normalised_head(vectors, bank))
-        choice = choose_level(heads, read.targets, seed=seed, exemplars=known.targets, explainable=policy.explainable)
-        if policy.explainable and choice.head.level != "L5":
-            raise CompileError(
-                f"policy {policy.id!r}: explainable: cannot be built at level L5: {choice.missing['L5']}"
-            )
+        choice = _choose(policy, vectors, bank, read.targets, known.targets, seed=seed)
         controls = compare(choice, others, read.targets, vectors, seed=seed)
     evidence = {
         "level": _level_evidence(choice, policy),
@@ -84,12 +79,7 @@ def compile_policy(
         "templates": list(templates(policy.scope.modalities)),
         "notes": _notes(policy, embedder.encoder.card),
         "seed": seed,
-        "versions": {
-            **(versions or {}),
-            "moderation": moderation.__version__,
-            "numpy": np.__version__,
-            "scipy": scipy.__version__,
-        },
+        "versions": {**(versions or {}), **_VERSIONS},
     }
     arrays = {**choice.head.to_arrays(), **golden, "used": _used([*fit, *exemplars, *background])}
     return _freeze(
@@ -100,6 +90,19 @@ def compile_policy(
         arrays=arrays,
         evidence=evidence,
     )
+
+
+def _choose(
+    policy: Policy, vectors: PhraseVectors, bank: Bank, fit: Targets | None, exemplars: Targets | None, *, seed: int
+) -> Choice:
+    """The level. Raises CompileError where decisions are to be explainable and cannot be."""
+    heads = [contrast_head(vectors)]
+    if len(bank.benign) >= MIN_BANK:
+        heads.append(normalised_head(vectors, bank))
+    choice = choose_level(heads, fit, seed=seed, exemplars=exemplars, explainable=policy.explainable)
+    if policy.explainable and choice.head.level != "L5":
+        raise CompileError(f"policy {policy.id!r}: explainable: cannot be built at level L5: {choice.missing['L5']}")
+    return choice
 
 
 def _freeze(
