@@ -27,6 +27,7 @@ DISTRIBUTIONS = (
     "moderation", "torch", "transformers", "safetensors", "numpy", "scipy", "scikit-learn", "pillow", "pydantic",
     "pluggy", "ruamel.yaml", "typer",
 )  # fmt: skip
+PATIENCE = 5.0  # seconds that Redis may take to answer a person
 _SECRET_WORDS = ("secret", "password", "token", "credential", "api_key")
 
 
@@ -237,6 +238,20 @@ def _plugins() -> Finding:
     return Finding("plugins", not broken, summary, details, int(ExitCode.PLUGIN if broken else ExitCode.OK))
 
 
+def _redis() -> Finding:
+    from moderation.embedding.redis_cache import RedisCache, connect
+
+    chosen = _load().cache.redis
+    if chosen is None:
+        return Finding("redis", True, "not used: vectors are kept in each process alone")
+    client = connect(chosen.url.get_secret_value(), timeout_seconds=max(chosen.timeout_seconds, PATIENCE))
+    try:
+        RedisCache(client, ttl_seconds=chosen.ttl_seconds, timeout_seconds=chosen.timeout_seconds).check()
+    except SettingsError as error:
+        return Finding("redis", False, str(error), exit_code=int(error.exit_code))
+    return Finding("redis", True, "answers, and is new enough")
+
+
 _CHECKS: dict[str, Callable[[], Finding]] = {
     "device": _device,
     "versions": _versions,
@@ -244,4 +259,5 @@ _CHECKS: dict[str, Callable[[], Finding]] = {
     "compiler": _compiler,
     "encoders": _encoders,
     "plugins": _plugins,
+    "redis": _redis,
 }

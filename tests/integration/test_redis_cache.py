@@ -14,6 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from moderation import assemble
+from moderation.cli import main
 from moderation.embedding.breaker import Breaker, State
 from moderation.embedding.cache import MemoryCache, TieredCache, pack, unpack
 from moderation.embedding.embedder import Embedder
@@ -77,6 +78,31 @@ def test_nothing_but_vectors_is_kept_and_every_key_stands_under_its_prefix(serve
     for key in list(client.scan_iter()):
         assert key.startswith(b"emb/shop/0123456789abcdef/fake/")
         assert unpack(client.get(key), embedder.encoder.card.width) is not None
+
+
+def test_content_is_forgotten_whichever_encoder_saw_it_and_nothing_else_is(
+    server: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = picture(0.25), picture(0.5)
+    for encoder in (FakeEncoder(), FakeEncoder(identity="feedfacefeedface")):
+        Embedder(encoder, cache_of(server), tenant="shop").embed([one, other])
+    Embedder(FakeEncoder(), cache_of(server), tenant="another").embed([one])
+    (tmp_path / "one.png").write_bytes(one.content)
+    monkeypatch.setenv("MODERATION_CACHE__REDIS__URL", f"redis://{server.address}/0")
+    monkeypatch.setenv("MODERATION_CACHE__TENANT", "shop")
+    assert main.run(["cache", "erase", str(tmp_path / "one.png"), "0" * 64]) == 0
+    assert "erased 2 vectors of 2 contents" in capsys.readouterr().out
+    left = sorted(key.decode().split("/")[1] for key in plain(server).scan_iter())
+    assert left == ["another", "shop", "shop"]
+    assert not [key for key in plain(server).scan_iter("emb/shop/*") if one.digest.encode() in key]
+    assert main.run(["cache", "erase", "no such file"]) == 13
+    assert main.run(["doctor", "--json"]) == 0
+    capsys.readouterr()
+    server.stop()
+    assert main.run(["cache", "erase", one.digest]) == 2
+    assert "Redis cannot be asked" in capsys.readouterr().err
+    assert main.run(["doctor"]) == 2
+    assert "FAIL  redis" in capsys.readouterr().out
 
 
 PICTURES = [picture(round(0.01 * number, 2)) for number in range(1, 60)]

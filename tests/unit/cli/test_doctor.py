@@ -62,7 +62,17 @@ def test_a_sound_installation_is_usable(words: WordEncoder, run: Run) -> None:
 
 def test_the_same_as_json_with_stable_keys(words: WordEncoder, run: Run) -> None:
     found = json.loads(run("doctor", "--json")[1])
-    assert list(found) == ["schema", "usable", "device", "versions", "settings", "compiler", "encoders", "plugins"]
+    assert list(found) == [
+        "schema",
+        "usable",
+        "device",
+        "versions",
+        "settings",
+        "compiler",
+        "encoders",
+        "plugins",
+        "redis",
+    ]
     assert all(one["usable"] and one["summary"] for name, one in found.items() if name not in ("schema", "usable"))
     assert found["encoders"]["default"]["fingerprint"] == str(words.fingerprint)
     assert found["versions"]["torch"]
@@ -103,6 +113,7 @@ def test_wrong_settings_are_a_finding_not_a_crash(run: Run, monkeypatch: pytest.
     assert [line[:16] for line in out.splitlines() if line.startswith("skip")] == [
         "skip  encoders: ",
         "skip  plugins: n",
+        "skip  redis: not",
     ]
     assert json.loads(run("doctor", "--json")[1])["encoders"]["usable"] is False
 
