@@ -29,6 +29,8 @@ from moderation.settings import Settings
 
 if TYPE_CHECKING:
     from moderation.stream.decider import InForce
+    from moderation.stream.letters import DeadLetterTopic
+    from moderation.stream.replay import Replay
     from moderation.stream.worker import Worker
 
 
@@ -141,6 +143,28 @@ def worker_settings(settings: Settings) -> WorkerSettings:
     return settings.worker
 
 
+def dead_letter_topic(settings: Settings) -> str:
+    """Where dead letters go: the topic that the settings name, else the first input's name and a suffix."""
+    from moderation.stream.dead_letter import SUFFIX
+
+    named = settings.worker.dead_letters if settings.worker else None
+    return named or stream_settings(settings).inputs[0] + SUFFIX
+
+
+def dead_letters(settings: Settings) -> DeadLetterTopic:
+    """The dead-letter topic, to be read. Raises SettingsError without the section stream, StreamError where Kafka cannot be used."""
+    from moderation.stream.letters import DeadLetterTopic
+
+    return DeadLetterTopic(dead_letter_topic(settings), stream_settings(settings))
+
+
+def replay(settings: Settings) -> Replay:
+    """What writes dead letters back; raises what `dead_letters` raises."""
+    from moderation.stream.replay import Replay
+
+    return Replay(stream_settings(settings), topic=dead_letter_topic(settings))
+
+
 @contextmanager
 def worker(settings: Settings, *, folder: Path, stop: threading.Event) -> Iterator[Worker]:
     """A worker on its topics, ready to run until `stop` is set; it has left its group in good order when this is closed.
@@ -148,7 +172,6 @@ def worker(settings: Settings, *, folder: Path, stop: threading.Event) -> Iterat
     Locks are looked for from `folder` on. From here on the process ends by itself where it makes no
     progress. Raises SettingsError without the sections stream and worker, StreamError where Kafka cannot be used, and what `pipeline` raises.
     """
-    from moderation.stream.dead_letter import SUFFIX
     from moderation.stream.decider import Decider, Topics
     from moderation.stream.envelope import read_item
     from moderation.stream.liveness import watch
@@ -163,7 +186,7 @@ def worker(settings: Settings, *, folder: Path, stop: threading.Event) -> Iterat
             )
     topics = Topics(
         decisions=own.decisions,
-        dead_letters=own.dead_letters or stream.inputs[0] + SUFFIX,
+        dead_letters=dead_letter_topic(settings),
         review=own.review.topic if own.review else "",
         reviewed=frozenset(own.review.actions) if own.review else (),
     )

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from moderation.cli import bench, demo, doctor, plugin, policy, scan, terminal, train, worker
+from moderation.cli import bench, demo, dlq, doctor, plugin, policy, scan, terminal, train, worker
 from moderation.errors import ExitCode, ModerationError
 
 
@@ -33,7 +33,7 @@ class _InTheOrderOfUse(TyperGroup):
         return super().resolve_command(ctx, args)
 
 
-_ORDER = ("demo", "policy", "scan", "worker", "bench", "doctor", "plugin", "train")
+_ORDER = ("demo", "policy", "scan", "worker", "dlq", "bench", "doctor", "plugin", "train")
 
 app = typer.Typer(
     cls=_InTheOrderOfUse,
@@ -83,6 +83,7 @@ app.add_typer(bench.app, name="bench")
 app.add_typer(policy.app, name="policy")
 app.command("scan")(scan.scan)
 app.command("worker")(worker.worker)
+app.add_typer(dlq.app, name="dlq")
 app.command("doctor")(doctor.doctor)
 app.add_typer(plugin.app, name="plugin")
 app.add_typer(train.app, name="train")

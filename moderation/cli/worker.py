@@ -15,7 +15,8 @@ from moderation.cli import terminal
 
 def worker(
     config: Annotated[
-        Path, typer.Argument(metavar="CONFIG.toml", help="Settings with [stream] and [worker].", dir_okay=False)
+        Path,
+        typer.Argument(metavar="CONFIG.toml", help="Settings with the sections stream and worker.", dir_okay=False),
     ],
 ) -> None:
     """Decide on the records of a Kafka topic, each exactly once, until SIGTERM or SIGINT.

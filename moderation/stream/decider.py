@@ -14,7 +14,7 @@ from moderation.errors import ItemError
 from moderation.item import ContentItem
 from moderation.policy.decide import answer
 from moderation.stream.batch import Output, Record
-from moderation.stream.dead_letter import DeadLetter, Stage, attempts_before
+from moderation.stream.dead_letter import DeadLetter, Stage, past
 
 JSON = (("content-type", b"application/json"),)
 
@@ -82,7 +82,7 @@ class Decider:
 
     def set_aside(self, record: Record, stage: Stage, cause: str, message: str, *, attempts: int = 1) -> Output:
         """The dead letter of a record; `attempts` are those of this worker's life, earlier ones are added."""
-        before, first = attempts_before(record)
+        before = past(record)
         letter = DeadLetter(
             origin=record.partition,
             offset=record.offset,
@@ -90,10 +90,11 @@ class Decider:
             stage=stage,
             cause=cause,
             message=message,
-            attempts=before + attempts,
+            attempts=before.attempts + attempts,
             revisions=self.in_force().revisions,
             worker=self.worker,
-            first_failed_ms=round(1000 * self.clock()) if first is None else first,
+            first_failed_ms=round(1000 * self.clock()) if before.first_failed_ms is None else before.first_failed_ms,
+            replays=before.replays,
         )
         whole = letter.to_output(record, self.topics.dead_letters)
         return whole if whole.size <= self.largest else letter.pointer(record, self.topics.dead_letters)
