@@ -27,9 +27,9 @@ class _InTheOrderOfUse(TyperGroup):
             if isinstance(command := self.get_command(ctx, name), TyperGroup)
         }
         if args and args[0] not in self.commands:
-            for name, group in groups.items():
-                if args[0] in group.commands:
-                    ctx.fail(f"No such command {args[0]!r}; did you mean '{ctx.info_name} {name} {args[0]}'?")
+            meant = [f"'{ctx.info_name} {name} {args[0]}'" for name, one in groups.items() if args[0] in one.commands]
+            if meant:
+                ctx.fail(f"No such command {args[0]!r}; did you mean {' or '.join(meant)}?")
         return super().resolve_command(ctx, args)
 
 

@@ -100,7 +100,16 @@ def past(record: Record) -> Past:
 
 def read_dead_letter(record: Record) -> DeadLetter | None:
     """What the headers of a dead letter say; None where it is none of ours."""
-    told = _told(record.headers)
+    return _read(record.headers)
+
+
+def set_aside(output: Output) -> DeadLetter | None:
+    """What an output says that is a dead letter; None for any other."""
+    return _read(output.headers)
+
+
+def _read(headers: Headers) -> DeadLetter | None:
+    told = _told(headers)
     try:
         return DeadLetter(
             origin=Partition(told["topic"], int(told["partition"])),

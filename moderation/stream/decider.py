@@ -103,11 +103,11 @@ class Decider:
         placed = replace(decision, decision_id=stream_decision_id(record))
         value = json.dumps(placed.to_dict(), ensure_ascii=False, separators=(",", ":")).encode()
         headers = (*JSON, *_source(record))
-        made = Output(self.topics.decisions, value, key=record.key, headers=headers)
+        made = Output(self.topics.decisions, value, key=record.key, headers=headers, decision=placed)
         if made.size > self.largest:
             return (self.set_aside(record, Stage.PUBLISH, "too_large", f"its decision has {made.size} bytes"),)
         if self.topics.review and decision.action in self.topics.reviewed:
-            return made, replace(made, topic=self.topics.review)
+            return made, replace(made, topic=self.topics.review, decision=None)
         return (made,)
 
 

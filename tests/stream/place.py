@@ -62,7 +62,8 @@ class Place:
         change = Change("live", made.revision, made.policy_hash, "2026-11-28T00:00:00+00:00", "tests", "", {})
         record_path(lock_path(self.folder, "weapons")).write_text(encode_record(Record("weapons", (change,))))
 
-    def config(self, slot: str = "a", *, plugins: str = "[]", detectors: str = "") -> Path:
+    def config(self, slot: str = "a", *, worker: str = "") -> Path:
+        """The settings of a worker; `worker` are more lines of its own section."""
         path = self.folder / f"worker-{slot}.toml"
         path.write_text(
             f"""
@@ -87,6 +88,7 @@ bootstrap = ["{self.address}"]
 locks = ["weapons.lock.json"]
 decisions = "{self.outputs["decisions"]}"
 review = {{topic = "{self.outputs["review"]}", actions = ["review"]}}
+{worker}
 """,
             encoding="utf-8",
         )
