@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from moderation.detector.runner import Runner
 from moderation.embedding.cache import EmbeddingCache, MemoryCache, TieredCache
@@ -28,7 +28,9 @@ from moderation.sections import StreamSettings, WorkerSettings
 from moderation.settings import Settings
 
 if TYPE_CHECKING:
-    from moderation.stream.decider import InForce
+    from moderation.stream.decider import InForce, Topics
+    from moderation.stream.letters import DeadLetterTopic
+    from moderation.stream.replay import Replay
     from moderation.stream.worker import Worker
 
 
@@ -141,6 +143,28 @@ def worker_settings(settings: Settings) -> WorkerSettings:
     return settings.worker
 
 
+def dead_letter_topic(settings: Settings) -> str:
+    """Where dead letters go: the topic that the settings name, else the first input's name and a suffix."""
+    from moderation.stream.dead_letter import SUFFIX
+
+    named = settings.worker.dead_letters if settings.worker else None
+    return named or stream_settings(settings).inputs[0] + SUFFIX
+
+
+def dead_letters(settings: Settings) -> DeadLetterTopic:
+    """The dead-letter topic, to be read. Raises SettingsError without the section stream, StreamError where Kafka cannot be used."""
+    from moderation.stream.letters import DeadLetterTopic
+
+    return DeadLetterTopic(dead_letter_topic(settings), stream_settings(settings))
+
+
+def replay(settings: Settings) -> Replay:
+    """What writes dead letters back; raises what `dead_letters` raises."""
+    from moderation.stream.replay import Replay
+
+    return Replay(stream_settings(settings), topic=dead_letter_topic(settings))
+
+
 @contextmanager
 def worker(settings: Settings, *, folder: Path, stop: threading.Event) -> Iterator[Worker]:
     """A worker on its topics, ready to run until `stop` is set; it has left its group in good order when this is closed.
@@ -148,50 +172,70 @@ def worker(settings: Settings, *, folder: Path, stop: threading.Event) -> Iterat
     Locks are looked for from `folder` on. From here on the process ends by itself where it makes no
     progress. Raises SettingsError without the sections stream and worker, StreamError where Kafka cannot be used, and what `pipeline` raises.
     """
-    from moderation.stream.dead_letter import SUFFIX
-    from moderation.stream.decider import Decider, Topics
+    from moderation.stream.decider import Decider
     from moderation.stream.envelope import read_item
+    from moderation.stream.gauges import Gauges, Sources
     from moderation.stream.liveness import watch
+    from moderation.stream.metrics import MeteredDecider, MeteredSession, Metrics
     from moderation.stream.pace import Pace
+    from moderation.stream.probe import Health, serve
     from moderation.stream.session import Session
     from moderation.stream.worker import Worker
 
     stream, own = stream_settings(settings), worker_settings(settings)
+    topics, embedders = _topics(settings), dict[str, Embedder]()
+    metrics, health = Metrics(), Health(limit=stream.stall_seconds, stopping=stop.is_set)
+    with ExitStack() as stack:
+        if own.probe:
+            stack.enter_context(serve(own.probe, metrics.registry, health))
+        locks = [folder / one for one in own.locks]
+        builds = stack.enter_context(closing(_reloader(settings, locks, embedders, seconds=own.reload_seconds)))
+        decider = Decider(
+            in_force=builds.current,
+            read=partial(read_item, osprey_texts=own.osprey_texts, osprey_images=own.osprey_images),
+            topics=topics,
+            order=settings.actions,
+            worker=stream.slot,
+            largest=stream.output_bytes,
+        )
+        named = {topics.decisions, topics.dead_letters, topics.review} - {""}
+        outputs = tuple(sorted(named | set(stream.outputs)))
+        session = stack.enter_context(Session(stream.model_copy(update={"outputs": outputs})))
+        watch(session.progress, stream.stall_seconds)
+        metered = MeteredSession(session, metrics)
+        sources = Sources(session, metered, lambda: cast(Pipeline, builds.current().pipeline), embedders, builds)
+        metrics.registry.register(Gauges(sources))
+        health.started(since_progress=session.progress.seconds, joined=lambda: metered.joined)
+        window = 4 * stream.poll_records  # what is published, decided, waits and was just polled
+        ready, pace = MeteredDecider(decider, metrics), Pace(own.batch_seconds, stream.poll_records)
+        yield Worker(metered, ready, name=uuid.uuid4().hex, window=window, pace=pace, stop=stop, tries=own.tries)
+
+
+def _topics(settings: Settings) -> Topics:
+    """Where a worker publishes. Raises SettingsError for a review of an action that is none."""
+    from moderation.stream.decider import Topics
+
+    own = worker_settings(settings)
     for name in own.review.actions if own.review else ():
         if name not in settings.actions:
             raise SettingsError(
                 f"settings: worker.review.actions: unknown action {name!r}; expected one of {', '.join(settings.actions)}"
             )
-    topics = Topics(
+    return Topics(
         decisions=own.decisions,
-        dead_letters=own.dead_letters or stream.inputs[0] + SUFFIX,
+        dead_letters=dead_letter_topic(settings),
         review=own.review.topic if own.review else "",
         reviewed=frozenset(own.review.actions) if own.review else (),
     )
-    reloader = _reloader(settings, [folder / one for one in own.locks], seconds=own.reload_seconds)
-    decider = Decider(
-        in_force=reloader.current,
-        read=partial(read_item, osprey_texts=own.osprey_texts, osprey_images=own.osprey_images),
-        topics=topics,
-        order=settings.actions,
-        worker=stream.slot,
-        largest=stream.output_bytes,
-    )
-    named = {topics.decisions, topics.dead_letters, topics.review} - {""}
-    connected = Session(stream.model_copy(update={"outputs": tuple(sorted(named | set(stream.outputs)))}))
-    with closing(reloader), connected as session:
-        watch(session.progress, stream.stall_seconds)
-        window = 4 * stream.poll_records  # what is published, decided, waits and was just polled
-        pace = Pace(own.batch_seconds, stream.poll_records)
-        yield Worker(session, decider, name=uuid.uuid4().hex, window=window, pace=pace, stop=stop, tries=own.tries)
 
 
-def _reloader(settings: Settings, locks: Sequence[Path], *, seconds: float) -> Reloader[InForce]:
+def _reloader(
+    settings: Settings, locks: Sequence[Path], embedders: dict[str, Embedder], *, seconds: float
+) -> Reloader[InForce]:
     """A pipeline under these locks that is made anew when one of them, or its release record, changes; encoders and counts are kept."""
     from moderation.stream.decider import InForce
 
     known, counter = plugins(settings), quota_counter(settings)
-    embedders: dict[str, Embedder] = {}
 
     def build() -> InForce:
         made = pipeline(settings, locks, embedders=embedders, known=known, counter=counter)

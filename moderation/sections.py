@@ -98,6 +98,13 @@ class ReviewSettings(Section):
     actions: Annotated[tuple[str, ...], Field(min_length=1)] = ("review",)
 
 
+class ProbeSettings(Section):
+    """Where a worker answers /metrics, /healthz and /readyz; whoever reaches it is answered, so it is this machine alone unless told otherwise."""
+
+    port: Annotated[int, Field(ge=0, le=65535)]
+    host: str = "127.0.0.1"
+
+
 class WorkerSettings(Section):
     """The builds that a worker decides under (`ID.lock.json`), and where it publishes; paths are relative to the settings file.
 
@@ -110,6 +117,8 @@ class WorkerSettings(Section):
     decisions: KafkaName
     dead_letters: KafkaName | None = None
     review: ReviewSettings | None = None
+    probe: ProbeSettings | None = None
+    log: Literal["text", "json"] = "text"
     tries: Annotated[int, Field(gt=0)] = 3
     reload_seconds: Seconds = 5.0
     batch_seconds: Seconds = 0.5

@@ -90,10 +90,10 @@ def stream_(
         found = measure(
             config,
             stream,
+            own,
             contents,
             items,
-            Load(workers=workers, rate=rate, kills=kills, seed=seed),
-            reviews=own.review is not None,
+            load=Load(workers=workers, rate=rate, kills=kills, seed=seed),
             log=Path(folder) / "workers.log",
             advance=advance,
         )

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from moderation.cli import bench, cache, demo, doctor, plugin, policy, scan, terminal, train, worker
+from moderation.cli import bench, cache, demo, dlq, doctor, plugin, policy, scan, terminal, train, worker
 from moderation.errors import ExitCode, ModerationError
 
 
@@ -27,13 +27,13 @@ class _InTheOrderOfUse(TyperGroup):
             if isinstance(command := self.get_command(ctx, name), TyperGroup)
         }
         if args and args[0] not in self.commands:
-            for name, group in groups.items():
-                if args[0] in group.commands:
-                    ctx.fail(f"No such command {args[0]!r}; did you mean '{ctx.info_name} {name} {args[0]}'?")
+            meant = [f"'{ctx.info_name} {name} {args[0]}'" for name, one in groups.items() if args[0] in one.commands]
+            if meant:
+                ctx.fail(f"No such command {args[0]!r}; did you mean {' or '.join(meant)}?")
         return super().resolve_command(ctx, args)
 
 
-_ORDER = ("demo", "policy", "scan", "worker", "bench", "cache", "doctor", "plugin", "train")
+_ORDER = ("demo", "policy", "scan", "worker", "dlq", "bench", "cache", "doctor", "plugin", "train")
 
 app = typer.Typer(
     cls=_InTheOrderOfUse,
@@ -84,6 +84,7 @@ app.add_typer(cache.app, name="cache")
 app.add_typer(policy.app, name="policy")
 app.command("scan")(scan.scan)
 app.command("worker")(worker.worker)
+app.add_typer(dlq.app, name="dlq")
 app.command("doctor")(doctor.doctor)
 app.add_typer(plugin.app, name="plugin")
 app.add_typer(train.app, name="train")

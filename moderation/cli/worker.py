@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -10,12 +11,13 @@ from typing import Annotated, Any
 
 import typer
 
-from moderation.cli import terminal
+_log = logging.getLogger(__name__)
 
 
 def worker(
     config: Annotated[
-        Path, typer.Argument(metavar="CONFIG.toml", help="Settings with [stream] and [worker].", dir_okay=False)
+        Path,
+        typer.Argument(metavar="CONFIG.toml", help="Settings with the sections stream and worker.", dir_okay=False),
     ],
 ) -> None:
     """Decide on the records of a Kafka topic, each exactly once, until SIGTERM or SIGINT.
@@ -26,12 +28,13 @@ def worker(
 
     Example: moderation worker worker.toml
     """
-    from moderation import assemble
-    from moderation.errors import StreamError
+    from moderation import assemble, telemetry
+    from moderation.errors import ModerationError, StreamError
     from moderation.settings import load_settings
     from moderation.stream.liveness import leave
 
     settings = load_settings(config)
+    telemetry.start(settings.worker.log if settings.worker else "text")
     stop = threading.Event()
 
     def end(number: int, _frame: Any) -> None:
@@ -43,9 +46,11 @@ def worker(
         signal.signal(number, end)
     try:
         with assemble.worker(settings, folder=config.parent, stop=stop) as ready:
-            terminal.note("worker: ready")
+            _log.info("ready")
             ready.run()
     except StreamError as error:
-        terminal.error(error)
         leave(error)
-    terminal.note("worker: stopped in good order")
+    except ModerationError as error:
+        _log.critical("cannot start: %s", error, extra={"told": {telemetry.ERROR: error.code}})
+        raise typer.Exit(error.exit_code) from None
+    _log.info("stopped in good order")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from moderation.decision import Decision
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
@@ -38,6 +40,7 @@ class Record:
 class Output:
     """One record to be published; without `partition` the key chooses it, as for the producer of the input. `repr` holds no content.
 
+    `decision` is the one that it tells of, for whoever counts; a copy has none.
     Raises ValueError without key and value: the client cannot publish such a record.
     """
 
@@ -46,6 +49,7 @@ class Output:
     key: bytes | None = None
     headers: tuple[tuple[str, bytes], ...] = ()
     partition: int | None = None
+    decision: Decision | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.key is None and self.value is None:

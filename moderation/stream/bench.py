@@ -19,7 +19,7 @@ import numpy as np
 from kafka.structs import TopicPartition
 
 from moderation.errors import ExitCode, StreamError
-from moderation.sections import StreamSettings
+from moderation.sections import StreamSettings, WorkerSettings
 from moderation.stream.batch import Headers
 from moderation.stream.bench_ground import PARTITIONS, Crew, Topics
 from moderation.stream.client import make_producer, make_reader
@@ -198,11 +198,11 @@ class Watch:
 def measure(
     config: Path,
     settings: StreamSettings,
+    own: WorkerSettings,
     contents: Iterable[tuple[bytes, Headers]],
     expected: int,
-    load: Load,
     *,
-    reviews: bool,
+    load: Load,
     log: Path,
     patience: float = 60.0,
     advance: Advance = lambda _count: None,
@@ -213,7 +213,7 @@ def measure(
     missing is lost. Raises StreamError where Kafka or the workers cannot be used.
     """
     with ExitStack() as stack:
-        topics = stack.enter_context(Topics(settings, reviews=reviews))
+        topics = stack.enter_context(Topics(settings, own))
         answers = Answers(settings, topics)
         stack.callback(answers.close)
         sender = Sender(settings, topics.input)

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from moderation.errors import ExitCode, StreamError
-from moderation.sections import StreamSettings
+from moderation.sections import StreamSettings, WorkerSettings
 from moderation.stream.client import make_admin
 from moderation.stream.faults import fatal
 
@@ -24,10 +24,11 @@ _MOST_DEATHS = 20
 class Topics:
     """Topics of this run alone, deleted when it ends, and the variables that lead a worker to them."""
 
-    def __init__(self, settings: StreamSettings, *, reviews: bool) -> None:
+    def __init__(self, settings: StreamSettings, own: WorkerSettings) -> None:
         self.name = f"moderation-bench-{random.Random().randbytes(6).hex()}"
         self.input, self.decisions, self.dead_letters = f"{self.name}-in", f"{self.name}-out", f"{self.name}-dlq"
-        self._review = f"{self.name}-review" if reviews else ""
+        self._review = f"{self.name}-review" if own.review else ""
+        self._probed = own.probe is not None
         self._settings = settings
 
     def __enter__(self) -> Self:
@@ -58,6 +59,7 @@ class Topics:
             "CACHE__TENANT": self.name,
         }
         told |= {"WORKER__REVIEW__TOPIC": self._review} if self._review else {}
+        told |= {"WORKER__PROBE__PORT": "0"} if self._probed else {}  # any that is free
         return {f"MODERATION_{name}": value for name, value in told.items()}
 
     def _all(self) -> list[str]:

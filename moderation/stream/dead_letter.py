@@ -39,12 +39,12 @@ class DeadLetter:
     revisions: str
     worker: str
     first_failed_ms: int
+    replays: int = 0
 
     def to_output(self, record: Record, topic: str) -> Output:
         """The dead letter of this record; its partition follows from its key, as for any record of that key."""
-        kept = tuple((name, value or b"") for name, value in record.headers if not name.startswith(PREFIX))
         told = tuple((PREFIX + name, value.encode()) for name, value in self._words().items())
-        return Output(topic, _some(record.value, record.key), key=record.key, headers=(*kept, *told))
+        return Output(topic, _some(record.value, record.key), key=record.key, headers=(*original(record), *told))
 
     def pointer(self, record: Record, topic: str) -> Output:
         """What stands for a record too large for the dead-letter topic: where it lies, without its value."""
@@ -70,21 +70,46 @@ class DeadLetter:
             "revisions": self.revisions,
             "worker": self.worker,
             "first_failed": str(self.first_failed_ms),
+            "replays": str(self.replays),
         }
 
 
-def attempts_before(record: Record) -> tuple[int, int | None]:
-    """How often a record that comes from a dead-letter topic was tried before, and when it first failed: (0, None) for any other."""
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What a record went through before: attempts to decide it, replays, and when it first failed (None: never)."""
+
+    attempts: int = 0
+    replays: int = 0
+    first_failed_ms: int | None = None
+
+    def headers(self) -> tuple[tuple[str, bytes], ...]:
+        """The headers that tell of it in a record that is replayed."""
+        told = {"attempts": self.attempts, "replays": self.replays, "first_failed": self.first_failed_ms}
+        return tuple((PREFIX + name, str(one).encode()) for name, one in told.items() if one is not None)
+
+
+def past(record: Record) -> Past:
+    """What the headers of a replayed record tell; nothing for any other."""
     told = _told(record.headers)
     try:
-        return int(told.get("attempts", "0")), int(told["first_failed"]) if "first_failed" in told else None
+        first = int(told["first_failed"]) if "first_failed" in told else None
+        return Past(int(told.get("attempts", "0")), int(told.get("replays", "0")), first)
     except ValueError:
-        return 0, None
+        return Past()
 
 
 def read_dead_letter(record: Record) -> DeadLetter | None:
     """What the headers of a dead letter say; None where it is none of ours."""
-    told = _told(record.headers)
+    return _read(record.headers)
+
+
+def set_aside(output: Output) -> DeadLetter | None:
+    """What an output says that is a dead letter; None for any other."""
+    return _read(output.headers)
+
+
+def _read(headers: Headers) -> DeadLetter | None:
+    told = _told(headers)
     try:
         return DeadLetter(
             origin=Partition(told["topic"], int(told["partition"])),
@@ -97,14 +122,20 @@ def read_dead_letter(record: Record) -> DeadLetter | None:
             revisions=told["revisions"],
             worker=told["worker"],
             first_failed_ms=int(told["first_failed"]),
+            replays=int(told.get("replays", "0")),
         )
     except (KeyError, ValueError):
         return None
 
 
-def original(record: Record) -> Headers:
-    """The headers that the record had before anything was said of it."""
-    return tuple((name, value) for name, value in record.headers if not name.startswith(PREFIX))
+def original(record: Record) -> tuple[tuple[str, bytes], ...]:
+    """The headers that the record had before anything was said of it; one without a value has an empty one, as the client demands."""
+    return tuple((name, value or b"") for name, value in record.headers if not name.startswith(PREFIX))
+
+
+def is_pointer(record: Record) -> bool:
+    """Whether a dead letter stands for a record that was too large to be kept in it."""
+    return "size" in _told(record.headers)
 
 
 def _some(value: bytes | None, key: bytes | None) -> bytes | None:

@@ -14,7 +14,7 @@ from moderation.errors import ItemError
 from moderation.item import ContentItem
 from moderation.policy.decide import answer
 from moderation.stream.batch import Output, Record
-from moderation.stream.dead_letter import DeadLetter, Stage, attempts_before
+from moderation.stream.dead_letter import DeadLetter, Stage, past
 
 JSON = (("content-type", b"application/json"),)
 
@@ -82,7 +82,7 @@ class Decider:
 
     def set_aside(self, record: Record, stage: Stage, cause: str, message: str, *, attempts: int = 1) -> Output:
         """The dead letter of a record; `attempts` are those of this worker's life, earlier ones are added."""
-        before, first = attempts_before(record)
+        before = past(record)
         letter = DeadLetter(
             origin=record.partition,
             offset=record.offset,
@@ -90,10 +90,11 @@ class Decider:
             stage=stage,
             cause=cause,
             message=message,
-            attempts=before + attempts,
+            attempts=before.attempts + attempts,
             revisions=self.in_force().revisions,
             worker=self.worker,
-            first_failed_ms=round(1000 * self.clock()) if first is None else first,
+            first_failed_ms=round(1000 * self.clock()) if before.first_failed_ms is None else before.first_failed_ms,
+            replays=before.replays,
         )
         whole = letter.to_output(record, self.topics.dead_letters)
         return whole if whole.size <= self.largest else letter.pointer(record, self.topics.dead_letters)
@@ -102,11 +103,11 @@ class Decider:
         placed = replace(decision, decision_id=stream_decision_id(record))
         value = json.dumps(placed.to_dict(), ensure_ascii=False, separators=(",", ":")).encode()
         headers = (*JSON, *_source(record))
-        made = Output(self.topics.decisions, value, key=record.key, headers=headers)
+        made = Output(self.topics.decisions, value, key=record.key, headers=headers, decision=placed)
         if made.size > self.largest:
             return (self.set_aside(record, Stage.PUBLISH, "too_large", f"its decision has {made.size} bytes"),)
         if self.topics.review and decision.action in self.topics.reviewed:
-            return made, replace(made, topic=self.topics.review)
+            return made, replace(made, topic=self.topics.review, decision=None)
         return (made,)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from moderation.errors import ExitCode, StreamError
+from moderation.telemetry import ERROR
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +52,8 @@ def _watch(progress: Progress, seconds: float, end: Callable[[StreamError], obje
 
 
 def _say(error: StreamError) -> None:
-    _log.critical("the worker ends with exit code %d: %s", error.exit_code, error)
+    told = {ERROR: error.code, "process.exit.code": int(error.exit_code)}
+    _log.critical("the worker ends with exit code %d: %s", error.exit_code, error, extra={"told": told})
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

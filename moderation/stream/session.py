@@ -1,7 +1,7 @@
 """The one hardened session around the Kafka client: what it polls is committed once with all its outputs, or this process ends.
 
 kafka-python loses or repeats records, or hangs, where it is used as the Java documentation teaches. Its seven guards stand here, named D1 to D7
-where they act, and nowhere else; each has a test on a real broker that fails without it (tests/integration/stream/test_guards.py).
+where they act (D1 beside the client, in `publish`); each has a test on a real broker that fails without it (tests/integration/stream/test_guards.py).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata,
 from moderation.errors import ExitCode, OutputError, StreamError
 from moderation.sections import StreamSettings
 from moderation.stream.batch import Batch, Membership, Output, Partition
-from moderation.stream.client import make_consumer, make_producer, ours, records, theirs, without_content
+from moderation.stream.client import make_consumer, make_producer, ours, publish, records, theirs, without_content
 from moderation.stream.deadline import CallThread
 from moderation.stream.faults import fatal
 from moderation.stream.ledger import Ledger
@@ -239,23 +239,14 @@ class Session:
         kept = {theirs(partition): OffsetAndMetadata(offset, note, -1) for partition, offset in offsets.items()}
         with fatal(f"{what} at {self._places()}"):
             if self._settings.delivery == "at_least_once":
-                self._publish(outputs)
+                publish(self._producer, outputs, seconds=self._settings.commit_seconds)
                 self._consumer.commit(kept, timeout_ms=round(self._settings.commit_seconds * 1000))
                 return
             self._producer.begin_transaction()
-            self._publish(outputs)
+            publish(self._producer, outputs, seconds=self._settings.commit_seconds)
             group = ConsumerGroupMetadata(polled_as.group, polled_as.generation, polled_as.member, polled_as.instance)
             self._producer.send_offsets_to_transaction(kept, group)
             self._producer.commit_transaction()
-
-    def _publish(self, outputs: tuple[Output, ...]) -> None:
-        """D1: a record that the client gave up fails nothing but its own future, so every one is awaited before offsets move."""
-        end = time.monotonic() + self._settings.commit_seconds
-        futures = [
-            self._producer.send(one.topic, one.value, one.key, list(one.headers), one.partition) for one in outputs
-        ]
-        for future in futures:
-            future.get(timeout=max(0.0, end - time.monotonic()))
 
     def _check(self, batch: Batch, outputs: tuple[Output, ...]) -> None:
         """Before anything is sent, what would end the session though nothing is wrong with the broker."""

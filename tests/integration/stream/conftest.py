@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.services.keeper import Addresses
 from tests.services.proxy import FaultProxy
 from tests.stream.ground import Ground
+from tests.stream.place import Place
 
 
 @pytest.fixture
 def ground(services: Addresses) -> Ground:
     """Two partitions each way."""
     return Ground.made(services.kafka)
+
+
+@pytest.fixture
+def place(services: Addresses, tmp_path: Path) -> Place:
+    """Topics and settings of a true worker."""
+    return Place(services.kafka, tmp_path, random.Random().randbytes(5).hex())
 
 
 @pytest.fixture

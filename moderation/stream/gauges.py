@@ -1,0 +1,124 @@
+"""What a worker's parts know of themselves, read when Prometheus asks: nothing of it costs anything while the worker works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from moderation import __version__
+from moderation.embedding.breaker import State
+from moderation.embedding.cache import EmbeddingCache, TieredCache
+from moderation.embedding.embedder import Embedder
+from moderation.embedding.redis_cache import RedisCache
+from moderation.pipeline import Pipeline
+from moderation.rollout.reload import Reloader
+from moderation.stream.metrics import MeteredSession
+from moderation.stream.session import Session
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sources:
+    """The parts of one worker. `embedders` by the encoder's name; `pipeline` gives the one in force."""
+
+    session: Session
+    metered: MeteredSession
+    pipeline: Callable[[], Pipeline]
+    embedders: Mapping[str, Embedder]
+    builds: Reloader[Any]
+
+
+class Gauges(Collector):
+    """A collector over a worker's parts."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._of = sources
+
+    def collect(self) -> Iterator[Metric]:
+        """Every family, also those that have nothing to tell."""
+        yield from self._session()
+        yield from self._builds()
+        yield from self._detectors()
+        yield from self._caches()
+
+    def _session(self) -> Iterator[Metric]:
+        session = self._of.session
+        lag = _gauge("consumer_lag_records", "Records not read yet, as of a few seconds ago.", "topic", "partition")
+        for partition, records in dict(session.lag).items():
+            lag.add_metric([partition.topic, str(partition.number)], records)
+        yield lag
+        records, size = session.in_flight
+        yield _gauge("in_flight_records", "Records polled and not committed.", value=records)
+        yield _gauge("in_flight_bytes", "Bytes of key, value and headers of the records in flight.", value=size)
+        yield _gauge(
+            "oldest_unfinished_seconds", "Age of the oldest record in flight.", value=self._of.metered.oldest_seconds
+        )
+        yield _gauge(
+            "seconds_since_progress",
+            "Since something went forward: a commit, an assignment, or a look that found nothing to do.",
+            value=session.progress.seconds(),
+        )
+        yield _gauge("joined", "Whether the group has given this worker a place.", value=self._of.metered.joined)
+
+    def _builds(self) -> Iterator[Metric]:
+        build = _gauge("build_info", "The version of this software.", "version")
+        build.add_metric([__version__], 1)
+        yield build
+        policies = _gauge("policy_info", "The builds in force.", "policy", "version", "revision", "status")
+        for one in self._of.pipeline().running.policies:
+            policies.add_metric([one.id, one.lock.version, one.lock.revision, one.terms.status], 1)
+        yield policies
+        reloads = _counter("reloads", "Changes of builds on disk, taken or refused.", "result")
+        reloads.add_metric(["taken"], self._of.builds.reloads)
+        reloads.add_metric(["refused"], self._of.builds.refusals)
+        yield reloads
+
+    def _detectors(self) -> Iterator[Metric]:
+        calls = _counter("detector_calls", "Calls of a detector.", "detector")
+        faults = _counter(
+            "detector_faults", "Calls that raised, took too long, or were answered badly.", "detector", "reason"
+        )
+        quarantined = _gauge("detector_quarantined", "Whether a detector is left alone for a while.", "detector")
+        for id_, one in self._of.pipeline().runner.counts().items():
+            calls.add_metric([id_], one.calls)
+            quarantined.add_metric([id_], one.quarantined)
+            for reason, count in one.faults.items():
+                faults.add_metric([id_, reason], count)
+        yield from (calls, faults, quarantined)
+
+    def _caches(self) -> Iterator[Metric]:
+        requests = _counter("cache_requests", "Parts looked for in the embedding cache.", "encoder", "result")
+        caches: list[EmbeddingCache] = []
+        for name, embedder in dict(self._of.embedders).items():
+            stats = embedder.stats
+            for result, count in (("hit", stats.hits), ("miss", stats.misses), ("damaged", stats.damaged)):
+                requests.add_metric([name, result], count)
+            caches.append(embedder.cache)
+        yield requests
+        calls = _counter(
+            "redis_faults",
+            "Calls of Redis that failed, were slow, were not made while the breaker was open; values refused.",
+            "result",
+        )
+        breaker = _gauge("redis_breaker_state", "1 for the state that the breaker is in.", "state")
+        far = next((one.far for one in caches if isinstance(one, TieredCache)), None)  # all embedders share one
+        if isinstance(far, RedisCache):
+            counts = far.counts
+            for result in ("errors", "slow", "bypassed", "refused"):
+                calls.add_metric([result], getattr(counts, result))
+            state = far.breaker.state
+            for one in State:
+                breaker.add_metric([one.value], one is state)
+        yield from (calls, breaker)
+
+
+def _gauge(name: str, told: str, *labels: str, value: float | None = None) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"moderation_{name}", told, value=value, labels=None if value is not None else labels)
+
+
+def _counter(name: str, told: str, *labels: str) -> CounterMetricFamily:
+    return CounterMetricFamily(f"moderation_{name}", told, labels=labels)

@@ -1,0 +1,80 @@
+"""Logs of a process that nobody watches: one line an event, as JSON or as text, keys after OpenTelemetry, and no content.
+
+Of an exception its type and the places it passed are told, never its message: that may quote an item. What may be told of an event besides
+its message stands in `extra={"told": {...}}`, by convention's key; anything else that a library adds is left out.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import logging
+import sys
+import threading
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TextIO
+
+Form = Literal["text", "json"]
+TOPIC, PARTITION, OFFSET = "messaging.destination.name", "messaging.destination.partition.id", "messaging.kafka.offset"
+GROUP, ERROR = "messaging.consumer.group.name", "error.type"
+
+
+def start(form: Form, *, stream: TextIO | None = None) -> None:
+    """From now on, log to `stream` (stderr) in this form: all of ours from INFO on, others' warnings; uncaught exceptions too."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonLines() if form == "json" else TextLines())
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.getLogger("moderation").setLevel(logging.INFO)
+    logging.captureWarnings(capture=True)
+    sys.excepthook = _uncaught
+    threading.excepthook = lambda one: _uncaught(one.exc_type, one.exc_value, one.exc_traceback)
+
+
+class JsonLines(logging.Formatter):
+    """Each record as one JSON object."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, whatever the record holds."""
+        row = {
+            "timestamp": _time(record),
+            "severity": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_told(record),
+        }
+        return json.dumps(row, ensure_ascii=True, default=str)
+
+
+class TextLines(logging.Formatter):
+    """Each record as one line for people."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, whatever the record holds."""
+        told = "".join(f" {key}={value}" for key, value in _told(record).items())
+        message = record.getMessage().replace("\n", "; ")
+        return f"{_time(record)} {record.levelname} {record.name}: {message}{told}"
+
+
+def _time(record: logging.LogRecord) -> str:
+    return dt.datetime.fromtimestamp(record.created, dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _told(record: logging.LogRecord) -> dict[str, Any]:
+    told = getattr(record, "told", None)
+    found = dict(told) if isinstance(told, Mapping) else {}
+    kind, error, _ = record.exc_info or (None, None, None)
+    if kind is not None:
+        found[ERROR] = kind.__name__
+        frames = traceback.extract_tb(error.__traceback__ if error else None)
+        found["exception.stacktrace"] = " > ".join(
+            f"{Path(one.filename).name}:{one.lineno} {one.name}" for one in frames
+        )
+    return found
+
+
+def _uncaught(kind: type[BaseException], error: BaseException | None, trace: Any) -> None:
+    if issubclass(kind, KeyboardInterrupt) or error is None:
+        return
+    logging.getLogger("moderation").critical("not caught", exc_info=(kind, error, trace))

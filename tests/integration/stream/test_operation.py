@@ -1,0 +1,129 @@
+"""What an operator sees of a true worker: metrics that add up, health, logs; and of what it judges, nothing."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kafka import KafkaProducer
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.services.process import free_ports
+from tests.stream.place import Place, running, texts
+
+pytestmark = pytest.mark.needs_kafka
+
+CANARY = "canary-3141"
+
+
+def get(port: int, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+    except OSError:
+        return 0, ""
+
+
+def samples(text: str) -> dict[str, float]:
+    """By `name{label=value}`; those without a label by their name."""
+    found = {}
+    for family in text_string_to_metric_families(text):
+        for one in family.samples:
+            labels = ",".join(f"{key}={value}" for key, value in sorted(one.labels.items()))
+            found[f"{one.name}{{{labels}}}" if labels else one.name] = one.value
+    return found
+
+
+def wait_for(port: int, path: str, status: int) -> str:
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        found, body = get(port, path)
+        if found == status:
+            return body
+        time.sleep(0.1)
+    raise TimeoutError(f"{path}: {found}")
+
+
+def lines(log: Path) -> Iterator[dict[str, Any]]:
+    """Every line of a log: each must be JSON."""
+    for line in log.read_text().splitlines():
+        yield json.loads(line)
+
+
+def feed_canaries(place: Place) -> None:
+    """Good and bad records, all of whose parts carry the canary."""
+    row = {"id": CANARY, "text": CANARY, "attributes": {"surface": CANARY}}
+    values = [json.dumps(row), json.dumps({**row, CANARY: 1}), CANARY, json.dumps({**row, "text": "0.9"})]
+    producer = KafkaProducer(bootstrap_servers=place.address)
+    for value in values:
+        headers = [(CANARY, CANARY.encode()), ("id", CANARY.encode())]
+        producer.send(place.input, value.encode(), CANARY.encode(), headers).get(timeout=30)
+    producer.close()
+
+
+def test_metrics_add_up_and_nothing_tells_of_an_item(place: Place) -> None:
+    (port,) = free_ports(1)
+    config = place.config(worker=f'log = "json"\nprobe = {{port = {port}}}')
+    place.feed([*texts(200), b"{nonsense"])
+    feed_canaries(place)
+    with running(config) as process:
+        wait_for(port, "/readyz", 200)
+        place.wait_for(205)
+        body = wait_for(port, "/metrics", 200)
+        health = wait_for(port, "/healthz", 200) + get(port, "/readyz")[1]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    found = samples(body)
+    prefix = "moderation_"
+    decisions = sum(value for name, value in found.items() if name.startswith(f"{prefix}decisions_total"))
+    letters = sum(value for name, value in found.items() if name.startswith(f"{prefix}dead_letters_total"))
+    assert (decisions, letters) == (len(place.read("decisions")), len(place.read("dlq"))) == (202, 3)
+    assert found[f"{prefix}records_committed_total"] == found[f"{prefix}end_to_end_latency_seconds_count"] == 205
+    consumed, in_flight = found[f"{prefix}records_consumed_total"], found[f"{prefix}in_flight_records"]
+    assert consumed == 205 + in_flight
+    assert found[f"{prefix}cache_requests_total{{encoder=default,result=miss}}"] >= 1
+    assert any(name.startswith(f"{prefix}policy_info") and "status=live" in name for name in found)
+    assert any(name.startswith(f"{prefix}consumer_lag_records") for name in found)
+    log = config.with_suffix(".log")
+    assert CANARY not in body + health + log.read_text()
+    told = list(lines(log))
+    assert [one["message"] for one in told if one["logger"] == "moderation.cli.worker"] == [
+        "ready",
+        "stopped in good order",
+    ]
+    aside = [one for one in told if one["message"] == "set aside"]
+    assert {one["stage"] for one in aside} == {"decode"}
+    assert sum(one["records"] for one in aside) == 3
+
+
+FALLS = """
+import sys
+from moderation.cli import main
+from moderation.stream import envelope
+def falls(record, **options):
+    raise ValueError(f"cannot read {record.value!r}")
+envelope.read_item = falls
+main.main(["worker", sys.argv[1]])
+"""
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_a_bug_tells_its_place_and_not_what_it_stumbled_on(place: Place, form: str) -> None:
+    config = place.config(worker=f'log = "{form}"')
+    feed_canaries(place)
+    with running(config, code=FALLS) as process:
+        assert process.wait(60) == 1
+    said = config.with_suffix(".log").read_text()
+    assert "ValueError" in said
+    assert "falls" in said
+    assert CANARY not in said

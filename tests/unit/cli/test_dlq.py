@@ -1,0 +1,81 @@
+"""What `moderation dlq` refuses before it asks any broker, and what a replay would do with letters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from moderation.errors import ExitCode
+from moderation.stream.batch import Partition, Record
+from moderation.stream.dead_letter import PREFIX, DeadLetter, Stage
+from moderation.stream.letters import Choice, Letter, Place
+from moderation.stream.replay import Obstacle, plan, replayed
+from tests.unit.cli.conftest import Run
+
+TOLD = DeadLetter(Partition("in", 5), 9, 1000, Stage.DECODE, "not_json", "", 2, "w=1", "a", 2000, replays=1)
+LETTER = Letter(Place(0, 17), TOLD, 5000, 80, whole=True)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["list", "--stage", "decoding"], "decode, decide, publish, crash"),
+        (["list", "--since", "yesterday"], "a time with its zone"),
+        (["list", "--until", "2026-08-31T12:00:00"], "a time with its zone"),
+        (["show", "17"], "PARTITION:OFFSET"),
+        (["replay", "0:17", "0:-1"], "PARTITION:OFFSET"),
+        (["list"], "[stream]"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(run: Run, tmp_path: Path, words: list[str], told: str) -> None:
+    config = tmp_path / "worker.toml"
+    config.write_text("")
+    code, _, err = run("dlq", words[0], config, *words[1:])
+    assert code == ExitCode.USAGE
+    assert told in " ".join(err.replace("\u2502", " ").split())
+
+
+def test_a_choice_takes_what_fits_all_of_it() -> None:
+    assert Choice().takes(LETTER)
+    assert Choice({Place(0, 17)}, {"decode"}, {"not_json"}, 5000, 5001).takes(LETTER)
+    others = [
+        Choice({Place(0, 18)}),
+        Choice(stages={"crash"}),
+        Choice(causes={"x"}),
+        Choice(since_ms=5001),
+        Choice(until_ms=5000),
+    ]
+    assert not any(one.takes(LETTER) for one in others)
+
+
+def test_what_keeps_a_letter() -> None:
+    cases = {
+        None: LETTER,
+        Obstacle.REPLAYED: replace(LETTER, replayed=True),
+        Obstacle.POINTER: replace(LETTER, whole=False),
+        Obstacle.TOO_OFTEN: replace(LETTER, told=replace(TOLD, replays=3)),
+        Obstacle.FOREIGN: replace(LETTER, told=replace(TOLD, origin=Partition("elsewhere", 0))),
+    }
+    made = plan(cases.values(), inputs=("in",), most_replays=3)
+    assert made.letters == (LETTER,)
+    assert dict(made.obstacles) == {letter: why for why, letter in cases.items() if why}
+
+
+def test_a_record_goes_to_its_old_partition_while_that_is_there() -> None:
+    record = Record(Partition("in", 5), 9, 1000, b"k", b"v", (("a", b"1"), ("a", b"2")), 9)
+    output = TOLD.to_output(record, "in.dlq")
+    letter = Record(Partition("in.dlq", 0), 17, 5000, output.key, output.value, output.headers, 9)
+    back = replayed(letter, partitions=lambda _: 6)
+    assert (back.topic, back.partition, back.key, back.value) == ("in", 5, b"k", b"v")
+    assert back.headers[:2] == record.headers
+    told = {name.removeprefix(PREFIX): value for name, value in back.headers[2:]}
+    assert told == {"attempts": b"2", "replays": b"2", "first_failed": b"2000"}
+    assert replayed(letter, partitions=lambda _: 5).partition is None
+    with pytest.raises(ValueError, match="no dead letter"):
+        replayed(record, partitions=lambda _: 6)
+
+
+def test_a_place_is_read_as_it_is_printed() -> None:
+    assert Place.parse(str(Place(3, 12))) == Place(3, 12)
