@@ -139,15 +139,15 @@ def _matrix(moves: Sequence[Move]) -> tuple[list[str], list[list[str]]]:
 def _harm_row(one: HarmResult) -> str:
     gap = f"{one.gaps[0].difference:.3f} ({one.gaps[0].low:.3f} to {one.gaps[0].high:.3f})" if one.gaps else "none"
     cells = (
-        one.name,
-        one.attribute,
+        _plain(one.name),
+        _plain(one.attribute),
         f"**{one.verdict.value}**",
         gap,
         f"{one.tolerance:g}",
         _chance(one.p_adjusted),
-        one.reason,
+        _plain(one.reason),
     )
-    return "| " + " | ".join(_plain(cell) for cell in cells) + " |"
+    return f"| {' | '.join(cells)} |"
 
 
 def _plain(text: str) -> str:
