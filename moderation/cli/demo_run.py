@@ -25,7 +25,7 @@ from moderation.policy.lock import Lock, lock_path, write_lock
 from moderation.policy.manifest import TargetRow, load_manifest
 from moderation.policy.schema import Policy
 from moderation.release.achieved import Achieved, Known, achieved
-from moderation.release.certification import certify_lock, merged_pairs, score_targets
+from moderation.release.certification import certify_lock, merged_pairs, refuse_audited, score_targets
 from moderation.release.coverage import measure_coverage
 from moderation.release.gates import Missing
 from moderation.release.policy_tests import TestReport, count_items, prepare, run_tests
@@ -148,6 +148,14 @@ class Workshop:
         if run.tests is None or policy.audit is None or policy.data.audit is None:
             return None
         rows, apart = load_manifest(policy.data.audit), self._apart()
+        refuse_audited(
+            run.lock,
+            policy,
+            rows,
+            background=self._background(),
+            limits=self.settings.images,
+            progress=terminal.progress,
+        )
         with terminal.progress(f"{policy.id}: judging the audited", len(rows)) as advance:
             pipeline = self._pipeline([run.lock], apart)
             judged = judge_rows(policy.id, rows, pipeline, actions=self.settings.actions, advance=advance)

@@ -23,6 +23,7 @@ from moderation.audit.result import Audit
 from moderation.audit.sample import BATCH, Judged, judge_rows, make_sample, refuse_reviews
 from moderation.cli import terminal
 from moderation.cli.locks import beside, current_lock, lock_file
+from moderation.cli.policy_build import background_rows
 from moderation.cli.policy_test import TESTS_SUFFIX
 from moderation.compiler.phrases import ensemble, templates
 from moderation.detector.head import Head
@@ -34,7 +35,7 @@ from moderation.policy.loader import load_policy
 from moderation.policy.lock import Lock
 from moderation.policy.manifest import load_manifest
 from moderation.policy.schema import Policy
-from moderation.release.certification import refuse_asked, refuse_used
+from moderation.release.certification import refuse_audited
 from moderation.settings import load_settings
 
 AUDIT_SUFFIX = ".audit.json"
@@ -59,8 +60,8 @@ def audit(
     rows = load_manifest(manifest)
     refuse_reviews(rows, _block(policy).review)
     lock, file = current_lock(policy, out), lock_file(policy, out)
-    refuse_used(lock, rows, what="audit")
-    refuse_asked(lock, rows)
+    ordinary = background_rows(policy, None)
+    refuse_audited(lock, policy, rows, background=ordinary, limits=settings.images, progress=terminal.progress)
     earlier = _earlier(against, policy) if against else None
     embedders: dict[str, Embedder] = {}
     with terminal.working("loading the encoder"):

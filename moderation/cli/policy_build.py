@@ -36,7 +36,10 @@ def compile_lock(path: Path, *, out: Path | None, background: Path | None, as_js
     """Compile one policy and write its lock."""
     settings = load_settings()
     policy = load_policy(path, action_names=settings.actions)
-    bank = _background(policy, background)
+    bank = background_rows(policy, background)
+    if not bank:  # the classifier is not normalised, and stays at the lowest level
+        path = policy.path.parent / BACKGROUND
+        terminal.note(f"no background manifest at {path}: phrases are not compared with ordinary content")
     known = assemble.plugins(settings)
     check_detectors(policy.id, policy.detectors, policy.scope.modalities, known)
     with terminal.working("loading the encoder"):
@@ -108,7 +111,7 @@ def certify_lock(path: Path, *, out: Path | None, background: Path | None, as_js
         raise PolicyError([policy.locate("data").problem("P102", message)])
     rows = load_manifest(policy.data.certify)
     lock, target = current_lock(policy, out), lock_file(policy, out)
-    bank = _background(policy, background)
+    bank = background_rows(policy, background)
     with terminal.working("loading the encoder"):
         pipeline = assemble.pipeline(settings, [target])
     certified = certification.certify_lock(
@@ -129,13 +132,10 @@ def _note_merged(lock: Lock, rows: Sequence[TargetRow]) -> None:
     _note(problems, f"that are nearly another row of another cluster, {len(problems)} in all")
 
 
-def _background(policy: Policy, given: Path | None) -> tuple[TargetRow, ...]:
-    """Ordinary content; without any, the classifier is not normalised against it and stays at the lowest level."""
+def background_rows(policy: Policy, given: Path | None) -> tuple[TargetRow, ...]:
+    """Ordinary content: the manifest that is given, or the one beside the policy, where there is one."""
     path = given or policy.path.parent / BACKGROUND
-    if given or path.exists():
-        return load_manifest(path)
-    terminal.note(f"no background manifest at {path}: phrases are not compared with ordinary content")
-    return ()
+    return load_manifest(path) if given or path.exists() else ()
 
 
 def _read(rows: Sequence[TargetRow]) -> list[Part]:

@@ -22,7 +22,7 @@ from moderation.policy.inputs import digest_inputs
 from moderation.policy.lock import Lock, marks
 from moderation.policy.manifest import TargetRow
 from moderation.policy.schema import Policy
-from moderation.release.splits import NO_EVIDENCE, Pair, Progress, hold_apart, joined, other_rows, silent
+from moderation.release.splits import NO_AUDIT, NO_EVIDENCE, Pair, Progress, hold_apart, joined, other_rows, silent
 from moderation.rollout.locks import RunningSet
 from moderation.rollout.selftest import advice
 from moderation.settings import ImageLimits
@@ -63,7 +63,7 @@ def certify_lock(
     scores are not those that will be cut there. Pictures over the `limits` are compared with nothing.
     """
     _refuse_elsewhere(lock, pipeline.running)
-    others = other_rows(policy, background)
+    others = other_rows(policy, background, use="certify")
     refuse_used(lock, rows, fit=others)
     pairs = hold_apart(rows, others, why=NO_EVIDENCE, limits=limits, progress=progress)
     counted, merged = joined(rows, pairs)
@@ -167,11 +167,25 @@ def refuse_used(lock: Lock, rows: Sequence[TargetRow], *, fit: Iterable[TargetRo
         raise DataError(problems)
 
 
-def refuse_asked(lock: Lock, rows: Sequence[TargetRow]) -> None:
-    """Raises DataError for rows that the lock's thresholds were chosen on; they cannot audit it."""
+def refuse_audited(
+    lock: Lock,
+    policy: Policy,
+    rows: Sequence[TargetRow],
+    *,
+    background: Sequence[TargetRow],
+    limits: ImageLimits = LIMITS,
+    progress: Progress = silent,
+) -> None:
+    """Raises DataError for rows that cannot audit the lock: it was made from them, its thresholds were chosen on them, or they are nearly such.
+
+    Rows of an audit may be like one another: they vary one thing on purpose.
+    """
+    refuse_used(lock, rows, what="audit")
     problems = _marked_rows(rows, _marked(lock, "asked"), "the thresholds were chosen on {}; it cannot audit them", ())
     if problems:
         raise DataError(problems)
+    others = other_rows(policy, background, use="audit")
+    hold_apart(rows, others, why=NO_AUDIT, limits=limits, progress=progress)
 
 
 def _marked_rows(

@@ -16,6 +16,7 @@ from moderation.settings import ImageLimits
 
 NOT_ORDINARY = "a background holds ordinary content of its own, none that a classifier is fitted on"
 NO_EVIDENCE = "what a classifier is made from, or audited on, cannot certify it"
+NO_AUDIT = "what a classifier is made from, or certified on, cannot audit it"
 
 Pair = tuple[TargetRow, TargetRow]
 Progress = Callable[
@@ -29,12 +30,13 @@ def silent(_what: str, _total: int) -> Iterator[Callable[[int], None]]:
     yield lambda _count: None
 
 
-def other_rows(policy: Policy, background: Iterable[TargetRow]) -> list[TargetRow]:
-    """What certify targets must share nothing with: the background, and the rows of the policy's other manifests.
+def other_rows(policy: Policy, background: Iterable[TargetRow], *, use: str) -> list[TargetRow]:
+    """What the targets of one use, `certify` or `audit`, must share nothing with: the background, and the policy's other manifests.
 
     Of a manifest that cannot be read none: the lock itself knows the digests and clusters that it was made from.
     """
-    manifests = policy.data.audit, policy.data.fit, policy.exemplars.violating, policy.exemplars.contrast
+    data = [getattr(policy.data, one) for one in ("audit", "certify", "fit") if one != use]
+    manifests = *data, policy.exemplars.violating, policy.exemplars.contrast
     return [*background, *(row for one in manifests if one for row in _readable(one))]
 
 

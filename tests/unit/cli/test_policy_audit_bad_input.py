@@ -216,11 +216,14 @@ def test_items_of_another_split_may_not_be_audited(policy: Path, run: Run, split
     other = json.loads((policy.parent / "data" / f"{split}.jsonl").read_text().splitlines()[0])
     content = {**other, "cluster": "another cluster", "attributes": {"dialect": "north"}}
     cluster = {**items(1)[0], "cluster": other["cluster"]}
-    for row in (content, cluster)[: 1 if split == "background" else 2]:  # a background is known by its content alone
+    for row in (content, cluster):
         code, err = refused(policy, run, [*items(20)[1:], row])
         assert code == ExitCode.DATA
         assert "audit.jsonl:20:1: D201" in err
         assert said in err
+    code, err = refused(policy, run, [*items(20)[1:], {**content, "text": content["text"].upper() + "!"}])
+    assert (code, "audit.jsonl:20:1: D008" in err) == (ExitCode.DATA, True)
+    assert "what a classifier is made from, or certified on, cannot audit it" in err
 
 
 @pytest.mark.parametrize("split", ["fit", "certify"])

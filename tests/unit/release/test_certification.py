@@ -23,7 +23,7 @@ POLICY: Any = SimpleNamespace(
     id="weapons",
     path=Path("weapons.yaml"),
     prevalence=SimpleNamespace(low=0.1, high=0.2),
-    data=SimpleNamespace(fit=None, audit=None),
+    data=SimpleNamespace(fit=None, certify=None, audit=None),
     exemplars=SimpleNamespace(violating=None, contrast=None),
     actions=(
         SimpleNamespace(
