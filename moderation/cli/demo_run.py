@@ -213,7 +213,7 @@ class Workshop:
         if all(action.threshold is None for action in lock.actions):
             return None
         suites = load_suites(policy.tests, policy=policy)
-        prepared = prepare(suites, policy.scope.modalities, self.settings.actions)
+        prepared = prepare(suites, policy.scope.modalities, self.settings.actions, lock=lock)
         with terminal.progress(f"{policy.id}: testing", count_items(prepared)) as advance:
             report = run_tests(policy.id, prepared, self._pipeline([lock], self._apart()), advance=advance)
         coverage = measure_coverage(policy, report, audited=policy_test.audited(policy))

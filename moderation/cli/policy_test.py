@@ -36,8 +36,8 @@ def test(path: Path, *, out: Path | None, as_json: bool, junit: Path | None, str
     policy = load_policy(path, action_names=settings.actions)
     suites = load_suites(policy.tests, policy=policy)
     inputs = inputs_of(policy, suites)
-    prepared = prepare(suites, policy.scope.modalities, settings.actions)
     lock, file = current_lock(policy, out), lock_file(policy, out)
+    prepared = prepare(suites, policy.scope.modalities, settings.actions, lock=lock)
     embedders: dict[str, Embedder] = {}
     with terminal.working("loading the encoder"):
         pipeline = assemble.pipeline(settings, [file], embedders=embedders)

@@ -10,6 +10,9 @@ from xml.etree import ElementTree as ET  # written here, never read
 
 from moderation.decision import Decision, Verdict
 from moderation.item import ContentItem, Modality
+from moderation.policy.lock import Lock
+from moderation.release.certification import refuse_used
+from moderation.release.set_trials import counted_rows
 from moderation.release.suite import Suite
 from moderation.release.trial import FLAGGED, Answer, Trial, Verdicts
 from moderation.release.trials import trials
@@ -121,11 +124,16 @@ def _junit_case(suite: ET.Element, policy: str, result: TestResult) -> None:
         ET.SubElement(case, "system-out").text = result.message
 
 
-def prepare(suites: Sequence[Suite], modalities: Sequence[Modality], order: Sequence[str]) -> tuple[Trial, ...]:
+def prepare(
+    suites: Sequence[Suite], modalities: Sequence[Modality], order: Sequence[str], *, lock: Lock | None = None
+) -> tuple[Trial, ...]:
     """The tests of these files, ready to run: degenerate content in each of the policy's modalities, actions in `order` of force.
 
-    Raises DataError where a manifest cannot be read.
+    Raises DataError where a manifest cannot be read, and where a test would bound a share by items that the `lock` was made from.
     """
+    if lock is not None:
+        for suite in suites:
+            refuse_used(lock, counted_rows(suite), what="test")
     return tuple(trial for suite in suites for trial in trials(suite, modalities, order))
 
 

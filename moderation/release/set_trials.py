@@ -44,6 +44,12 @@ def set_trials(suite: Suite, order: Sequence[str]) -> Iterator[Trial]:
         yield _over_rows(suite, stability, "stability", partial(_stability, stability), batches=stability.batches)
 
 
+def counted_rows(suite: Suite) -> list[TargetRow]:
+    """The rows, each once, by which a file's tests bound a share of clusters that is right, or acted on: evidence, which others only repeat."""
+    rows = [row for test in (*suite.capabilities, *suite.benign, *suite.groups) for row in _rows(suite, test)]
+    return list({(row.manifest, row.line): row for row in rows}.values())
+
+
 def _rows(suite: Suite, test: SetTest) -> list[TargetRow]:
     path = join_path(test.items, suite.path.parent)
     if path is None:

@@ -13,8 +13,11 @@ from moderation.compiler.bounds import upper
 from moderation.decision import Decision, Outcome, Severity, Verdict
 from moderation.errors import DataError
 from moderation.item import ContentItem, Modality
+from moderation.policy.lock import marks
+from moderation.policy.manifest import load_manifest
 from moderation.release.policy_tests import Status, TestResult, prepare, run_tests
 from moderation.release.suite import Suite
+from tests.fakes import lock
 from tests.policy_text import ACTIONS
 
 Scorer = Callable[[ContentItem], float]
@@ -197,6 +200,38 @@ def test_a_direction_needs_two_scores(tmp_path: Path) -> None:
     assert direction("0.1", "0.1", "rises") is Status.FAILED
     assert direction("0.2", "0.1", "falls") is Status.PASSED
     assert direction("-1", "0.1", "rises") is Status.FAILED
+
+
+@pytest.mark.parametrize(
+    ("section", "test"),
+    [
+        ("capabilities", {"expect": "no_match", "floor": 0.1}),
+        ("benign", {"cap": 0.9}),
+        ("groups", {"attribute": "region", "expect": "no_match", "max_gap": 0.5}),
+    ],
+)
+def test_what_the_classifier_was_made_from_bounds_nothing(
+    tmp_path: Path, section: str, test: Mapping[str, Any]
+) -> None:
+    rows(tmp_path, [{"score": 0.1}] * 4)
+    found = load_manifest(tmp_path / "items.jsonl")
+    made = Suite.model_validate({"suite": "s", section: ({"id": "one", "items": "items.jsonl", **test},)}, strict=False)
+    suite = made.at(tmp_path / "tests.yaml")
+    for used in (marks([found[2].sha256], ()), marks((), ["c2"])):
+        with pytest.raises(DataError) as caught:
+            prepare([suite], [Modality.TEXT], ACTIONS, lock=lock(arrays={"used": used}))
+        (problem,) = caught.value.problems
+        assert (problem.code, problem.line) == ("D201", 3)
+        assert "it cannot test it" in problem.message
+    assert prepare([suite], [Modality.TEXT], ACTIONS, lock=lock(arrays={"used": marks((), ["other"])}))
+
+
+def test_what_only_repeats_may_be_of_anything(tmp_path: Path) -> None:
+    rows(tmp_path, [{"score": 0.1}] * 4)
+    own = lock(arrays={"used": marks((), ["c2"])})
+    sets = {"invariance": ({"id": "a", "items": "items.jsonl", "change": "upper_case"},), "stability": ({"id": "b", "items": "items.jsonl"},)}  # fmt: skip
+    made = Suite.model_validate({"suite": "s", **sets}, strict=False).at(tmp_path / "tests.yaml")
+    assert len(prepare([made], [Modality.TEXT], ACTIONS, lock=own)) == 2
 
 
 def test_a_broken_manifest_is_located(tmp_path: Path) -> None:
