@@ -197,6 +197,7 @@ def worker(settings: Settings, *, folder: Path, stop: threading.Event) -> Iterat
             order=settings.actions,
             worker=stream.slot,
             largest=stream.output_bytes,
+            event_source=f"/moderation/{stream.group}" if own.envelope == "cloudevents" else "",
         )
         named = {topics.decisions, topics.dead_letters, topics.review} - {""}
         outputs = tuple(sorted(named | set(stream.outputs)))

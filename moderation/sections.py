@@ -108,7 +108,7 @@ class ProbeSettings(Section):
 class WorkerSettings(Section):
     """The builds that a worker decides under (`ID.lock.json`), and where it publishes; paths are relative to the settings file.
 
-    Without `dead_letters` that topic is the first input's name and `.dlq`. A record that kills the process `tries` times while it is
+    With `envelope` decisions are CloudEvents in binary mode: the same value, headers beside it. Without `dead_letters` that topic is the first input's name and `.dlq`. A record that kills the process `tries` times while it is
     tried alone is set aside. Locks and their release records are looked at every `reload_seconds`. As
     many records are decided together as take about `batch_seconds`: shorter is sooner, longer is cheaper. `osprey_texts` and `osprey_images` name the fields of Osprey's actions that hold content.
     """
@@ -119,6 +119,7 @@ class WorkerSettings(Section):
     review: ReviewSettings | None = None
     probe: ProbeSettings | None = None
     log: Literal["text", "json"] = "text"
+    envelope: Literal["none", "cloudevents"] = "none"
     tries: Annotated[int, Field(gt=0)] = 3
     reload_seconds: Seconds = 5.0
     batch_seconds: Seconds = 0.5

@@ -74,10 +74,10 @@ def lint(  # noqa: PLR0917 - typer passes options by name
 
 @app.command()
 def schema(
-    kind: Annotated[str, typer.Argument(metavar="policy|tests", help="Which kind of file.")] = "policy",
+    kind: Annotated[str, typer.Argument(metavar="policy|tests|decision", help="Which kind of file.")] = "policy",
     out: Annotated[Path | None, typer.Option(help="Write to this file.", dir_okay=False, callback=in_a_folder)] = None,
 ) -> None:
-    """Print the JSON Schema of policy files, or of their test files, for editors that complete and check as you type.
+    """Print the JSON Schema of policy files or their test files, for editors that complete and check as you type; or of decisions, for their readers.
 
     Example: moderation policy schema --out policies/policy.schema.json
     """

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from moderation import decision_schema
 from moderation.cli import terminal
 from moderation.cli.places import BACKGROUND
 from moderation.cli.sarif import as_sarif
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from moderation.encoder.base import Encoder
 
 ERROR = "error"
-KINDS = {"policy": json_schema, "tests": suite_file.json_schema}
+KINDS = {"policy": json_schema, "tests": suite_file.json_schema, "decision": decision_schema.json_schema}
 
 
 @dataclass(frozen=True, slots=True)

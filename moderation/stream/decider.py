@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import json
 import time
@@ -16,6 +17,7 @@ from moderation.policy.decide import answer
 from moderation.stream.batch import Output, Record
 from moderation.stream.dead_letter import DeadLetter, Stage, past
 
+EVENT = "moderation.decision.v1"  # the type of a decision as a CloudEvent
 JSON = (("content-type", b"application/json"),)
 
 
@@ -49,6 +51,7 @@ class Topics:
 class Decider:
     """Decides records. `read` makes an item of one, `order` names all actions by force; `in_force` is asked before every batch.
 
+    With `event_source` decisions are CloudEvents in Kafka's binary mode, from this source.
     No output is larger than `largest` bytes: a decision that would be becomes a dead letter, and a dead letter that would be a pointer.
     """
 
@@ -58,6 +61,7 @@ class Decider:
     order: Sequence[str]
     worker: str
     largest: int
+    event_source: str = ""
     clock: Callable[[], float] = time.time
 
     def decide(self, records: Sequence[Record]) -> list[tuple[Output, ...]]:
@@ -102,13 +106,27 @@ class Decider:
     def _published(self, record: Record, decision: Decision) -> tuple[Output, ...]:
         placed = replace(decision, decision_id=stream_decision_id(record))
         value = json.dumps(placed.to_dict(), ensure_ascii=False, separators=(",", ":")).encode()
-        headers = (*JSON, *_source(record))
+        headers = (*JSON, *_source(record), *self._event(placed))
         made = Output(self.topics.decisions, value, key=record.key, headers=headers, decision=placed)
         if made.size > self.largest:
             return (self.set_aside(record, Stage.PUBLISH, "too_large", f"its decision has {made.size} bytes"),)
         if self.topics.review and decision.action in self.topics.reviewed:
             return made, replace(made, topic=self.topics.review, decision=None)
         return (made,)
+
+    def _event(self, decision: Decision) -> tuple[tuple[str, bytes], ...]:
+        """What makes a CloudEvent of an output. No subject: an item's id may name a person, and headers are logged by others."""
+        if not self.event_source:
+            return ()
+        time = dt.datetime.fromtimestamp(self.clock(), dt.UTC).isoformat(timespec="milliseconds")
+        told = {
+            "specversion": "1.0",
+            "id": decision.decision_id,
+            "source": self.event_source,
+            "type": EVENT,
+            "time": time,
+        }
+        return tuple((f"ce_{name}", value.encode()) for name, value in told.items())
 
 
 def stream_decision_id(record: Record) -> str:

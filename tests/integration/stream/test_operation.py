@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.services.process import free_ports
 from tests.stream.place import Place, running, texts
+from tests.unit.test_decision_schema import CHECK
 
 pytestmark = pytest.mark.needs_kafka
 
@@ -73,7 +74,7 @@ def feed_canaries(place: Place) -> None:
 
 def test_metrics_add_up_and_nothing_tells_of_an_item(place: Place) -> None:
     (port,) = free_ports(1)
-    config = place.config(worker=f'log = "json"\nprobe = {{port = {port}}}')
+    config = place.config(worker=f'log = "json"\nenvelope = "cloudevents"\nprobe = {{port = {port}}}')
     place.feed([*texts(200), b"{nonsense"])
     feed_canaries(place)
     with running(config) as process:
@@ -88,6 +89,9 @@ def test_metrics_add_up_and_nothing_tells_of_an_item(place: Place) -> None:
     decisions = sum(value for name, value in found.items() if name.startswith(f"{prefix}decisions_total"))
     letters = sum(value for name, value in found.items() if name.startswith(f"{prefix}dead_letters_total"))
     assert (decisions, letters) == (len(place.read("decisions")), len(place.read("dlq"))) == (202, 3)
+    for one in place.read("decisions"):
+        CHECK.validate(json.loads(one.value))
+        assert dict(one.headers)["ce_id"].decode() == json.loads(one.value)["decision_id"]
     assert found[f"{prefix}records_committed_total"] == found[f"{prefix}end_to_end_latency_seconds_count"] == 205
     consumed, in_flight = found[f"{prefix}records_consumed_total"], found[f"{prefix}in_flight_records"]
     assert consumed == 205 + in_flight
