@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from moderation.decision import Decision
+from moderation.decision import Decision, Outcome, Severity, Timing, Verdict
 
 SHARE = {"minimum": 0, "maximum": 1}
+_KINDS = {one.__name__: one for one in (Outcome, Severity, Timing, Verdict)}
 # What the types do not tell.
 _LIMITS: dict[str, dict[str, Any]] = {
     "score": SHARE,
@@ -25,14 +27,15 @@ def json_schema() -> dict[str, Any]:
     """The schema, as plain values."""
     made = TypeAdapter(Decision).json_schema(mode="serialization")
     kinds = made.pop("$defs")
-    told = {name: _exact(kind) for name, kind in sorted(kinds.items())}
+    told = {name: _exact(kind, _KINDS[name]) for name, kind in sorted(kinds.items())}
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "urn:moderation:decision:v1"}
-    return {**head, **_exact(made), "$defs": told}
+    return {**head, **_exact(made, Decision), "$defs": told}
 
 
-def _exact(kind: dict[str, Any]) -> dict[str, Any]:
+def _exact(kind: dict[str, Any], described: type) -> dict[str, Any]:
     """One object as it is written: every key, no defaults, no titles; limits where there are some."""
-    plain = {name: value for name, value in kind.items() if name != "title"}
+    plain = {name: value for name, value in kind.items() if name not in {"title", "description"}}
+    plain = {"description": inspect.getdoc(described), **plain}  # pydantic tells it from some version on
     if "properties" not in kind:
         return plain
     fields = {name: _field(name, value) for name, value in kind["properties"].items()}

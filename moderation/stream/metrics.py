@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -38,6 +38,7 @@ class Metrics:
     """Every counter of one worker, in a registry of its own. Counts of answers are of what was committed, exactly once each."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # or every counter would be told twice, with the time of its making
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self.consumed = self._counter(

@@ -90,6 +90,15 @@ def test_letters_go_back_as_they_were_and_once(place: Place, told: Told) -> None
     assert (listed["waiting"], listed["replayed"], listed["foreign"]) == (0, 4, 0)
 
 
+def test_without_transactions_letters_go_back_too(place: Place) -> None:
+    records = put(place, Stage.DECODE, Stage.PUBLISH)
+    config = place.config()
+    config.write_text(config.read_text().replace("[stream]", '[stream]\ndelivery = "at_least_once"'))
+    for _ in range(2):
+        assert run(["dlq", "replay", str(config), "--yes"]) == 0
+    assert Counter(map(kept, back(place))) == Counter(map(kept, records))
+
+
 def test_letters_are_counted_chosen_and_shown_without_their_content(
     place: Place, told: Told, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -113,4 +113,4 @@ def test_names_follow_the_conventions() -> None:
     bounded = {"le", "step", "action", "policy", "outcome", "status", "limit", "stage", "result", "topic", "partition"}
     bounded |= {"version", "revision", "detector", "reason", "encoder", "state"}
     assert set().union(*ours.values()) <= bounded
-    assert not [name for name in ours if name.endswith(("_ms", "_milliseconds", "_count_total"))]
+    assert not [name for name in ours if name.endswith(("_ms", "_milliseconds", "_count_total", "_created"))]
