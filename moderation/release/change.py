@@ -8,7 +8,10 @@ from collections.abc import Callable, Mapping
 
 from PIL import Image, ImageOps
 
+from moderation.encoder.images import decode
+from moderation.errors import ItemError
 from moderation.item import Modality, Part
+from moderation.settings import ImageLimits
 
 CROP = 0.9
 JPEG_QUALITY = 60
@@ -36,8 +39,8 @@ def _picture(part: Part, change: str) -> Part | None:
     if maker is None:
         return None
     try:
-        picture = ImageOps.exif_transpose(Image.open(io.BytesIO(part.content))).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        picture = decode(part.content, ImageLimits())  # as the encoder sees it: upright, on white
+    except ItemError:
         return None
     altered, buffer = maker(picture), io.BytesIO()
     if change == "jpeg60":

@@ -55,6 +55,14 @@ def test_a_text_that_stays_as_it_is_is_none(change: str, altered: str, same: str
     assert changed(Part.text(same), change, {}) is None
 
 
+def test_what_nobody_sees_stays_unseen() -> None:
+    glass = Image.new("RGBA", (20, 20), (200, 0, 0, 0))
+    glass.paste((0, 0, 250, 255), (5, 2, 9, 12))
+    found = changed(png(glass), "mirror", {})
+    assert found is not None
+    assert Image.open(io.BytesIO(found.content)).getpixel((0, 0)) == (255, 255, 255)
+
+
 def test_a_change_is_none_for_the_other_modality_and_for_what_cannot_be_read() -> None:
     assert changed(Part.text("a"), "mirror", {}) is None
     assert changed(png(COLOURED), "upper_case", {}) is None
