@@ -23,6 +23,7 @@ from moderation.compiler.probe import Targets, fit_probe, targets
 from moderation.embedding.embedder import Embedder
 from moderation.policy.loader import load_policy
 from moderation.policy.manifest import TargetRow, load_manifest
+from moderation.policy.paths import background_of
 from moderation.policy.schema import Policy
 from moderation.settings import load_settings
 
@@ -99,7 +100,7 @@ def rates(fit: Targets, held_out: Sequence[Fold]) -> Rates:
 def held_out_scores(policy: Policy, fit: Targets, embedder: Embedder) -> list[Fold]:
     """For each fold its rows, and their raw scores by the level that compile chooses, made from the other folds."""
     vectors = embed_concepts(policy, embedder)
-    background = policy.path.parent / "data" / "background.jsonl"
+    background = background_of(policy.path, policy.id)
     ordinary = [row.read() for row in load_manifest(background)] if background.exists() else []
     bank = embed_bank(ordinary, policy.scope.modalities, embedder)
     heads = [contrast_head(vectors)]

@@ -13,7 +13,6 @@ from moderation.audit.result import Audit
 from moderation.audit.sample import judge_rows
 from moderation.cli import policy_audit, policy_build, policy_lint, policy_release, policy_test, terminal
 from moderation.cli.locks import beside
-from moderation.cli.places import BACKGROUND
 from moderation.embedding.embedder import Embedder
 from moderation.encoder.card import EncoderCard
 from moderation.errors import DataError, PolicyError, Problem
@@ -23,6 +22,7 @@ from moderation.plugin.manager import Plugins
 from moderation.policy.loader import load_policy
 from moderation.policy.lock import Lock, lock_path, write_lock
 from moderation.policy.manifest import TargetRow, load_manifest
+from moderation.policy.paths import background_of
 from moderation.policy.schema import Policy
 from moderation.release.achieved import Achieved, Known, achieved
 from moderation.release.certification import certify_lock, merged_pairs, refuse_audited, score_targets
@@ -111,7 +111,8 @@ class Workshop:
     def compile(self, path: Path) -> tuple[Policy, Lock]:
         """A policy's phrases, and its fit targets where it has some, into a lock without thresholds."""
         policy = load_policy(path, action_names=self.settings.actions)
-        return policy, policy_build.build(policy, self.embedder, self._background(), limits=self.settings.images)
+        background = load_manifest(background_of(policy.path, policy.id))
+        return policy, policy_build.build(policy, self.embedder, background, limits=self.settings.images)
 
     def compiled_in_words(self, policy: Policy, lock: Lock) -> str:
         """What a policy was compiled from and into, for people."""
@@ -133,7 +134,7 @@ class Workshop:
             policy,
             rows,
             pipeline,
-            background=self._background(),
+            background=load_manifest(background_of(policy.path, policy.id)),
             limits=self.settings.images,
             progress=terminal.progress,
         )
@@ -152,7 +153,7 @@ class Workshop:
             run.lock,
             policy,
             rows,
-            background=self._background(),
+            background=load_manifest(background_of(policy.path, policy.id)),
             limits=self.settings.images,
             progress=terminal.progress,
         )
@@ -198,9 +199,6 @@ class Workshop:
         """What the certified thresholds achieved on the stream's known targets."""
         known, decisions = [one.known for one in stream], [one.decision for one in stream]
         return achieved(run.policy.id, run.lock.actions, known, decisions)
-
-    def _background(self) -> tuple[TargetRow, ...]:
-        return load_manifest(self.content / BACKGROUND)
 
     def _pipeline(self, locks: Sequence[Lock | Path], embedders: dict[str, Embedder] | None = None) -> Pipeline:
         return assemble.pipeline(self.settings, locks, embedders=embedders or self._embedders, known=self.plugins)

@@ -10,8 +10,6 @@ import typer
 
 from moderation.errors import SettingsError
 
-BACKGROUND = Path("data") / "background.jsonl"  # ordinary content, beside a policy file
-
 
 def in_a_folder(path: Path | None) -> Path | None:
     """A file's path as typed; a usage error that names its folder where that is not there."""
@@ -47,6 +45,7 @@ BuildFolder = Annotated[
 Background = Annotated[
     Path | None,
     typer.Option(
-        help="Manifest of ordinary content; by default data/background.jsonl beside the policy.", dir_okay=False
+        help="Manifest of ordinary content; by default data/ID.background.jsonl or data/background.jsonl beside the policy.",
+        dir_okay=False,
     ),
 ]

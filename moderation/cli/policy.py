@@ -52,7 +52,7 @@ def lint(  # noqa: PLR0917 - typer passes options by name
     ] = None,
     background: Annotated[
         Path | None,
-        typer.Option(help="With --measured: ordinary content; by default data/background.jsonl.", dir_okay=False),
+        typer.Option(help="With --measured: ordinary content; by default as compile finds it.", dir_okay=False),
     ] = None,
     sarif: Annotated[
         Path | None,

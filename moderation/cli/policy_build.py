@@ -12,7 +12,6 @@ import typer
 from moderation import assemble
 from moderation.cli import band_words, lock_words, policy_lint, terminal
 from moderation.cli.locks import current_lock, lock_file
-from moderation.cli.places import BACKGROUND
 from moderation.compiler.compile import compile_policy
 from moderation.embedding.embedder import Embedder
 from moderation.errors import DataError, ExitCode, LockError, PolicyError, Problem
@@ -21,6 +20,7 @@ from moderation.policy.bands import bands
 from moderation.policy.loader import load_policy
 from moderation.policy.lock import Lock, arrays_path, read_lock, write_lock
 from moderation.policy.manifest import TargetRow, load_exemplars, load_manifest, shared
+from moderation.policy.paths import background_of
 from moderation.policy.schema import Policy
 from moderation.release import certification
 from moderation.release.splits import NOT_ORDINARY, counted_once, hold_apart
@@ -38,7 +38,7 @@ def compile_lock(path: Path, *, out: Path | None, background: Path | None, as_js
     policy = load_policy(path, action_names=settings.actions)
     bank = background_rows(policy, background)
     if not bank:  # the classifier is not normalised, and stays at the lowest level
-        path = policy.path.parent / BACKGROUND
+        path = background_of(policy.path, policy.id)
         terminal.note(f"no background manifest at {path}: phrases are not compared with ordinary content")
     known = assemble.plugins(settings)
     check_detectors(policy.id, policy.detectors, policy.scope.modalities, known)
@@ -134,7 +134,7 @@ def _note_merged(lock: Lock, rows: Sequence[TargetRow]) -> None:
 
 def background_rows(policy: Policy, given: Path | None) -> tuple[TargetRow, ...]:
     """Ordinary content: the manifest that is given, or the one beside the policy, where there is one."""
-    path = given or policy.path.parent / BACKGROUND
+    path = given or background_of(policy.path, policy.id)
     return load_manifest(path) if given or path.exists() else ()
 
 

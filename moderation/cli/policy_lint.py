@@ -14,7 +14,6 @@ import typer
 
 from moderation import decision_schema
 from moderation.cli import terminal
-from moderation.cli.places import BACKGROUND
 from moderation.cli.sarif import as_sarif
 from moderation.encoder.card import CARD_FILE, EncoderCard
 from moderation.encoder.locate import locate
@@ -23,6 +22,7 @@ from moderation.policy import lint as static
 from moderation.policy.lint import Finding
 from moderation.policy.loader import load_policies, load_policy, policy_files
 from moderation.policy.manifest import TargetRow, read_manifest, shared
+from moderation.policy.paths import background_of
 from moderation.policy.schema import Policy, json_schema
 from moderation.release import suite_file
 from moderation.settings import Settings, load_settings
@@ -164,7 +164,7 @@ def _data(policy: Policy) -> Iterator[Finding]:
         rows, problems = read_manifest(path)
         known.append(rows)
         yield from map(_finding, problems)
-    if (background := policy.path.parent / BACKGROUND).exists():
+    if (background := background_of(policy.path, policy.id)).exists():
         rows, problems = read_manifest(background)
         known.append(rows)
         yield from map(_finding, problems)

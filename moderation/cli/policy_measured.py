@@ -8,13 +8,13 @@ from pathlib import Path
 from moderation import assemble
 from moderation.cli import terminal
 from moderation.cli.locks import lock_file
-from moderation.cli.places import BACKGROUND
 from moderation.embedding.embedder import Embedder
 from moderation.errors import DataError, LockError, PolicyError
 from moderation.policy.lint import Finding
 from moderation.policy.loader import load_policy, policy_files
 from moderation.policy.lock import Lock, read_lock
 from moderation.policy.manifest import TargetRow, load_manifest
+from moderation.policy.paths import background_of
 from moderation.policy.schema import Policy
 from moderation.release.measured_lint import measure
 from moderation.settings import Settings
@@ -37,7 +37,7 @@ def measure_all(
         if policy.encoder not in embedders:
             with terminal.working("loading the encoder"):
                 embedders[policy.encoder] = assemble.embedder(settings, policy.encoder)
-        ordinary = [row.read() for row in _rows(background or policy.path.parent / BACKGROUND, given=background)]
+        ordinary = [row.read() for row in _rows(background or background_of(policy.path, policy.id), given=background)]
         with terminal.working(f"{policy.id}: measuring its phrases"):
             yield from measure(
                 policy,

@@ -11,6 +11,7 @@ from pathlib import Path
 from moderation.errors import Problem
 from moderation.policy.yaml_source import Node
 
+BACKGROUND = Path("data") / "background.jsonl"  # ordinary content, beside the policy files that share it
 POLICY_PATHS = (("data", "*"), ("exemplars", "*"), ("tests", "*"))
 _REFUSED = re.compile(r"^[/~]|\\|^[A-Za-z]:|[\x00-\x1f]|://")
 
@@ -28,6 +29,12 @@ def join_path(text: str, folder: Path) -> Path | None:
     if not text.strip() or _REFUSED.search(text):
         return None
     return Path(os.path.normpath(folder / text))
+
+
+def background_of(policy: Path, policy_id: str) -> Path:
+    """Where the ordinary content for a policy file lies: its own where there is one, else what its folder shares."""
+    own = policy.parent / BACKGROUND.with_name(f"{policy_id}.{BACKGROUND.name}")
+    return own if own.exists() else policy.parent / BACKGROUND
 
 
 def _join(node: Node, keys: tuple[str, ...], problems: list[Problem]) -> Node:

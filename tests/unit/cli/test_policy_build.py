@@ -130,6 +130,18 @@ def test_what_the_classifier_was_made_from_cannot_certify_it(policy: Path, run: 
     assert "certify.jsonl:681:1: D201" in err
 
 
+def test_a_policy_with_a_background_of_its_own_is_compiled_against_that(policy: Path, run: Run) -> None:
+    shared, own = (policy.parent / "data" / name for name in ("background.jsonl", "flyers.background.jsonl"))
+    own.write_text("".join(shared.read_text().splitlines(keepends=True)[:50]))
+    _, out, _ = run("policy", "compile", policy, "--json")
+    assert json.loads(out)["evidence"]["background"]["benign"] == 50
+    _, out, _ = run("policy", "compile", policy, "--json", "--background", shared)
+    assert json.loads(out)["evidence"]["background"]["benign"] == 200
+    own.rename(own.with_name("posters.background.jsonl"))  # another policy's
+    _, out, _ = run("policy", "compile", policy, "--json")
+    assert json.loads(out)["evidence"]["background"]["benign"] == 200
+
+
 def test_manifests_that_overlap_are_refused_by_compile_as_by_lint(policy: Path, run: Run) -> None:
     data = policy.parent / "data"
     taken = json.loads((data / "fit.jsonl").read_text().splitlines()[0])

@@ -14,7 +14,6 @@ import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from moderation.cli.places import BACKGROUND
 from moderation.compiler.heads import MIN_BANK
 from moderation.errors import DataError
 from moderation.policy.extends import LISTS
@@ -22,6 +21,7 @@ from moderation.policy.lint import lint
 from moderation.policy.lint_words import WORD_RULES
 from moderation.policy.loader import load_policy
 from moderation.policy.manifest import ManifestRow, load_manifest
+from moderation.policy.paths import BACKGROUND, background_of
 from moderation.policy.schema import Policy, json_schema
 from moderation.policy.yaml_source import parse_yaml
 from tests.conftest import ROOT
@@ -99,10 +99,13 @@ def test_the_reference_says_of_a_manifests_codes_what_the_code_does(
     assert re.search(rf"^\| `{code}` \| .*{words}", README, re.MULTILINE)
 
 
-def test_the_background_is_explained_as_compile_reads_it() -> None:
+def test_the_background_is_explained_as_compile_reads_it(tmp_path: Path) -> None:
     (told,) = re.findall(r"### The background\n(.*?)\n## ", README, re.DOTALL)
     assert f"`{BACKGROUND.as_posix()}` beside the policy" in told
     assert f"fewer than {MIN_BANK} items" in told
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "ID.background.jsonl").touch()
+    assert f"`{background_of(tmp_path / 'ID.yaml', 'ID').relative_to(tmp_path).as_posix()}`" in told
 
 
 def test_the_whole_policy_of_the_reference_loads_and_lints_clean(tmp_path: Path) -> None:
