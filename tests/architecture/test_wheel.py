@@ -39,10 +39,19 @@ def test_the_demo_finds_its_policies_and_their_licences(wheel: zipfile.ZipFile) 
     assert {f"{folder}/{one.name}" for one in (ROOT / "policies").glob("*.yaml")} <= names
     assert sum(name.startswith(f"{folder}/pictures/") for name in names) > 2000
     assert any("LICENSE" in name for name in names if name.startswith(f"{folder}/pictures/"))
+    assert f"{folder}/data/ATTRIBUTION.md" in names
+
+
+def test_every_policy_comes_with_both_files_of_its_lock(wheel: zipfile.ZipFile) -> None:
+    inside = {Path(name).name for name in wheel.namelist() if Path(name).parent.name == "policies"}
+    policies = {one.stem for one in (ROOT / "policies").glob("*.yaml")}
+    assert {name for name in inside if ".lock." in name} == {
+        f"{policy}.lock.{kind}" for policy in policies for kind in ("json", "safetensors")
+    }
 
 
 def test_nothing_else_is_in_it(wheel: zipfile.ZipFile) -> None:
     tops = {name.split("/")[0] for name in wheel.namelist()}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"moderation"}
     assert "moderation/py.typed" in wheel.namelist()
-    assert not [name for name in wheel.namelist() if name.endswith((".pyc", ".lock.json", ".pt", ".bin"))]
+    assert not [name for name in wheel.namelist() if name.endswith((".pyc", ".pt", ".bin"))]

@@ -13,8 +13,8 @@ from tests.conftest import ROOT
 from tests.unit.cli.words import WordEncoder, write_project, write_rows
 from tests.unit.encoder import checkpoints
 
-PLAN = ROOT / "examples" / "plan_promise.py"
-SCRIPTS = sorted(set((ROOT / "examples").glob("*.py")) - {PLAN})  # which has its own tests, on a small policy
+PLAN, GALLERY = (ROOT / "examples" / name for name in ("plan_promise.py", "gallery.py"))
+SCRIPTS = sorted(set((ROOT / "examples").glob("*.py")) - {PLAN, GALLERY})  # these have tests of their own
 
 
 @pytest.fixture(scope="module")

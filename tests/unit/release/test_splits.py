@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from scipy.sparse.csgraph import connected_components
 
 from moderation.errors import DataError
+from moderation.policy.loader import load_policy
 from moderation.policy.manifest import TargetRow, load_manifest
 from moderation.release.splits import Pair, alike, counted_once, hold_apart, joined, leaks
-from moderation.settings import ImageLimits
+from moderation.settings import ImageLimits, Settings
 from tests.conftest import ROOT
 
 LONG = "cheap pills without any prescription, delivered to your door within a day"
@@ -104,10 +105,10 @@ def test_the_shipped_manifests_hold_no_near_duplicates() -> None:
     assert [(one.path, other.path) for one, other in pairs] == []
 
 
-@pytest.mark.parametrize("policy", ["weapons", "insults"])
+@pytest.mark.parametrize("policy", ["weapons", "insults", "live-animals", "hate"])
 def test_no_audit_holds_copies_of_what_was_fitted_or_certified_on(policy: str) -> None:
-    data = ROOT / "policies" / "data"
-    audit = load_manifest(data / {"weapons": "people.audit.jsonl"}.get(policy, f"{policy}.audit.jsonl"))
-    others = [row for use in ("fit", "certify") for row in load_manifest(data / f"{policy}.{use}.jsonl")]
+    data = load_policy(ROOT / "policies" / f"{policy}.yaml", action_names=Settings().actions).data
+    fit, certify, audit = (load_manifest(path) for path in (data.fit, data.certify, data.audit) if path)
+    others = [*fit, *certify]
     pairs = alike([*others, *audit], limits=ImageLimits())
     assert [one for one in pairs if (one[0] in others) != (one[1] in others)] == []
