@@ -75,6 +75,8 @@ def feed_canaries(place: Place) -> None:
 def test_metrics_add_up_and_nothing_tells_of_an_item(place: Place) -> None:
     (port,) = free_ports(1)
     config = place.config(worker=f'log = "json"\nenvelope = "cloudevents"\nprobe = {{port = {port}}}')
+    secret = f'[cache.redis]\nurl = "redis://:{CANARY}@127.0.0.1:1/0"\n'  # nobody is there
+    config.write_text(config.read_text() + secret)
     place.feed([*texts(200), b"{nonsense"])
     feed_canaries(place)
     with running(config) as process:
@@ -96,6 +98,7 @@ def test_metrics_add_up_and_nothing_tells_of_an_item(place: Place) -> None:
     consumed, in_flight = found[f"{prefix}records_consumed_total"], found[f"{prefix}in_flight_records"]
     assert consumed == 205 + in_flight
     assert found[f"{prefix}cache_requests_total{{encoder=default,result=miss}}"] >= 1
+    assert found[f"{prefix}redis_faults_total{{result=errors}}"] >= 3
     assert any(name.startswith(f"{prefix}policy_info") and "status=live" in name for name in found)
     assert any(name.startswith(f"{prefix}consumer_lag_records") for name in found)
     log = config.with_suffix(".log")
