@@ -13,7 +13,7 @@ help:  ## What can be made.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 demo: $(READY)  ## From nothing to a certified policy and decisions on pictures, with a report to open.
-	@$(BIN)/moderation demo --out build/demo
+	@$(BIN)/moderation demo --out build/demo $(if $(MODERATION_TEST_KAFKA),--kafka $(MODERATION_TEST_KAFKA))
 
 test: $(READY) $(USED) lint  ## From nothing to a passed test suite.
 	@$(BIN)/pytest -n 2

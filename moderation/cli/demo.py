@@ -24,10 +24,14 @@ def demo(
     ] = Path("moderation-demo"),
     as_json: Annotated[bool, typer.Option("--json", help="What came out as JSON on stdout.")] = False,
     open_page: Annotated[bool, typer.Option("--open", help="Open the report in a browser.")] = False,
+    kafka: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="A broker: the items also go through a worker on it.")
+    ] = None,
 ) -> None:
     """Turn three shipped policies into decisions on pictures: lint, compile, certify, test, audit, release, scan, report.
 
-    The pictures come with the package; nothing is fetched. A policy that has too few targets is not an error here:
+    The pictures come with the package; nothing is fetched. With a broker, such as `make services` starts, the same items also go
+    through a worker, in topics that are deleted afterwards. A policy that has too few targets is not an error here:
     the demo says how many more it needs.
 
     Example: moderation demo --out build/demo --open
@@ -50,6 +54,11 @@ def demo(
     stream = workshop.scan(runs)
     decisions = write_decisions(stream, out)
     tell(_scan_in_words(workshop, stream))
+    if kafka:
+        from moderation.cli.demo_stream import in_words, run_worker
+
+        locks = [workshop.lock_file(run.policy) for run in runs]
+        tell(f"stream   {in_words(run_worker(stream, locks, kafka=kafka, out=out), kafka)}")
     results = {run.policy.id: workshop.check(run, stream) for run in runs}
     for policy, found in results.items():
         for one in found:

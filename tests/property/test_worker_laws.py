@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from moderation.stream.batch import Batch, Membership, Output, Partition, Position, Record
 from moderation.stream.dead_letter import Stage
+from moderation.stream.pace import Pace
 from moderation.stream.worker import Worker
 
 WINDOW = 40
@@ -103,6 +104,9 @@ class LogSession:
     def pause(self) -> None:
         self.paused = True
 
+    def resume(self) -> None:
+        self.paused = False
+
 
 class Answers:
     """Decides by naming the record; some records kill whoever tries them."""
@@ -140,7 +144,15 @@ def test_every_record_is_answered_once_and_in_order(
         stop = threading.Event()
         session = LogSession(log, stop, moves, refusals, size)
         try:
-            Worker(session, Answers(killers), name=f"worker {process}", window=WINDOW, stop=stop, tries=TRIES).run()
+            Worker(
+                session,
+                Answers(killers),
+                name=f"worker {process}",
+                window=WINDOW,
+                pace=Pace(0.5, WINDOW),
+                stop=stop,
+                tries=TRIES,
+            ).run()
         except DiedError:
             continue
         break
@@ -162,7 +174,7 @@ def test_a_worker_that_is_stopped_finishes_what_it_decides_and_begins_nothing() 
             stop.set()
             return super().decide(records)
 
-    Worker(session, Slow(set()), name="w", window=WINDOW, stop=stop).run()
+    Worker(session, Slow(set()), name="w", window=WINDOW, pace=Pace(0.5, WINDOW), stop=stop).run()
     assert session.paused
     assert log.committed[Partition("in", 0)] == len(log.published) == 10
     assert log.notes[Partition("in", 0)] == ""
