@@ -16,7 +16,7 @@ from moderation.settings import load_settings
 from tests.conftest import ROOT
 from tests.unit.stream.test_gauges import families
 
-DEPLOY = ROOT / "deploy"
+DEPLOY = ROOT / "examples" / "deploy"
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
 SCRAPED = {"job", "instance"}  # labels that Prometheus adds
 RESTARTED = {ExitCode.INTERNAL, ExitCode.UNAVAILABLE, ExitCode.STALLED, ExitCode.RESTART}
