@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.fft import dctn
 
-from moderation.encoder.images import decode
+from moderation.embedding.cache import MemoryCache
+from moderation.encoder.images import check, decode
 from moderation.errors import ItemError
 from moderation.item import Modality, Part
 from moderation.settings import ImageLimits
@@ -37,6 +38,9 @@ _PIECE = 5
 _HASHES, _ROWS = 64, 4
 _PRIME = (1 << 31) - 1
 _MATES = 20  # a thousand copies make a thousand times as many pairs at most, not half a million
+
+# Compile, certify and audit look at the same pictures one after another, and decoding them is what takes the time.
+_SEEN = MemoryCache(64_000_000)
 
 Pair = tuple[int, int]
 Kind = TypeVar("Kind")
@@ -62,8 +66,19 @@ def near_duplicates(parts: Iterable[Part], *, limits: ImageLimits) -> list[Pair]
             texts[place] = pieces(part.content.decode("utf-8", "replace"))
         else:
             with suppress(ItemError):
-                pictures[place] = signature(decode(part.content, limits))
+                pictures[place] = _remembered(part, limits)
     return sorted([*_named(pictures, _near_pictures), *_named(texts, _near_texts)])
+
+
+def _remembered(part: Part, limits: ImageLimits) -> Signature:
+    """The signature of a picture, or that of the same bytes seen before. Raises ItemError for what cannot be read."""
+    check(part.content, limits)
+    (known,) = _SEEN.get_many([part.digest])
+    if known is None:
+        made = signature(decode(part.content, limits))
+        _SEEN.put_many({part.digest: made.bits.tobytes() + made.thumbnail.tobytes()})
+        return made
+    return Signature(np.frombuffer(known, np.uint64, 1)[0], np.frombuffer(known, np.float32, offset=8))
 
 
 def signature(picture: Image.Image) -> Signature:

@@ -124,3 +124,12 @@ def test_each_of_many_that_are_alike_is_paired_with_an_earlier_one_and_not_with_
         found = near(*parts)
         assert {other for _, other in found} == set(range(1, len(parts)))
         assert len(found) < 60 * len(parts)
+
+
+def test_what_was_seen_before_is_not_decoded_again_and_gives_the_same_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = shipped()[:2]
+    parts = [saved(one), saved(other), saved(one)]
+    first = near_duplicates(parts, limits=LIMITS)
+    monkeypatch.setattr("moderation.compiler.near.decode", lambda *_: pytest.fail("decoded again"))
+    assert near_duplicates(parts, limits=LIMITS) == first == [(0, 2)]
+    assert near_duplicates(parts, limits=LIMITS.model_copy(update={"max_pixels": 4})) == []
