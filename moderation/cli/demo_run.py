@@ -12,7 +12,7 @@ from moderation import assemble
 from moderation.audit.result import Audit
 from moderation.audit.sample import judge_rows
 from moderation.cli import policy_audit, policy_build, policy_lint, policy_release, policy_test, terminal
-from moderation.cli.locks import beside
+from moderation.cli.locks import AUDIT_SUFFIX, beside
 from moderation.embedding.embedder import Embedder
 from moderation.encoder.card import EncoderCard
 from moderation.errors import DataError, PolicyError, Problem
@@ -163,7 +163,7 @@ class Workshop:
         asked = replace(policy_audit.ask(policy, file, order=self.settings.actions), by=policy.owner)
         found = policy_audit.compare(policy, run.lock, judged, apart[run.lock.encoder], asked)
         policy_audit.write_audit(
-            found, beside(file, policy_audit.AUDIT_SUFFIX), html=self.audit_page(policy), markdown=None, lock=run.lock
+            found, beside(file, AUDIT_SUFFIX), html=self.audit_page(policy), markdown=None, lock=run.lock
         )
         return found
 

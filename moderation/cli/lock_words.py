@@ -179,8 +179,8 @@ def _counts(part: Mapping[str, Any]) -> str:
     """The numbers of one part of the evidence, nested ones by their name."""
     told = []
     for key, value in part.items():
-        if isinstance(value, Mapping):
-            told.append(f"{value.get('targets', '?')} {_name(key)}")
+        if isinstance(value, Mapping) and "targets" in value:
+            told.append(f"{value['targets']} {_name(key)}")
         elif isinstance(value, int) and value:
             told.append(f"{value} {_name(key)}")
     return ", ".join(told)

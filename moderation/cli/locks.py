@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
-from moderation.errors import LockError
+from moderation.errors import DataError, LockError, Problem
 from moderation.policy.loader import load_policy
 from moderation.policy.lock import SUFFIX, Lock, lock_path, read_lock
 from moderation.policy.schema import Policy
 from moderation.settings import Settings
+
+# Beside a lock: what a release asks for.
+TESTS_SUFFIX, AUDIT_SUFFIX = ".tests.json", ".audit.json"
 
 
 def lock_file(policy: Policy, out: Path | None) -> Path:
@@ -45,3 +50,17 @@ def find_lock(path: Path, settings: Settings) -> Path:
     policy = load_policy(path, action_names=settings.actions)
     current_lock(policy, None)
     return lock_file(policy, None)
+
+
+def report_beside(lock: Path, suffix: str) -> dict[str, Any] | None:
+    """A report beside the lock; None where there is none. Raises DataError for one that is no JSON object."""
+    path = beside(lock, suffix)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError([Problem(path, 0, 0, "D001", f"no report: {error}")]) from None
+    if not isinstance(found, dict):
+        raise DataError([Problem(path, 0, 0, "D003", "expected a report, one JSON object")])
+    return found

@@ -22,9 +22,8 @@ from moderation.audit.page import render_html, render_markdown
 from moderation.audit.result import Audit
 from moderation.audit.sample import BATCH, Judged, judge_rows, make_sample, refuse_reviews
 from moderation.cli import terminal
-from moderation.cli.locks import beside, current_lock, lock_file
+from moderation.cli.locks import AUDIT_SUFFIX, TESTS_SUFFIX, beside, current_lock, lock_file
 from moderation.cli.policy_build import background_rows
-from moderation.cli.policy_test import TESTS_SUFFIX
 from moderation.compiler.phrases import ensemble, templates
 from moderation.detector.head import Head
 from moderation.embedding.embedder import Embedder
@@ -38,7 +37,6 @@ from moderation.policy.schema import Policy
 from moderation.release.certification import refuse_audited
 from moderation.settings import load_settings
 
-AUDIT_SUFFIX = ".audit.json"
 _MARKS = {"pass": "pass", "fail": "FAIL", "insufficient evidence": "open", "not assessed": "none"}
 
 

@@ -52,7 +52,7 @@ def compile_lock(path: Path, *, out: Path | None, background: Path | None, as_js
     if as_json:
         terminal.emit(lock_words.as_plain(lock, target, order=settings.actions))
     else:
-        _tell_compiled(lock, target, policy)
+        _tell_compiled(lock, target, policy, out)
 
 
 def remembering(lock: Lock, target: Path) -> Lock:
@@ -180,13 +180,13 @@ def _left_out(row: TargetRow, why: str) -> Problem:
     return row.problem("D200", f"{row.what} is left out: {why}")
 
 
-def _tell_compiled(lock: Lock, path: Path, policy: Policy) -> None:
+def _tell_compiled(lock: Lock, path: Path, policy: Policy, out: Path | None) -> None:
     terminal.say(f"compiled {lock.policy} {lock.version} at level {lock.level}: {path}")
     for line in lock_words.compiled(lock.evidence):
         terminal.say(f"  {line}")
     terminal.say(f"a lock is two files, of no use apart: {path.name} and {arrays_path(path).name}")
     if policy.data.certify:
-        terminal.say(f"next: moderation policy certify {policy.path}")
+        terminal.say(f"next: moderation policy certify {policy.path}{f' --out {out}' if out else ''}")
     else:
         terminal.say("next: name a manifest of targets under data.certify, then certify")
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import datetime as dt
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import typer
 
 from moderation.cli import terminal
 from moderation.cli.locks import current_lock
 from moderation.decision import LIVE, Decision, Verdict
-from moderation.errors import LockError
+from moderation.errors import DataError, LockError, Problem
 from moderation.history.lines import read_lines
 from moderation.policy.loader import load_policy
-from moderation.release.explain import Statement, explain
+from moderation.release.explain import SOURCES, Statement, explain
 from moderation.settings import load_settings
 
 
@@ -20,13 +24,15 @@ def statements(
     path: Path, *, decisions: Path, out: Path | None, item: str | None, given: Mapping[str, Any], as_json: bool
 ) -> None:
     """Tell the statement of every decision in which this policy asked for something, or of one item's."""
+    _refuse_shapeless(given)
     order = load_settings().actions
     policy = load_policy(path, action_names=order)
     lock = current_lock(policy, out)
-    told = 0
+    told = seen = 0
     for line, decision in read_lines(decisions):
         if item is not None and decision.item_id != item:
             continue
+        seen += 1
         for verdict in decision.verdicts:
             if verdict.policy != policy.id or not _asks(verdict, order):
                 continue
@@ -37,9 +43,34 @@ def statements(
                 )
             _tell(decision, explain(decision, verdict, policy, given=given), as_json=as_json)
             told += 1
+    if item is not None and not seen:
+        raise DataError([Problem(decisions, 0, 0, "D001", f"holds no decision on item {item!r}")])
     if not told:
         whose = f"item {item!r}" if item is not None else "any item"
         terminal.note(f"policy {policy.id!r} asked for nothing on {whose} in {decisions}: there is nothing to explain")
+
+
+def _refuse_shapeless(given: Mapping[str, Any]) -> None:
+    """A usage error for a value that the database would not take."""
+    for name, value in given.items():
+        shape = _SHAPES.get(name)
+        if value is not None and shape is not None and not shape[0](value):
+            raise typer.BadParameter(f"--{name.replace('_', '-')}: found {value!r}; expected {shape[1]}")
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return dt.date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
+
+
+_SHAPES: Mapping[str, tuple[Callable[[str], Any], str]] = {
+    "category": (re.compile(r"STATEMENT_CATEGORY_[A-Z_]+").fullmatch, "one of the database's, STATEMENT_CATEGORY_..."),
+    "source_type": (SOURCES.__contains__, f"one of {', '.join(SOURCES)}"),
+    "content_date": (_is_day, "a day such as 2026-08-31"),
+    "application_date": (_is_day, "a day such as 2026-08-31"),
+}
 
 
 def _asks(verdict: Verdict, order: Sequence[str]) -> bool:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import typer
 
+from moderation.audit.gaps import Verdict
 from moderation.cli import policy_lint, terminal
-from moderation.cli.locks import beside, current_lock, lock_file
-from moderation.cli.policy_audit import AUDIT_SUFFIX
-from moderation.cli.policy_test import TESTS_SUFFIX
-from moderation.errors import DataError, ExitCode, LockError, Problem
+from moderation.cli.locks import AUDIT_SUFFIX, TESTS_SUFFIX, beside, current_lock, lock_file, report_beside
+from moderation.decision import LIVE
+from moderation.errors import ExitCode, LockError
 from moderation.policy.loader import load_policy
 from moderation.policy.lock import Lock
 from moderation.policy.schema import Policy
@@ -32,12 +31,17 @@ def release(
     lock, file = current_lock(policy, out), lock_file(policy, out)
     found = put(policy, lock, file, settings, to=to, by=by, reason=reason, no_audit_reason=no_audit_reason)
     if not isinstance(found, Record):
-        _tell_missing(found, to, as_json=as_json)
+        elsewhere = f" --out {out}" if out else ""
+        told = [one if one.gate == "lint" else replace(one, command=one.command + elsewhere) for one in found]
+        _tell_missing(told, to, as_json=as_json)
         raise typer.Exit(ExitCode.RELEASE_REFUSED)
     if as_json:
         terminal.emit(plain(found))
     else:
-        terminal.say(f"{policy.id} {policy.version}, revision {found.changes[-1].revision}: {to} ({record_path(file)})")
+        last = found.changes[-1]
+        terminal.say(f"{policy.id} {policy.version}, revision {last.revision}: {to} ({record_path(file)})")
+        if last.reason:
+            terminal.say(f"  on record: {last.reason}")
 
 
 def put(
@@ -52,7 +56,7 @@ def put(
     no_audit_reason: str = "",
 ) -> Record | list[Missing]:
     """Put the build whose lock is at `file` into a status: the record as written, or every gate that is shut and nothing written."""
-    tests, audit = _report(file, TESTS_SUFFIX), _report(file, AUDIT_SUFFIX)
+    tests, audit = report_beside(file, TESTS_SUFFIX), report_beside(file, AUDIT_SUFFIX)
     findings = policy_lint.lint_all([policy.path], settings).findings
     missing = shut_gates(policy, lock, Evidence(findings, tests, audit), to, no_audit_reason=no_audit_reason)
     if missing:
@@ -61,7 +65,9 @@ def put(
     before = read_record(target)
     if before is not None and before.policy != policy.id:
         raise LockError(f"release record {target}: is of policy {before.policy!r}; expected {policy.id!r}")
-    told = "; ".join(one for one in (reason, f"no audit: {no_audit_reason}" if no_audit_reason else "") if one)
+    verdict = audit.get("verdict") if audit and to == LIVE and policy.audit else None
+    known = f"audit: {verdict}" if verdict and verdict != Verdict.PASS else ""
+    told = "; ".join(one for one in (reason, f"no audit: {no_audit_reason}" if no_audit_reason else "", known) if one)
     change = Change(
         status=to,
         revision=lock.revision,
@@ -80,20 +86,6 @@ def put(
 def _files(lock: Path) -> list[Path]:
     """What a change of status rests on: the lock, and the reports beside it."""
     return [lock, *(beside(lock, suffix) for suffix in (TESTS_SUFFIX, AUDIT_SUFFIX))]
-
-
-def _report(lock: Path, suffix: str) -> dict[str, Any] | None:
-    """A report beside the lock; None where there is none. Raises DataError for one that is no JSON object."""
-    path = beside(lock, suffix)
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError([Problem(path, 0, 0, "D001", f"no report: {error}")]) from None
-    if not isinstance(found, dict):
-        raise DataError([Problem(path, 0, 0, "D003", "expected a report, one JSON object")])
-    return found
 
 
 def _tell_missing(missing: list[Missing], to: str, *, as_json: bool) -> None:

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from moderation.cli import band_words, lock_words, terminal
-from moderation.cli.locks import lock_file
+from moderation.cli.locks import AUDIT_SUFFIX, TESTS_SUFFIX, lock_file, report_beside
 from moderation.errors import DataError
 from moderation.policy.bands import bands
 from moderation.policy.loader import load_policy
 from moderation.policy.lock import Lock, read_lock
 from moderation.policy.manifest import load_manifest
 from moderation.policy.schema import Policy
+from moderation.release.record import status_beside
 from moderation.release.suite_file import load_suites
 from moderation.settings import load_settings
 
@@ -42,7 +43,7 @@ def show(path: Path, *, out: Path | None, as_json: bool) -> None:
     if as_json:
         told = policy.resolved()
         summary = None if lock is None else lock_words.as_plain(lock, target, order=order)
-        state = {"lock": summary, "lock_is": _state(policy, lock)}
+        state = {"lock": summary, "lock_is": _state(policy, lock), **({} if lock is None else _standing(lock, target))}
         rests_on = {"tests": _tests(policy), "data": _data(policy)}
         hashed = {"schema": "policy-show/v1", "policy": told, "content_hash": policy.content_hash}
         terminal.emit({**hashed, "rests_on": rests_on, **state})
@@ -60,6 +61,23 @@ def _state(policy: Policy, lock: Lock | None) -> str:
     if len(missing) == len(lock.actions):
         return "uncertified"
     return "partly certified" if missing else "certified"
+
+
+def _standing(lock: Lock, path: Path) -> dict[str, str]:
+    """The build's status, and what the reports beside its lock say of this very revision."""
+    tests, audit = (report_beside(path, suffix) for suffix in (TESTS_SUFFIX, AUDIT_SUFFIX))
+    passed = "passed" if tests and tests.get("passed") is True else "failed"
+    return {
+        "status": status_beside(lock, path),
+        "tests": _of_this(tests, lock, passed),
+        "audit": _of_this(audit, lock, str((audit or {}).get("verdict"))),
+    }
+
+
+def _of_this(report: dict[str, Any] | None, lock: Lock, told: str) -> str:
+    if report is None:
+        return "not run"
+    return told if report.get("revision") == lock.revision else f"of another revision ({report.get('revision')})"
 
 
 def _policy_lines(policy: Policy) -> Iterator[str]:
@@ -131,6 +149,7 @@ def _lock_lines(policy: Policy, lock: Lock | None, path: Path, *, order: Sequenc
     yield f"lock {path}, revision {lock.revision}: {_state(policy, lock)}"
     if lock.policy_hash != policy.content_hash:
         yield "  the policy changed since it was compiled: compile and certify it again"
+    yield "  " + "; ".join(f"{name}: {told}" for name, told in _standing(lock, path).items())
     yield f"  level {lock.level}, encoder {lock.encoder_identity}/{lock.encoder_numeric}"
     if _state(policy, lock) == "uncertified":
         yield f"  {lock_words.UNCERTIFIED}"

@@ -12,7 +12,7 @@ import typer
 
 from moderation import assemble
 from moderation.cli import lock_words, terminal
-from moderation.cli.locks import beside, current_lock, lock_file
+from moderation.cli.locks import TESTS_SUFFIX, beside, current_lock, lock_file
 from moderation.embedding.embedder import Embedder
 from moderation.errors import ExitCode
 from moderation.pipeline import Pipeline
@@ -26,7 +26,6 @@ from moderation.release.suite import Suite
 from moderation.release.suite_file import load_suites
 from moderation.settings import Settings, load_settings
 
-TESTS_SUFFIX = ".tests.json"  # beside the lock: what a release asks for
 _WORDS = {"passed": "passed", "failed": "FAILED", "todo": "known gap", "promote": "passes now"}
 
 

@@ -256,7 +256,8 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise LockError(f"lock {path}: cannot be read: {error.strerror}") from None
+        two = "; a lock is two files, copied together" if path.name.endswith(ARRAYS_SUFFIX) else ""
+        raise LockError(f"lock {path}: cannot be read: {error.strerror}{two}") from None
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -32,6 +32,7 @@ FROM_THE_PLATFORM = {
     "puid": "--puid, the platform's own unique id of this statement",
     "source_type": "--source-type, how the platform came to look: SOURCE_VOLUNTARY, SOURCE_ARTICLE_16, ...",
 }
+SOURCES = ("SOURCE_ARTICLE_16", "SOURCE_TRUSTED_FLAGGER", "SOURCE_TYPE_OTHER_NOTIFICATION", "SOURCE_VOLUNTARY")
 NOTHING_DONE = "nothing was done yet: a person looks first, and the statement is of what they decide"
 NOTHING_FOUND = "nothing was found: why content that could not be judged is acted on is the platform's to say"
 
@@ -155,8 +156,8 @@ def _facts(verdict: Verdict, policy: Policy, rule: str) -> str:
             f"{verdict.revision}): {verdict.error}. What is done then is set by the rule. {looked}"
         )
     return (
-        f"Automated means compared the content with the rule {policy.title!r} (version {verdict.version}, revision {verdict.revision}) and found it "
-        f"to break it.{seen} The rule: {rule} {looked}"
+        f"Automated means compared the content with the rule {policy.title!r} (version {verdict.version}, revision {verdict.revision}) and found "
+        f"{'that it may break it' if waits(verdict) else 'it to break it'}.{seen} The rule: {rule} {looked}"
     )
 
 
@@ -167,7 +168,8 @@ def _text(verdict: Verdict, policy: Policy, clauses: tuple[Clause, ...]) -> str:
     else:
         done = f"This was done to your content: {verdict.asked}"
     broken = verdict.outcome is not Outcome.ERROR
-    why = "it seems to break" if broken else "it could not be read, and so not be held against"
+    found = "it seems to break" if waits(verdict) else "it was found to break"
+    why = found if broken else "it could not be read, and so not be held against"
     basis = (
         ""
         if policy.basis is None

@@ -60,7 +60,13 @@ def shut_gates(
             ("test", _tests(policy, evidence.tests, lock)),
             ("audit", _audit(policy, evidence.audit, lock, no_audit_reason=no_audit_reason)),
         ]
-    return [Missing(gate, why, f"moderation policy {gate} {policy.path}") for gate, found in gates for why in found]
+    return [Missing(gate, why, _command(gate, policy)) for gate, found in gates for why in found]
+
+
+def _command(gate: str, policy: Policy) -> str:
+    if gate == "audit" and policy.audit is None:
+        return f"moderation policy release {policy.path} --to {LIVE} --by TEAM --no-audit-reason 'why there is none'"
+    return f"moderation policy {gate} {policy.path}"
 
 
 def _lint(findings: Iterable[Finding]) -> Iterator[str]:

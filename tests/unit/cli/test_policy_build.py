@@ -576,8 +576,11 @@ def test_a_decision_is_explained_under_its_own_revision_and_no_other(certified: 
     found = json.loads(run("policy", "explain", certified, decisions, "--json")[1])
     assert found["schema"] == "statement-of-reasons/v1"
     code, _, err = run("policy", "explain", certified, decisions, "--item-id", "nobody")
-    assert code == ExitCode.OK
-    assert "nothing to explain" in err
+    assert code == ExitCode.DATA
+    assert "holds no decision on item 'nobody'" in err
+    for option, value in (("--category", "FOO"), ("--content-date", "yesterday"), ("--source-type", "SOURCE_X")):
+        code, _, err = run("policy", "explain", certified, decisions, option, value)
+        assert (code, f"found '{value}'" in " ".join(err.split())) == (ExitCode.USAGE, True)
     changed = json.loads(decisions.read_text())
     changed["verdicts"][0]["revision"] = "0" * 16
     decisions.write_text(json.dumps(changed) + "\nnonsense\n")
@@ -608,6 +611,8 @@ def test_a_build_is_released_on_evidence_and_decisions_say_so(certified: Path, t
     assert [one["status"] for one in record["changes"]] == ["shadow", "live"]
     assert record["changes"][1]["by"] == "market-safety"
     assert set(record["changes"][1]["evidence"]) == {"flyers.lock.json", "flyers.tests.json"}
+    assert "status: live; tests: passed; audit: not run" in run("policy", "show", certified)[1]
+    assert json.loads(run("policy", "show", certified, "--json")[1])["status"] == "live"
     (tmp_path / "note.txt").write_text("cheap discount pills")
     told = run("scan", tmp_path / "note.txt", "--policy", certified, "--json")[1]
     assert json.loads(told)["verdicts"][0]["status"] == "live"
