@@ -85,7 +85,8 @@ def pipeline(
     """A pipeline that decides under these locks, given as paths or as read.
 
     Encoders that the locks name and `embedders` lacks are loaded and added to it, so that a caller who passes the same
-    one again keeps its caches warm; `counter` likewise keeps what quotas have counted. A lock given as a path has the status of the release record beside it; one given as read is
+    one again keeps its caches warm; `counter` counts for quotas where decisions are acted on
+    (`quota_counter`): tests, audits and everything else that only looks use up nothing. A lock given as a path has the status of the release record beside it; one given as read is
     a draft. Raises what `rollout.locks.put_in_force` and `release.record.status_beside` raise.
     """
     read: list[Lock] = []
@@ -105,7 +106,7 @@ def pipeline(
         running,
         embedders=embedders,
         runner=runner(settings, running),
-        limits=Limits(counter or quota_counter(settings), settings.actions),
+        limits=Limits(counter or LocalCounter(), settings.actions),
         actions=settings.actions,
     )
 

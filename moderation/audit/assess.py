@@ -18,7 +18,7 @@ import moderation
 from moderation.audit.article import article_15
 from moderation.audit.counterfactual import compare_counterfactuals
 from moderation.audit.design import Design, associate, vary_design
-from moderation.audit.earlier import Past, recall, registrations, since
+from moderation.audit.earlier import Past, failures, recall, registrations, since
 from moderation.audit.harms import assess_harms, explore_intersections
 from moderation.audit.limits import limits, not_assessed
 from moderation.audit.looked_at import look_at
@@ -71,6 +71,7 @@ def assess(policy: Policy, block: Block, lock: Lock, sample: Sample, request: Re
         encoder=lock.encoder_identity,
         registered=registered,
         registrations=registered_before,
+        failures=failures(lock.revision, data, request.before),
         data=data,
         inputs=request.inputs,
         sampling=block.sampling,

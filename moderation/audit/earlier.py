@@ -19,6 +19,14 @@ class Registration:
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """An audit of the same build that failed on other items, by their SHA-256, and its day."""
+
+    date: str
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
 class GroupChange:
     """One group's rate under one harm in an earlier audit and in this one; None where it was not there, or undefined."""
 
@@ -72,6 +80,7 @@ class Past:
     data: str
     registered: str
     registrations: tuple[Registration, ...]
+    failures: tuple[Failure, ...]
     harms: Mapping[tuple[str, str], PastHarm]
 
 
@@ -82,7 +91,10 @@ def recall(audit: Any) -> Past:
     try:
         named = {name: str(audit[name]) for name in ("policy", "version", "revision", "date", "data", "registered")}
         known = tuple(Registration(**one) for one in audit.get("registrations", ()))
-        return Past(**named, registrations=known, harms={_name(one): _harm(one) for one in audit["harms"]})
+        failed = tuple(Failure(**one) for one in audit.get("failures", ()))
+        return Past(
+            **named, registrations=known, failures=failed, harms={_name(one): _harm(one) for one in audit["harms"]}
+        )
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise ValueError(f"expected a whole audit written as {SCHEMA}; {type(error).__name__}: {error}") from None
 
@@ -105,6 +117,14 @@ def registrations(registered: str, data: str, date: str, before: Past | None) ->
     if registered not in {one.registered for one in found}:
         found.append(Registration(registered, data, date))
     return tuple(found)
+
+
+def failures(revision: str, data: str, before: Past | None) -> tuple[Failure, ...]:
+    """The audits of this very build that failed on other items than these: another sample does not undo one."""
+    if before is None or before.revision != revision:
+        return ()
+    now = [Failure(before.date, before.data)] if any(one.verdict == "fail" for one in before.harms.values()) else []
+    return tuple(one for one in dict.fromkeys((*before.failures, *now)) if one.data != data)
 
 
 def _name(harm: Mapping[str, Any]) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from moderation.audit.counterfactual import Counterfactuals
 from moderation.audit.curves import CurvePoint, Reliability
-from moderation.audit.earlier import SCHEMA, Earlier, Registration
+from moderation.audit.earlier import SCHEMA, Earlier, Failure, Registration
 from moderation.audit.gaps import Verdict
 from moderation.audit.overturns import Overturn
 from moderation.audit.ranking import Ranking
@@ -195,7 +195,7 @@ class Audit:
     """All that one audit found.
 
     `registered` is the SHA-256 of the policy's audit block, as fixed before the data was opened, and `registrations` are all that these
-    items were audited under, this one included; `data` is the SHA-256 of what was looked at: content, targets, clusters, groups; `inputs`
+    items were audited under, this one included; `failures` are audits of the same build that failed on other items; `data` is the SHA-256 of what was looked at: content, targets, clusters, groups; `inputs`
     the files that it stood in, as policy/inputs.py names them.
     """
 
@@ -206,6 +206,7 @@ class Audit:
     encoder: str
     registered: str
     registrations: tuple[Registration, ...]
+    failures: tuple[Failure, ...]
     data: str
     inputs: Mapping[str, str]
     sampling: str | None
@@ -233,8 +234,8 @@ class Audit:
 
     @property
     def refuses(self) -> bool:
-        """Whether it stands against a release: a failure, or a required harm of which nothing is known."""
-        return any(
+        """Whether it stands against a release: a failure, here or on other items, or a required harm of which nothing is known."""
+        return bool(self.failures) or any(
             one.verdict is Verdict.FAIL or (one.required and one.verdict is not Verdict.PASS) for one in self.harms
         )
 

@@ -68,7 +68,7 @@ def scan(
     found = find(paths, max_bytes=settings.images.max_bytes)
     locks = [find_lock(path, settings) for path in policies]
     with terminal.working("loading the encoder"):
-        pipeline = assemble.pipeline(settings, locks)
+        pipeline = assemble.pipeline(settings, locks, counter=assemble.quota_counter(settings))
     for running in pipeline.running.policies:
         if not running.terms.cuts:
             terminal.note(f"policy {running.terms.policy!r}: {UNCERTIFIED}")

@@ -82,7 +82,7 @@ class ScoredTarget:
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """What was shown of one threshold. Counts are clusters; `items_*` are for the eye, nothing is bounded by them.
+    """What was shown of one `threshold`. Counts are clusters; `items_*` are for the eye, nothing is bounded by them.
 
     `alpha` is this guarantee's share of the error, `guarantees` how many share it; `budget` is the largest share of traffic,
     where one is promised too. Promised are the action's `at_least` and the budget. The bounds are pointwise, what the counts
@@ -92,6 +92,7 @@ class Certificate:
     """
 
     metric: str
+    threshold: float
     alpha: float
     guarantees: int
     violating: int
@@ -263,6 +264,7 @@ def _certificate(task: _Task, found: _Found, metric: str, guarantees: int) -> Ce
     tpr, fpr = float(lower(true, violating, parts[0])), float(upper(counted, benign, parts[1]))
     return Certificate(
         metric=metric,
+        threshold=found.threshold,
         alpha=alpha,
         guarantees=guarantees,
         violating=violating,

@@ -73,7 +73,7 @@ def compile_policy(
     evidence = {
         "level": _level_evidence(choice, policy),
         "controls": controls,
-        "background": _bank_evidence(bank),
+        "background": _bank_evidence(bank) | {"inputs": _inputs(background, policy)},
         "fit": read.evidence,
         "exemplars": known.evidence,
         "templates": list(templates(policy.scope.modalities)),
@@ -168,7 +168,7 @@ def _read_targets(policy: Policy, embedder: Embedder, fit: Sequence[TargetRow]) 
     evidence: dict[str, Any] = {
         "rows": len(fit),
         "left_out": len(fit) - len(kept),
-        "inputs": digest_inputs({row.manifest for row in fit}, policy.path.parent),
+        "inputs": _inputs(fit, policy),
     }
     if not kept:
         return _Read(None, evidence)
@@ -182,6 +182,10 @@ def _read_targets(policy: Policy, embedder: Embedder, fit: Sequence[TargetRow]) 
         for name, side in (("violating", True), ("benign", False))
     }
     return _Read(found, {**evidence, **counts, "sha256": digests})
+
+
+def _inputs(rows: Sequence[TargetRow], policy: Policy) -> dict[str, str]:
+    return digest_inputs({row.manifest for row in rows}, policy.path.parent)
 
 
 def _notes(policy: Policy, card: EncoderCard) -> list[str]:

@@ -85,11 +85,19 @@ def _actions(node: Node, action_names: Sequence[str]) -> Iterator[Problem]:
 
 
 def _quota(node: Node, action_names: Sequence[str]) -> Iterator[Problem]:
+    """A quota weakens what is asked for, and never lets anything pass that the policy would have looked at."""
+    then, on_error = node.get("quota", "then"), node.get("on_error")
     known = [one for one in _texts(_named(_items(node, "actions"), "action")) if one in action_names]
-    then = node.get("quota", "then")
-    later = then.text() if then else None
-    if then and known and later in action_names and action_names.index(later) >= max(map(action_names.index, known)):
-        message = f"{later!r} is no weaker than what the policy asks for, so the quota would change nothing"
+    later, least = (one.text() if one else None for one in (then, on_error))
+    if then is None or later not in action_names:
+        return
+    force = action_names.index(later)
+    if known and force >= max(map(action_names.index, known)):
+        yield then.problem(
+            "P105", f"{later!r} is no weaker than what the policy asks for, so the quota would change nothing"
+        )
+    elif force == 0 or (least in action_names and force < action_names.index(least)):
+        message = f"{later!r} is weaker than on_error: what is beyond a quota would be let pass; expected {least!r} or a stronger action"
         yield then.problem("P105", message)
 
 

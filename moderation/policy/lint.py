@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from moderation.decision import LIVE
 from moderation.item import Modality
 from moderation.policy.lint_words import WORD_RULES, ambiguous, identities, sexual_content_with_minors
 from moderation.policy.polarity import Expected, expected
@@ -50,13 +49,11 @@ def lint(
     languages: Sequence[str] | None = None,
     context_length: int | None = None,
     count_tokens: Callable[[str], int] | None = None,
-    status: str = "draft",
 ) -> list[Finding]:
     """Everything the static rules object to, in the order of the file.
 
     `languages` and `context_length` are those of the encoder's card and `count_tokens` its counter, special tokens
-    included; without them the language rule does not run and words stand in for tokens. `status` is the release
-    record's: a live policy needs an audit.
+    included; without them the language rule does not run and words stand in for tokens.
     """
     phrases = list(_phrases(policy))
     findings = [
@@ -69,7 +66,6 @@ def lint(
         *_coverage(policy),
         *_review_by(policy, today),
         *_tests(policy),
-        *_audit(policy, status),
     ]
     return sorted(set(findings))
 
@@ -204,10 +200,3 @@ def _tests(policy: Policy) -> Iterator[Finding]:
         only = "flagged" if Expected.FLAGGED in seen else "allowed"
         message = f"every test expects content to be {only}: a policy that always says so would pass"
         yield _finding(policy.locate("tests"), "P110", "error", message, "add cases of the other kind")
-
-
-def _audit(policy: Policy, status: str) -> Iterator[Finding]:
-    if status == LIVE and (policy.audit is None or policy.data.audit is None):
-        message = "the policy is live without an audit"
-        fix = "state `audit` and its manifest `data.audit`, and audit the policy"
-        yield _finding(policy.locate("audit"), "P111", "error", message, fix)

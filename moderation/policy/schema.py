@@ -142,7 +142,10 @@ class Quota(Section):
     """How many items an hour may get this policy's actions; beyond it, a weaker one."""
 
     per_hour: Annotated[int, Field(ge=1, description="Items an hour.")]
-    then: Annotated[Name, Field(description="The action beyond the quota.")]
+    then: Annotated[
+        Name,
+        Field(description="The action beyond the quota: `on_error` or a stronger one, so that nothing passes unseen."),
+    ]
 
 
 class Rollout(Section):

@@ -76,6 +76,7 @@ def _lint(findings: Iterable[Finding]) -> Iterator[str]:
 
 
 def _compiled(policy: Policy, lock: Lock) -> Iterator[str]:
+    yield from _stale(lock.evidence.get("background"), policy, [])
     yield from _stale(lock.evidence.get("fit"), policy, [policy.data.fit])
     yield from _stale(lock.evidence.get("exemplars"), policy, [policy.exemplars.violating, policy.exemplars.contrast])
 
@@ -83,11 +84,16 @@ def _compiled(policy: Policy, lock: Lock) -> Iterator[str]:
 def _kept(policy: Policy, lock: Lock) -> Iterator[str]:
     if [_asked(one) for one in policy.actions] != [_promised(one) for one in lock.actions]:
         yield "the lock's promises are not those of the policy"
-    uncertified = [one for one in lock.actions if one.threshold is None or not one.certificate]
+    uncertified = [one for one in lock.actions if one.threshold is None or _shown_of(one) != one.threshold]
     for one in uncertified:
         yield f"{one.action}: {one.metric} at least {one.at_least:g} is not certified"
     if not uncertified:
         yield from _stale(lock.evidence.get("certify"), policy, [policy.data.certify])
+
+
+def _shown_of(action: LockedAction) -> Any:
+    """The threshold that the certificate speaks of."""
+    return (action.certificate or {}).get("threshold")
 
 
 def _asked(action: PolicyAction) -> tuple[str, str, float, float]:
@@ -117,6 +123,9 @@ def _audit(policy: Policy, report: Mapping[str, Any] | None, lock: Lock, *, no_a
         yield "no audit lies beside the lock"
         return
     yield from _unfit(report, AUDIT_SCHEMA, policy, lock, [policy.data.audit])
+    for one in _list(report.get("failures")):
+        day = one.get("date") if isinstance(one, Mapping) else "an unknown day"
+        yield f"an audit of this very build failed on {day}, on other items: another sample does not undo that; build another, or audit those items again"
     verdicts = _verdicts(report.get("harms"))
     for harm, attribute in itertools.product(policy.audit.harms, policy.audit.attributes):
         verdict = verdicts.get((harm.name, attribute.name))
@@ -126,13 +135,18 @@ def _audit(policy: Policy, report: Mapping[str, Any] | None, lock: Lock, *, no_a
 
 def _verdicts(harms: Any) -> dict[tuple[Any, Any], str]:
     """What a report says of each harm in each attribute; entries that no audit writes say nothing."""
-    told = [one for one in harms if isinstance(one, Mapping)] if isinstance(harms, list) else []
+    told = [one for one in _list(harms) if isinstance(one, Mapping)]
     known = [one.value for one in Verdict]
     return {
         (str(one.get("name")), str(one.get("attribute"))): str(one["verdict"])
         for one in told
         if one.get("verdict") in known
     }
+
+
+def _list(found: Any) -> list[Any]:
+    """A list as it is, nothing where there is none, and whatever else as one entry."""
+    return found if isinstance(found, list) else [] if found is None else [found]
 
 
 def _unfit(

@@ -18,6 +18,7 @@ from moderation.policy.decide import Terms
 
 ROLLOUT, QUOTA = "rollout", "quota"
 HOUR = 3600
+KEPT = 24  # hours
 _WHOLE = 2**64
 
 
@@ -30,19 +31,31 @@ class Counter(Protocol):
 
 
 class LocalCounter:
-    """Counts in this process alone, which may take `share` of each quota, rounded up; `clock` gives seconds since 1970."""
+    """Counts in this process alone, which may take `share` of each quota, rounded up; `clock` gives seconds since 1970.
+
+    A few hours are kept, so that a clock that is set back and forth finds what was counted.
+    """
 
     def __init__(self, *, share: float = 1.0, clock: Callable[[], float] = time.time) -> None:
         self._share, self._clock = share, clock
-        self._hour, self._taken = -1, dict[str, int]()
+        self._taken: dict[tuple[int, str], int] = {}
 
     def take(self, policy: str, per_hour: int) -> bool:
         """Counts one more item, and tells whether it is within this process's part of the quota."""
+        return self.within(self.count(policy), per_hour)
+
+    def within(self, count: int, per_hour: int) -> bool:
+        """Whether so many are within this process's part of a quota."""
+        return count <= math.ceil(per_hour * self._share)
+
+    def count(self, policy: str) -> int:
+        """Counts one more item, and tells how many there are in this hour."""
         hour = int(self._clock()) // HOUR
-        if hour != self._hour:
-            self._hour, self._taken = hour, {}
-        self._taken[policy] = self._taken.get(policy, 0) + 1
-        return self._taken[policy] <= math.ceil(per_hour * self._share)
+        if (hour, policy) not in self._taken:
+            kept = sorted({one for one, _ in self._taken} | {hour})[-KEPT:]
+            self._taken = {key: count for key, count in self._taken.items() if key[0] in {hour, *kept}}
+        self._taken[hour, policy] = self._taken.get((hour, policy), 0) + 1
+        return self._taken[hour, policy]
 
 
 class Limits:

@@ -35,12 +35,13 @@ class RedisCounter:
     def take(self, policy: str, per_hour: int) -> bool:
         """Counts one more item, and tells whether it is within the quota of all workers."""
         hour = int(self._clock()) // HOUR
-        alone = self._alone.take(policy, per_hour)
+        own = self._alone.count(policy)
         if (policy, hour) in self._full:
             return False
         count = self._count(f"quota/{self._tenant}/{policy}/{hour}")
         if count is None:
-            return alone
+            return self._alone.within(own, per_hour)
+        count = max(count, own)  # a Redis that was flushed, or needed the room, may have forgotten
         if count >= per_hour:
             self._full = {one for one in self._full if one[1] == hour} | {(policy, hour)}
         return count <= per_hour

@@ -63,3 +63,10 @@ def test_without_redis_each_worker_takes_its_own_part(server: Redis) -> None:
     assert one.take("weapons", 10)
     server.stop()
     assert [one.take("weapons", 10) for _ in range(6)] == [True, True, False, False, False, False]
+
+
+def test_a_redis_that_forgot_lets_no_worker_begin_anew(server: Redis) -> None:
+    one = counter_of(server)
+    taken = [one.take("weapons", 4) for _ in range(3)]
+    connect(f"redis://{server.address}/0", timeout_seconds=5.0).flushall()
+    assert [*taken, *(one.take("weapons", 4) for _ in range(3))] == [True, True, True, True, False, False]

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from moderation.audit.earlier import Registration, recall, registrations
+from moderation.audit.earlier import Failure, Registration, recall, registrations
 from tests.unit.audit.test_assess import usual, whole
 
 
@@ -34,6 +34,19 @@ def test_other_items_and_other_harms_are_told() -> None:
     assert found is not None
     assert (found.same_items, found.same_harms) == (False, False)
     assert found.changes[0].verdict_before == "not there"
+
+
+def test_a_failure_is_remembered_until_the_same_items_pass_or_another_build_comes() -> None:
+    failed = json.loads(json.dumps(usual().to_dict()))
+    failed["harms"][0]["verdict"] = "fail"
+    failed["date"] = "2026-11-01"
+    assert whole(before=recall(failed)).failures == ()
+    elsewhere = recall(failed | {"data": "0" * 64})
+    found = whole(before=elsewhere)
+    assert found.failures == (Failure("2026-11-01", "0" * 64),)
+    assert found.refuses
+    assert whole(before=recall(json.loads(json.dumps(found.to_dict())))).failures == found.failures
+    assert whole(before=recall(failed | {"data": "0" * 64, "revision": "another"})).failures == ()
 
 
 @pytest.mark.parametrize("change", [{"harms": [{}]}, {"harms": 3}, {"schema": "audit/v9"}, {"registrations": [1]}])

@@ -281,21 +281,6 @@ def test_a_test_file_that_is_not_there_is_found_at_its_name(tmp_path: Path) -> N
     assert (finding.code, finding.line, finding.column) == ("P109", 20, 29)
 
 
-AUDIT = """\
-data: {audit: data/audit.jsonl}
-audit:
-  attributes: [{name: gender, about: depicted, source: annotators}]
-  harms: [{name: h, metric: fpr, tolerance: 0.01, set_by: me, why: capacity}]
-"""
-
-
-def test_a_live_policy_needs_an_audit(tmp_path: Path) -> None:
-    assert codes(tmp_path, status="live") == ["P111"]
-    assert codes(tmp_path, status="shadow") == []
-    assert codes(tmp_path, POLICY + AUDIT, status="live") == []
-    assert codes(tmp_path, POLICY + AUDIT.split("\n", 1)[1], status="live") == ["P111"]
-
-
 def test_findings_come_in_the_order_of_the_file_and_once(tmp_path: Path) -> None:
     found = findings(tmp_path, with_phrase("two guns and no glove", contrast="a shot"), today=dt.date(2028, 1, 1))
     assert [(one.line, one.code) for one in found] == [(6, "P107"), (13, "L001"), (13, "L002"), (14, "L013")]

@@ -122,6 +122,8 @@ def test_a_required_field_is_missed_by_name(tmp_path: Path, key: str) -> None:
         ("owner", "owner: x\nquota: {per_hour: 0, then: review}", 19, "P103", "greater than or equal to 1"),
         ("owner", "owner: x\nquota: {per_hour: 5, then: nothing}", 28, "P105", "expected one of allow"),
         ("owner", "owner: x\nquota: {per_hour: 5, then: remove}", 28, "P105", "the quota would change nothing"),
+        ("owner", "owner: x\nquota: {per_hour: 5, then: label}", 28, "P105", "would be let pass"),
+        ("owner", "owner: x\nquota: {per_hour: 5, then: allow}", 28, "P105", "would be let pass"),
     ],
 )
 def test_a_wrong_value_is_refused_where_it_stands(

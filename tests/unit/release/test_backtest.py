@@ -150,7 +150,7 @@ def test_limits_name_what_was_not_done(tmp_path: Path, planted: Backtest) -> Non
     assert "another text of the policy" in told
     assert "Quota" not in told
     assert "Days are in UTC" in told
-    quota = POLICY + "quota: {per_hour: 5, then: label}\n"
+    quota = POLICY + "quota: {per_hour: 5, then: review}\n"
     told = " ".join(found_in(tmp_path, [REMOVED] * 4, {**facts(3), "3": Fact("3")}, text=quota).limits)
     assert "Quota and rollout are not applied" in told
     assert "rates of all kept items" in told

@@ -29,8 +29,8 @@ from tests.policy_text import POLICY, load
 
 BUILD = lock("weapons")
 PROMISES = (
-    LockedAction("remove", "precision", 0.95, 0.95, threshold=0.9, certificate={"violating": 90}),
-    LockedAction("review", "recall", 0.9, 0.9, threshold=0.5, certificate={"violating": 90}),
+    LockedAction("remove", "precision", 0.95, 0.95, threshold=0.9, certificate={"threshold": 0.9}),
+    LockedAction("review", "recall", 0.9, 0.9, threshold=0.5, certificate={"threshold": 0.5}),
 )
 TARGETS = "data/weapons.certify.jsonl"
 AUDITED = "data/weapons.audit.jsonl"
@@ -59,7 +59,12 @@ def inputs(policy: Policy, *files: str) -> dict[str, Any]:
 
 
 def certified(policy: Policy, **changes: Any) -> Lock:
-    evidence = {"certify": inputs(policy, TARGETS), "fit": inputs(policy), "exemplars": inputs(policy)}
+    evidence = {
+        "certify": inputs(policy, TARGETS),
+        "fit": inputs(policy),
+        "exemplars": inputs(policy),
+        "background": inputs(policy),
+    }
     return lock("weapons", **{"actions": PROMISES, "evidence": evidence, **changes})
 
 
@@ -171,10 +176,30 @@ def test_evidence_about_files_that_changed_since_is_none(policy: Policy, name: s
     assert gates(policy, found=found, tests=tests, audited=audited) == [gate]
 
 
-def test_a_threshold_without_its_certificate_is_no_promise(policy: Policy) -> None:
-    bare = (replace(PROMISES[0], certificate=None), PROMISES[1])
+@pytest.mark.parametrize("certificate", [None, {}, {"threshold": 0.91}])
+def test_a_threshold_without_its_certificate_is_no_promise(
+    policy: Policy, certificate: dict[str, float] | None
+) -> None:
+    bare = (replace(PROMISES[0], certificate=certificate), PROMISES[1])
     (one, *_) = shut(policy, "shadow", found=certified(policy, actions=bare))
     assert (one.gate, one.why) == ("certify", "remove: precision at least 0.95 is not certified")
+
+
+@pytest.mark.parametrize("part", ["fit", "exemplars", "background"])
+def test_a_lock_that_was_compiled_from_other_files_is_compiled_again(policy: Policy, part: str) -> None:
+    evidence = {**certified(policy).evidence, part: {"inputs": {AUDITED: "0" * 64}}}
+    found = certified(policy, evidence=evidence)
+    told = shut_gates(policy, found, Evidence((), None, None), "shadow")
+    assert [(one.gate, one.why) for one in told] == [
+        ("compile", f"{AUDITED} reads otherwise than when the evidence was made")
+    ]
+
+
+def test_an_audit_that_failed_on_other_items_is_not_undone_by_a_smaller_one(policy: Policy) -> None:
+    failures = [{"date": "2026-11-28", "data": "0" * 64}]
+    (one,) = shut(policy, audited=audit(policy, failures=failures))
+    assert (one.gate, one.why.startswith("an audit of this very build failed on 2026-11-28")) == ("audit", True)
+    assert gates(policy, audited=audit(policy, failures="x")) == ["audit"]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from scipy.stats import binom
 from moderation.decision import Outcome, Severity, Verdict
 from moderation.policy.decide import Terms
 from moderation.policy.lock import Quota
-from moderation.rollout.limits import HOUR, Limits, LocalCounter, in_share
+from moderation.rollout.limits import HOUR, KEPT, Limits, LocalCounter, in_share
 from tests.fakes import ACTIONS
 
 TERMS = Terms("weapons", "1.0.0", "abc", "live", Severity.HIGH, on_error="review", cuts=(), max_parts=1)
@@ -77,11 +77,22 @@ def test_a_process_takes_its_part_of_each_quota_and_no_more(per_hour: int, share
         assert taken.count(policy) == min(asked.count(policy), math.ceil(per_hour * share))
 
 
-def test_every_hour_begins_anew_also_when_the_clock_goes_back() -> None:
+def test_every_hour_begins_anew_and_a_clock_that_is_set_back_and_forth_counts_on() -> None:
     now = 5 * HOUR - 1.0
     counter = LocalCounter(clock=lambda: now)
-    assert [counter.take("weapons", 1), counter.take("weapons", 1)] == [True, False]
+    assert [counter.take("weapons", 2), counter.take("weapons", 2), counter.take("weapons", 2)] == [True, True, False]
     now = 5 * HOUR
-    assert [counter.take("weapons", 1), counter.take("weapons", 1)] == [True, False]
-    now = 3 * HOUR
-    assert counter.take("weapons", 1)
+    assert counter.take("weapons", 2)
+    now = 4 * HOUR
+    assert not counter.take("weapons", 2)
+    now = 5 * HOUR
+    assert [counter.take("weapons", 2), counter.take("weapons", 2)] == [True, False]
+
+
+def test_what_was_counted_long_ago_is_let_go() -> None:
+    now = 0.0
+    counter = LocalCounter(clock=lambda: now)
+    for hour in range(3 * KEPT):
+        now = float(hour * HOUR)
+        counter.take("weapons", 1)
+    assert len(counter._taken) <= KEPT
