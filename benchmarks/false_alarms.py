@@ -141,9 +141,12 @@ def power(design: Design, runs: int) -> dict[str, Any]:
 def _codes(
     random: np.random.Generator, cluster: NDArray[np.int64], sizes: NDArray[np.int64], count: int, design: Design
 ) -> NDArray[np.int64]:
-    one = random.permutation(np.arange(len(sizes)) % count)[cluster]
-    every = np.concatenate([random.permutation(np.arange(size) % count) for size in sizes])
-    return np.where(cluster < design.mixed * len(sizes), every, one).astype(np.int64)
+    mixes, codes = cluster < design.mixed * len(sizes), np.zeros(len(cluster), np.int64)
+    if not mixes.all():
+        codes = random.permutation(np.arange(len(sizes)) % count)[cluster]
+    if mixes.any():
+        codes = np.where(mixes, np.concatenate([random.permutation(np.arange(size) % count) for size in sizes]), codes)
+    return codes.astype(np.int64)
 
 
 def _odds(rate: float, spread: float) -> float:

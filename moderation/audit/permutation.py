@@ -42,7 +42,8 @@ def permutation_p(
     alone = (tables.items > 0).sum(axis=1) == 1
     ways = [alone] if alone.all() or not alone.any() else [alone, np.ones_like(alone)]
     random = np.random.default_rng(seed)
-    return min(len(ways) * min(_p(tables, whole, draws, random) for whole in ways), 1.0)
+    # As many more draws, so that the smallest p there can be stays what it is.
+    return min(len(ways) * min(_p(tables, whole, draws * len(ways), random) for whole in ways), 1.0)
 
 
 def _p(tables: _Tables, whole: Flags, draws: int, random: np.random.Generator) -> float:

@@ -71,9 +71,7 @@ def test_equal_styles_rarely_fail(rate: float) -> None:
 
 @pytest.mark.parametrize("kind", GROUPS)
 def test_equal_rates_have_a_small_p_no_more_often_than_stated(kind: str) -> None:
-    found = [
-        permutation_p(*drawn(kind, (0.2, 0.2), seed), groups=[0, 1], seed=seed, draws=199) for seed in range(RUNS)
-    ]
+    found = [permutation_p(*drawn(kind, (0.2, 0.2), seed), groups=[0, 1], seed=seed, draws=199) for seed in range(RUNS)]
     assert sum(p <= 0.05 for p in found) <= FEW
 
 
