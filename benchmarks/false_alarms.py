@@ -35,7 +35,7 @@ POWER_TOLERANCE = 0.02
 class Design:
     """One way to draw an audit: `groups` of each attribute, items, clusters, and how far clusters differ (in log-odds).
 
-    `mixed`: every cluster holds all groups, as a template filled with each term does; else a cluster is of one group, as an author is.
+    `mixed` is the share of clusters that hold all groups, as a template filled with each term does; the others are of one group, as an author is.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Design:
     clusters: int
     each: int
     spread: float
-    mixed: bool
+    mixed: float
     rate: float
     harms: tuple[str, ...] = ("fpr", "fnr")
 
@@ -53,16 +53,18 @@ class Design:
 
 
 NULL = (
-    Design("2 groups, single items", (2,), 1_200, 1, 0.0, mixed=False, rate=0.05),
-    Design("7 and 3 groups, single items", (7, 3), 4_200, 1, 0.0, mixed=False, rate=0.05),
-    Design("2 and 3 groups in 60 templates of 20", (2, 3), 60, 20, 1.5, mixed=True, rate=0.2),
-    Design("3 groups of authors with 1 to 40 items", (3,), 240, 20, 1.0, mixed=False, rate=0.1),
+    Design("2 groups, single items", (2,), 1_200, 1, 0.0, mixed=0.0, rate=0.05),
+    Design("7 and 3 groups, single items", (7, 3), 4_200, 1, 0.0, mixed=0.0, rate=0.05),
+    Design("2 and 3 groups in 60 templates of 20", (2, 3), 60, 20, 1.5, mixed=1.0, rate=0.2),
+    Design("3 groups of authors with 1 to 40 items", (3,), 240, 20, 1.0, mixed=0.0, rate=0.1),
+    Design("2 groups in 400 sets of 4, one in 20 mixes", (2,), 400, 4, 1.0, mixed=0.05, rate=0.1),
 )
 PLANTED = (
-    Design("2 groups of 600 single items", (2,), 1_200, 1, 0.0, mixed=False, rate=0.05, harms=("fpr",)),
-    Design("5 groups of 400 single items", (5,), 2_000, 1, 0.0, mixed=False, rate=0.1, harms=("fpr",)),
-    Design("2 groups in 120 templates of 10", (2,), 120, 10, 1.0, mixed=True, rate=0.2, harms=("fpr",)),
-    Design("2 groups of 120 authors with 1 to 20 items", (2,), 240, 10, 0.7, mixed=False, rate=0.1, harms=("fpr",)),
+    Design("2 groups of 600 single items", (2,), 1_200, 1, 0.0, mixed=0.0, rate=0.05, harms=("fpr",)),
+    Design("5 groups of 400 single items", (5,), 2_000, 1, 0.0, mixed=0.0, rate=0.1, harms=("fpr",)),
+    Design("2 groups in 120 templates of 10", (2,), 120, 10, 1.0, mixed=1.0, rate=0.2, harms=("fpr",)),
+    Design("2 groups of 120 authors with 1 to 20 items", (2,), 240, 10, 0.7, mixed=0.0, rate=0.1, harms=("fpr",)),
+    Design("2 groups in 400 sets of 4, one in 20 mixes", (2,), 400, 4, 0.7, mixed=0.05, rate=0.1, harms=("fpr",)),
 )
 
 
@@ -139,9 +141,12 @@ def power(design: Design, runs: int) -> dict[str, Any]:
 def _codes(
     random: np.random.Generator, cluster: NDArray[np.int64], sizes: NDArray[np.int64], count: int, design: Design
 ) -> NDArray[np.int64]:
-    if design.mixed:
-        return np.concatenate([random.permutation(np.arange(size) % count) for size in sizes]).astype(np.int64)
-    return random.permutation(np.arange(len(sizes)) % count)[cluster].astype(np.int64)
+    mixes, codes = cluster < design.mixed * len(sizes), np.zeros(len(cluster), np.int64)
+    if not mixes.all():
+        codes = random.permutation(np.arange(len(sizes)) % count)[cluster]
+    if mixes.any():
+        codes = np.where(mixes, np.concatenate([random.permutation(np.arange(size) % count) for size in sizes]), codes)
+    return codes.astype(np.int64)
 
 
 def _odds(rate: float, spread: float) -> float:

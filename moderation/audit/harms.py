@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from moderation.audit.cells import LEAST_CLUSTERS, Cells, count_cells
+from moderation.audit.cells import Cells, count_cells
+from moderation.audit.conclusion import in_plain_words, tell_reason, tell_why_not
 from moderation.audit.curves import gap_curve
 from moderation.audit.gaps import Verdict, adjust, compare, decide
 from moderation.audit.permutation import permutation_p
@@ -137,6 +138,7 @@ def _assess(
         required=harm.required,
         verdict=Verdict.NOT_ASSESSED,
         reason="",
+        plain="",
         p=p,
         p_adjusted=None,
         family=family,
@@ -186,42 +188,9 @@ def _lost_groups(sample: Sample, groups: Groups) -> list[str]:
 
 def _conclude(result: HarmResult, adjusted: float | None, stated: Sequence[str], *, may_pass: bool) -> HarmResult:
     if not result.gaps or adjusted is None:
-        return replace(result, reason=_why_not(result, stated))
+        return replace(result, reason=tell_why_not(result, stated))
     verdict = decide(result.gaps, adjusted, result.tolerance, complete=may_pass)
-    reason = _why(result, verdict, may_pass=may_pass)
-    return replace(result, verdict=verdict, p_adjusted=adjusted, reason=reason, gaps=result.gaps[:LISTED])
-
-
-def _why_not(result: HarmResult, stated: Sequence[str]) -> str:
-    if not result.cells:
-        return f"no item of the audit data states {result.attribute}; stated: {', '.join(stated) or 'nothing'}"
-    kind = {"fpr": "benign items", "fnr": "violating items"}.get(result.metric, "items")
-    enough = [cell.group for cell in result.cells if cell.compared]
-    few = ", ".join(f"{cell.group} {cell.clusters}" for cell in result.cells if not cell.compared)
-    have = f"only {enough[0]} has" if enough else "no group has"
-    return f"{have} {kind} of at least {LEAST_CLUSTERS} clusters; clusters: {few}"
-
-
-def _why(result: HarmResult, verdict: Verdict, *, may_pass: bool) -> str:
-    gap = result.gaps[0]
-    told = f"{gap.a} {_rate(result, gap.a)} and {gap.b} {_rate(result, gap.b)}: {gap.difference:.3f} apart ({gap.low:.3f} to {gap.high:.3f})"
-    if verdict is Verdict.FAIL:
-        worst = max(result.gaps, key=lambda one: one.lower)
-        named = "" if worst is gap else f"; {worst.a} and {worst.b}"
-        return f"{told}{named}; surely at least {worst.lower:.3f}, tolerated {result.tolerance:g}"
-    upper = max(one.upper for one in result.gaps)
-    if verdict is Verdict.PASS:
-        return f"{told}; no two groups are more than {upper:.3f} apart, tolerated {result.tolerance:g}"
-    if upper < result.tolerance and not may_pass:
-        left = [cell.group for cell in result.cells if not cell.compared]
-        what = f"too few clusters of {', '.join(left)}" if left else "too many items could not be judged"
-        return f"{told}; within the tolerance {result.tolerance:g} for what could be compared, but {what}"
-    possible = f"{told}; up to {upper:.3f} is possible, tolerated {result.tolerance:g}"
-    if min(cell.effective for cell in result.cells if cell.compared) >= result.needed:
-        return f"{possible}: more items would settle it, but rates that differ so may well fail"
-    return f"{possible}: about {result.needed:,} independent items in each group would settle equal rates"
-
-
-def _rate(result: HarmResult, group: str) -> str:
-    cell = next(one for one in result.cells if one.group == group)
-    return f"{cell.rate:.3f}" if cell.rate is not None else "undefined"
+    found = replace(result, verdict=verdict, p_adjusted=adjusted)
+    # The words know all differences; the result lists the largest.
+    reason, plain = tell_reason(found, may_pass=may_pass), in_plain_words(found)
+    return replace(found, reason=reason, plain=plain, gaps=found.gaps[:LISTED])

@@ -44,6 +44,7 @@ def render_html(audit: Audit, *, cuts: Mapping[str, float]) -> str:
     return environment.from_string((folder / "page.html.j2").read_text(encoding="utf-8")).render(
         style=(folder / "page.css").read_text(encoding="utf-8"),
         audit=audit,
+        plain=[one for one in audit.harms if one.plain],
         tones=_TONES,
         metrics=_METRICS,
         least=LEAST_CLUSTERS,
@@ -66,6 +67,12 @@ def render_markdown(audit: Audit) -> str:
         + (f", {audit.date}" if audit.date else "")
         + (f", by {_plain(audit.by)}" if audit.by else "")
         + f". Registered in advance as `{audit.registered[:16]}`.",
+        "",
+        *(
+            f"- **{_plain(one.name)} by {_plain(one.attribute)}:** {_plain(one.plain)}"
+            for one in audit.harms
+            if one.plain
+        ),
         "",
         "| harm | attribute | verdict | largest gap (95 %) | tolerance | p | why |",
         "|---|---|---|---|---|---|---|",

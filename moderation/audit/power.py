@@ -11,6 +11,8 @@ from moderation.audit.gaps import ALPHA, square_and_add
 from moderation.audit.sample import Floats
 from moderation.compiler.intervals import wilson
 
+# Of so many times the items that an audit has, nobody plans to collect as many.
+OUT_OF_REACH = 50
 _HALVINGS = 30
 
 
@@ -46,6 +48,18 @@ def clusters_needed(rate: float, tolerance: float, *, power: float = 0.9, alpha:
     share = min(max(rate, tolerance / 4.0), 1.0 - tolerance / 4.0)
     quantiles = float(norm.isf(alpha) + norm.isf((1.0 - power) / 2.0))
     return int(np.ceil(2.0 * share * (1.0 - share) * (quantiles / tolerance) ** 2))
+
+
+def times_needed(reach: Floats, room: Floats, *, tests: int, power: float = 0.8, alpha: float = ALPHA) -> Floats:
+    """How many times as much evidence brings a difference's bound over a line with this power; above 1 where it is not over it now.
+
+    `reach` is how far the bound lies from the difference, `room` how far the line does: bounds come nearer as the root of the evidence
+    grows (normal approximation). `tests` share the error.
+    """
+    quantile = float(norm.isf(alpha / tests))
+    share = (quantile + float(norm.isf(1.0 - power))) / quantile
+    times: Floats = (share * reach / np.maximum(room, 1e-12)) ** 2
+    return times
 
 
 def _lower(groups: Beside, difference: Floats, short: float, confidence: float) -> Floats:

@@ -65,6 +65,7 @@ class FourFifths:
 class HarmResult:
     """One pre-registered harm in one attribute. `p` is the permutation test's, `p_adjusted` over the family of `family` tests.
 
+    `plain` says in one sentence what a harm that fails or is open comes to, and is empty else.
     `gaps` are the largest differences of `pairs` compared. `needed` is about how many independent items a group takes to show equal rates within the tolerance.
     """
 
@@ -78,6 +79,7 @@ class HarmResult:
     required: bool
     verdict: Verdict
     reason: str
+    plain: str
     p: float | None
     p_adjusted: float | None
     family: int

@@ -193,6 +193,9 @@ def _tell(found: Audit, written: Path) -> None:
     terminal.say(
         f"audited {found.policy} {found.version}, revision {found.revision}: {found.verdict.value} ({written})"
     )
+    for one in found.harms:
+        if one.plain:
+            terminal.say(f"  {one.name} by {one.attribute}: {one.plain}")
     excluded = sum(found.excluded.values())
     left_out = f", {excluded:,} more could not be judged" if excluded else ""
     terminal.say(f"  {found.items:,} items, {found.violating:,} violating, in {found.clusters:,} clusters{left_out}")
