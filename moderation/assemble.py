@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,10 +16,12 @@ from moderation.embedding.cache import EmbeddingCache, MemoryCache, TieredCache
 from moderation.embedding.embedder import Embedder
 from moderation.encoder.base import Encoder
 from moderation.errors import SettingsError
+from moderation.fetcher.references import References, Source
+from moderation.item import ContentItem
 from moderation.pipeline import Pipeline
 from moderation.plugin.heads import with_heads
 from moderation.plugin.manager import Plugins, load
-from moderation.plugin.registry import EncoderRequest
+from moderation.plugin.registry import EncoderRequest, FetcherRequest
 from moderation.policy.lock import Lock, arrays_path, read_lock
 from moderation.release.record import record_path, status_beside
 from moderation.rollout.limits import Counter, Limits, LocalCounter
@@ -29,6 +32,7 @@ from moderation.settings import Settings
 
 if TYPE_CHECKING:
     from moderation.stream.decider import InForce, Topics
+    from moderation.stream.intake import Intake
     from moderation.stream.letters import DeadLetterTopic
     from moderation.stream.replay import Replay
     from moderation.stream.worker import Worker
@@ -129,6 +133,19 @@ def runner(settings: Settings, running: RunningSet) -> Runner:
     return Runner((one.detector for one in running.detectors.values()), trusted=trusted, settings=settings.detectors)
 
 
+def references(
+    settings: Settings, *, known: Plugins | None = None, answered: Callable[[], object] = lambda: None
+) -> References:
+    """What fetches references: of each scheme that the settings have a section for. Raises PluginError for a scheme without a fetcher, SettingsError as that demands."""
+    known = known or plugins(settings)
+    sources = {}
+    for scheme, section in settings.fetch.items():
+        make = known.fetcher(scheme, needed_by=f"the section fetch.{scheme} of the settings")
+        sources[scheme] = Source(make(FetcherRequest(scheme, section)), section)
+    at_once = settings.worker.fetches if settings.worker else 1
+    return References(sources, most=4 * at_once, answered=answered)
+
+
 def stream_settings(settings: Settings) -> StreamSettings:
     """The section about Kafka. Raises SettingsError where it is not there."""
     if settings.stream is None:
@@ -190,19 +207,23 @@ def worker(settings: Settings, *, folder: Path, stop: threading.Event) -> Iterat
             stack.enter_context(serve(own.probe, metrics.registry, health))
         locks = [folder / one for one in own.locks]
         builds = stack.enter_context(closing(_reloader(settings, locks, embedders, seconds=own.reload_seconds)))
+        read = partial(read_item, osprey_texts=own.osprey_texts, osprey_images=own.osprey_images)
+        named = {topics.decisions, topics.dead_letters, topics.review} - {""}
+        outputs = tuple(sorted(named | set(stream.outputs)))
+        session = stack.enter_context(Session(stream.model_copy(update={"outputs": outputs})))
+        watch(session.progress, stream.stall_seconds)
+        intake = _intake(settings, read, stack, answered=session.progress.made)
         decider = Decider(
             in_force=builds.current,
-            read=partial(read_item, osprey_texts=own.osprey_texts, osprey_images=own.osprey_images),
+            read=intake.read if intake else read,
+            each=intake.each if intake else map,
+            held_bytes=stream.in_flight_bytes,
             topics=topics,
             order=settings.actions,
             worker=stream.slot,
             largest=stream.output_bytes,
             event_source=f"/moderation/{stream.group}" if own.envelope == "cloudevents" else "",
         )
-        named = {topics.decisions, topics.dead_letters, topics.review} - {""}
-        outputs = tuple(sorted(named | set(stream.outputs)))
-        session = stack.enter_context(Session(stream.model_copy(update={"outputs": outputs})))
-        watch(session.progress, stream.stall_seconds)
         metered = MeteredSession(session, metrics)
         sources = Sources(session, metered, lambda: cast(Pipeline, builds.current().pipeline), embedders, builds)
         metrics.registry.register(Gauges(sources))
@@ -210,6 +231,21 @@ def worker(settings: Settings, *, folder: Path, stop: threading.Event) -> Iterat
         window = 4 * stream.poll_records  # what is published, decided, waits and was just polled
         ready, pace = MeteredDecider(decider, metrics), Pace(own.batch_seconds, stream.poll_records)
         yield Worker(metered, ready, name=uuid.uuid4().hex, window=window, pace=pace, stop=stop, tries=own.tries)
+
+
+def _intake(
+    settings: Settings, read: Callable[..., ContentItem | None], stack: ExitStack, *, answered: Callable[[], object]
+) -> Intake | None:
+    """What reads records whose content lies elsewhere, where the settings allow any; each answer counts as progress."""
+    from moderation.stream.intake import Intake
+
+    if not settings.fetch:
+        return None
+    at_once = worker_settings(settings).fetches
+    pool = ThreadPoolExecutor(at_once, thread_name_prefix="read")
+    stack.callback(pool.shutdown, wait=False, cancel_futures=True)
+    fetch = references(settings, answered=answered).fetch
+    return Intake(read, fetch, pool, at_once=at_once, most_bytes=stream_settings(settings).in_flight_bytes)
 
 
 def _topics(settings: Settings) -> Topics:
