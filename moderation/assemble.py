@@ -206,13 +206,14 @@ def worker(settings: Settings, *, folder: Path, stop: threading.Event) -> Iterat
         if own.probe:
             stack.enter_context(serve(own.probe, metrics.registry, health))
         locks = [folder / one for one in own.locks]
-        builds = stack.enter_context(closing(_reloader(settings, locks, embedders, seconds=own.reload_seconds)))
+
+        def progress() -> None:
+            session.progress.made()
+
+        known = plugins(settings)
+        builds = stack.enter_context(closing(_reloader(settings, locks, embedders, known=known)))
         read = partial(read_item, osprey_texts=own.osprey_texts, osprey_images=own.osprey_images)
-        named = {topics.decisions, topics.dead_letters, topics.review} - {""}
-        outputs = tuple(sorted(named | set(stream.outputs)))
-        session = stack.enter_context(Session(stream.model_copy(update={"outputs": outputs})))
-        watch(session.progress, stream.stall_seconds)
-        intake = _intake(settings, read, stack, answered=session.progress.made)
+        intake = _intake(settings, read, stack, known=known, answered=progress)
         decider = Decider(
             in_force=builds.current,
             read=intake.read if intake else read,
@@ -224,6 +225,10 @@ def worker(settings: Settings, *, folder: Path, stop: threading.Event) -> Iterat
             largest=stream.output_bytes,
             event_source=f"/moderation/{stream.group}" if own.envelope == "cloudevents" else "",
         )
+        named = {topics.decisions, topics.dead_letters, topics.review} - {""}
+        outputs = tuple(sorted(named | set(stream.outputs)))
+        session = stack.enter_context(Session(stream.model_copy(update={"outputs": outputs})))
+        watch(session.progress, stream.stall_seconds)
         metered = MeteredSession(session, metrics)
         sources = Sources(session, metered, lambda: cast(Pipeline, builds.current().pipeline), embedders, builds)
         metrics.registry.register(Gauges(sources))
@@ -234,17 +239,21 @@ def worker(settings: Settings, *, folder: Path, stop: threading.Event) -> Iterat
 
 
 def _intake(
-    settings: Settings, read: Callable[..., ContentItem | None], stack: ExitStack, *, answered: Callable[[], object]
+    settings: Settings,
+    read: Callable[..., ContentItem | None],
+    stack: ExitStack,
+    *,
+    known: Plugins,
+    answered: Callable[[], object],
 ) -> Intake | None:
     """What reads records whose content lies elsewhere, where the settings allow any; each answer counts as progress."""
     from moderation.stream.intake import Intake
 
     if not settings.fetch:
         return None
-    at_once = worker_settings(settings).fetches
+    fetch, at_once = references(settings, known=known, answered=answered).fetch, worker_settings(settings).fetches
     pool = ThreadPoolExecutor(at_once, thread_name_prefix="read")
     stack.callback(pool.shutdown, wait=False, cancel_futures=True)
-    fetch = references(settings, answered=answered).fetch
     return Intake(read, fetch, pool, at_once=at_once, most_bytes=stream_settings(settings).in_flight_bytes)
 
 
@@ -267,12 +276,12 @@ def _topics(settings: Settings) -> Topics:
 
 
 def _reloader(
-    settings: Settings, locks: Sequence[Path], embedders: dict[str, Embedder], *, seconds: float
+    settings: Settings, locks: Sequence[Path], embedders: dict[str, Embedder], *, known: Plugins
 ) -> Reloader[InForce]:
     """A pipeline under these locks that is made anew when one of them, or its release record, changes; encoders and counts are kept."""
     from moderation.stream.decider import InForce
 
-    known, counter = plugins(settings), quota_counter(settings)
+    counter, seconds = quota_counter(settings), worker_settings(settings).reload_seconds
 
     def build() -> InForce:
         made = pipeline(settings, locks, embedders=embedders, known=known, counter=counter)
