@@ -234,7 +234,8 @@ def worker(settings: Settings, *, folder: Path, stop: threading.Event) -> Iterat
         metrics.registry.register(Gauges(sources))
         health.started(since_progress=session.progress.seconds, joined=lambda: metered.joined)
         window = 4 * stream.poll_records  # what is published, decided, waits and was just polled
-        ready, pace = MeteredDecider(decider, metrics), Pace(own.batch_seconds, stream.poll_records)
+        ready = MeteredDecider(decider, metrics)
+        pace = Pace(own.batch_seconds, stream.poll_records, least=intake.at_once if intake else 1)
         yield Worker(metered, ready, name=uuid.uuid4().hex, window=window, pace=pace, stop=stop, tries=own.tries)
 
 

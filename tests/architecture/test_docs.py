@@ -25,3 +25,13 @@ def test_a_configuration_is_one(toml: str, tmp_path: Path) -> None:
 def test_what_a_page_links_exists(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
     assert [one for one in targets if not (page.parent / one).exists()] == []
+
+
+def test_every_cause_of_a_failed_fetch_is_told() -> None:
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "moderation").rglob("*.py"))
+    causes = set(re.findall(r'(?:unfetchable|_PassingError)\(\s*"(\w+)"', code))
+    client = (ROOT / "moderation" / "fetcher" / "http.py").read_text(encoding="utf-8")
+    causes |= set(re.findall(r'(?:\d{3}:|get\(status,) "(\w+)"', client))
+    page = (ROOT / "docs" / "stream.md").read_text(encoding="utf-8")
+    (told,) = re.findall(r"Causes: (.*?)\. A network policy", page, re.DOTALL)
+    assert set(re.findall(r"`([a-z]+_?\w*)`", told)) == causes
