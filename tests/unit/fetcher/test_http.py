@@ -256,6 +256,12 @@ def test_a_redirect_is_looked_at_like_a_reference(web: Origin, location: str, ca
     assert len(web.asked) == asked
 
 
+def test_a_redirect_goes_on_from_where_it_was_met(web: Origin) -> None:
+    web.answers["/a/b.png?x=1"] = redirects("c.png?y=2")
+    assert fetcher(web, redirects=1).fetch(f"http://cdn.test:{web.port}/a/b.png?x=1") == PNG
+    assert [path for path, _ in web.asked] == ["/a/b.png?x=1", "/a/c.png?y=2"]
+
+
 def test_a_redirect_to_a_name_of_this_machine_is_refused_by_its_address(web: Origin) -> None:
     web.answers["/"] = redirects(f"http://inner.test:{web.port}/")
     names = {"cdn.test": ["127.0.0.1"], "inner.test": ["127.0.0.1"]}
