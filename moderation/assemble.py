@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,10 +16,12 @@ from moderation.embedding.cache import EmbeddingCache, MemoryCache, TieredCache
 from moderation.embedding.embedder import Embedder
 from moderation.encoder.base import Encoder
 from moderation.errors import SettingsError
+from moderation.fetcher.references import References, Source
+from moderation.item import ContentItem
 from moderation.pipeline import Pipeline
 from moderation.plugin.heads import with_heads
 from moderation.plugin.manager import Plugins, load
-from moderation.plugin.registry import EncoderRequest
+from moderation.plugin.registry import EncoderRequest, FetcherRequest
 from moderation.policy.lock import Lock, arrays_path, read_lock
 from moderation.release.record import record_path, status_beside
 from moderation.rollout.limits import Counter, Limits, LocalCounter
@@ -29,6 +32,7 @@ from moderation.settings import Settings
 
 if TYPE_CHECKING:
     from moderation.stream.decider import InForce, Topics
+    from moderation.stream.intake import Intake
     from moderation.stream.letters import DeadLetterTopic
     from moderation.stream.replay import Replay
     from moderation.stream.worker import Worker
@@ -130,6 +134,19 @@ def runner(settings: Settings, running: RunningSet) -> Runner:
     return Runner((one.detector for one in running.detectors.values()), trusted=trusted, settings=settings.detectors)
 
 
+def references(
+    settings: Settings, *, known: Plugins | None = None, answered: Callable[[], object] = lambda: None
+) -> References:
+    """What fetches references: of each scheme that the settings have a section for. Raises PluginError for a scheme without a fetcher, SettingsError as that demands."""
+    known = known or plugins(settings)
+    sources = {}
+    for scheme, section in settings.fetch.items():
+        make = known.fetcher(scheme, needed_by=f"the section fetch.{scheme} of the settings")
+        sources[scheme] = Source(make(FetcherRequest(scheme, section)), section)
+    at_once = settings.worker.fetches if settings.worker else 1
+    return References(sources, most=4 * at_once, answered=answered)
+
+
 def stream_settings(settings: Settings) -> StreamSettings:
     """The section about Kafka. Raises SettingsError where it is not there."""
     if settings.stream is None:
@@ -190,10 +207,19 @@ def worker(settings: Settings, *, folder: Path, stop: threading.Event) -> Iterat
         if own.probe:
             stack.enter_context(serve(own.probe, metrics.registry, health))
         locks = [folder / one for one in own.locks]
-        builds = stack.enter_context(closing(_reloader(settings, locks, embedders, seconds=own.reload_seconds)))
+
+        def progress() -> None:
+            session.progress.made()
+
+        known = plugins(settings)
+        builds = stack.enter_context(closing(_reloader(settings, locks, embedders, known=known)))
+        read = partial(read_item, osprey_texts=own.osprey_texts, osprey_images=own.osprey_images)
+        intake = _intake(settings, read, stack, known=known, answered=progress)
         decider = Decider(
             in_force=builds.current,
-            read=partial(read_item, osprey_texts=own.osprey_texts, osprey_images=own.osprey_images),
+            read=intake.read if intake else read,
+            each=intake.each if intake else map,
+            held_bytes=stream.in_flight_bytes,
             topics=topics,
             order=settings.actions,
             worker=stream.slot,
@@ -209,8 +235,28 @@ def worker(settings: Settings, *, folder: Path, stop: threading.Event) -> Iterat
         metrics.registry.register(Gauges(sources))
         health.started(since_progress=session.progress.seconds, joined=lambda: metered.joined)
         window = 4 * stream.poll_records  # what is published, decided, waits and was just polled
-        ready, pace = MeteredDecider(decider, metrics), Pace(own.batch_seconds, stream.poll_records)
+        ready = MeteredDecider(decider, metrics)
+        pace = Pace(own.batch_seconds, stream.poll_records, least=intake.at_once if intake else 1)
         yield Worker(metered, ready, name=uuid.uuid4().hex, window=window, pace=pace, stop=stop, tries=own.tries)
+
+
+def _intake(
+    settings: Settings,
+    read: Callable[..., ContentItem | None],
+    stack: ExitStack,
+    *,
+    known: Plugins,
+    answered: Callable[[], object],
+) -> Intake | None:
+    """What reads records whose content lies elsewhere, where the settings allow any; each answer counts as progress."""
+    from moderation.stream.intake import Intake
+
+    if not settings.fetch:
+        return None
+    fetch, at_once = references(settings, known=known, answered=answered).fetch, worker_settings(settings).fetches
+    pool = ThreadPoolExecutor(at_once, thread_name_prefix="read")
+    stack.callback(pool.shutdown, wait=False, cancel_futures=True)
+    return Intake(read, fetch, pool, at_once=at_once, most_bytes=stream_settings(settings).in_flight_bytes)
 
 
 def _topics(settings: Settings) -> Topics:
@@ -232,12 +278,12 @@ def _topics(settings: Settings) -> Topics:
 
 
 def _reloader(
-    settings: Settings, locks: Sequence[Path], embedders: dict[str, Embedder], *, seconds: float
+    settings: Settings, locks: Sequence[Path], embedders: dict[str, Embedder], *, known: Plugins
 ) -> Reloader[InForce]:
     """A pipeline under these locks that is made anew when one of them, or its release record, changes; encoders and counts are kept."""
     from moderation.stream.decider import InForce
 
-    known, counter = plugins(settings), quota_counter(settings)
+    counter, seconds = quota_counter(settings), worker_settings(settings).reload_seconds
 
     def build() -> InForce:
         made = pipeline(settings, locks, embedders=embedders, known=known, counter=counter)

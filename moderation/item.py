@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from moderation.errors import ItemError
 
 UNSUPPORTED_INPUT = "unsupported_input"
+UNFETCHABLE = "unfetchable"
 
 
 class Modality(StrEnum):
@@ -103,3 +104,20 @@ class ContentItem:
             raise ValueError("an item needs a non-empty id")
         if not self.parts:
             raise ValueError(f"item {self.id!r} has no parts; expected at least one image or text")
+
+
+class Fetcher(Protocol):
+    """Gets what a reference means: an address, or a place in a store, of the one scheme that it was made for.
+
+    `fetch` returns the content's bytes or raises an ItemError whose cause is a stable word (`unfetchable`). It is called from several
+    threads at once, must answer within the seconds of its settings, and gives no more bytes than they allow.
+    """
+
+    def fetch(self, reference: str) -> bytes:
+        """The content. Messages of errors hold neither content nor the reference's query, nor addresses of an inner network."""
+        ...
+
+
+def unfetchable(cause: str, message: str) -> ItemError:
+    """Why the content of a reference cannot be had; `cause` is a stable word."""
+    return ItemError(UNFETCHABLE, message, cause=cause)

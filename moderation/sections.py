@@ -1,4 +1,4 @@
-"""What sections of the settings are made of, and those about Kafka and the worker on it."""
+"""What sections of the settings are made of, and those about Kafka, the worker on it, and what a worker fetches."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class WorkerSettings(Section):
 
     With `envelope` decisions are CloudEvents in binary mode: the same value, headers beside it. Without `dead_letters` that topic is the first input's name and `.dlq`. A record that kills the process `tries` times while it is
     tried alone is set aside. Locks and their release records are looked at every `reload_seconds`. As
-    many records are decided together as take about `batch_seconds`: shorter is sooner, longer is cheaper. `osprey_texts` and `osprey_images` name the fields of Osprey's actions that hold content.
+    many records are decided together as take about `batch_seconds`: shorter is sooner, longer is cheaper. `fetches` references are fetched at once. `osprey_texts` and `osprey_images` name the fields of Osprey's actions that hold content.
     """
 
     locks: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -125,3 +125,43 @@ class WorkerSettings(Section):
     batch_seconds: Seconds = 0.5
     osprey_texts: tuple[str, ...] = ()
     osprey_images: tuple[str, ...] = ()
+    fetches: Annotated[int, Field(gt=0)] = 16
+
+
+# `host`, `*.host.tld`, either with `:port`; in lower case, as it is compared.
+HostPattern = Annotated[
+    str, Field(pattern=r"^(\*\.[a-z0-9-]+\.)?[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?(:[1-9][0-9]{0,4})?$")
+]
+
+
+class CredentialSettings(Section):
+    """Who we are to a store."""
+
+    access_key: str
+    secret_key: SecretStr
+    region: str = "us-east-1"
+
+
+class FetchSettings(Section):
+    """How references of one scheme are fetched; a scheme without a section is not.
+
+    `hosts` are what may stand in the host's place: host names, or a store's buckets. `private_hosts` may have addresses of a private network, too: name only
+    what is your own. `timeout_seconds` is for all tries of one reference together, `redirects` how many of one answer are followed,
+    each checked like a reference. `endpoint` is where a store is, `ca_file` (PEM) whom to trust instead of the system's authorities.
+    """
+
+    hosts: tuple[HostPattern, ...] = ()
+    private_hosts: tuple[HostPattern, ...] = ()
+    max_bytes: Annotated[int, Field(gt=0)] = 10_000_000
+    timeout_seconds: Seconds = 5.0
+    tries: Annotated[int, Field(gt=0, le=10)] = 2
+    redirects: Annotated[int, Field(ge=0, le=3)] = 0
+    ca_file: str | None = None
+    endpoint: str | None = None
+    credentials: CredentialSettings | None = None
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> FetchSettings:
+        if not self.hosts and not self.private_hosts:
+            raise ValueError("hosts: expected at least one name, as nothing else may be asked")
+        return self

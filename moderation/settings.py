@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 
 from moderation.errors import SettingsError
-from moderation.sections import Section, StreamSettings, WorkerSettings
+from moderation.sections import FetchSettings, Section, StreamSettings, WorkerSettings
 
 FILE_VARIABLE = "MODERATION_SETTINGS"
 _PREFIX = "MODERATION_"
@@ -115,6 +115,7 @@ class Settings(Section):
     detectors: DetectorSettings = DetectorSettings()
     heads: Mapping[str, HeadSettings] = {}
     plugins: PluginSettings = PluginSettings()
+    fetch: Mapping[str, FetchSettings] = {}
     stream: StreamSettings | None = None
     worker: WorkerSettings | None = None
 
@@ -200,7 +201,7 @@ def _explain(detail: Any, path: Path | None, variables: Mapping[Keys, str]) -> s
 
 
 def _secret(key: str) -> bool:
-    return key.endswith("password")
+    return key.endswith(("password", "secret_key"))
 
 
 def _shown(value: Any, keys: Keys) -> Any:

@@ -238,6 +238,17 @@ def _plugins() -> Finding:
     return Finding("plugins", not broken, summary, details, int(ExitCode.PLUGIN if broken else ExitCode.OK))
 
 
+def _fetch() -> Finding:
+    from moderation import assemble
+
+    settings = _load()
+    if not settings.fetch:
+        return Finding("fetch", True, "off: what a record only refers to is set aside")
+    assemble.references(settings)
+    details = {scheme: ", ".join((*one.hosts, *one.private_hosts)) for scheme, one in settings.fetch.items()}
+    return Finding("fetch", True, "references are fetched by these schemes and hosts alone", details)
+
+
 def _redis() -> Finding:
     from moderation.embedding.redis_cache import RedisCache, connect
 
@@ -260,4 +271,5 @@ _CHECKS: dict[str, Callable[[], Finding]] = {
     "encoders": _encoders,
     "plugins": _plugins,
     "redis": _redis,
+    "fetch": _fetch,
 }

@@ -49,6 +49,7 @@ def _tell(records: Sequence[PluginRecord], *, as_json: bool) -> None:
                 "state": one.state.value,
                 "detectors": list(one.detectors),
                 "encoders": list(one.encoders),
+                "fetchers": list(one.fetchers),
                 "cause": one.cause,
             }
             for one in records

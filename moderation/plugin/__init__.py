@@ -1,1 +1,1 @@
-"""How detectors and encoders arrive. pluggy is imported only here: it registers, it never runs anything."""
+"""How detectors, encoders and fetchers arrive. pluggy is imported only here: it registers, it never runs anything."""

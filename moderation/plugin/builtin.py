@@ -1,4 +1,4 @@
-"""What ships with the package, through the same door as everything else: the concept detector, the torch encoders and recordings."""
+"""What ships with the package, through the same door as everything else: the concept detector, the torch encoders and recordings, and fetchers."""
 
 from __future__ import annotations
 
@@ -6,8 +6,15 @@ from pathlib import Path
 
 from moderation.detector.concept import ConceptDetector
 from moderation.encoder.base import Encoder
+from moderation.item import Fetcher
 from moderation.plugin.hookspecs import hookimpl
-from moderation.plugin.registry import DetectorRegistry, EncoderRegistry, EncoderRequest
+from moderation.plugin.registry import (
+    DetectorRegistry,
+    EncoderRegistry,
+    EncoderRequest,
+    FetcherRegistry,
+    FetcherRequest,
+)
 
 
 @hookimpl
@@ -23,6 +30,14 @@ def register_encoders(registry: EncoderRegistry) -> None:
     registry.add("recorded", _load_recorded)
 
 
+@hookimpl
+def register_fetchers(registry: FetcherRegistry) -> None:
+    """The guarded client, and stores that speak S3 through it."""
+    registry.add("http", _make_http)
+    registry.add("https", _make_http)
+    registry.add("s3", _make_s3)
+
+
 def _load_with_torch(request: EncoderRequest) -> Encoder:
     # torch takes seconds to import: only a process that encodes pays for it.
     from moderation.encoder.checkpoint import load
@@ -35,3 +50,16 @@ def _load_recorded(request: EncoderRequest) -> Encoder:
     from moderation.encoder.recorded import load_recording
 
     return load_recording(Path(request.settings.checkpoint).expanduser())
+
+
+def _make_http(request: FetcherRequest) -> Fetcher:
+    # http.client and ssl are for who fetches.
+    from moderation.fetcher.http import open_http
+
+    return open_http(request.scheme, request.settings)
+
+
+def _make_s3(request: FetcherRequest) -> Fetcher:
+    from moderation.fetcher.s3 import open_s3
+
+    return open_s3(request.settings)

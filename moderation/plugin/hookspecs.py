@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pluggy
 
-from moderation.plugin.registry import DetectorRegistry, EncoderRegistry
+from moderation.plugin.registry import DetectorRegistry, EncoderRegistry, FetcherRegistry
 
 GROUP = "moderation"
 
@@ -23,3 +23,8 @@ def register_detectors(registry: DetectorRegistry) -> None:
 @hookspec
 def register_encoders(registry: EncoderRegistry) -> None:
     """Register loaders of encoders: call `registry.add(name, load)` for each."""
+
+
+@hookspec
+def register_fetchers(registry: FetcherRegistry) -> None:
+    """Register makers of fetchers: call `registry.add(scheme, make)` for each."""

@@ -16,7 +16,14 @@ from moderation.detector.base import Detector
 from moderation.detector.names import SLUG, is_slug
 from moderation.errors import ModerationError, PluginError
 from moderation.plugin import builtin, hookspecs
-from moderation.plugin.registry import DetectorMaker, DetectorRegistry, EncoderLoader, EncoderRegistry
+from moderation.plugin.registry import (
+    DetectorMaker,
+    DetectorRegistry,
+    EncoderLoader,
+    EncoderRegistry,
+    FetcherMaker,
+    FetcherRegistry,
+)
 
 BUILTIN = "builtin"
 LONGEST_CAUSE = 300
@@ -42,11 +49,13 @@ class PluginRecord:
     detectors: tuple[str, ...] = ()
     encoders: tuple[str, ...] = ()
     cause: str = ""
+    fetchers: tuple[str, ...] = ()
 
     @property
     def kind(self) -> str:
-        """What it brings, for people: `detector`, `encoder`, `detector, encoder` or nothing."""
-        return ", ".join(w for w, names in (("detector", self.detectors), ("encoder", self.encoders)) if names)
+        """What it brings, for people: `detector`, `encoder`, `fetcher`, several of them or nothing."""
+        brought = (("detector", self.detectors), ("encoder", self.encoders), ("fetcher", self.fetchers))
+        return ", ".join(word for word, names in brought if names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +66,7 @@ class Plugins:
     detectors: Mapping[str, Detector] = field(default_factory=dict)
     makers: Mapping[str, DetectorMaker] = field(default_factory=dict)
     loaders: Mapping[str, EncoderLoader] = field(default_factory=dict)
+    fetchers: Mapping[str, FetcherMaker] = field(default_factory=dict)
 
     def detector(self, id_: str, *, needed_by: str) -> Detector:
         """The detector with this id. Raises PluginError that says why it is not there and what has a similar name."""
@@ -75,6 +85,12 @@ class Plugins:
         if name not in self.loaders:
             raise PluginError(name, self._absent("encoder loader", name, needed_by, self.loaders))
         return self.loaders[name]
+
+    def fetcher(self, scheme: str, *, needed_by: str) -> FetcherMaker:
+        """What makes the fetcher of this scheme. Raises PluginError when there is none."""
+        if scheme not in self.fetchers:
+            raise PluginError(scheme, self._absent("fetcher", scheme, needed_by, self.fetchers))
+        return self.fetchers[scheme]
 
     def versions(self, names: Iterable[str]) -> dict[str, str]:
         """The distributions that bring these detectors and encoder loaders, with their versions."""
@@ -118,6 +134,7 @@ class _Staged:
     record: PluginRecord
     detectors: DetectorRegistry = field(default_factory=lambda: DetectorRegistry(""))
     encoders: EncoderRegistry = field(default_factory=lambda: EncoderRegistry(""))
+    fetchers: FetcherRegistry = field(default_factory=lambda: FetcherRegistry(""))
 
     def broken(self, cause: str) -> _Staged:
         """The same plugin, everything it registered taken back; what it would have brought stays in the record."""
@@ -140,7 +157,7 @@ def _load_entry(entry: EntryPoint) -> _Staged:
 
 def _load_module(id_: str, distribution: str, version: str, module: object) -> _Staged:
     record = PluginRecord(id_, distribution, version, PluginState.LOADED)
-    staged = _Staged(record, DetectorRegistry(id_), EncoderRegistry(id_))
+    staged = _Staged(record, DetectorRegistry(id_), EncoderRegistry(id_), FetcherRegistry(id_))
     try:
         _call_hooks(module, staged)
     except KeyboardInterrupt:
@@ -150,7 +167,8 @@ def _load_module(id_: str, distribution: str, version: str, module: object) -> _
     else:
         failed = None
     detectors = (*staged.detectors.detectors, *staged.detectors.makers)
-    staged.record = replace(record, detectors=detectors, encoders=tuple(staged.encoders.loaders))
+    encoders, fetchers = tuple(staged.encoders.loaders), tuple(staged.fetchers.makers)
+    staged.record = replace(record, detectors=detectors, encoders=encoders, fetchers=fetchers)
     return staged if failed is None else staged.broken(f"cannot be registered: {failed}")
 
 
@@ -164,6 +182,7 @@ def _call_hooks(module: object, staged: _Staged) -> None:
         raise PluginError(staged.record.id, f"implements no hook; expected one of {', '.join(hook_names())}")
     manager.hook.register_detectors(registry=staged.detectors)
     manager.hook.register_encoders(registry=staged.encoders)
+    manager.hook.register_fetchers(registry=staged.fetchers)
 
 
 def hook_names() -> tuple[str, ...]:
@@ -192,7 +211,8 @@ def _without_rivals(staged: Sequence[_Staged]) -> list[_Staged]:
 def _claims(one: _Staged) -> list[tuple[str, str]]:
     claims = [("detector", name) for name in one.detectors.detectors]
     claims += [("kind of detector", name) for name in one.detectors.makers]
-    return claims + [("loader", name) for name in one.encoders.loaders]
+    claims += [("loader", name) for name in one.encoders.loaders]
+    return claims + [("scheme", name) for name in one.fetchers.makers]
 
 
 def _in_force(staged: Sequence[_Staged]) -> Plugins:
@@ -201,6 +221,7 @@ def _in_force(staged: Sequence[_Staged]) -> Plugins:
         detectors={name: it for one in staged for name, it in one.detectors.detectors.items()},
         makers={name: it for one in staged for name, it in one.detectors.makers.items()},
         loaders={name: it for one in staged for name, it in one.encoders.loaders.items()},
+        fetchers={name: it for one in staged for name, it in one.fetchers.makers.items()},
     )
 
 
@@ -237,7 +258,7 @@ def _order(entry: EntryPoint) -> tuple[str, str, str]:
 
 
 def _names(record: PluginRecord) -> set[str]:
-    return {record.id, *record.detectors, *record.encoders}
+    return {record.id, *record.detectors, *record.encoders, *record.fetchers}
 
 
 def _causes(records: Iterable[PluginRecord]) -> str:

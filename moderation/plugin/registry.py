@@ -10,8 +10,9 @@ from moderation.detector.base import Detector
 from moderation.detector.names import SLUG, is_label, is_slug
 from moderation.encoder.base import Encoder
 from moderation.errors import PluginError
-from moderation.item import Modality
+from moderation.item import Fetcher, Modality
 from moderation.policy.lock import Lock
+from moderation.sections import FetchSettings
 from moderation.settings import EncoderSettings, ImageLimits
 
 DetectorMaker = Callable[[Lock], Detector]
@@ -26,6 +27,17 @@ class EncoderRequest:
 
 
 EncoderLoader = Callable[[EncoderRequest], Encoder]
+
+
+@dataclass(frozen=True, slots=True)
+class FetcherRequest:
+    """Which fetcher is wanted: the scheme of the references that it will get, and the settings' section of that name."""
+
+    scheme: str
+    settings: FetchSettings
+
+
+FetcherMaker = Callable[[FetcherRequest], Fetcher]
 
 
 @dataclass(slots=True)
@@ -62,6 +74,20 @@ class EncoderRegistry:
         _check_name(self.plugin, "loader", name)
         _check_new(self.plugin, "loader", name, self.loaders, load)
         self.loaders[name] = load
+
+
+@dataclass(slots=True)
+class FetcherRegistry:
+    """Takes what makes one plugin's fetchers."""
+
+    plugin: str
+    makers: dict[str, FetcherMaker] = field(default_factory=dict)
+
+    def add(self, scheme: str, make: FetcherMaker) -> None:
+        """Register what makes a fetcher of references of this scheme; built in are `http`, `https` and `s3`."""
+        _check_name(self.plugin, "scheme", scheme)
+        _check_new(self.plugin, "scheme", scheme, self.makers, make)
+        self.makers[scheme] = make
 
 
 def _check_detector(plugin: str, detector: Any) -> None:

@@ -6,19 +6,31 @@ import datetime as dt
 import hashlib
 import json
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from moderation.decision import Decision
 from moderation.errors import ItemError
-from moderation.item import ContentItem
+from moderation.item import UNFETCHABLE, ContentItem
 from moderation.policy.decide import answer
 from moderation.stream.batch import Output, Record
 from moderation.stream.dead_letter import DeadLetter, Stage, past
 
 EVENT = "moderation.decision.v1"  # the type of a decision as a CloudEvent
 JSON = (("content-type", b"application/json"),)
+
+
+One = TypeVar("One")
+Other = TypeVar("Other")
+
+
+class Each(Protocol):
+    """A function's answers on many things, in their order, as the built-in `map` gives them."""
+
+    def __call__(self, function: Callable[[One], Other], things: Sequence[One], /) -> Iterator[Other]:
+        """One answer for each thing."""
+        ...
 
 
 class Pipeline(Protocol):
@@ -51,7 +63,8 @@ class Topics:
 class Decider:
     """Decides records. `read` makes an item of one, `order` names all actions by force; `in_force` is asked before every batch.
 
-    With `event_source` decisions are CloudEvents in Kafka's binary mode, from this source.
+    With `event_source` decisions are CloudEvents in Kafka's binary mode, from this source. `each` reads several records at once where that
+    takes time; as soon as items of `held_bytes` are read they are decided, and let go.
     No output is larger than `largest` bytes: a decision that would be becomes a dead letter, and a dead letter that would be a pointer.
     """
 
@@ -62,6 +75,8 @@ class Decider:
     worker: str
     largest: int
     event_source: str = ""
+    each: Each = map
+    held_bytes: int = 64_000_000
     clock: Callable[[], float] = time.time
 
     def decide(self, records: Sequence[Record]) -> list[tuple[Output, ...]]:
@@ -69,20 +84,35 @@ class Decider:
         pipeline = self.in_force().pipeline
         found: dict[int, tuple[Output, ...]] = {}
         items: dict[int, ContentItem] = {}
-        for place, record in enumerate(records):
-            try:
-                item = self.read(record)
-            except ItemError as error:
-                found[place] = (self.set_aside(record, Stage.DECODE, error.cause or error.reason, str(error)),)
-                continue
-            if item is None:
+        held = 0
+        for place, item in enumerate(self.each(self._read, records)):
+            record = records[place]
+            if isinstance(item, ItemError):
+                stage = Stage.FETCH if item.reason == UNFETCHABLE else Stage.DECODE
+                found[place] = (self.set_aside(record, stage, item.cause or item.reason, str(item)),)
+            elif item is None:
                 empty = answer(f"{record.partition}-{record.offset}", (), self.order, encoders={})
                 found[place] = self._published(record, empty)
             else:
                 items[place] = item
-        for place, made in zip(items, pipeline.decide(list(items.values())), strict=True):
-            found[place] = self._published(records[place], made)
+                held += sum(len(part.content) for part in item.parts)
+            if held >= self.held_bytes:
+                found |= self._decided(pipeline, items, records)
+                items, held = {}, 0
+        found |= self._decided(pipeline, items, records)
         return [found[place] for place in range(len(records))]
+
+    def _read(self, record: Record) -> ContentItem | ItemError | None:
+        try:
+            return self.read(record)
+        except ItemError as error:
+            return error
+
+    def _decided(
+        self, pipeline: Pipeline, items: Mapping[int, ContentItem], records: Sequence[Record]
+    ) -> dict[int, tuple[Output, ...]]:
+        made = pipeline.decide(list(items.values())) if items else ()
+        return {place: self._published(records[place], one) for place, one in zip(items, made, strict=True)}
 
     def set_aside(self, record: Record, stage: Stage, cause: str, message: str, *, attempts: int = 1) -> Output:
         """The dead letter of a record; `attempts` are those of this worker's life, earlier ones are added."""

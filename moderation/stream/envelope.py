@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from moderation.errors import ItemError
-from moderation.item import ContentItem, Modality, Part, is_utf8
+from moderation.item import ContentItem, Modality, Part, is_utf8, unfetchable
 from moderation.stream.batch import Record
 
 UNDECODABLE = "undecodable"
@@ -164,7 +164,7 @@ def _part(row: Any, fetch: Fetch | None) -> Part:
     if given == ["image"]:
         return Part.image(_base64(content, "image"), name=name)
     if fetch is None:
-        raise _refused("no_fetcher", "a part is a reference, and no fetcher is set up")
+        raise unfetchable("no_fetcher", "a part is a reference, and no fetcher is set up")
     return Part.image(fetch(content), name=name)
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from moderation import assemble
+from moderation.settings import load_settings
 from moderation.training.config import PairRun, read_config
 from tests.conftest import ROOT
 
@@ -25,3 +27,24 @@ def test_a_configuration_is_one(toml: str, tmp_path: Path) -> None:
 def test_what_a_page_links_exists(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
     assert [one for one in targets if not (page.parent / one).exists()] == []
+
+
+def test_what_may_be_fetched_is_set_as_the_page_says(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "stream.md").read_text(encoding="utf-8")
+    (toml,) = re.findall(r"^(\[fetch\.https\]\n.*?)^```", page, re.DOTALL | re.MULTILINE)
+    (variable,) = re.findall(r"`?(MODERATION_FETCH__\w+)", page)
+    file = tmp_path / "worker.toml"
+    file.write_text(toml, encoding="utf-8")
+    settings = load_settings(file, environ={variable: "hidden"})
+    assert set(settings.fetch) == {"https", "s3"}
+    assert assemble.references(settings)
+
+
+def test_every_cause_of_a_failed_fetch_is_told() -> None:
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "moderation").rglob("*.py"))
+    causes = set(re.findall(r'(?:unfetchable|_PassingError)\(\s*"(\w+)"', code))
+    client = (ROOT / "moderation" / "fetcher" / "http.py").read_text(encoding="utf-8")
+    causes |= set(re.findall(r'(?:\d{3}:|get\(status,) "(\w+)"', client))
+    page = (ROOT / "docs" / "stream.md").read_text(encoding="utf-8")
+    (told,) = re.findall(r"Causes: (.*?)\. A network policy", page, re.DOTALL)
+    assert set(re.findall(r"`([a-z]+_?\w*)`", told)) == causes

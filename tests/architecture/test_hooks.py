@@ -10,7 +10,7 @@ import pluggy
 import pytest
 
 from moderation.plugin import builtin, hookspecs, manager
-from moderation.plugin.registry import DetectorRegistry, EncoderRegistry
+from moderation.plugin.registry import DetectorRegistry, EncoderRegistry, FetcherRegistry
 from tests.conftest import ROOT
 
 REFERENCE = (ROOT / "plugins" / "README.md").read_text(encoding="utf-8")
@@ -60,9 +60,12 @@ def test_the_reference_has_no_section_of_a_hook_that_is_not_there() -> None:
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_the_references_example_registers_something(hook: str) -> None:
-    registry = DetectorRegistry("example") if "detector" in hook else EncoderRegistry("example")
+    kinds = {
+        "register_detectors": DetectorRegistry, "register_encoders": EncoderRegistry, "register_fetchers": FetcherRegistry,
+    }  # fmt: skip
+    registry = kinds[hook]("example")
     getattr(example(hook), hook)(registry)
-    assert registry.detectors if isinstance(registry, DetectorRegistry) else registry.loaders
+    assert [name for name in ("detectors", "loaders", "makers") if getattr(registry, name, None)]
 
 
 @pytest.mark.parametrize("hook", HOOKS)

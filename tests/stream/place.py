@@ -1,4 +1,4 @@
-"""Topics for a true worker, the settings of it, and everything that came out: its texts are judged by a recorded encoder, without torch."""
+"""Topics for a true worker, the settings of it, and everything that came out: its texts and pictures are judged by a recorded encoder, without torch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from moderation.stream.dead_letter import PREFIX
 from tests.conftest import ROOT
 from tests.fakes import at, lock
 
-# A text's score follows from its number; the recording knows them all, and needs no torch.
+# The score of a text, or of a picture whose bytes are such a text, follows from its number; the recording knows them all, and needs no torch.
 CONFIDENCES = [round(0.01 * number, 2) for number in range(1, 100)]
 
 
@@ -47,10 +47,11 @@ class Place:
     def _prepare(self) -> None:
         recording = self.folder / "recorded.safetensors"
         texts = {str(one): at(one) for one in CONFIDENCES} | {"1.0": at(1.0), "0.0": at(0.0)}
-        write_recording(recording, name="made", texts=texts)
+        pictures = {text.encode(): vector for text, vector in texts.items()}
+        write_recording(recording, name="made", texts=texts, images=pictures)
         encoder = load_recording(recording)
         made = lock(
-            modalities=(Modality.TEXT,),
+            modalities=(Modality.TEXT, Modality.IMAGE),
             encoder_identity=encoder.fingerprint.identity,
             encoder_numeric=encoder.fingerprint.numeric,
         )
@@ -63,7 +64,7 @@ class Place:
         record_path(lock_path(self.folder, "weapons")).write_text(encode_record(Record("weapons", (change,))))
 
     def config(self, slot: str = "a", *, worker: str = "") -> Path:
-        """The settings of a worker; `worker` are more lines of its own section."""
+        """The settings of a worker; `worker` are more lines of its own section, and sections after it."""
         path = self.folder / f"worker-{slot}.toml"
         path.write_text(
             f"""

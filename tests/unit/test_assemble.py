@@ -9,10 +9,11 @@ import pytest
 from moderation import assemble
 from moderation.embedding.cache import MemoryCache
 from moderation.embedding.embedder import Embedder
-from moderation.errors import PluginError, SettingsError
+from moderation.errors import ItemError, PluginError, SettingsError
 from moderation.plugin.manager import Plugins
-from moderation.plugin.registry import EncoderRequest
+from moderation.plugin.registry import EncoderRequest, FetcherRequest
 from moderation.policy.lock import lock_path, write_lock
+from moderation.sections import FetchSettings
 from moderation.settings import DetectorSettings, EncoderSettings, ImageLimits, PluginSettings, Settings
 from tests.fakes import FakeDetector, FakeEncoder, item, lock, picture, plugins_with
 
@@ -80,3 +81,20 @@ def test_an_empty_cache_is_shared_all_the_same() -> None:
     first, second = (assemble.embedder(SETTINGS, known=known([]), cache=cache) for _ in range(2))
     embedded = first.embed([picture(0.95)]), second.embed([picture(0.95)])
     assert [list(one.hits) for one in embedded] == [[False], [True]]
+
+
+def test_references_are_fetched_by_the_schemes_that_have_a_section() -> None:
+    class Fixed:
+        def fetch(self, reference: str) -> bytes:
+            return reference.encode()
+
+    requests: list[FetcherRequest] = []
+    section = FetchSettings(hosts=("box",))
+    brought = Plugins((), fetchers={"shelf": lambda request: requests.append(request) or Fixed(), "other": len})  # type: ignore[dict-item,func-returns-value]
+    found = assemble.references(Settings(fetch={"shelf": section}), known=brought)
+    assert found.fetch("shelf://box/a") == b"shelf://box/a"
+    assert requests == [FetcherRequest("shelf", section)]
+    with pytest.raises(ItemError, match="known: shelf"):
+        found.fetch("other://box/a")
+    with pytest.raises(PluginError, match=r"the section fetch\.absent of the settings needs the fetcher 'absent'"):
+        assemble.references(Settings(fetch={"absent": section}), known=brought)

@@ -179,6 +179,28 @@ def test_a_key_of_a_section_inside_a_section_is_found(tmp_path: Path) -> None:
         load_settings(write(tmp_path, STREAM + "bootstrp = 1\n"), environ={})
 
 
+def test_nothing_is_fetched_unless_a_section_says_what(tmp_path: Path) -> None:
+    assert load_settings(environ={}).fetch == {}
+    path = write(tmp_path, '[fetch.https]\nhosts = ["cdn.example.com", "*.img.example.com:8443"]\n')
+    (one,) = load_settings(path, environ={}).fetch.values()
+    assert (one.private_hosts, one.redirects, one.tries, one.endpoint) == ((), 0, 2, None)
+
+
+def test_the_secret_of_a_store_is_never_shown(tmp_path: Path) -> None:
+    path = write(tmp_path, '[fetch.s3]\nhosts = ["photos"]\nendpoint = "https://s3.example.com"\n')
+    environ = {
+        "MODERATION_FETCH__S3__CREDENTIALS__ACCESS_KEY": "AKIA",
+        "MODERATION_FETCH__S3__CREDENTIALS__SECRET_KEY": "1e3",
+    }
+    credentials = load_settings(path, environ=environ).fetch["s3"].credentials
+    assert credentials
+    assert (credentials.secret_key.get_secret_value(), credentials.region) == ("1e3", "us-east-1")
+    assert "1e3" not in repr(credentials)
+    with pytest.raises(SettingsError, match="access_kex: unknown key") as caught:
+        load_settings(path, environ={**environ, "MODERATION_FETCH__S3__CREDENTIALS__ACCESS_KEX": "x"})
+    assert "1e3" not in str(caught.value)
+
+
 def test_the_variables_of_tests_are_no_settings() -> None:
     environ = {
         "MODERATION_TEST_KAFKA": "127.0.0.1:1",

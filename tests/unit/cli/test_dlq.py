@@ -21,7 +21,7 @@ LETTER = Letter(Place(0, 17), TOLD, 5000, 80, whole=True)
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["list", "--stage", "decoding"], "decode, decide, publish, crash"),
+        (["list", "--stage", "decoding"], "decode, fetch, decide, publish, crash"),
         (["list", "--since", "yesterday"], "a time with its zone"),
         (["list", "--until", "2026-08-31T12:00:00"], "a time with its zone"),
         (["show", "17"], "PARTITION:OFFSET"),

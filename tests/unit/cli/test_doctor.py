@@ -72,6 +72,7 @@ def test_the_same_as_json_with_stable_keys(words: WordEncoder, run: Run) -> None
         "encoders",
         "plugins",
         "redis",
+        "fetch",
     ]
     assert all(one["usable"] and one["summary"] for name, one in found.items() if name not in ("schema", "usable"))
     assert found["encoders"]["default"]["fingerprint"] == str(words.fingerprint)
@@ -103,6 +104,19 @@ def test_a_broken_plugin_is_named_with_its_cause(words: WordEncoder, run: Run, m
     assert "cannot be imported: no module x" in out
 
 
+def test_what_may_be_fetched_is_told_and_what_cannot_work(
+    words: WordEncoder, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "ok    fetch: off" in run("doctor")[1]
+    monkeypatch.setenv("MODERATION_FETCH__HTTPS__HOSTS", '["cdn.test"]')
+    code, out, _ = run("doctor")
+    assert (code, "https: cdn.test" in out) == (ExitCode.OK, True)
+    monkeypatch.setenv("MODERATION_FETCH__IPFS__HOSTS", '["x"]')
+    code, out, _ = run("doctor")
+    assert code == ExitCode.PLUGIN
+    assert "the section fetch.ipfs of the settings needs the fetcher 'ipfs', which no plugin provides" in out
+
+
 def test_wrong_settings_are_a_finding_not_a_crash(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODERATION_CACHE__MAX_BITES", "3")
     code, out, _ = run("doctor")
@@ -114,6 +128,7 @@ def test_wrong_settings_are_a_finding_not_a_crash(run: Run, monkeypatch: pytest.
         "skip  encoders: ",
         "skip  plugins: n",
         "skip  redis: not",
+        "skip  fetch: not",
     ]
     assert json.loads(run("doctor", "--json")[1])["encoders"]["usable"] is False
 
@@ -182,7 +197,7 @@ def test_plugins_are_listed_with_their_state(run: Run, monkeypatch: pytest.Monke
     found = json.loads(run("plugin", "list", "--json")[1])
     assert found["plugins"][1] == {
         "id": "keywords", "distribution": "acme-keywords", "version": "2.0", "state": "broken", "detectors": [],
-        "encoders": [], "cause": "cannot be imported: no module x",
+        "encoders": [], "fetchers": [], "cause": "cannot be imported: no module x",
     }  # fmt: skip
 
 

@@ -64,13 +64,22 @@ def test_a_good_plugin_is_in_force_and_on_record(install: Install) -> None:
     assert plugins.versions(["bad"]) == {}
 
 
-def test_the_built_in_detector_and_encoders_come_through_the_same_door() -> None:
+def test_what_is_built_in_comes_through_the_same_door() -> None:
     plugins = manager.load(found=())
     assert plugins.records == (
-        PluginRecord("builtin", "moderation", __version__, PluginState.LOADED, ("concept",), ("torch", "recorded")),
+        PluginRecord(
+            "builtin",
+            "moderation",
+            __version__,
+            PluginState.LOADED,
+            ("concept",),
+            ("torch", "recorded"),
+            fetchers=("http", "https", "s3"),
+        ),
     )
     assert callable(plugins.maker("concept", needed_by="policy 'p'"))
     assert callable(plugins.loader("torch", needed_by="encoder 'default'"))
+    assert callable(plugins.fetcher("https", needed_by="fetch.https"))
 
 
 def test_trap_01_two_plugins_with_one_name_are_both_reported_and_neither_wins(install: Install) -> None:
@@ -116,7 +125,10 @@ BROKEN = {
         "class E(BaseException):\n    def __str__(self): raise RuntimeError('no')\n    __repr__ = __str__\nraise E()",
         "cannot be imported: E",
     ),
-    "no hook at all": ("x = 1", "implements no hook; expected one of register_detectors, register_encoders"),
+    "no hook at all": (
+        "x = 1",
+        "implements no hook; expected one of register_detectors, register_encoders, register_fetchers",
+    ),
     "an unknown hook": (
         f"{HEAD}\n@hookimpl\ndef register_detector(registry): pass",
         "register_detector",
@@ -143,6 +155,18 @@ BROKEN = {
     "an encoder loader that cannot be called": (
         f"{HEAD}\n@hookimpl\ndef register_encoders(registry): registry.add('mine', 7)",
         "loader 'mine' is a int; expected something to call",
+    ),
+    "a fetcher that cannot be called": (
+        f"{HEAD}\n@hookimpl\ndef register_fetchers(registry): registry.add('mine', 7)",
+        "scheme 'mine' is a int; expected something to call",
+    ),
+    "a scheme that is none": (
+        f"{HEAD}\n@hookimpl\ndef register_fetchers(registry): registry.add('Mine:', One)",
+        "found scheme 'Mine:'; expected lower-case",
+    ),
+    "a scheme that is ours": (
+        f"{HEAD}\n@hookimpl\ndef register_fetchers(registry): registry.add('https', One)",
+        "scheme 'https' is registered by 'builtin' of moderation and 'broken'",
     ),
 }
 

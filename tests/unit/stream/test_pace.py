@@ -43,3 +43,12 @@ def test_slower_records_are_believed_at_once_and_faster_ones_little_by_little() 
         pace.took(pace.size, 0.0)
         sizes.append(pace.size)
     assert sizes == [20, 40, 80, 160]
+
+
+def test_what_is_waited_for_side_by_side_is_never_taken_one_by_one() -> None:
+    pace = Pace(0.5, 500, least=8)
+    pace.took(16, 6.0)  # one that hung
+    assert pace.size == 8
+    pace.took(8, 0.1)
+    assert pace.size <= 16
+    assert Pace(0.5, 4, least=8).size == 4

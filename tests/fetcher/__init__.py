@@ -1,0 +1,1 @@
+"""A web server for tests of what fetches references."""
