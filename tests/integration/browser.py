@@ -13,6 +13,10 @@ from pathlib import Path
 import pytest
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or "chromium"
+# What a browser asks for by itself, each place by its whole name: fonts, scripts and pictures of the same owners are a page's own doing.
+OWN = re.compile(
+    r"^(http://)?(clients\d|accounts|www)\.google\.com[:/]|^(http://)?(update|optimizationguide-pa)\.googleapis\.com[:/]"
+)
 MARK = (0x1F, 0x5F, 0x8B)  # the colour of dots, intervals and curves
 
 
@@ -53,5 +57,4 @@ def opened(page: Path, port: int, folder: Path, *extra: str) -> str:
 
 def of_the_page(requests: list[str]) -> list[str]:
     """What was asked for, without what the browser itself looks up."""
-    own = re.compile(r"google|gstatic|chromium|chrome")
-    return [one for one in requests if not own.search(one)]
+    return [one for one in requests if not OWN.search(one)]

@@ -163,6 +163,22 @@ def test_paraphrases_are_pairs_and_share_no_noun() -> None:
     assert all(a != b for a, b in PARAPHRASES)
 
 
+@pytest.mark.parametrize(("reads", "found"), [("", 2), ("nothing in particular: ", 0)])
+def test_an_encoder_that_reads_words_off_pictures_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: str, found: int
+) -> None:
+    """WordEncoder takes the bytes of a picture for text: that of a phrase's words is the phrase, or another text to one that is blind."""
+    shown = "picture" if not reads else f"picture{reads}toy water pistol, not "
+    monkeypatch.setattr(
+        "moderation.release.measured_lint.written",
+        lambda words: Part.image(f"{shown}{words if not reads else ''}".encode()),
+    )
+    policy = load(tmp_path)
+    told = of(measure(policy, embedder()), "L012")
+    assert [one.severity for one in told] == ["warning"] * found
+    assert all("a picture of nothing but the words" in one.message for one in told)
+
+
 @pytest.fixture(scope="module")
 def bundled() -> Embedder:
     return assemble.embedder(Settings())
