@@ -34,6 +34,7 @@ FROM_THE_PLATFORM = {
 }
 SOURCES = ("SOURCE_ARTICLE_16", "SOURCE_TRUSTED_FLAGGER", "SOURCE_TYPE_OTHER_NOTIFICATION", "SOURCE_VOLUNTARY")
 NOTHING_DONE = "nothing was done yet: a person looks first, and the statement is of what they decide"
+HELD_BACK = "nothing was done: the policy does not act on this item yet (rollout)"
 NOTHING_FOUND = "nothing was found: why content that could not be judged is acted on is the platform's to say"
 
 
@@ -41,8 +42,8 @@ NOTHING_FOUND = "nothing was found: why content that could not be judged is acte
 class Statement:
     """The statement of one policy's verdict: `text` for the person concerned, `fields` for the database, `missing` with how to give it.
 
-    `status` is that of the build when it decided. Where it was not live nothing was asked for, and where the item `waits` for a person
-    nothing was done to it: both make this a preview.
+    `status` is that of the build when it decided. Where it was not live nothing was asked for, and where the item `waits` for a person, or
+    is outside of the rollout, nothing was done to it: each makes this a preview.
     """
 
     policy: str
@@ -85,7 +86,7 @@ def explain(
     known = {**_fields(decision, verdict, policy, clauses), **{name: one for name, one in (given or {}).items() if one}}
     missing = {name: how for name, how in FROM_THE_PLATFORM.items() if name not in known}
     if waits(verdict):
-        missing["decision_visibility"] = NOTHING_DONE
+        missing["decision_visibility"] = HELD_BACK if verdict.asked is None else NOTHING_DONE
     if verdict.outcome is Outcome.ERROR:
         missing["decision_ground"] = NOTHING_FOUND
     elif policy.basis is None:
@@ -107,8 +108,8 @@ def clauses_of(verdict: Verdict, policy: Policy) -> tuple[Clause, ...]:
 
 
 def waits(verdict: Verdict) -> bool:
-    """Whether what was asked for is that a person looks."""
-    return verdict.outcome is Outcome.REVIEW or verdict.asked == REVIEW
+    """Whether nothing was done: a person is to look first, or a limit held everything back."""
+    return verdict.outcome is Outcome.REVIEW or verdict.asked in {REVIEW, None}
 
 
 def _fields(decision: Decision, verdict: Verdict, policy: Policy, clauses: tuple[Clause, ...]) -> dict[str, Any]:
@@ -150,6 +151,7 @@ def _facts(verdict: Verdict, policy: Policy, rule: str) -> str:
     seen = f" What it was taken for: {verdict.concept}." if verdict.concept else ""
     seen += "".join(f" {line}" for line in _spoke(verdict))
     looked = "A person looks at it." if waits(verdict) else "No person looked at it before."
+    looked = "Nothing was done." if verdict.asked is None else looked
     if verdict.outcome is Outcome.ERROR:
         return (
             f"Automated means could not compare the content with the rule {policy.title!r} (version {verdict.version}, revision "
@@ -163,7 +165,9 @@ def _facts(verdict: Verdict, policy: Policy, rule: str) -> str:
 
 def _text(verdict: Verdict, policy: Policy, clauses: tuple[Clause, ...]) -> str:
     """What the person concerned is told."""
-    if waits(verdict):
+    if verdict.asked is None:
+        done = "Nothing was done to your content"
+    elif waits(verdict):
         done = "Your content waits for a person to look at it"
     else:
         done = f"This was done to your content: {verdict.asked}"
@@ -175,7 +179,8 @@ def _text(verdict: Verdict, policy: Policy, clauses: tuple[Clause, ...]) -> str:
         if policy.basis is None
         else f" ({'the law' if policy.basis.kind == 'law' else 'our terms'}, {policy.basis.reference})"
     )
-    lines = [f'{done}, because {why} our rule "{policy.title}"{basis}.']
+    link = "though" if verdict.asked is None else "because"
+    lines = [f'{done}, {link} {why} our rule "{policy.title}"{basis}.']
     lines += [f"The rule says: {one.text}" for one in clauses]
     lines += [f"It allows: {one.text}" for one in policy.definition.allowed]
     lines += _spoke(verdict) if broken else []

@@ -190,6 +190,18 @@ def test_what_waits_for_a_person_is_no_decision_yet(policy: Policy) -> None:
     assert made.missing["decision_visibility"].startswith("nothing was done yet")
 
 
+def test_what_a_rollout_held_back_was_not_done(policy: Policy) -> None:
+    one = verdict("remove", limit="rollout")
+    made = explain(decision(one, image="f"), one, policy)
+    assert (made.preview, "decision_visibility" in made.fields) == (True, False)
+    assert "rollout" in made.missing["decision_visibility"]
+    assert made.text.startswith("Nothing was done to your content, though it seems to break")
+    demoted = verdict("remove", limit="quota", limited_to="limit")
+    assert explain(decision(demoted, image="f"), demoted, policy).fields["decision_visibility"] == [
+        "DECISION_VISIBILITY_CONTENT_DEMOTED"
+    ]
+
+
 @pytest.mark.parametrize("kind", ["terms", "law"])
 def test_what_could_not_be_judged_is_not_called_a_breach(policy: Policy, kind: str) -> None:
     policy = policy.model_copy(update={"basis": Basis(kind=kind, reference="section 4.2")})
