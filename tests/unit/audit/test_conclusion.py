@@ -103,7 +103,9 @@ def test_a_failure_says_who_fares_worse_by_how_much_and_how_sure(metric: str, ha
 
 
 def test_an_open_harm_says_what_is_possible_and_a_pass_says_nothing() -> None:
-    assert exactly({"a": (6, 100), "b": (5, 100)}, 0.05).plain.startswith("No difference is shown, nor that there is none")
+    assert exactly({"a": (6, 100), "b": (5, 100)}, 0.05).plain.startswith(
+        "No difference is shown, nor that there is none"
+    )
     assert "whether it is too large is open: up to" in exactly(STYLES, 0.12).plain
     assert exactly({"a": (0, 900), "b": (0, 900)}, 0.05).plain == ""
     few = exactly({"a": (0, 900), "b": (0, 900), "c": (0, 3)}, 0.05)
