@@ -53,6 +53,11 @@ def test_a_few_mixed_clusters_do_not_hide_a_gap() -> None:
     assert permutation_p(codes, event, cluster, groups=range(3), seed=0) <= 0.01
 
 
+def test_the_smaller_of_two_tests_counts_doubled() -> None:
+    assert permutation_p(*styles(0), groups=range(3), seed=0, draws=199) == pytest.approx(2 / (2 * 199 + 1))
+    assert permutation_p(*styles(0, split=True), groups=range(3), seed=0, draws=199) == pytest.approx(1 / (199 + 1))
+
+
 def test_a_few_mixed_clusters_cost_hardly_any_power() -> None:
     rates = (0.17, 0.08, 0.02)  # found in part of the audits, so that a loss of power would show
     failed = [
