@@ -91,7 +91,7 @@ def _chunks(
     if lines:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="moderation-")))
         facts = read_facts(items, policy.id, max_bytes=load_settings().images.max_bytes) if items else {}
-        keep_decisions(lines, folder, facts)
+        keep_decisions(lines, folder, facts, items=items)
         places.append(folder)
     source = source_of(places, trial)
     return source, replay_log(places, trial, source)

@@ -123,6 +123,21 @@ def test_decisions_are_kept_and_say_what_vectors_say(project: Path, run: Run) ->
         assert one["after"]["rates"] == told[0]["after"]["rates"]
 
 
+def test_items_that_are_about_no_decision_are_refused_and_nothing_is_kept(project: Path, run: Run) -> None:
+    """A line without an id is named by its file as typed, so another spelling of the path names other items."""
+    write_lines(project / "bare.jsonl", [{"text": "0.1", "target": True}, {"text": "0.2", "target": False}])
+    run("scan", "bare.jsonl", "--policy", "old/weapons.lock.json", "--out", "old.jsonl")
+    absolute = ("old.jsonl", "--items", project / "bare.jsonl", "--policy", "weapons", "--out", "log")
+    code, out, err = run("policy", "keep", *absolute)
+    assert (code, out) == (ExitCode.DATA, "")
+    assert f"its first id is '{project}/bare.jsonl:1', that of the first decision 'bare.jsonl:1'" in err
+    assert list((project / "log").glob("*")) == []
+    arguments = ("--decisions", "old.jsonl", "--items", str(project / "bare.jsonl"))
+    assert backtest(run, *arguments)[0] == ExitCode.DATA
+    code, out, _ = run("policy", "keep", "old.jsonl", "--items", "bare.jsonl", "--policy", "weapons", "--out", "log")
+    assert (code, out) == (0, "kept 2 decisions in log, 2 of items in bare.jsonl\n")
+
+
 @pytest.mark.usefixtures("project")
 def test_targets_are_left_out_unless_their_policy_is_named(run: Run) -> None:
     _, _, err = run("policy", "embed", "items.jsonl", "--out", "kept")
