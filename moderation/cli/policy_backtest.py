@@ -141,6 +141,8 @@ def _tell(found: Backtest) -> None:
     tell_changes(found.compared)
     if found.why:
         terminal.say(f"between the builds: a {found.bump} change: {'; '.join(found.why)}")
+    if found.warning:
+        terminal.say(f"WARNING: {found.warning}")
     for name in found.over_budget:
         terminal.say(f"OVER BUDGET: {name}")
     for name in found.may_be_over_budget:

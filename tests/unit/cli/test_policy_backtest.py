@@ -47,6 +47,12 @@ def write_lines(path: Path, rows: list[Any]) -> Path:
     return path
 
 
+def promise(budget: float) -> None:
+    """The build that is tried, certified within a budget."""
+    own = lock(actions=(action("review", 0.6, budget=budget), action("remove", 0.95)))
+    write_lock(own, Path("new", "weapons.lock.json"))
+
+
 def backtest(run: Run, *arguments: str) -> tuple[int, str, str]:
     return run(
         "policy",
@@ -83,7 +89,7 @@ def test_vectors_are_kept_and_two_builds_tried_on_them(run: Run) -> None:
 @pytest.mark.usefixtures("project")
 def test_a_budget_exceeded_is_exit_code_8(run: Run) -> None:
     run("policy", "embed", "items.jsonl", "--policy", "weapons", "--out", "kept")
-    write(Path(), POLICY.replace("budget: 0.02", "budget: 0.001"))
+    promise(0.001)
     code, out, _ = backtest(run, "--vectors", "kept")
     assert code == ExitCode.OVER_BUDGET
     assert "budget 0.001 EXCEEDED" in out
@@ -91,9 +97,22 @@ def test_a_budget_exceeded_is_exit_code_8(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("project")
+def test_a_budget_edited_after_the_build_moves_nothing_and_is_told(run: Run) -> None:
+    run("policy", "embed", "items.jsonl", "--policy", "weapons", "--out", "kept")
+    promise(0.001)
+    write(Path(), POLICY.replace("budget: 0.02", "budget: 1.0"))
+    code, out, _ = backtest(run, "--vectors", "kept")
+    assert code == ExitCode.OVER_BUDGET
+    assert "WARNING: the policy file has another text now than revision" in out
+    write(Path(), POLICY.replace("budget: 0.02", "budget: 0.000001"))
+    promise(0.9)
+    assert backtest(run, "--vectors", "kept")[0] == ExitCode.OK
+
+
+@pytest.mark.usefixtures("project")
 def test_a_budget_that_one_of_six_items_exceeds_is_a_warning(run: Run) -> None:
     run("policy", "embed", "items.jsonl", "--policy", "weapons", "--out", "kept")
-    write(Path(), POLICY)
+    promise(0.02)
     code, out, _ = backtest(run, "--vectors", "kept")
     assert code == ExitCode.OK
     assert "budget 0.02 may be exceeded" in out
