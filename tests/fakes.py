@@ -124,8 +124,9 @@ def lock(policy: str = "weapons", **changes: Any) -> Lock:
     return Lock(**{**values, **changes})
 
 
-def action(name: str, threshold: float | None) -> LockedAction:
-    return LockedAction(name, "precision", 0.9, 0.95, threshold=threshold)
+def action(name: str, threshold: float | None, *, budget: float | None = None) -> LockedAction:
+    certificate = None if budget is None else {"budget": budget}
+    return LockedAction(name, "precision", 0.9, 0.95, threshold=threshold, certificate=certificate)
 
 
 def picture(cosine: float | str, *, name: str = "") -> Part:

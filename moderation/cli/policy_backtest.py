@@ -91,7 +91,7 @@ def _chunks(
     if lines:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="moderation-")))
         facts = read_facts(items, policy.id, max_bytes=load_settings().images.max_bytes) if items else {}
-        keep_decisions(lines, folder, facts)
+        keep_decisions(lines, folder, facts, items=items)
         places.append(folder)
     source = source_of(places, trial)
     return source, replay_log(places, trial, source)
@@ -141,6 +141,8 @@ def _tell(found: Backtest) -> None:
     tell_changes(found.compared)
     if found.why:
         terminal.say(f"between the builds: a {found.bump} change: {'; '.join(found.why)}")
+    if found.warning:
+        terminal.say(f"WARNING: {found.warning}")
     for name in found.over_budget:
         terminal.say(f"OVER BUDGET: {name}")
     for name in found.may_be_over_budget:

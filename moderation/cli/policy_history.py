@@ -61,26 +61,46 @@ def keep(paths: Sequence[Path], *, out: Path, items: Path | None, policy: str | 
     """Keep decisions as Parquet, with what the lines of `items` say of their items."""
     refuse_kept(out)
     facts = read_facts(items, policy, max_bytes=load_settings().images.max_bytes) if items else {}
-    kept, known = keep_decisions(paths, out, facts)
+    kept, known = keep_decisions(paths, out, facts, items=items)
     terminal.say(f"kept {kept:,} decisions in {out}" + (f", {known:,} of items in {items}" if items else ""))
     if items and policy is None:
         terminal.note(_NO_POLICY)
 
 
-def keep_decisions(paths: Sequence[Path], out: Path, facts: Mapping[str, Fact]) -> tuple[int, int]:
-    """Every decision of these files as Parquet in a folder; how many there were, and of how many anything was known."""
+def keep_decisions(
+    paths: Sequence[Path], out: Path, facts: Mapping[str, Fact], *, items: Path | None = None
+) -> tuple[int, int]:
+    """Every decision of these files as Parquet in a folder; how many there were, and of how many anything was known.
+
+    Raises DataError where there is none, and where `facts`, those of `items`, are about none of them: then nothing is left in `out`.
+    """
     kept = known = 0
+    first, written = "", list[Path]()
     for place, path in enumerate(paths):
         with terminal.progress(f"reading {path.name}", None) as advance:
             for number, batch in enumerate(batches((decision for _, decision in read_lines(path)), DECISIONS)):
+                first = first or batch[0].item_id
                 stated = [facts.get(one.item_id, Fact(one.item_id)) for one in batch]
-                write_decisions(out / f"{place:03}-{path.stem}-{number:05}.parquet", batch, stated)
+                written.append(out / f"{place:03}-{path.stem}-{number:05}.parquet")
+                write_decisions(written[-1], batch, stated)
                 kept, known = kept + len(batch), known + sum(one.item_id in facts for one in batch)
                 advance(len(batch))
     if not kept:
         message = "holds no decisions; expected what `moderation scan --json` writes"
         raise DataError([Problem(paths[0], 0, 0, "D001", message)])
+    if items and not known:
+        for path in written:
+            path.unlink()
+        raise DataError([_about_none(items, facts, first)])
     return kept, known
+
+
+def _about_none(items: Path, facts: Mapping[str, Fact], decided: str) -> Problem:
+    message = (
+        f"is about none of the decisions: its first id is {next(iter(facts), '')!r}, that of the first decision {decided!r}; expected the file "
+        "that was scanned. A line without `id` and `path` is named by its file as the path was typed: type it alike, or give every line an `id`"
+    )
+    return Problem(items, 0, 0, "D003", message)
 
 
 def _readable(entries: Iterable[Entry], policy: str | None, counts: Counter[str]) -> Iterator[tuple[Fact, ContentItem]]:

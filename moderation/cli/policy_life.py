@@ -140,7 +140,7 @@ def backtest(  # noqa: PLR0917 - typer passes options by name
 
     On vectors any two builds of one encoder can be tried. On decisions: a build's thresholds, where the build before has the same
     classifier; or, where both builds judged, what a shadow did otherwise. What cannot be told is told as not estimable. Needs the extra
-    history. Leaves with exit code 8 where an action surely takes more than the policy's budget.
+    history. Leaves with exit code 8 where an action surely takes more than the budget of this build.
 
     Example: moderation policy backtest policies/weapons.yaml --vectors vectors --lock policies/weapons.lock.json --html backtest.html
     """

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from moderation.item import Modality
 from moderation.policy.lint_words import WORD_RULES, ambiguous, identities, sexual_content_with_minors
-from moderation.policy.polarity import Expected, expected
+from moderation.policy.polarity import expected, lacking
 from moderation.policy.schema import Concept, Policy
 from moderation.policy.scripts import foreign_script, same_language
 from moderation.policy.yaml_source import Node
@@ -187,16 +187,17 @@ def _review_by(policy: Policy, today: dt.date) -> Iterator[Finding]:
 
 def _tests(policy: Policy) -> Iterator[Finding]:
     files = [expected(path) for path in policy.tests]
-    for i, cases in enumerate(files):
-        if cases is None:
+    for i, ways in enumerate(files):
+        if ways is None:
             message, fix = f"{policy.tests[i]} cannot be read as a test file", "write it, or correct the name"
             yield _finding(policy.locate("tests", i), "P109", "error", message, fix)
     if None in files:
         return
-    seen = {one for cases in files for one in cases or ()}
+    seen = {one for ways in files for one in ways or ()}
     if not seen:
-        yield _finding(policy.locate("tests"), "P108", "error", "the test files hold no case", "add cases to them")
-    elif len(seen) == 1:
-        only = "flagged" if Expected.FLAGGED in seen else "allowed"
-        message = f"every test expects content to be {only}: a policy that always says so would pass"
-        yield _finding(policy.locate("tests"), "P110", "error", message, "add cases of the other kind")
+        message = "no test says what must be flagged, and none what must not"
+        fix = "; ".join(fix for _, fix in lacking(seen))
+        yield _finding(policy.locate("tests"), "P108", "error", message, fix)
+        return
+    for message, fix in lacking(seen):
+        yield _finding(policy.locate("tests"), "P110", "error", message, fix)

@@ -1,45 +1,72 @@
-"""What a policy's test files expect, as far as lint needs it; `release` reads them in full and runs them."""
+"""Which ways a policy's test files go: what must be flagged, and what must not. The one rule of lint and of those that run the tests."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
-from moderation.policy.yaml_source import Node, read_yaml
+from moderation.policy.yaml_source import plain, read_yaml
 
 
 class Expected(StrEnum):
-    """Which way a case goes."""
+    """Which way a test goes."""
 
     FLAGGED = "flagged"
     ALLOWED = "allowed"
 
 
-_WORDS = {
+WAY_OF = {
     "match": Expected.FLAGGED,
     "review": Expected.FLAGGED,
     "at_least review": Expected.FLAGGED,
     "no_match": Expected.ALLOWED,
     "at_most review": Expected.ALLOWED,
 }
+_EXPECTING = {"cases": ("expect",), "pairs": ("a_expect", "b_expect"), "capabilities": ("expect",)}
+_LACKS = {
+    Expected.FLAGGED: (
+        "no test says what must be flagged: a policy that flags nothing would pass",
+        "add a case, a pair or a capability that expects review or match",
+    ),
+    Expected.ALLOWED: (
+        "no test says what must not be flagged: a policy that flags everything would pass",
+        "add a case, a pair or a capability that expects no_match, or a benign set with a cap below 1",
+    ),
+}
 
 
 def expected(path: Path) -> frozenset[Expected] | None:
-    """Which ways the cases of a test file go; None where it cannot be read."""
+    """Which ways the tests of a file go; None where it cannot be read."""
     node, problems = read_yaml(path)
     if node is None or problems or not isinstance(node.value, dict):
         return None
-    return frozenset(_WORDS[word] for word in _expectations(node) if word in _WORDS)
+    return ways(plain(node))
 
 
-def _expectations(node: Node) -> Iterator[str]:
-    """What cases and pairs expect; those that are known to fail and say so elsewhere prove nothing."""
-    for section, keys in (("cases", ("expect",)), ("pairs", ("a_expect", "b_expect"))):
-        below = node.child(section)
-        for case in below.items() if below else ():
-            for key in keys:
-                value = case.child(key)
-                text = value.text() if value else None
-                if text is not None:
-                    yield text
+def ways(suite: Mapping[str, Any]) -> frozenset[Expected]:
+    """Which ways the tests of a suite go, as plain values that nobody has checked yet."""
+    return frozenset(_ways(suite))
+
+
+def lacking(seen: Collection[Expected]) -> Iterator[tuple[str, str]]:
+    """What tests that go these ways leave unsaid, each with its cure; nothing where they go both ways."""
+    return (_LACKS[way] for way in Expected if way not in seen)
+
+
+def _ways(suite: Mapping[str, Any]) -> Iterator[Expected]:
+    """Known gaps prove nothing, and no more do sets that any policy passes: a floor of 0, a cap of 1."""
+    for section, keys in _EXPECTING.items():
+        for test in _tests(suite, section):
+            words = [test.get(key) for key in keys if test.get("floor") != 0]
+            yield from (WAY_OF[word] for word in words if isinstance(word, str) and word in WAY_OF)
+    for test in _tests(suite, "benign"):
+        cap = test.get("cap")
+        if isinstance(cap, int | float) and cap < 1:
+            yield Expected.ALLOWED
+
+
+def _tests(suite: Mapping[str, Any], section: str) -> list[Mapping[str, Any]]:
+    tests = suite.get(section)
+    return [one for one in tests if isinstance(one, dict)] if isinstance(tests, list | tuple) else []

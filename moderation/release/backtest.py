@@ -36,11 +36,15 @@ SOURCES: Mapping[Source, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """One build: what it is, what it takes, and how right it is. `statuses` counts the verdicts it gave by the status it then had."""
+    """One build: what it is, what it takes, and how right it is. `statuses` counts the verdicts it gave by the status it then had.
+
+    `other_text` is whether it was compiled from another text of the policy than the file has now.
+    """
 
     version: str
     revision: str
     policy_hash: str
+    other_text: bool
     level: str
     status: str
     loads: Loads
@@ -84,6 +88,16 @@ class Backtest:
         return tuple(one.action for one in self.after.loads.loads if one.may_be_over)
 
     @property
+    def warning(self) -> str:
+        """What to know first where the policy's file is not the text that the build to try was compiled from; else empty."""
+        if not self.after.other_text:
+            return ""
+        return (
+            f"the policy file has another text now than revision {self.after.revision} was compiled from: budgets are those that this revision was "
+            "certified with; to try what the file says now, compile and certify it"
+        )
+
+    @property
     def prevalence(self) -> str:
         """How the share of violating items lies to the interval that the policy states and its guarantees hold in.
 
@@ -107,6 +121,7 @@ class Backtest:
             "schema": SCHEMA,
             **asdict(self),
             **over,
+            "warning": self.warning,
             "prevalence": self.prevalence,
             "stated": self.stated.model_dump(),
         }
@@ -127,14 +142,15 @@ class _Counter:
         self.loads.add(chunk.items, side)
         self.rates.add(chunk.items, side)
 
-    def result(self, budgets: Mapping[str, float], status: str, statuses: Mapping[str, int]) -> Build:
+    def result(self, policy: Policy, status: str, statuses: Mapping[str, int]) -> Build:
         return Build(
             version=self.lock.version,
             revision=self.lock.revision,
             policy_hash=self.lock.policy_hash,
+            other_text=self.lock.policy_hash != policy.content_hash,
             level=self.lock.level,
             status=status,
-            loads=self.loads.result(budgets),
+            loads=self.loads.result(_budgets(self.lock, policy)),
             rates=self.rates.result(self.actions, self.loads.by_force),
             statuses=dict(sorted(statuses.items())),
         )
@@ -150,7 +166,7 @@ def backtest(
     command: str = "",
     advance: Callable[[int], None] = lambda _count: None,
 ) -> Backtest:
-    """Count what the builds of a trial say of items; `policy` holds the budgets and the prevalence, `statuses` are those of the builds.
+    """Count what the builds of a trial say of items; `policy` states the prevalence, `statuses` are those of the builds.
 
     Raises LockError for locks of another policy, and for one to try that has no threshold; else what gives the items raises.
     """
@@ -166,9 +182,8 @@ def backtest(
         after = chunk.sides[-1]
         comparison.add(chunk.items, _nobody(after, trial.order) if trial.before is None else chunk.sides[0], after)
         advance(len(chunk.items))
-    budgets = {one.action: one.budget for one in policy.actions if one.budget is not None}
     told = zip(counters, statuses[-len(counters) :], trial.told.statuses[-len(counters) :], strict=True)
-    *earlier, tried = [counter.result(budgets, status, given) for counter, status, given in told]
+    *earlier, tried = [counter.result(policy, status, given) for counter, status, given in told]
     bump, why = propose_bump(trial.before, trial.after) if trial.before else ("none", ())
     found = Backtest(
         policy=policy.id,
@@ -203,6 +218,15 @@ def check_trial(trial: Trial, policy: Policy) -> None:
         raise LockError(
             f"policy {policy.id!r}, revision {trial.after.revision}: it has no threshold, so it does nothing; certify it first"
         )
+
+
+def _budgets(lock: Lock, policy: Policy) -> dict[str, float]:
+    """What each action of a build may take: as the text says that it was compiled from, else as its certificates promise."""
+    if lock.policy_hash == policy.content_hash:
+        told = {one.action: one.budget for one in policy.actions}
+    else:
+        told = {one.action: (one.certificate or {}).get("budget") for one in lock.actions}
+    return {action: budget for action, budget in told.items() if budget is not None}
 
 
 def _nobody(after: Side, order: Sequence[str]) -> Side:
@@ -245,8 +269,8 @@ def _limits(found: Backtest, trial: Trial, policy: Policy) -> Iterator[str]:
     for lock in trial.locks:
         if lock.policy_hash != policy.content_hash:
             yield (
-                f"Revision {lock.revision} was compiled from another text of the policy than {policy.path.name} has now; budgets and the stated "
-                "prevalence are the file's."
+                f"Revision {lock.revision} was compiled from another text of the policy than {policy.path.name} has now: its budgets are those it was "
+                "certified with, none where it was not; the stated prevalence is the file's."
             )
     if policy.quota or policy.rollout.share < 1.0:
         yield "Quota and rollout are not applied."

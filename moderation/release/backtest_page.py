@@ -81,7 +81,8 @@ def _load(build: Build, action: str) -> Load | None:
 
 def _load_row(found: Backtest, action: str) -> tuple[str, list[Shown], float | None]:
     loads = [(kind, load) for kind, build in _builds(found) if (load := _load(build, action))]
-    budget = next((load.budget for _, load in loads if load.budget is not None), None)
+    tried = _load(found.after, action)
+    budget = tried.budget if tried else None
     return f"{action} or more", [_shown(kind, load.taken) for kind, load in loads], budget
 
 
@@ -138,6 +139,8 @@ def _head(found: Backtest) -> Iterator[str]:
         + "".join(f"; {one}" for one in found.why)
         + "."
     )
+    if found.warning:
+        yield f"**Warning: {_plain(found.warning)}.**"
     for action in found.over_budget:
         yield f"**Over budget: {_plain(action)}.**"
     for action in found.may_be_over_budget:

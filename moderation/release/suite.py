@@ -47,8 +47,6 @@ _HOLDS: dict[Expectation, frozenset[Outcome]] = {
     Expectation.AT_MOST_REVIEW: frozenset({Outcome.NO_MATCH, Outcome.REVIEW}),
     Expectation.NOTHING: frozenset({Outcome.NO_MATCH, Outcome.ERROR}),
 }
-VIOLATING = frozenset({Expectation.REVIEW, Expectation.MATCH, Expectation.AT_LEAST_REVIEW})
-BENIGN = frozenset({Expectation.NO_MATCH, Expectation.AT_MOST_REVIEW})
 
 Id = Annotated[Name, Field(description="Stable for ever; unique in its file.")]
 Expected = Annotated[Expectation, Field(strict=False, description="The outcome, or the outcomes, that pass.")]

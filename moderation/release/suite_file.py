@@ -12,9 +12,10 @@ from moderation.errors import DataError, Problem
 from moderation.policy.decide import REVIEW
 from moderation.policy.explain import explain, suggestion
 from moderation.policy.paths import is_file, join_path
+from moderation.policy.polarity import lacking, ways
 from moderation.policy.schema import Policy
 from moderation.policy.yaml_source import Node, plain, read_yaml
-from moderation.release.suite import BENIGN, VIOLATING, Expectation, Suite
+from moderation.release.suite import Expectation, Suite
 
 
 def load_suites(paths: Sequence[Path], *, policy: Policy | None = None) -> tuple[Suite, ...]:
@@ -123,13 +124,11 @@ def _lacking(suites: Sequence[Suite], paths: Sequence[Path]) -> Iterator[Problem
     """Silence must not pass: a file without tests, or a policy whose tests all say the same."""
     for suite, path in zip(suites, paths, strict=True):
         if not any(tests for section, tests in suite.named.items() if section != "todo"):
-            yield Problem(path, 1, 1, "T102", "the file holds no case and no pair; expected at least one")
-    expected = {expect for suite in suites for _, expect in suite.expectations}
-    where = paths[0] if paths else Path()
-    if suites and not expected & VIOLATING:
-        message = "no test expects review or match; expected tests of both kinds"
-        yield Problem(where, 1, 1, "T103", message)
-    if suites and not expected & BENIGN:
-        yield Problem(where, 1, 1, "T103", "no test expects no_match; expected tests of both kinds")
+            yield Problem(
+                path, 1, 1, "T102", "the file holds no test beside `todo` and `degenerate`; expected at least one"
+            )
     if not suites:
-        yield Problem(where, 0, 0, "T102", "no test file; expected at least one")
+        yield Problem(Path(), 0, 0, "T102", "no test file; expected at least one")
+        return
+    for message, fix in lacking({way for suite in suites for way in ways(suite.model_dump())}):
+        yield Problem(paths[0], 1, 1, "T103", f"{message}; {fix}")

@@ -19,7 +19,7 @@ from moderation.encoder.base import Encoded
 from moderation.errors import DataError
 from moderation.policy.loader import load_policy
 from moderation.policy.manifest import load_manifest
-from moderation.release.suite import VIOLATING
+from moderation.policy.polarity import WAY_OF, Expected
 from moderation.release.suite_file import load_suites
 from moderation.settings import Settings
 from tests.fakes import WIDTH, FakeEncoder
@@ -47,7 +47,7 @@ class Seer(FakeEncoder):
                 singles = [(case.item, case.expect) for case in suite.cases]
                 pairs = [(pair.a, pair.a_expect) for pair in suite.pairs]
                 for item, expect in (*singles, *pairs):
-                    if expect in VIOLATING and not blind:
+                    if WAY_OF.get(expect) is Expected.FLAGGED and not blind:
                         self.meant[suite.read(item, id="seen").parts[0].digest] = axis
 
     def encode_images(self, images: Sequence[bytes]) -> Encoded:

@@ -47,6 +47,12 @@ def write_lines(path: Path, rows: list[Any]) -> Path:
     return path
 
 
+def promise(budget: float) -> None:
+    """The build that is tried, certified within a budget."""
+    own = lock(actions=(action("review", 0.6, budget=budget), action("remove", 0.95)))
+    write_lock(own, Path("new", "weapons.lock.json"))
+
+
 def backtest(run: Run, *arguments: str) -> tuple[int, str, str]:
     return run(
         "policy",
@@ -83,7 +89,7 @@ def test_vectors_are_kept_and_two_builds_tried_on_them(run: Run) -> None:
 @pytest.mark.usefixtures("project")
 def test_a_budget_exceeded_is_exit_code_8(run: Run) -> None:
     run("policy", "embed", "items.jsonl", "--policy", "weapons", "--out", "kept")
-    write(Path(), POLICY.replace("budget: 0.02", "budget: 0.001"))
+    promise(0.001)
     code, out, _ = backtest(run, "--vectors", "kept")
     assert code == ExitCode.OVER_BUDGET
     assert "budget 0.001 EXCEEDED" in out
@@ -91,9 +97,22 @@ def test_a_budget_exceeded_is_exit_code_8(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("project")
+def test_a_budget_edited_after_the_build_moves_nothing_and_is_told(run: Run) -> None:
+    run("policy", "embed", "items.jsonl", "--policy", "weapons", "--out", "kept")
+    promise(0.001)
+    write(Path(), POLICY.replace("budget: 0.02", "budget: 1.0"))
+    code, out, _ = backtest(run, "--vectors", "kept")
+    assert code == ExitCode.OVER_BUDGET
+    assert "WARNING: the policy file has another text now than revision" in out
+    write(Path(), POLICY.replace("budget: 0.02", "budget: 0.000001"))
+    promise(0.9)
+    assert backtest(run, "--vectors", "kept")[0] == ExitCode.OK
+
+
+@pytest.mark.usefixtures("project")
 def test_a_budget_that_one_of_six_items_exceeds_is_a_warning(run: Run) -> None:
     run("policy", "embed", "items.jsonl", "--policy", "weapons", "--out", "kept")
-    write(Path(), POLICY)
+    promise(0.02)
     code, out, _ = backtest(run, "--vectors", "kept")
     assert code == ExitCode.OK
     assert "budget 0.02 may be exceeded" in out
@@ -121,6 +140,21 @@ def test_decisions_are_kept_and_say_what_vectors_say(project: Path, run: Run) ->
     for one in told:
         assert one["compared"] == told[0]["compared"]
         assert one["after"]["rates"] == told[0]["after"]["rates"]
+
+
+def test_items_that_are_about_no_decision_are_refused_and_nothing_is_kept(project: Path, run: Run) -> None:
+    """A line without an id is named by its file as typed, so another spelling of the path names other items."""
+    write_lines(project / "bare.jsonl", [{"text": "0.1", "target": True}, {"text": "0.2", "target": False}])
+    run("scan", "bare.jsonl", "--policy", "old/weapons.lock.json", "--out", "old.jsonl")
+    absolute = ("old.jsonl", "--items", project / "bare.jsonl", "--policy", "weapons", "--out", "log")
+    code, out, err = run("policy", "keep", *absolute)
+    assert (code, out) == (ExitCode.DATA, "")
+    assert f"its first id is '{project}/bare.jsonl:1', that of the first decision 'bare.jsonl:1'" in err
+    assert list((project / "log").glob("*")) == []
+    arguments = ("--decisions", "old.jsonl", "--items", str(project / "bare.jsonl"))
+    assert backtest(run, *arguments)[0] == ExitCode.DATA
+    code, out, _ = run("policy", "keep", "old.jsonl", "--items", "bare.jsonl", "--policy", "weapons", "--out", "log")
+    assert (code, out) == (0, "kept 2 decisions in log, 2 of items in bare.jsonl\n")
 
 
 @pytest.mark.usefixtures("project")

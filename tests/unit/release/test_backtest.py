@@ -14,13 +14,17 @@ from hypothesis import strategies as st
 
 from moderation.errors import LockError
 from moderation.history.items import Fact, Target
+from moderation.policy.lock import Lock
 from moderation.release.backtest import NOT_KNOWN, Backtest
 from moderation.release.backtest_page import percent, render_html, render_markdown
 from tests.fakes import action, item, lock, picture
 from tests.policy_text import POLICY
 from tests.unit.release.replays import from_vectors, keep, policy
 
-BEFORE, AFTER = lock(actions=(action("review", 0.5),)), lock(actions=(action("review", 0.6), action("remove", 0.95)))
+BEFORE, AFTER = (
+    lock(actions=(action("review", 0.5, budget=0.3),)),
+    lock(actions=(action("review", 0.6, budget=0.02), action("remove", 0.95))),
+)
 # Scores under the stand-in head: about 0.45 at a cosine of 0.65, 0.55 at 0.74, 0.98 at 1.
 KEPT, FLIPPED, REMOVED = 0.3, 0.74, 1.0
 
@@ -41,10 +45,16 @@ def facts(count: int, *, judged: bool = True, weight: float | None = None, **kno
 
 
 def found_in(
-    folder: Path, cosines: list[float], known: dict[str, Fact], *, text: str = POLICY, alone: bool = False
+    folder: Path,
+    cosines: list[float],
+    known: dict[str, Fact],
+    *,
+    text: str = POLICY,
+    alone: bool = False,
+    after: Lock = AFTER,
 ) -> Backtest:
     things = [item(picture(cosine), id=str(number)) for number, cosine in enumerate(cosines)]
-    return from_vectors(keep(folder / "kept", things, known), None if alone else BEFORE, AFTER, policy(folder, text))
+    return from_vectors(keep(folder / "kept", things, known), None if alone else BEFORE, after, policy(folder, text))
 
 
 @pytest.fixture
@@ -87,13 +97,32 @@ def test_loads_by_action_and_day(planted: Backtest) -> None:
 )
 def test_a_budget_is_exceeded_where_the_lower_end_is_above_it(tmp_path: Path, budget: float, told: str) -> None:
     cosines = [REMOVED if number < 5 else KEPT for number in range(100)]
-    found = found_in(tmp_path, cosines, facts(100), text=POLICY.replace("budget: 0.02", f"budget: {budget}"))
+    tried = replace(AFTER, actions=(action("review", 0.6, budget=budget), action("remove", 0.95)))
+    found = found_in(tmp_path, cosines, facts(100), after=tried)
     assert found.over_budget == (("review",) if told == "over budget" else ())
     assert found.may_be_over_budget == (("review",) if told == "may be over budget" else ())
     page, text = render_html(found), render_markdown(found)
     assert f"{told}: review" in page if told else "over budget" not in page
     assert f"{told}: review".capitalize() in text if told else "ver budget" not in text
     assert ("exceeded" in page, "exceeded" in text) == (bool(told), bool(told))
+
+
+def test_each_build_is_held_to_its_own_budget_and_an_other_text_is_a_warning(tmp_path: Path) -> None:
+    """The file's budget is 0.5 here, which was promised for neither build."""
+    text = POLICY.replace("budget: 0.02", "budget: 0.5")
+    cosines = [FLIPPED if number < 20 else REMOVED if number >= 80 else KEPT for number in range(100)]
+    found = found_in(tmp_path / "a", cosines, facts(100), text=text)
+    assert found.before is not None
+    assert [one.budget for one in found.before.loads.loads if one.action == "review"] == [0.3]
+    assert {one.action: one.budget for one in found.after.loads.loads} == {"remove": None, "review": 0.02}
+    assert found.over_budget == ("review",)
+    assert f"another text now than revision {AFTER.revision}" in found.warning
+    for told in (render_html(found), render_markdown(found), json.dumps(found.to_dict())):
+        assert found.warning in told
+    own = replace(AFTER, policy_hash=policy(tmp_path, text).content_hash, actions=(action("review", 0.6),))
+    same = found_in(tmp_path / "b", cosines, facts(100), text=text, after=own)
+    assert (same.warning, same.after.loads.loads[0].budget, same.over_budget) == ("", 0.5, ())
+    assert "Warning" not in render_markdown(same)
 
 
 def test_an_unweighted_sample_says_nothing_of_the_violating_share(tmp_path: Path) -> None:
@@ -171,7 +200,7 @@ def test_locks_that_cannot_be_tried_are_refused(tmp_path: Path, before, after, s
 
 
 def test_a_threshold_edited_by_hand_is_another_revision_and_told_as_what_differs(tmp_path: Path) -> None:
-    edited = replace(BEFORE, actions=(action("review", 0.51),))
+    edited = replace(BEFORE, actions=(action("review", 0.51, budget=0.3),))
     found = from_vectors(keep(tmp_path / "kept", [item(picture(KEPT))]), BEFORE, edited, policy(tmp_path))
     assert found.before is not None
     assert found.before.revision != found.after.revision

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from moderation.decision import Outcome, Score, Severity
 from moderation.errors import DataError, ExitCode
 from moderation.item import Modality
 from moderation.policy.decide import Cut, Finding, Terms, judge
+from moderation.policy.lint import lint
 from moderation.policy.loader import load_policy
 from moderation.release.suite import Suite
 from moderation.release.suite_file import check, json_schema, load_suites
@@ -103,14 +105,14 @@ def test_ids_are_unique_across_sections(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("suite: s\n", "holds no case and no pair"),
-        ("suite: s\ndegenerate: [blank]\n", "holds no case and no pair"),
-        ("suite: s\ncases: [{id: a, item: {text: a}, expect: match}]\n", "no test expects no_match"),
-        ("suite: s\ncases: [{id: a, item: {text: a}, expect: no_match}]\n", "no test expects review or match"),
+        ("suite: s\n", "holds no test beside `todo` and `degenerate`"),
+        ("suite: s\ndegenerate: [blank]\n", "holds no test beside `todo` and `degenerate`"),
+        ("suite: s\ncases: [{id: a, item: {text: a}, expect: match}]\n", "no test says what must not be flagged"),
+        ("suite: s\ncases: [{id: a, item: {text: a}, expect: no_match}]\n", "no test says what must be flagged"),
         # What is only known to fail proves nothing about the other kind.
         (
             "suite: s\ncases: [{id: a, item: {text: a}, expect: match}]\ntodo: [{id: b, item: {text: a}, expect: no_match}]",
-            "no test expects no_match",
+            "no test says what must not be flagged",
         ),
         ("- 1\n", "found no mapping at the top"),
         ("", "holds no document"),
@@ -118,6 +120,44 @@ def test_ids_are_unique_across_sections(folder: Path) -> None:
 )
 def test_silence_does_not_pass(folder: Path, text: str, message: str) -> None:
     assert any(message in one for one in problems(write(folder, text)))
+
+
+HEAD = "schema: policy-tests/v1\nsuite: s\n"
+BOTH = ["must be flagged", "must not be flagged"]
+
+
+@pytest.mark.parametrize(
+    ("tests", "lacks"),
+    [
+        # A newcomer's suites: sets alone, and one case beside a benign set.
+        (
+            "capabilities: [{id: c, items: m.jsonl, expect: at_least review, floor: 0.5}]\nbenign: [{id: b, items: m.jsonl, cap: 0.01}]\ninvariance: [{id: i, items: m.jsonl, change: grayscale}]\ndegenerate: [blank]\n",
+            [],
+        ),
+        ("cases: [{id: a, item: {text: a}, expect: at_least review}]\nbenign: [{id: b, items: m.jsonl, cap: 0.01}]\n", []),
+        ("cases: [{id: a, item: {text: a}, expect: match}]\nbenign: [{id: b, items: m.jsonl, cap: 1}]\n", BOTH[1:]),
+        ("cases: [{id: a, item: {text: a}, expect: match}]\ndegenerate: [blank]\n", BOTH[1:]),
+        ("benign: [{id: b, items: m.jsonl, cap: 0.01}]\n", BOTH[:1]),
+        ("capabilities: [{id: c, items: m.jsonl, expect: match, floor: 0.0}]\n", BOTH),
+        ("stability: [{id: s, items: m.jsonl}]\n", BOTH),
+    ],
+)  # fmt: skip
+def test_sets_say_which_way_they_go_and_lint_says_the_same(tmp_path: Path, tests: str, lacks: list[str]) -> None:
+    policy = load_policy(write_policy(tmp_path, POLICY), action_names=ACTIONS)
+    (tmp_path / "tests" / "m.jsonl").write_text("", encoding="utf-8")
+    path = policy.tests[0]
+    path.write_text(HEAD + tests, encoding="utf-8")
+    found: list[str] = []
+    if lacks:
+        with pytest.raises(DataError) as caught:
+            load_suites([path], policy=policy)
+        found = [one.message for one in caught.value.problems if one.code == "T103"]
+    else:
+        load_suites([path], policy=policy)
+    assert [message.partition(":")[0] for message in found] == [f"no test says what {one}" for one in lacks]
+    linted = [one for one in lint(policy, today=dt.date(2026, 11, 23)) if one.code in {"P108", "P110"}]
+    assert [one.code for one in linted] == (["P108"] if lacks == BOTH else ["P110"] if lacks else [])
+    assert all(cure in linted[0].fix for cure in (message.rpartition("; ")[2] for message in found))
 
 
 def test_the_two_kinds_may_stand_in_two_files(folder: Path) -> None:
