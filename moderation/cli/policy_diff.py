@@ -61,17 +61,17 @@ def tell_changes(found: Compared) -> None:
         changed = [one for one in slices if one.changed.hits]
         for one in changed[:SHOWN]:
             terminal.say(
-                f"  {title} {one.name}: {one.changed.hits:,} of {one.items:,} ({one.changed.low:.3f} to {one.changed.high:.3f}), "
+                f"  {title} {terminal.one_line(one.name)}: {one.changed.hits:,} of {one.items:,} ({one.changed.low:.3f} to {one.changed.high:.3f}), "
                 f"{one.stricter.hits:,} stricter, {one.milder.hits:,} milder"
             )
         if len(changed) > SHOWN:
             terminal.say(f"  and {len(changed) - SHOWN} more by {title}: --json has them all")
     for moved in found.examples:
-        terminal.say(f"  {_moved(moved)}")
+        terminal.say(f"  {terminal.one_line(_moved(moved))}")
 
 
 def _moved(one: Moved) -> str:
     scores = ["none" if score is None else f"{score:.4f}" for score in (one.score_before, one.score_after)]
     side = {True: " (violating)", False: " (benign)", None: ""}[one.target]
     near = f", near {one.concept!r}" if one.concept else ""
-    return f"{one.item[-32:]}{side}: {one.before} to {one.after}, score {' to '.join(dict.fromkeys(scores))}{near}"
+    return f"{one.ending(32)}{side}: {one.before} to {one.after}, score {' to '.join(dict.fromkeys(scores))}{near}"

@@ -82,7 +82,7 @@ def _tell(decision: Decision, statement: Statement, *, as_json: bool) -> None:
     if as_json:
         terminal.emit({"item_id": decision.item_id, **statement.to_dict()})
         return
-    terminal.say(f"item {decision.item_id}, decision {decision.decision_id}")
+    terminal.say(terminal.one_line(f"item {decision.item_id}, decision {decision.decision_id}"))
     if statement.preview:
         why = (
             "the item waits for a person, and nothing was done to it"

@@ -111,7 +111,7 @@ def _readable(entries: Iterable[Entry], policy: str | None, counts: Counter[str]
             item = entry.read()
         except ItemError as error:
             counts[f"left out: {error.cause or error.reason}"] += 1
-            terminal.note(f"{entry.id}: {error}")
+            terminal.note(terminal.one_line(f"{entry.id}: {error}"))
             continue
         digest = _digest(item)
         if entry.row.get("sha256", digest) != digest:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 BATCH = 32
 
 
-def scan(
+def scan(  # noqa: PLR0917 - typer passes options by name
     paths: Annotated[
         list[Path],
         typer.Argument(metavar="PATH...", help="Files, folders, .jsonl of items, or - for JSON lines on stdin."),
@@ -32,6 +32,7 @@ def scan(
         typer.Option("--policy", help="A certified policy file, or a lock; repeat for more.", dir_okay=False),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Every decision as one line of JSON on stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No line for any item: only the summary.")] = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -64,6 +65,8 @@ def scan(
     from moderation.cli.summary import Summary
     from moderation.settings import load_settings
 
+    if quiet and as_json:
+        raise typer.BadParameter("expected either --quiet or --json; --out FILE writes decisions beside --quiet")
     settings = load_settings()
     found = find(paths, max_bytes=settings.images.max_bytes)
     locks = [find_lock(path, settings) for path in policies]
@@ -76,9 +79,9 @@ def scan(
     with ExitStack() as stack:
         file = stack.enter_context(terminal.replacing(out)) if out else None
         advance = stack.enter_context(terminal.progress("deciding", found.total))
-        for decision in _decisions(found, pipeline, settings.actions, advance):
+        for decision in _decisions(found, pipeline, settings.actions, advance, quiet=quiet):
             summary.add(decision)
-            _write(decision, file=file, as_json=as_json)
+            _write(decision, file=file, as_json=as_json, quiet=quiet)
     summary.print(to_stderr=as_json)
     if summary_file:
         with terminal.replacing(summary_file) as file:
@@ -86,17 +89,17 @@ def scan(
 
 
 def _decisions(
-    found: Found, pipeline: Pipeline, actions: Sequence[str], advance: terminal.Advance
+    found: Found, pipeline: Pipeline, actions: Sequence[str], advance: terminal.Advance, *, quiet: bool
 ) -> Iterator[Decision]:
     """One decision for each entry, batch by batch."""
     from moderation.cli.sources import batches
 
     for batch in batches(found.entries, BATCH):
-        yield from _decide(pipeline, batch, actions)
+        yield from _decide(pipeline, batch, actions, quiet=quiet)
         advance(len(batch))
 
 
-def _decide(pipeline: Pipeline, batch: Sequence[Entry], actions: Sequence[str]) -> list[Decision]:
+def _decide(pipeline: Pipeline, batch: Sequence[Entry], actions: Sequence[str], *, quiet: bool) -> list[Decision]:
     """One decision for each entry, in order: the pipeline's, or an error under every policy for what has no content."""
     from moderation.errors import ItemError
 
@@ -107,7 +110,8 @@ def _decide(pipeline: Pipeline, batch: Sequence[Entry], actions: Sequence[str]) 
             items.append(entry.read())
         except ItemError as error:
             unread[number] = error
-            terminal.note(f"{entry.id}: {error}")
+            if not quiet:
+                terminal.note(terminal.one_line(f"{entry.id}: {error}"))
     decided = iter(pipeline.decide(items) if items else ())
     return [
         _refuse(pipeline, entry.id, unread[number], actions) if number in unread else next(decided)
@@ -125,15 +129,15 @@ def _refuse(pipeline: Pipeline, item: str, error: ItemError, actions: Sequence[s
     return answer(item, verdicts, actions, encoders={})
 
 
-def _write(decision: Decision, *, file: TextIO | None, as_json: bool) -> None:
+def _write(decision: Decision, *, file: TextIO | None, as_json: bool, quiet: bool) -> None:
     if file or as_json:
         line = terminal.json_line(decision.to_dict())
         if file:
             file.write(line)
         if as_json:
             terminal.write(line)
-    if not as_json and any(verdict.action for verdict in decision.verdicts):
-        terminal.say(_in_words(decision))
+    if not (as_json or quiet) and any(verdict.action for verdict in decision.verdicts):
+        terminal.say(terminal.one_line(_in_words(decision)))
 
 
 def _in_words(decision: Decision) -> str:

@@ -145,4 +145,4 @@ class Summary:
 def _named(noun: str, count: int, names: Sequence[str]) -> str:
     """How many there are, the first few by name."""
     more = ", …" if count > NAMED else ""
-    return f"{terminal.counted(count, noun)} ({', '.join(names[:NAMED])}{more})"
+    return terminal.one_line(f"{terminal.counted(count, noun)} ({', '.join(names[:NAMED])}{more})")

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 Advance = Callable[[int], None]
-# Names and ids come from files that anyone may have written; none of them moves the cursor or turns the line around. Tabs and line ends stay.
+# Names and ids come from files that anyone may have written; none of them moves the cursor or turns the line around.
+# Whole texts pass through too, so their tabs and line ends stay; `one_line` is for what must not end its line.
 _CONTROLS = {
     code: f"\\u{code:04x}"
     for code in (*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
     if chr(code) not in "\t\n"
 }
+_LINE_ENDS = {code: f"\\u{code:04x}" for code in map(ord, "\t\n\u2028\u2029")}
 
 
 def error(failure: ModerationError) -> None:
@@ -49,6 +51,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def one_line(text: str) -> str:
+    """Text with an id or a name in it, as the part of one line that it is meant to be: line ends and tabs are escaped."""
+    return text.translate(_CONTROLS).translate(_LINE_ENDS)
+
+
 def emit(value: Any, *, to: TextIO | None = None) -> None:
     """A result for machines: indented JSON on stdout, or in a file."""
     import json
@@ -71,7 +78,7 @@ def write(text: str) -> None:
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, to_stderr: bool = False) -> None:
     """A small table for people: the first column stands left, all others right."""
     stream = sys.stderr if to_stderr else sys.stdout
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[one_line(str(cell)) for cell in row] for row in rows]
     widths = [max(len(row[n]) for row in [list(columns), *cells]) for n in range(len(columns))]
     _say(stream, _row(columns, widths), "bold")
     for row in cells:

@@ -212,7 +212,7 @@ def _change_tables(found: Backtest) -> Iterator[str]:
         judged = {True: "violating", False: "benign", None: "no"}[moved.target]
         yield _row(
             (
-                f"`{moved.item[-64:]}`",
+                f"`{moved.ending(64)}`",
                 moved.before,
                 moved.after,
                 f"{_score(moved.score_before)} to {_score(moved.score_after)}",

@@ -59,6 +59,10 @@ class Moved:
     score_after: float | None
     concept: str | None
 
+    def ending(self, most: int) -> str:
+        """The last so many characters of the id, with a mark where there are more: the ends of paths tell them apart."""
+        return self.item if len(self.item) <= most else f"…{self.item[1 - most :]}"
+
 
 @dataclass(frozen=True, slots=True)
 class Flip:

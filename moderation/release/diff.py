@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -154,10 +156,19 @@ def _side(verdicts: Sequence[Verdict | None], order: Sequence[str]) -> Side:
     )
 
 
+def _name(row: TargetRow) -> str:
+    """What people know the row by, as a scan of its manifest does: its path there, else the manifest and line; without one the digest."""
+    if row.line == 0:
+        return row.sha256
+    if row.path is not None:
+        return Path(os.path.relpath(row.path, row.manifest.parent)).as_posix()
+    return f"{row.manifest.as_posix()}:{row.line}"
+
+
 def _items(rows: Sequence[TargetRow]) -> Items:
     names = sorted({name for row in rows for name in row.attributes})
     return Items(
-        item=np.array([row.sha256 for row in rows], object),
+        item=np.array([_name(row) for row in rows], object),
         mark=marks_of(row.sha256 for row in rows),
         cluster=marks_of(row.cluster for row in rows),
         attributes={name: column_of(row.attributes.get(name) for row in rows) for name in names},

@@ -151,6 +151,17 @@ def test_a_name_from_a_file_moves_no_cursor(
     assert not set(told) & set("\x1b\x07\r\x9b\u202e")
 
 
+def test_a_name_in_a_line_ends_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.say(terminal.one_line("a\nremove   b\tc\u2028d\u2029e\x85f\r\x0bg"))
+    terminal.table(["item"], [["a\nb\tc"]])
+    told = capsys.readouterr().out
+    assert told.splitlines() == [
+        "a\\u000aremove   b\\u0009c\\u2028d\\u2029e\\u0085f\\u000d\\u000bg",
+        "  item           ",
+        "  a\\u000ab\\u0009c",
+    ]
+
+
 def test_a_file_takes_its_place_only_when_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     with terminal.replacing(path) as stream:

@@ -245,6 +245,34 @@ def test_a_live_build_acts_and_a_draft_beside_it_only_proposes(
     assert "not live" not in run("scan", pictures / "a.png", "--policy", file)[1]
 
 
+def test_quiet_tells_the_summary_alone(
+    encoder: FakeEncoder, weapons: Path, pictures: Path, tmp_path: Path, run: Run
+) -> None:
+    aloud = run("scan", pictures, "--policy", weapons)[1].splitlines()
+    code, out, err = run("scan", pictures, "--policy", weapons, "--quiet", "--out", tmp_path / "out.jsonl")
+    assert (code, err) == (ExitCode.OK, "")
+    start = next(number for number, line in enumerate(aloud) if line.startswith("6 items in"))
+    assert start == 4
+    assert out.splitlines()[1:] == aloud[start + 1 :]
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 6
+    code, _, err = run("scan", pictures, "--policy", weapons, "--quiet", "--json")
+    assert (code, "either --quiet or --json" in err) == (ExitCode.USAGE, True)
+
+
+def test_an_id_forges_no_line(encoder: FakeEncoder, weapons: Path, tmp_path: Path, run: Run) -> None:
+    forged = "x\nremove   good\tweapons match"
+    lines = [{"id": forged, "text": "a"}, {"id": forged, "path": "gone.png"}, {"id": forged, "path": "a.png"}]
+    (tmp_path / "a.png").write_text("1.0")
+    (tmp_path / "items.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
+    code, out, err = run("scan", tmp_path / "items.jsonl", "--policy", weapons)
+    assert code == ExitCode.OK
+    assert not [line for line in (out + err).splitlines() if line.startswith("remove   good")]
+    assert "\t" not in out + err
+    escaped = "x\\u000aremove   good\\u0009weapons match"
+    assert out.count(escaped) == 3  # two decisions, and the summary's example
+    assert err.startswith(f"{escaped}: ")
+
+
 def test_several_policies_decide_together(
     encoder: FakeEncoder, weapons: Path, pictures: Path, tmp_path: Path, run: Run
 ) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from moderation.history.items import NO_DAY
-from moderation.release.comparison import EXAMPLES, MOST_VALUES, NOTHING, Compared, Comparison
+from moderation.release.comparison import EXAMPLES, MOST_VALUES, NOTHING, Compared, Comparison, Moved
 from moderation.release.shares import Events, Tried, share
 from tests.fakes import ACTIONS
 from tests.unit.release.sides import BANDS, Row, items_of, sides_of
@@ -50,6 +50,12 @@ def ways(part: list[Row]) -> tuple[int, int, int]:
     """How many changed band, and how many are asked more of, or less."""
     moved = [FORCE[row.after] - FORCE[row.before] for row in part if row.before != row.after]
     return len(moved), sum(one > 0 for one in moved), sum(one < 0 for one in moved)
+
+
+def test_a_long_id_is_told_by_its_end_and_marked() -> None:
+    one = Moved("pictures/0123456789.png", None, "nothing", "review", None, None, None)
+    assert one.ending(8) == "…789.png"
+    assert (one.ending(len(one.item)), len(one.ending(8))) == (one.item, 8)
 
 
 @given(rows)

@@ -12,10 +12,10 @@ import pytest
 
 from moderation.decision import Decision, Outcome, Severity, Verdict
 from moderation.errors import DataError, LockError
-from moderation.item import ContentItem
+from moderation.item import ContentItem, content_digest
 from moderation.policy.calibration import Calibration
 from moderation.policy.lock import Lock
-from moderation.policy.manifest import TargetRow
+from moderation.policy.manifest import TargetRow, load_manifest
 from moderation.release.diff import compare_locks, propose_bump
 from tests.fakes import ACTIONS, action, lock
 
@@ -63,6 +63,18 @@ def test_who_changes_band_is_counted_both_ways_and_named() -> None:
     assert ("a gun", 2, 4) in [(one.name, one.changed.hits, one.items) for one in seen.by_concept]
     assert (seen.overall.milder.hits, seen.overall.stricter.hits) == (2, 0)
     assert json.loads(json.dumps(found.to_dict()))["changed"] == 2
+
+
+def test_examples_are_named_as_a_scan_of_the_manifest_names_them(tmp_path: Path) -> None:
+    manifest = tmp_path / "items.jsonl"
+    (tmp_path / "a.txt").write_text("0.55", encoding="utf-8")
+    digest = content_digest(b"0.55")
+    known = {"target": True, "sha256": digest, "path": "./a.txt", "cluster": "a"}
+    lines = [known, {"text": "0.57", "target": False, "cluster": "b"}]
+    manifest.write_text("".join(json.dumps(one) + "\n" for one in lines), encoding="utf-8")
+    found = difference(load_manifest(manifest)).compared.examples
+    assert [one.item for one in found] == [f"{manifest}:2", "a.txt"]
+    assert {one.item for one in difference(rows("0.55")).compared.examples} == {f"{0:064d}"}
 
 
 def test_the_same_lock_changes_nothing() -> None:
