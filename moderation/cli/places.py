@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from moderation.errors import SettingsError
+from moderation.errors import PolicyError, Problem, SettingsError
 
 
 def in_a_folder(path: Path | None) -> Path | None:
@@ -25,13 +25,30 @@ def a_folder(path: Path | None) -> Path | None:
     return path
 
 
+def made_folder(path: Path | None) -> Path | None:
+    """A folder as typed, made where it is not there; a usage error where it cannot be."""
+    if path is not None:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise typer.BadParameter(f"the folder {path} cannot be made: {error.strerror}") from None
+    return path
+
+
+def there(path: Path) -> Path:
+    """A policy's file as typed. Raises PolicyError, as reading it would, where it is not there: before anything heavy is imported."""
+    if not path.exists():
+        raise PolicyError([Problem(path, 0, 0, "Y001", "cannot be read: No such file or directory")])
+    return path
+
+
 def need(package: str, *, extra: str) -> None:
     """Raises SettingsError where a package that only an extra brings is not installed."""
     if importlib.util.find_spec(package) is None:
         raise SettingsError(f'this needs {package}, which is not installed; try: pip install "moderation[{extra}]"')
 
 
-PolicyFile = Annotated[Path, typer.Argument(help="The policy's YAML file.")]
+PolicyFile = Annotated[Path, typer.Argument(help="The policy's YAML file.", callback=there)]
 Json = Annotated[bool, typer.Option("--json", help="The result as JSON on stdout, keys stable.")]
 BuildFolder = Annotated[
     Path | None,
@@ -40,6 +57,15 @@ BuildFolder = Annotated[
         help="The folder of the lock, where it is not beside the policy file.",
         file_okay=False,
         callback=a_folder,
+    ),
+]
+NewFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        help="The folder for the lock, made where it is not there; by default beside the policy file.",
+        file_okay=False,
+        callback=made_folder,
     ),
 ]
 Background = Annotated[

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from moderation.cli import policy_life, terminal
-from moderation.cli.places import Background, BuildFolder, Json, PolicyFile, in_a_folder
+from moderation.cli.places import Background, BuildFolder, Json, NewFolder, PolicyFile, in_a_folder
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode="rich", help="Write, check, compile, certify and test policies."
@@ -103,7 +103,7 @@ def plan(path: PolicyFile, as_json: Json = False) -> None:
 @app.command("compile")
 def compile_(
     path: PolicyFile,
-    out: BuildFolder = None,
+    out: NewFolder = None,
     background: Background = None,
     as_json: Json = False,
 ) -> None:

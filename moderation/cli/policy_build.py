@@ -40,6 +40,7 @@ def compile_lock(path: Path, *, out: Path | None, background: Path | None, as_js
     if not bank:  # the classifier is not normalised, and stays at the lowest level
         path = background_of(policy.path, policy.id)
         terminal.note(f"no background manifest at {path}: phrases are not compared with ordinary content")
+    _evidence(policy)  # a manifest that is not there is found before the encoder is loaded
     known = assemble.plugins(settings)
     check_detectors(policy.id, policy.detectors, policy.scope.modalities, known)
     with terminal.working("loading the encoder"):
@@ -81,8 +82,7 @@ def build(
     holds a copy of what the classifier is fitted on. Pictures over the `limits` are compared with nothing.
     """
     policy_lint.refuse(policy_lint.check(policy, card=embedder.encoder.card, encoder=embedder.encoder))
-    fit = load_manifest(policy.data.fit) if policy.data.fit else ()
-    exemplars = load_exemplars(policy.exemplars.violating, policy.exemplars.contrast)
+    fit, exemplars = _evidence(policy)
     _refuse_shared(exemplars, fit, background, policy)
     known = [*fit, *exemplars]
     ordinary, parts = _read(background), _read(known)
@@ -90,6 +90,12 @@ def build(
     _warm(embedder, [*background, *known], [*ordinary, *parts], policy)
     with terminal.working(f"{policy.id}: compiling"):
         return compile_policy(policy, embedder, fit=fit, exemplars=exemplars, background=background, versions=versions)
+
+
+def _evidence(policy: Policy) -> tuple[tuple[TargetRow, ...], tuple[TargetRow, ...]]:
+    """What the classifier is fitted on: judged examples, and exemplars."""
+    fit = load_manifest(policy.data.fit) if policy.data.fit else ()
+    return fit, load_exemplars(policy.exemplars.violating, policy.exemplars.contrast)
 
 
 def _refuse_shared(

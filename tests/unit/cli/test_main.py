@@ -138,6 +138,27 @@ def test_colours_appear_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch, caps
     assert "\x1b[1;31m" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["compile", "certify", "test", "audit"])
+def test_a_policy_that_is_not_there_is_said_before_anything_heavy_is_imported(tmp_path: Path, command: str) -> None:
+    code = (
+        "import sys; from moderation.cli import main; "
+        f"code = main.run(['policy', '{command}', 'nope.yaml']); "
+        "assert not sys.modules.keys() & {'torch', 'numpy', 'scipy', 'moderation.assemble'}; sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr.splitlines()[0]) == (
+        ExitCode.POLICY,
+        "nope.yaml:0:0: Y001: cannot be read: No such file or directory",
+    )
+
+
 @pytest.mark.parametrize("watched", [True, False])
 def test_a_name_from_a_file_moves_no_cursor(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], watched: bool
@@ -184,15 +205,17 @@ def test_a_file_in_a_folder_that_is_not_there_is_refused_by_name(tmp_path: Path)
 @pytest.mark.parametrize(
     "command",
     [
-        "policy compile p.yaml --out {}", "policy certify p.yaml --out {}", "policy test p.yaml --out {}",
+        "policy certify p.yaml --out {}", "policy test p.yaml --out {}",
         "policy show p.yaml --out {}", "policy test p.yaml --junit {}/results.xml", "policy schema --out {}/schema.json",
         "scan p.txt --policy p.yaml --out {}/decisions.jsonl", "scan p.txt --policy p.yaml --summary {}/summary.json",
         "train evaluate bundled --data . --out {}",
     ],
 )  # fmt: skip
 def test_a_folder_to_write_to_must_be_there_before_any_work_is_done(
-    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("p.yaml").touch()
     missing = tmp_path / "no"
     assert main.run(command.format(missing).split()) == ExitCode.USAGE
     told = capsys.readouterr().err.replace("│", "").replace("\n", "").replace(" ", "")

@@ -65,10 +65,10 @@ def test_the_lock_goes_where_it_is_told_and_is_found_there(policy: Path, tmp_pat
 
 def test_compiling_twice_gives_the_same_bytes(policy: Path, tmp_path: Path, run: Run) -> None:
     for build in ("one", "two"):
-        (tmp_path / build).mkdir()
-        run("policy", "compile", policy, "--out", tmp_path / build)
-    one, two = ({p.name: p.read_bytes() for p in (tmp_path / build).iterdir()} for build in ("one", "two"))
+        run("policy", "compile", policy, "--out", tmp_path / "made" / build)
+    one, two = ({p.name: p.read_bytes() for p in (tmp_path / "made" / build).iterdir()} for build in ("one", "two"))
     assert one == two
+    assert "flyers.lock.json" in one
 
 
 def test_a_policy_that_lints_wrong_is_not_compiled(policy: Path, run: Run) -> None:
