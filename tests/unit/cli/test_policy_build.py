@@ -582,6 +582,8 @@ def test_a_decision_is_explained_under_its_own_revision_and_no_other(certified: 
         code, _, err = run("policy", "explain", certified, decisions, option, value)
         assert (code, f"found '{value}'" in " ".join(err.split())) == (ExitCode.USAGE, True)
     changed = json.loads(decisions.read_text())
+    decisions.write_text(json.dumps(changed | {"item_id": "a\nitem b, decision c"}))
+    assert "\nitem a\\u000aitem b, decision c, decision " in "\n" + run("policy", "explain", certified, decisions)[1]
     changed["verdicts"][0]["revision"] = "0" * 16
     decisions.write_text(json.dumps(changed) + "\nnonsense\n")
     code, _, err = run("policy", "explain", certified, decisions)
