@@ -13,7 +13,7 @@ from moderation.audit.curves import gap_curve
 from moderation.audit.gaps import Verdict, adjust, compare, decide
 from moderation.audit.permutation import permutation_p
 from moderation.audit.pooling import chances, discovered, pool
-from moderation.audit.power import Beside, clusters_needed, detectable
+from moderation.audit.power import NOMINAL, POWER, Beside, clusters_needed, detectable
 from moderation.audit.result import Cell, FourFifths, Gap, HarmResult, Intersection
 from moderation.audit.sample import Flags, Floats, Groups, Sample
 from moderation.audit.screening import screen
@@ -176,7 +176,8 @@ def _detectable(cells: Cells, tolerance: float, tests: int) -> Floats:
     other = np.where(np.arange(len(sizes)) == largest, second, largest)
     common = np.full(len(sizes), cells.events.sum() / max(float(cells.items.sum()), 1.0))
     beside = Beside(sizes, sizes[other], common, cells.correlation[np.arange(len(sizes)), other])
-    return detectable(beside, tolerance=tolerance, tests=tests)
+    clustered = bool((cells.clusters < cells.items).any())
+    return detectable(beside, tolerance=tolerance, tests=tests, power=NOMINAL if clustered else POWER)
 
 
 def _lost_groups(sample: Sample, groups: Groups) -> list[str]:
