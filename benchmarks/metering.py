@@ -5,6 +5,8 @@ Prints microseconds a record, the best of several rounds each, and their differe
 
 from __future__ import annotations
 
+import argparse
+import json
 import time
 from collections.abc import Sequence
 
@@ -13,7 +15,7 @@ from moderation.stream.batch import Batch, Membership, Output, Partition, Record
 from moderation.stream.metrics import MeteredDecider, MeteredSession, Metrics
 from moderation.stream.worker import Decider, Outputs, Session
 
-RECORDS, ROUNDS, BATCHES = 500, 20, 20
+RECORDS, BATCHES = 500, 20
 INSIDE = Membership("g", 1, "m", None)
 
 
@@ -31,6 +33,9 @@ class _Session:
         return True
 
     def pause(self) -> None:
+        pass
+
+    def resume(self) -> None:
         pass
 
 
@@ -55,6 +60,10 @@ def _seconds(session: Session, decider: Decider) -> float:
 
 def main() -> None:
     """Both, in turn."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
     verdicts = tuple(
         Verdict(name, "1", "r", "live", Outcome.NO_MATCH, Severity.LOW) for name in ("weapons", "drugs", "insults")
     )
@@ -67,8 +76,11 @@ def main() -> None:
     outputs: Outputs = [(Output("out", b"{}", b"k", headers, decision=decision),) for _ in records]
     session, decider, metrics = _Session(Batch(INSIDE, records)), _Decider(outputs), Metrics()
     metered = MeteredSession(session, metrics), MeteredDecider(decider, metrics)
-    both = [(_seconds(session, decider), _seconds(*metered)) for _ in range(ROUNDS)]
+    both = [(_seconds(session, decider), _seconds(*metered)) for _ in range(arguments.rounds)]
     bare, counted = (1e6 * min(one) for one in zip(*both, strict=True))
+    if arguments.json:
+        print(json.dumps({"records": RECORDS, "bare_us": bare, "metered_us": counted, "more_us": counted - bare}))
+        return
     print(f"bare {bare:.2f} us a record, metered {counted:.2f} us: {counted - bare:.2f} us more,")
     print(f"{(counted - bare) / 1e6 * 10_000:.1%} of one core at 10,000 records a second, with 3 policies")
 

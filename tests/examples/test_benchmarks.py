@@ -35,6 +35,7 @@ TINY = {
         "--exemplars",
         "2",
     ],
+    "metering.py": ["--rounds", "2"],
     "few_shot.py": ["--shots", "32", "--draws", "1", "--steps", "2", "--most", "60"],
 }
 KEYS = {
@@ -56,6 +57,7 @@ KEYS = {
     "false_alarms.py": {"runs", "false_alarms", "power"},
     "violations.py": {"runs", "confidence", "rows"},
     "ladder.py": {"splits", "policies"},
+    "metering.py": {"records", "bare_us", "metered_us", "more_us"},
     "few_shot.py": {"policy", "measured_on", "violating_objects", "draws", "steps", "rows"},
 }  # fmt: skip
 
