@@ -102,8 +102,9 @@ def pipeline(
             statuses[lock.policy] = status_beside(lock, one)
     known = known or plugins(settings)
     embedders = {} if embedders is None else embedders
-    cache = embedding_cache(settings)
-    for name in sorted({lock.encoder for lock in read} & set(settings.encoders) - set(embedders)):
+    missing = sorted({lock.encoder for lock in read} & set(settings.encoders) - set(embedders))
+    cache = embedding_cache(settings) if missing else None  # a reload finds its encoders loaded
+    for name in missing:
         embedders[name] = embedder(settings, name, known=known, cache=cache)
     running = put_in_force(read, embedders=embedders, plugins=known, actions=settings.actions, statuses=statuses)
     return Pipeline(

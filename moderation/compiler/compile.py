@@ -26,7 +26,7 @@ from moderation.encoder.device import one_thread
 from moderation.encoder.recorded import NOT_RECORDED
 from moderation.errors import CompileError, DataError
 from moderation.item import Modality
-from moderation.policy.inputs import digest_inputs
+from moderation.policy.inputs import digest_manifests
 from moderation.policy.lint import refused
 from moderation.policy.lock import Level, Lock, LockedAction, Quota, marks
 from moderation.policy.manifest import TargetRow, shared
@@ -73,7 +73,7 @@ def compile_policy(
     evidence = {
         "level": _level_evidence(choice, policy),
         "controls": controls,
-        "background": _bank_evidence(bank) | {"inputs": _inputs(background, policy)},
+        "background": _bank_evidence(bank) | {"inputs": digest_manifests(background, policy.path.parent)},
         "fit": read.evidence,
         "exemplars": known.evidence,
         "templates": list(templates(policy.scope.modalities)),
@@ -168,7 +168,7 @@ def _read_targets(policy: Policy, embedder: Embedder, fit: Sequence[TargetRow]) 
     evidence: dict[str, Any] = {
         "rows": len(fit),
         "left_out": len(fit) - len(kept),
-        "inputs": _inputs(fit, policy),
+        "inputs": digest_manifests(fit, policy.path.parent),
     }
     if not kept:
         return _Read(None, evidence)
@@ -182,10 +182,6 @@ def _read_targets(policy: Policy, embedder: Embedder, fit: Sequence[TargetRow]) 
         for name, side in (("violating", True), ("benign", False))
     }
     return _Read(found, {**evidence, **counts, "sha256": digests})
-
-
-def _inputs(rows: Sequence[TargetRow], policy: Policy) -> dict[str, str]:
-    return digest_inputs({row.manifest for row in rows}, policy.path.parent)
 
 
 def _notes(policy: Policy, card: EncoderCard) -> list[str]:

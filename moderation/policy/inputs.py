@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from moderation.policy.manifest import TargetRow
 from moderation.policy.paths import is_file
 
 
@@ -16,6 +17,11 @@ def digest_inputs(files: Iterable[Path], folder: Path) -> dict[str, str]:
     Raises OSError where one cannot be read.
     """
     return {input_name(one, folder): _digest(one) for one in sorted(set(files)) if is_file(one)}
+
+
+def digest_manifests(rows: Iterable[TargetRow], folder: Path) -> dict[str, str]:
+    """The SHA-256 of each manifest that these rows stand in, as `digest_inputs` has it."""
+    return digest_inputs({row.manifest for row in rows}, folder)
 
 
 def input_name(path: Path, folder: Path) -> str:

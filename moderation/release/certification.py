@@ -18,7 +18,7 @@ from moderation.detector.head import NOT_OF_THE_HEAD
 from moderation.detector.runner import FAULTS
 from moderation.errors import DataError, DetectorError, LockError, Problem
 from moderation.item import ContentItem
-from moderation.policy.inputs import digest_inputs
+from moderation.policy.inputs import digest_manifests
 from moderation.policy.lock import Lock, marks
 from moderation.policy.manifest import TargetRow
 from moderation.policy.schema import Policy
@@ -73,7 +73,7 @@ def certify_lock(
     calibrated = calibrate(one_per_cluster(scored), policy.prevalence)
     asked, known = _ask(lock, policy, rows)
     apart = {"merged": [[row.sha256 for row in pair] for pair in merged], "unseen": _unseen(lock, others)}
-    inputs = digest_inputs({row.manifest for row in rows}, policy.path.parent)
+    inputs = digest_manifests(rows, policy.path.parent)
     rests_on = {
         "certify": {**_evidence(policy, scored), **apart, "asked": len(asked), "inputs": inputs},
         "calibration": _reliability(calibrated),

@@ -150,8 +150,10 @@ def _ground(verdict: Verdict, policy: Policy, rule: str) -> dict[str, Any]:
 def _facts(verdict: Verdict, policy: Policy, rule: str) -> str:
     seen = f" What it was taken for: {verdict.concept}." if verdict.concept else ""
     seen += "".join(f" {line}" for line in _spoke(verdict))
-    looked = "A person looks at it." if waits(verdict) else "No person looked at it before."
-    looked = "Nothing was done." if verdict.asked is None else looked
+    if verdict.asked is None:
+        looked = "Nothing was done."
+    else:
+        looked = "A person looks at it." if waits(verdict) else "No person looked at it before."
     if verdict.outcome is Outcome.ERROR:
         return (
             f"Automated means could not compare the content with the rule {policy.title!r} (version {verdict.version}, revision "

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 from moderation.errors import ExitCode, StreamError
 from moderation.sections import StreamSettings
@@ -22,7 +22,6 @@ SLOT = (
     "dlq-replay"  # of the transactional id: a second replay in the group ends the first one, and then sees what it did
 )
 AT_ONCE = 500  # records of one transaction, at most
-Result = TypeVar("Result")
 
 
 class Obstacle(StrEnum):
@@ -77,7 +76,7 @@ class Replay:
         self._settings, self._topic = settings.model_copy(update={"slot": SLOT}), topic
         self._exactly_once = settings.delivery == "exactly_once"
         self._thread = CallThread("replay")
-        self._call("open", 3 * settings.request_seconds, self._open)
+        self._thread.call("open", 3 * settings.request_seconds, self._open)
 
     def __enter__(self) -> Self:
         return self
@@ -86,13 +85,13 @@ class Replay:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if not isinstance(error, StreamError):  # after which the client is never used again
-            self._call("close", 2 * self._settings.request_seconds, self._close)
+            self._thread.call("close", 2 * self._settings.request_seconds, self._close)
         self._thread.end()
 
     def send(self, records: Iterable[Record]) -> Iterator[int]:
         """Write these dead letters back; after each transaction, how many were written in it."""
         for some in self._portions(records):
-            self._call("replay", self._settings.commit_seconds + 1, partial(self._send, some))
+            self._thread.call("replay", self._settings.commit_seconds + 1, partial(self._send, some))
             yield len(some)
 
     def _portions(self, records: Iterable[Record]) -> Iterator[list[Record]]:
@@ -129,9 +128,6 @@ class Replay:
     def _close(self) -> None:
         with fatal("close"):
             self._producer.close(timeout=self._settings.request_seconds)
-
-    def _call(self, what: str, seconds: float, function: Callable[[], Result]) -> Result:
-        return self._thread.call(what, seconds, function)
 
 
 def _obstacle(letter: Letter, inputs: Collection[str], most_replays: int) -> Obstacle | None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -14,17 +12,6 @@ from moderation.rollout.quota import RedisCounter
 from tests.services.redis import Redis
 
 pytestmark = pytest.mark.needs_redis
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Redis]:
-    one = Redis(tmp_path / "redis")
-    one.start()
-    try:
-        one.wait_until_ready()
-        yield one
-    finally:
-        one.stop()
 
 
 def counter_of(server: Redis, *, share: float = 1.0, tenant: str = "shop", hour: int = 5) -> RedisCounter:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +27,6 @@ from tests.services.redis import Redis
 pytestmark = pytest.mark.needs_redis
 
 TIMEOUT = 0.25
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Redis]:
-    one = Redis(tmp_path / "redis")
-    one.start()
-    try:
-        one.wait_until_ready()
-        yield one
-    finally:
-        one.stop()
 
 
 def cache_of(server: Redis, *, ttl: float = 1000.0, **options: Any) -> RedisCache:

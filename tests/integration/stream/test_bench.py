@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import subprocess
 import sys
 from pathlib import Path
@@ -13,15 +12,9 @@ import pytest
 from kafka import KafkaAdminClient
 
 from tests.conftest import ROOT
-from tests.integration.stream.test_worker import Place
-from tests.services.keeper import Addresses
+from tests.stream.place import Place
 
 pytestmark = pytest.mark.needs_kafka
-
-
-@pytest.fixture
-def place(services: Addresses, tmp_path: Path) -> Place:
-    return Place(services.kafka, tmp_path, random.Random().randbytes(5).hex())
 
 
 def bench(config: Path, *words: str) -> tuple[int, dict[str, Any]]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.services.process import free_ports
 from tests.stream.place import Place, running, texts
+from tests.stream.probed import ask
 from tests.unit.test_decision_schema import CHECK
 
 pytestmark = pytest.mark.needs_kafka
@@ -26,11 +25,7 @@ CANARY = "canary-3141"
 
 def get(port: int, path: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
+        return ask(port, path)
     except OSError:
         return 0, ""
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter
 from moderation.errors import ExitCode, StreamError
 from moderation.sections import ProbeSettings
 from moderation.stream.probe import Health, serve
+from tests.stream.probed import ask
 
 
 class Life:
@@ -38,15 +37,6 @@ def port(life: Life) -> Iterator[int]:
     Counter("made_up", "For this test.", registry=registry).inc(3)
     with serve(ProbeSettings(port=0), registry, life.health) as port:
         yield port
-
-
-def ask(port: int, path: str) -> tuple[int, str]:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
 
 
 def states(port: int) -> tuple[int, int, str]:
