@@ -199,7 +199,7 @@ def worker(settings: Settings, *, folder: Path, stop: threading.Event) -> Iterat
     from moderation.stream.pace import Pace
     from moderation.stream.probe import Health, serve
     from moderation.stream.session import Session
-    from moderation.stream.worker import Worker
+    from moderation.stream.worker import AT_ONCE, Worker
 
     stream, own = stream_settings(settings), worker_settings(settings)
     topics, embedders = _topics(settings), dict[str, Embedder]()
@@ -220,7 +220,7 @@ def worker(settings: Settings, *, folder: Path, stop: threading.Event) -> Iterat
             in_force=builds.current,
             read=intake.read if intake else read,
             each=intake.each if intake else map,
-            held_bytes=stream.in_flight_bytes,
+            held_bytes=stream.in_flight_bytes // AT_ONCE,
             topics=topics,
             order=settings.actions,
             worker=stream.slot,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any
 
 DRAFT, LIVE = "draft", "live"  # statuses of a build; only a live one may act
@@ -104,6 +105,20 @@ class Verdict:
         """The action that a live build asks for, after its limits."""
         return self.limited_to if self.limit else self.action
 
+    def to_dict(self) -> dict[str, Any]:
+        """The verdict as plain values, by field."""
+        plain = dict(
+            zip(_VERDICT, _verdict_values(self), strict=True)
+        )  # one C call: half a decision's time went into this
+        plain["outcome"], plain["severity"] = self.outcome.value, self.severity.value
+        if self.evidence is not None:
+            plain["evidence"] = dict(self.evidence)
+        return plain
+
+
+_VERDICT = tuple(one.name for one in fields(Verdict))
+_verdict_values = attrgetter(*_VERDICT)
+
 
 @dataclass(frozen=True, slots=True)
 class Timing:
@@ -139,8 +154,18 @@ class Decision:
 
     def to_dict(self) -> dict[str, Any]:
         """The decision as plain values, ready for JSON; the inverse of `from_dict`."""
-        plain: dict[str, Any] = _plain(self)
-        return plain
+        timing = self.timing
+        return {
+            "item_id": self.item_id,
+            "decision_id": self.decision_id,
+            "action": self.action,
+            "severity": self.severity.value,
+            "proposed": self.proposed,
+            "verdicts": [one.to_dict() for one in self.verdicts],
+            "encoders": dict(self.encoders),
+            "timing": {"decode": timing.decode, "encode": timing.encode, "detect": timing.detect},
+            "cache_hit": self.cache_hit,
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Decision:
@@ -158,14 +183,3 @@ class Decision:
                 "timing": Timing(**data["timing"]),
             }
         )
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, StrEnum):
-        return value.value
-    if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, tuple):
-        return [_plain(one) for one in value]
-    fields = getattr(type(value), "__dataclass_fields__", None)
-    return {name: _plain(getattr(value, name)) for name in fields} if fields else value

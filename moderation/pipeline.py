@@ -10,7 +10,7 @@ from moderation.decision import Abstention, Decision, Score, Timing
 from moderation.detector.base import Detection, DetectionBatch
 from moderation.detector.runner import Runner
 from moderation.embedding.embedder import Embedder
-from moderation.embedding.keyed import KeyedVectors
+from moderation.embedding.keyed import KeyedVectors, origin
 from moderation.item import ContentItem, Part
 from moderation.policy.decide import Finding, answer, final_score, judge
 from moderation.rollout.limits import Limits
@@ -34,7 +34,7 @@ class _Seen:
 
 
 class Pipeline:
-    """Decides batches of items under the policies in force. One thread at a time may use a pipeline.
+    """Decides batches of items under the policies in force. Safe to call from several threads: one batch is embedded while another is judged.
 
     `embedders` by the encoder's name; `actions` are all names of actions, weakest first; `clock` counts seconds.
     """
@@ -52,13 +52,17 @@ class Pipeline:
         self.running, self.runner, self._limits = running, runner, limits
         self._embedders, self._actions, self._clock = embedders, tuple(actions), clock
 
-    def decide(self, items: Sequence[ContentItem]) -> list[Decision]:
-        """One decision for each item, in order. A batch may be empty; ids need not be unique.
+    def decide(self, items: Sequence[ContentItem], *, ids: Sequence[str] = ()) -> list[Decision]:
+        """One decision for each item, in order. A batch may be empty; items' ids need not be unique.
 
-        A policy that has none of an item's parts in its scope gives no verdict on that item.
+        A policy that has none of an item's parts in its scope gives no verdict on that item. `ids` are the decisions' own, one for each
+        item; without them a decision is named after its item and the revisions that decided.
         """
         seen = self._see(items)
-        return [self._decision(index, item, seen) for index, item in enumerate(items)]
+        named = ids or ("",) * len(items)
+        return [
+            self._decision(index, item, seen, id_) for index, (item, id_) in enumerate(zip(items, named, strict=True))
+        ]
 
     def score(self, items: Sequence[ContentItem]) -> list[dict[str, Score | Abstention]]:
         """Each policy's final score on each item, by policy id, by the very way of `decide`: what certify measures.
@@ -128,22 +132,12 @@ class Pipeline:
             for policy, needs in seen.needs[index].items()
         }
 
-    def _decision(self, index: int, item: ContentItem, seen: _Seen) -> Decision:
+    def _decision(self, index: int, item: ContentItem, seen: _Seen, id_: str) -> Decision:
         hold, order = self._limits.hold, self._actions
         verdicts = tuple(
             hold(item.id, judge(one.terms, found, parts=len(one.scope(item)), order=order), one.terms)
             for one, found in self._findings(index, item, seen).items()
         )
-        places = [(index, part) for part in range(len(item.parts))]
-        embedded = [(own, place) for own in seen.vectors.values() for place in own.among(places)]
-        encoders: dict[str, set[str]] = {}
-        for own, (_, part) in embedded:
-            encoders.setdefault(item.parts[part].modality.value, set()).add(own.fingerprint)
-        return answer(
-            item.id,
-            verdicts,
-            self._actions,
-            encoders={modality: " ".join(sorted(names)) for modality, names in sorted(encoders.items())},
-            timing=seen.timing,
-            cache_hit=bool(embedded) and all(own.hit(place) for own, place in embedded),
-        )
+        parts = {(index, place): part for place, part in enumerate(item.parts)}
+        encoders, hit = origin(parts, seen.vectors.values())
+        return answer(item.id, verdicts, self._actions, encoders=encoders, timing=seen.timing, cache_hit=hit, id_=id_)

@@ -43,7 +43,7 @@ class DetectorCounts:
 
 
 class Runner:
-    """Runs detectors on batches. One thread at a time may use a runner.
+    """Runs detectors on batches, one after the other, whatever thread they come from.
 
     `trusted` names the detectors that run on the calling thread, without a deadline. A detector's `detect` may be called
     while an earlier call of it that overran is still at work. Raises ValueError when two detectors share an id.
@@ -61,6 +61,7 @@ class Runner:
         self._settings = settings or DetectorSettings()
         self._clock = clock
         self._wait = wait or _Call.wait
+        self._running = threading.Lock()
         self._guards: dict[str, _Guard] = {}
         for detector in detectors:
             guard = _Guard(detector, detector.id, frozenset(detector.labels), trusted=detector.id in trusted)
@@ -80,12 +81,13 @@ class Runner:
     def run(self, batches: Mapping[str, DetectionBatch]) -> dict[str, tuple[Detection, ...]]:
         """Answers by detector id, one for each part of its batch, in order.
 
-        All share one deadline, counted from now; a detector with an empty batch is not called.
+        All share one deadline, counted from when it is their turn; a detector with an empty batch is not called.
         """
-        deadline = self._clock() + self._settings.timeout_seconds
-        waiting = {id_: batch for id_, batch in batches.items() if len(batch)}
-        calls = {id_: self._start(self._guards[id_], batch) for id_, batch in self._outsiders_first(waiting)}
-        done = {id_: self._finish(self._guards[id_], call, deadline) for id_, call in calls.items()}
+        with self._running:
+            deadline = self._clock() + self._settings.timeout_seconds
+            waiting = {id_: batch for id_, batch in batches.items() if len(batch)}
+            calls = {id_: self._start(self._guards[id_], batch) for id_, batch in self._outsiders_first(waiting)}
+            done = {id_: self._finish(self._guards[id_], call, deadline) for id_, call in calls.items()}
         return {id_: done.get(id_, ()) for id_ in batches}
 
     def counts(self) -> dict[str, DetectorCounts]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -22,6 +22,7 @@ class KeyedVectors(Generic[Key]):
         self.fingerprint = str(embedder.encoder.fingerprint)
         self._rows = {key: row for row, key in enumerate(parts)}
         self._embedded = embedder.embed(tuple(parts.values()))
+        self._hits: list[bool] = self._embedded.hits.tolist()
 
     @property
     def decode_seconds(self) -> float:
@@ -33,9 +34,9 @@ class KeyedVectors(Generic[Key]):
         """Seconds spent in the towers."""
         return self._embedded.encode_seconds
 
-    def among(self, keys: Iterable[Key]) -> list[Key]:
-        """Those of the keys that were embedded, or should have been."""
-        return [key for key in keys if key in self._rows]
+    def __contains__(self, key: Key) -> bool:
+        """Whether this part was embedded, or should have been."""
+        return key in self._rows
 
     def fault(self, key: Key) -> ItemError | None:
         """Why a part has no vector; None when it has one."""
@@ -43,8 +44,20 @@ class KeyedVectors(Generic[Key]):
 
     def hit(self, key: Key) -> bool:
         """Whether the vector came from the cache."""
-        return bool(self._embedded.hits[self._rows[key]])
+        return self._hits[self._rows[key]]
 
     def take(self, keys: Sequence[Key]) -> Vectors:
         """The vectors of parts without a fault, float16 [n, d], in the order of the keys."""
         return self._embedded.vectors[np.array([self._rows[key] for key in keys], np.intp)]
+
+
+def origin(parts: Mapping[Key, Part], vectors: Collection[KeyedVectors[Key]]) -> tuple[dict[str, str], bool]:
+    """By modality, the fingerprints of the encoders that embedded these parts; and whether all of it came from the cache."""
+    names: dict[str, set[str]] = {}
+    hits = []
+    for key, part in parts.items():
+        for own in vectors:
+            if key in own:
+                names.setdefault(part.modality.value, set()).add(own.fingerprint)
+                hits.append(own.hit(key))
+    return {modality: " ".join(sorted(names[modality])) for modality in sorted(names)}, bool(hits) and all(hits)

@@ -49,7 +49,7 @@ class TextSide:
 
 @dataclass(frozen=True, slots=True)
 class TorchEncoder:
-    """An Encoder that runs on torch. Safe to call from several threads."""
+    """An Encoder that runs on torch. Safe to call from several threads: pictures of one call are decoded while another's are in the tower."""
 
     card: EncoderCard
     fingerprint: Fingerprint
@@ -63,6 +63,8 @@ class TorchEncoder:
     _large: threading.BoundedSemaphore = field(
         default_factory=lambda: threading.BoundedSemaphore(_LARGE_AT_ONCE), repr=False
     )
+    # One batch at a time in a tower: two would share its device, and on a CPU spin against each other.
+    _tower: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def encode_images(self, images: Sequence[bytes]) -> Encoded:
         """Vectors of pictures; while the tower runs one batch, threads decode the next."""
@@ -136,7 +138,7 @@ class TorchEncoder:
             batch = np.zeros((run, side.card.size, side.card.size, 3), dtype=np.uint8)
             for at, (_, pixels) in enumerate(rows[start : start + count]):
                 batch[at] = pixels
-            with torch.inference_mode():
+            with self._tower, torch.inference_mode():
                 on_device = torch.from_numpy(batch).to(self.device, non_blocking=True)
                 vectors = _finished(side.tower(normalise(on_device, side.card)))
             out.put([row for row, _ in rows[start : start + count]], vectors)
@@ -151,7 +153,7 @@ class TorchEncoder:
             for at in range(run):  # padding rows repeat the first text, since an empty mask has no mean
                 tokens = taken[at if at < count else 0][1]
                 ids[at, : len(tokens)], mask[at, : len(tokens)] = tokens, 1
-            with torch.inference_mode():
+            with self._tower, torch.inference_mode():
                 arguments = torch.from_numpy(ids).to(self.device), torch.from_numpy(mask).to(self.device)
                 vectors = _finished(side.tower(*arguments))
             out.put([row for row, _ in taken], vectors)

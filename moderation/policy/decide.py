@@ -86,14 +86,20 @@ def answer(
     encoders: Mapping[str, str],
     timing: Timing = Timing(),  # noqa: B008 - a frozen value
     cache_hit: bool = False,
+    id_: str = "",
 ) -> Decision:
-    """The decision on an item under these verdicts: all are marked and kept, those of live builds act. `order` is by force."""
-    acting = [replace(one, action=one.asked) if one.limit else one for one in verdicts if one.status == LIVE]
-    action, severity = strongest(acting, order)
-    proposed, _ = strongest(verdicts, order)
+    """The decision on an item under these verdicts: all are marked and kept, those of live builds act. `order` is by force.
+
+    `id_` is its id where something else than item and revisions shall name it.
+    """
+    proposed, severity = strongest(verdicts, order)
+    action = proposed
+    if not all(one.status == LIVE and not one.limit for one in verdicts):
+        acting = [replace(one, action=one.asked) if one.limit else one for one in verdicts if one.status == LIVE]
+        action, severity = strongest(acting, order)
     return Decision(
         item_id=item,
-        decision_id=decision_id(item, verdicts),
+        decision_id=id_ or decision_id(item, verdicts),
         action=action,
         severity=severity,
         proposed=proposed,

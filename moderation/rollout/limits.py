@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -23,7 +24,7 @@ _WHOLE = 2**64
 
 
 class Counter(Protocol):
-    """Counts the items of an hour that got a policy's actions."""
+    """Counts the items of an hour that got a policy's actions. Safe to call from several threads."""
 
     def take(self, policy: str, per_hour: int) -> bool:
         """Counts one more item, and tells whether it is within the quota."""
@@ -39,6 +40,7 @@ class LocalCounter:
     def __init__(self, *, share: float = 1.0, clock: Callable[[], float] = time.time) -> None:
         self._share, self._clock = share, clock
         self._taken: dict[tuple[int, str], int] = {}
+        self._lock = threading.Lock()
 
     def take(self, policy: str, per_hour: int) -> bool:
         """Counts one more item, and tells whether it is within this process's part of the quota."""
@@ -51,11 +53,12 @@ class LocalCounter:
     def count(self, policy: str) -> int:
         """Counts one more item, and tells how many there are in this hour."""
         hour = int(self._clock()) // HOUR
-        if (hour, policy) not in self._taken:
-            kept = sorted({one for one, _ in self._taken} | {hour})[-KEPT:]
-            self._taken = {key: count for key, count in self._taken.items() if key[0] in {hour, *kept}}
-        self._taken[hour, policy] = self._taken.get((hour, policy), 0) + 1
-        return self._taken[hour, policy]
+        with self._lock:
+            if (hour, policy) not in self._taken:
+                kept = sorted({one for one, _ in self._taken} | {hour})[-KEPT:]
+                self._taken = {key: count for key, count in self._taken.items() if key[0] in {hour, *kept}}
+            self._taken[hour, policy] = self._taken.get((hour, policy), 0) + 1
+            return self._taken[hour, policy]
 
 
 class Limits:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import hashlib
 import json
 import time
@@ -14,12 +15,12 @@ from moderation.decision import Decision
 from moderation.errors import ItemError
 from moderation.item import UNFETCHABLE, ContentItem
 from moderation.policy.decide import answer
-from moderation.stream.batch import Output, Record
+from moderation.stream.batch import Output, Partition, Record
 from moderation.stream.dead_letter import DeadLetter, Stage, past
 
 EVENT = "moderation.decision.v1"  # the type of a decision as a CloudEvent
 JSON = (("content-type", b"application/json"),)
-
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 One = TypeVar("One")
 Other = TypeVar("Other")
@@ -36,8 +37,8 @@ class Each(Protocol):
 class Pipeline(Protocol):
     """What decides items."""
 
-    def decide(self, items: Sequence[ContentItem]) -> Sequence[Decision]:
-        """One decision for each item, in order."""
+    def decide(self, items: Sequence[ContentItem], *, ids: Sequence[str]) -> Sequence[Decision]:
+        """One decision for each item, in order, under these ids."""
         ...
 
 
@@ -91,8 +92,7 @@ class Decider:
                 stage = Stage.FETCH if item.reason == UNFETCHABLE else Stage.DECODE
                 found[place] = (self.set_aside(record, stage, item.cause or item.reason, str(item)),)
             elif item is None:
-                empty = answer(f"{record.partition}-{record.offset}", (), self.order, encoders={})
-                found[place] = self._published(record, empty)
+                found[place] = self._published(record, self._empty(record))
             else:
                 items[place] = item
                 held += sum(len(part.content) for part in item.parts)
@@ -111,8 +111,14 @@ class Decider:
     def _decided(
         self, pipeline: Pipeline, items: Mapping[int, ContentItem], records: Sequence[Record]
     ) -> dict[int, tuple[Output, ...]]:
-        made = pipeline.decide(list(items.values())) if items else ()
+        ids = [stream_decision_id(records[place]) for place in items]
+        made = pipeline.decide(list(items.values()), ids=ids) if items else ()
         return {place: self._published(records[place], one) for place, one in zip(items, made, strict=True)}
+
+    def _empty(self, record: Record) -> Decision:
+        """What is decided on nothing."""
+        name = f"{record.partition}-{record.offset}"
+        return answer(name, (), self.order, encoders={}, id_=stream_decision_id(record))
 
     def set_aside(self, record: Record, stage: Stage, cause: str, message: str, *, attempts: int = 1) -> Output:
         """The dead letter of a record; `attempts` are those of this worker's life, earlier ones are added."""
@@ -134,10 +140,9 @@ class Decider:
         return whole if whole.size <= self.largest else letter.pointer(record, self.topics.dead_letters)
 
     def _published(self, record: Record, decision: Decision) -> tuple[Output, ...]:
-        placed = replace(decision, decision_id=stream_decision_id(record))
-        value = json.dumps(placed.to_dict(), ensure_ascii=False, separators=(",", ":")).encode()
-        headers = (*JSON, *_source(record), *self._event(placed))
-        made = Output(self.topics.decisions, value, key=record.key, headers=headers, decision=placed)
+        value = _encode(decision.to_dict()).encode()
+        headers = (*JSON, *_source(record), *self._event(decision))
+        made = Output(self.topics.decisions, value, key=record.key, headers=headers, decision=decision)
         if made.size > self.largest:
             return (self.set_aside(record, Stage.PUBLISH, "too_large", f"its decision has {made.size} bytes"),)
         if self.topics.review and decision.action in self.topics.reviewed:
@@ -161,14 +166,18 @@ class Decider:
 
 def stream_decision_id(record: Record) -> str:
     """32 hex digits of the record's place: the same for every decision on it, under whichever policies, so that readers can drop a second one."""
-    place = json.dumps([record.partition.topic, record.partition.number, record.offset])
-    return hashlib.sha256(place.encode()).hexdigest()[:32]
+    topic, _ = _source_headers(record.partition)
+    return hashlib.sha256(f"[{topic}, {record.partition.number}, {record.offset}]".encode()).hexdigest()[:32]  # as JSON
 
 
 def _source(record: Record) -> tuple[tuple[str, bytes], ...]:
     """Where the record lies that an output answers."""
-    places = (record.partition.topic, record.partition.number, record.offset)
-    return tuple(
-        (f"moderation.source.{name}", str(one).encode())
-        for name, one in zip(("topic", "partition", "offset"), places, strict=True)
-    )
+    _, (topic, partition) = _source_headers(record.partition)
+    return topic, partition, ("moderation.source.offset", b"%d" % record.offset)
+
+
+@functools.lru_cache(maxsize=1024)  # the same for every record of a partition
+def _source_headers(partition: Partition) -> tuple[str, tuple[tuple[str, bytes], tuple[str, bytes]]]:
+    """The topic as JSON, and the headers that name topic and partition."""
+    topic = ("moderation.source.topic", partition.topic.encode())
+    return json.dumps(partition.topic), (topic, ("moderation.source.partition", b"%d" % partition.number))

@@ -1,6 +1,7 @@
 """The loop of a worker: poll, decide, then publish and commit in one step, batch after batch, in the order in which they came.
 
-One thread talks to Kafka, another decides the next batches meanwhile, as many records at a time as take about `batch_seconds`. What was polled is committed once with all its outputs, or comes again:
+One thread talks to Kafka, two decide the next batches meanwhile (one is read and decoded while the other is encoded and judged), as many records at a time as take about
+`batch_seconds`. What was polled is committed once with all its outputs, or comes again:
 here after a new assignment, elsewhere, or in the process that follows this one. Nothing is repaired in place.
 """
 
@@ -19,7 +20,7 @@ from moderation.stream.caution import Caution
 from moderation.stream.dead_letter import Stage
 from moderation.stream.pace import Pace
 
-AT_ONCE = 2  # batches being decided or waiting for it, beside the one that is published
+AT_ONCE = 2  # batches being decided, beside the one that is published
 BUSY, IDLE = 0.1, 1.0  # seconds a poll may wait
 Outputs = list[tuple[Output, ...]]
 
@@ -35,7 +36,7 @@ class Session(Protocol):
 
 
 class Decider(Protocol):
-    """What the loop needs of deciding."""
+    """What the loop needs of deciding; batches come from several threads."""
 
     def decide(self, records: Sequence[Record]) -> Outputs: ...
     def set_aside(self, record: Record, stage: Stage, cause: str, message: str, *, attempts: int) -> Output: ...
@@ -76,7 +77,7 @@ class Worker:
 
     def run(self) -> None:
         """The loop."""
-        with ThreadPoolExecutor(1, thread_name_prefix="decide") as pool:
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="decide") as pool:
             while not self._stop.is_set():
                 self._step(pool)
             self._session.pause()

@@ -25,7 +25,7 @@ def test_every_key_finds_its_own_vector_fault_and_hit() -> None:
     expected = np.stack([at(0.75), at(0.25)]).astype(np.float16)
     assert np.array_equal(found.take(["second", "first"]), expected)
     assert found.take([]).shape == (0, 8)
-    assert found.among(["first", "elsewhere", "bad text"]) == ["first", "bad text"]
+    assert [one in found for one in ("first", "elsewhere", "bad text")] == [True, False, True]
     assert found.fingerprint == "0123456789abcdef/fake"
     again = KeyedVectors(embedder, parts)
     assert {key: again.hit(key) for key in parts} == {

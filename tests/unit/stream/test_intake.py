@@ -117,9 +117,9 @@ def test_a_batch_that_grows_too_large_is_decided_piece_by_piece(pool: ThreadPool
     pipeline = decider().in_force().pipeline
 
     class Watched:
-        def decide(self, items: Any) -> Any:
+        def decide(self, items: Any, *, ids: Any) -> Any:
             sizes.append(len(items))
-            return pipeline.decide(items)
+            return pipeline.decide(items, ids=ids)
 
     found = intake(content, pool)
     made = decider(read=found.read, each=found.each, held_bytes=8, in_force=lambda: InForce(Watched(), "cafe"))

@@ -86,3 +86,22 @@ def test_it_reads_no_further_ahead_than_its_window() -> None:
     Worker(stream, Slow(0.00005), name="w", window=1000, pace=Pace(0.01, 250), stop=stop).run()
     assert stream.committed == list(range(6000))
     assert stream.furthest_ahead <= 1000 + 2 * 250
+
+
+class Meeting(Slow):
+    """Decides a batch only once another is being decided, too."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0)
+        self.together = threading.Barrier(2)
+
+    def decide(self, records: Sequence[Record]) -> list[tuple[Output, ...]]:
+        self.together.wait(timeout=20)
+        return super().decide(records)
+
+
+def test_two_batches_are_decided_at_a_time_and_committed_in_order() -> None:
+    stop = threading.Event()
+    stream = Stream(4 * FIRST, FIRST, stop)
+    Worker(stream, Meeting(), name="w", window=4 * FIRST, pace=Pace(1.0, FIRST), stop=stop).run()
+    assert stream.committed == list(range(4 * FIRST))
