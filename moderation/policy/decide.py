@@ -171,10 +171,10 @@ def _fire(terms: Terms, value: float, *, too_many: bool, order: Sequence[str]) -
 
     Where the platform has no action named `review`, the policy's `on_error` takes its place.
     """
-    sure = None if too_many else _strongest_cut(terms.cuts, round(value - terms.epsilon, DIGITS), order)
     might = _strongest_cut(terms.cuts, round(value + terms.epsilon, DIGITS), order)
     if might is None:
         return min(terms.cuts, key=lambda cut: cut.threshold), None, Outcome.NO_MATCH
+    sure = None if too_many else _strongest_cut(terms.cuts, round(value - terms.epsilon, DIGITS), order)
     cap = REVIEW if REVIEW in order else terms.on_error
     capped = min(might.action, cap, key=order.index)
     if sure is not None and _force(sure.action, order) >= _force(capped, order):

@@ -71,7 +71,7 @@ class Limits:
         """The verdict, marked where a limit changes what is asked for. Only live builds are limited: no other acts."""
         if terms.status != LIVE or verdict.action is None:
             return verdict
-        if not in_share(terms.policy, item, terms.share):
+        if terms.share < 1.0 and not in_share(terms.policy, item, terms.share):
             return replace(verdict, limit=ROLLOUT, limited_to=None)
         quota = terms.quota
         if quota is None or self._order.index(verdict.action) <= self._order.index(quota.then):

@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
+from pydantic_core import to_json
+
 from moderation.decision import Decision
 from moderation.errors import ItemError
 from moderation.item import UNFETCHABLE, ContentItem
@@ -20,7 +22,6 @@ from moderation.stream.dead_letter import DeadLetter, Stage, past
 
 EVENT = "moderation.decision.v1"  # the type of a decision as a CloudEvent
 JSON = (("content-type", b"application/json"),)
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 One = TypeVar("One")
 Other = TypeVar("Other")
@@ -140,7 +141,7 @@ class Decider:
         return whole if whole.size <= self.largest else letter.pointer(record, self.topics.dead_letters)
 
     def _published(self, record: Record, decision: Decision) -> tuple[Output, ...]:
-        value = _encode(decision.to_dict()).encode()
+        value = to_json(decision.to_dict())  # six times as fast as the json module
         headers = (*JSON, *_source(record), *self._event(decision))
         made = Output(self.topics.decisions, value, key=record.key, headers=headers, decision=decision)
         if made.size > self.largest:
