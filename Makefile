@@ -16,7 +16,7 @@ demo: $(READY)  ## From nothing to a certified policy and decisions on pictures,
 	@$(BIN)/moderation demo --out build/demo $(if $(MODERATION_TEST_KAFKA),--kafka $(MODERATION_TEST_KAFKA))
 
 test: $(READY) $(USED) lint  ## From nothing to a passed test suite.
-	@$(BIN)/pytest -n 2
+	@$(BIN)/pytest -n 2 --dist worksteal
 
 services: $(READY) build/services/.ready  ## A real Kafka broker and a real Redis server until Ctrl-C, and how tests find them.
 	@$(BIN)/python -m tests.services

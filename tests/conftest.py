@@ -24,6 +24,8 @@ settings.register_profile("soak", deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "house"))
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Processes of torch that share two cores spin while they wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 _not_run: Counter[str] = Counter()
 

@@ -115,9 +115,11 @@ def strongest(verdicts: Iterable[Verdict], order: Sequence[str]) -> tuple[str, S
 
     The severity is the gravest of the verdicts that ask for more than the weakest action, `info` where none does.
     """
-    asked = [one for one in verdicts if _force(one.action, order) > 0]
-    action = max((one.action or "" for one in asked), key=order.index, default=order[0])
-    return action, max((one.severity for one in asked), key=lambda severity: severity.rank, default=Severity.INFO)
+    asked = [one for one in verdicts if one.action is not None and one.action != order[0]]
+    if not asked:
+        return order[0], Severity.INFO
+    action = max((one.action or "" for one in asked), key=order.index)
+    return action, max((one.severity for one in asked), key=lambda severity: severity.rank)
 
 
 def decision_id(item: str, verdicts: Iterable[Verdict]) -> str:

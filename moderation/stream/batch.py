@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from moderation.decision import Decision
@@ -105,6 +106,11 @@ class Batch:
     membership: Membership
     records: tuple[Record, ...] = ()
     assigned: tuple[Position, ...] | None = None
+
+    @classmethod
+    def joined(cls, batches: Sequence[Batch]) -> Batch:
+        """At least one batch, of one membership, as one."""
+        return cls(batches[0].membership, tuple(record for one in batches for record in one.records))
 
     @property
     def size(self) -> int:

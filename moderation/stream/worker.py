@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,8 +20,10 @@ from moderation.stream.caution import Caution
 from moderation.stream.dead_letter import Stage
 from moderation.stream.pace import Pace
 
-AT_ONCE = 2  # batches being decided, beside the one that is published
+AT_ONCE = 2  # batches being decided
+IN_HAND = 4  # those, and what is decided and not yet published
 BUSY, IDLE = 0.1, 1.0  # seconds a poll may wait
+RARELY = 0.5  # seconds between two polls that can bring nothing: the group must still hear of this worker
 Outputs = list[tuple[Output, ...]]
 
 
@@ -74,6 +76,8 @@ class Worker:
         self._untried: set[Partition] = set()  # partitions of which nothing was tried since they were assigned
         self._waiting: deque[Batch] = deque()
         self._running: deque[_Running] = deque()
+        self._holds = False  # whether nothing more is to be read
+        self._polled = 0.0
 
     def run(self) -> None:
         """The loop."""
@@ -81,26 +85,39 @@ class Worker:
             while not self._stop.is_set():
                 self._step(pool)
             self._session.pause()
+            self._holds = True
             self._waiting.clear()  # not begun: it comes again elsewhere
             while self._running:
                 self._step(pool)
 
     def _step(self, pool: ThreadPoolExecutor) -> None:
-        batch = self._session.poll(BUSY if self._running or self._waiting else IDLE)
-        if batch.assigned is not None:
-            self._begin(batch.assigned)
-        if batch.records and not self._stop.is_set():
-            self._waiting.append(batch)
+        if self._holds and self._running and time.monotonic() < self._polled + RARELY:
+            # A poll would bring nothing, and sleep longer than a batch takes.
+            wait([self._running[0].outputs], timeout=BUSY)
+        else:
+            self._poll()
+        self._start(pool)  # before publishing: while the broker is waited for, the next ones are decided
         self._publish()
         self._start(pool)
         self._hold()
 
+    def _poll(self) -> None:
+        batch = self._session.poll(BUSY if self._running or self._waiting else IDLE)
+        self._polled = time.monotonic()
+        if batch.assigned is not None:
+            self._begin(batch.assigned)
+        if batch.records and not self._stop.is_set():
+            self._waiting.append(batch)
+
     def _hold(self) -> None:
-        """Read no further while enough is waiting: what was read and not begun is read again after every new assignment."""
-        if sum(len(one.records) for one in self._waiting) >= self._window // 2:
+        """Read no further while enough is in hand: what was read and not committed is read again after every new assignment."""
+        in_hand = sum(len(one.records) for one in self._waiting) + sum(len(one.batch.records) for one in self._running)
+        if in_hand >= 3 * self._window // 4:
             self._session.pause()
+            self._holds = True
         elif not self._stop.is_set():
             self._session.resume()
+            self._holds = False
 
     def _begin(self, assigned: Sequence[Position]) -> None:
         """A new assignment: what came before it is void, and notes may tell of a death."""
@@ -116,17 +133,20 @@ class Worker:
         self._running.clear()
 
     def _publish(self) -> None:
-        """Commit what is decided, oldest first."""
+        """Commit what is decided, oldest first and all in one step: a commit costs about the same for one batch and for several."""
+        batches, outputs = [], Outputs()
         while self._running and self._running[0].outputs.done():
             done = self._running.popleft()
-            outputs, seconds = done.outputs.result()
+            made, seconds = done.outputs.result()
             self._pace.took(len(done.batch.records), seconds)
-            if not self._commit(done.batch, outputs):
-                return
+            batches.append(done.batch)
+            outputs += made
+        if batches:
+            self._commit(Batch.joined(batches), outputs)
 
     def _start(self, pool: ThreadPoolExecutor) -> None:
         """Begin to decide what waits. What may kill is tried alone, in pieces, with a note before each."""
-        while self._waiting and len(self._running) < AT_ONCE:
+        while self._waiting and len(self._running) < IN_HAND:
             partition = self._dangerous(self._waiting[0])
             if partition is None:
                 batch = self._next(self._pace.size)
