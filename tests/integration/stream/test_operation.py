@@ -108,6 +108,48 @@ def test_metrics_add_up_and_nothing_tells_of_an_item(place: Place) -> None:
     assert sum(one["records"] for one in aside) == 3
 
 
+def peak_bytes(process: int) -> int:
+    """The largest memory that a process had so far."""
+    (line,) = [
+        one for one in Path(f"/proc/{process}/status").read_text(encoding="utf-8").splitlines() if "VmHWM" in one
+    ]
+    return 1024 * int(line.split()[1])
+
+
+SLOW = """
+import sys, time
+from moderation.cli import main
+from moderation.stream import envelope
+read = envelope.read_item
+def slow(record, **options):
+    time.sleep(0.02)
+    return read(record, **options)
+envelope.read_item = slow
+main.main(["worker", sys.argv[1]])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_a_burst_of_a_hundred_times_what_may_be_in_flight_takes_no_more_memory(place: Place) -> None:
+    in_flight, count, size = 600_000, 600, 100_000
+    config = place.config()
+    lines = f"poll_records = 500\nin_flight_bytes = {in_flight}\nfetch_bytes = 2_000_000"
+    config.write_text(config.read_text().replace("poll_records = 50", lines))
+    wide = json.dumps({"text": "0.2", "attributes": {"note": "x" * size}}).encode()
+    with running(config, code=SLOW) as process:
+        place.feed([wide] * 10)
+        place.wait_for(10)
+        process.send_signal(signal.SIGSTOP)
+        before = peak_bytes(process.pid)
+        place.feed([wide] * count)
+        process.send_signal(signal.SIGCONT)
+        place.wait_for(count + 10)
+        grown = peak_bytes(process.pid) - before
+    assert count * size >= 100 * in_flight
+    assert grown < 20_000_000  # a record is there as it came, decoded, and in the client's buffers
+    assert set(place.answered().values()) == {1}
+
+
 FALLS = """
 import sys
 from moderation.cli import main
