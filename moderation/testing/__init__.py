@@ -1,0 +1,5 @@
+"""The conformance kit: a plugin's whole test is one subclass (extra `testing`: pytest and hypothesis)."""
+
+from moderation.testing.detector import DetectorKit
+
+__all__ = ["DetectorKit"]

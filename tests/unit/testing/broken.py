@@ -1,0 +1,219 @@
+"""Detectors that break one promise each, and the kit's word on them; run by test_detector_kit.py, never collected by itself."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from moderation import Abstention, DetectionBatch, Modality, Score
+from moderation.settings import DetectorSettings
+from moderation.testing import DetectorKit
+from moderation.testing import detector as kit
+
+SECONDS = 0.5  # what a batch may take, in these tests
+
+
+@pytest.fixture(autouse=True)
+def _short_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kit, "DEFAULTS", DetectorSettings(timeout_seconds=SECONDS))
+
+
+class Good:
+    """Finds guns, by their name."""
+
+    id = "guns"
+    labels = ("gun",)
+    modalities = frozenset({Modality.TEXT})
+    needs_embeddings = False
+
+    def detect(self, batch: DetectionBatch) -> Any:
+        return [(Score("gun", float(b"gun" in part.content)),) for part in batch.parts]
+
+
+class Kit(DetectorKit):
+    flagged = {"gun": ["a gun", "two guns"]}
+    passed = ["a flower", "a bottle"]
+    test_import_asks_no_network: Any = None  # a process for each; once is enough here
+
+
+class TestGood(Kit):
+    make = Good
+    test_import_asks_no_network = DetectorKit.test_import_asks_no_network
+
+
+class Vectors(Good):
+    needs_embeddings = True
+    modalities = frozenset({Modality.IMAGE, Modality.TEXT})
+
+
+class TestGoodWithVectors(Kit):
+    make = Vectors
+    width = 64
+
+
+class Nameless(Good):
+    id = "Guns and Roses"
+
+
+class TestNameless(Kit):
+    make = Nameless
+
+
+class Renamed(Good):
+    def __init__(self) -> None:
+        self.id = f"guns-{next(COUNT)}"
+
+
+COUNT = itertools.count()
+
+
+class TestRenamed(Kit):
+    make = Renamed
+
+
+class TestNotInstalled(Kit):
+    make = Good
+    plugin = "guns-of-nobody"
+
+
+class Percent(Good):
+    def detect(self, batch: DetectionBatch) -> Any:
+        class Loose:
+            def __init__(self, value: float) -> None:
+                self.label, self.value, self.concept, self.evidence = "gun", value, None, None
+
+        return [(Loose(100.0 * (b"gun" in part.content)),) for part in batch.parts]
+
+
+class TestPercent(Kit):
+    make = Percent
+
+
+class Blind(Good):
+    def detect(self, batch: DetectionBatch) -> Any:
+        return [(Score("gun", 0.0),) for _ in batch.parts]
+
+
+class TestBlind(Kit):
+    make = Blind
+
+
+class Alarmist(Good):
+    def detect(self, batch: DetectionBatch) -> Any:
+        return [(Score("gun", 1.0),) for _ in batch.parts]
+
+
+class TestAlarmist(Kit):
+    make = Alarmist
+
+
+class Forgetful(Good):
+    """Says nothing of what is harmless."""
+
+    def detect(self, batch: DetectionBatch) -> Any:
+        return [(Score("gun", 1.0),) if b"gun" in part.content else () for part in batch.parts]
+
+
+class TestForgetful(Kit):
+    make = Forgetful
+
+
+class Eager(Good):
+    """Answers though nothing was asked."""
+
+    def detect(self, batch: DetectionBatch) -> Any:
+        return super().detect(batch) or [(Score("gun", 0.0),)]
+
+
+class TestEager(Kit):
+    make = Eager
+
+
+class Moody(Good):
+    """Another score each time."""
+
+    def detect(self, batch: DetectionBatch) -> Any:
+        return [(Score("gun", random.uniform(0.6, 0.9) if b"gun" in one.content else 0.1),) for one in batch.parts]
+
+
+class TestMoody(Kit):
+    make = Moody
+
+
+class Scribbler(Vectors):
+    """Normalises the shared vectors in place."""
+
+    def detect(self, batch: DetectionBatch) -> Any:
+        if batch.embeddings is not None:
+            np.multiply(batch.embeddings, 0.5, out=batch.embeddings)
+        return super().detect(batch)
+
+
+class TestScribbler(Kit):
+    make = Scribbler
+
+
+class Relative(Good):
+    """Scores by rank within the batch."""
+
+    def detect(self, batch: DetectionBatch) -> Any:
+        most = max((part.content.count(b"gun") for part in batch.parts), default=0)
+        return [(Score("gun", part.content.count(b"gun") / most if most else 0.0),) for part in batch.parts]
+
+
+class TestRelative(Kit):
+    make = Relative
+    flagged = {"gun": ["gun", "gun gun"]}
+
+
+class Raises(Good):
+    def detect(self, batch: DetectionBatch) -> Any:
+        assert all(part.content for part in batch.parts)
+        return super().detect(batch)
+
+
+class TestRaises(Kit):
+    make = Raises
+
+
+class Slow(Good):
+    def detect(self, batch: DetectionBatch) -> Any:
+        time.sleep(2 * SECONDS if len(batch) > 100 else 0)
+        return super().detect(batch)
+
+
+class TestSlow(Kit):
+    make = Slow
+
+
+class Closed(Good):
+    def __init__(self) -> None:
+        self.found = lambda content: b"gun" in content
+
+
+class TestClosed(Kit):
+    make = Closed
+
+
+class TestClosedAndSaysSo(Kit):
+    make = Closed
+    expected_failures = {"test_pickling_keeps_it": "it holds a function"}
+
+
+class TestSaysSoForNothing(Kit):
+    make = Good
+    expected_failures = {"test_pickling_keeps_it": "it did once"}
+
+
+class Shy(Good):
+    def detect(self, batch: DetectionBatch) -> Any:
+        return [Abstention("too_shy") for _ in batch.parts]
+
+
+class TestShy(Kit):
+    make = Shy

@@ -1,0 +1,111 @@
+"""The kit passes a detector that keeps its promises, and names the promise that another breaks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from moderation.testing import DetectorKit
+from moderation.testing.content import fault_of_import
+from tests.conftest import ROOT
+
+# By test class of broken.py, what fails there and nothing else; those that are not named pass whole.
+BREAKS = {
+    "TestNameless": {"identity_is_what_a_detector_must_have"},
+    "TestRenamed": {"identity_stays"},
+    "TestNotInstalled": {"identity_arrives_by_its_entry_point"},
+    "TestBlind": {"shape_of_what_it_finds"},
+    "TestAlarmist": {"shape_of_what_it_lets_pass"},
+    "TestMoody": {
+        "determinism_of_equal_batches", "determinism_of_equal_detectors", "batching_changes_no_answer",
+        "failure_of_hostile_content", "failure_of_one_thread_reaches_no_other", "pickling_keeps_it",
+    },
+    "TestScribbler": {"determinism_leaves_the_batch_alone"},
+    "TestRelative": {"batching_changes_no_answer"},
+    "TestSlow": {"cost_of_many_parts_is_within_the_deadline"},
+    "TestClosed": {"pickling_keeps_it"},
+    "TestSaysSoForNothing": {"pickling_keeps_it"},
+    "TestShy": {"shape_of_what_it_finds", "shape_of_what_it_lets_pass"},
+}  # fmt: skip
+# These say what is no answer, or raise: whatever shows them such a part fails, the named tests among others.
+NO_ANSWER = {
+    "TestEager": {"shape_of_no_parts"},
+    "TestPercent": {"shape_of_every_answer", "shape_of_what_it_finds"},
+    "TestForgetful": {"shape_of_every_answer", "shape_of_what_it_lets_pass"},
+    "TestRaises": {"shape_of_every_answer", "failure_of_hostile_content"},
+}
+WHOLE = {"TestGood", "TestGoodWithVectors", "TestClosedAndSaysSo"}
+
+
+@pytest.fixture(scope="module")
+def outcomes() -> dict[str, dict[str, str]]:
+    """By class and test, what pytest says of it in one run over broken.py."""
+    command = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:xdist", "tests/unit/testing/broken.py"]
+    env = {**os.environ, "COLUMNS": "400"}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=env)
+    found: dict[str, dict[str, str]] = defaultdict(dict)
+    for line in done.stdout.splitlines():
+        outcome, _, rest = line.partition(" ")
+        if "::Test" in rest and outcome.isupper():
+            _, name, test = rest.split(" ")[0].split("::")
+            found[name][test.removeprefix("test_")] = outcome
+    assert found, done.stdout + done.stderr
+    return found
+
+
+def failed(outcomes: dict[str, str]) -> set[str]:
+    return {test for test, outcome in outcomes.items() if outcome not in {"PASSED", "XFAIL", "SKIPPED"}}
+
+
+def test_every_test_of_the_kit_is_seen_to_fail(outcomes: dict[str, dict[str, str]]) -> None:
+    assert outcomes.keys() == BREAKS.keys() | NO_ANSWER.keys() | WHOLE
+    tests = {name.removeprefix("test_") for name in vars(DetectorKit) if name.startswith("test_")}
+    # An import is made to fail below.
+    assert tests - set().union(*map(failed, outcomes.values())) == {"import_asks_no_network"}
+
+
+@pytest.mark.parametrize("name", sorted(WHOLE))
+def test_a_detector_that_keeps_its_promises_passes(name: str, outcomes: dict[str, dict[str, str]]) -> None:
+    assert failed(outcomes[name]) == set()
+    assert len(outcomes[name]) >= 13
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_the_promise_that_is_broken_is_named(name: str, outcomes: dict[str, dict[str, str]]) -> None:
+    assert failed(outcomes[name]) == BREAKS[name]
+
+
+@pytest.mark.parametrize("name", NO_ANSWER)
+def test_what_is_no_answer_is_refused(name: str, outcomes: dict[str, dict[str, str]]) -> None:
+    assert failed(outcomes[name]) >= NO_ANSWER[name]
+
+
+def test_an_expected_failure_names_a_test_and_a_reason() -> None:
+    for given in ({"test_pickling": "no such test"}, {"test_pickling_keeps_it": ""}):
+        with pytest.raises(TypeError, match="expected a test of the kit"):
+            type("TestMine", (DetectorKit,), {"expected_failures": given})
+
+
+@pytest.mark.parametrize(
+    ("source", "fault"),
+    [
+        ("import urllib.request", ""),
+        ("import socket\nsocket.getaddrinfo('example.com', 80)", "socket.getaddrinfo"),
+        ("import socket\ntry:\n    socket.create_connection(('127.0.0.1', 9))\nexcept OSError:\n    pass", "socket."),
+        ("raise RuntimeError('no model')", "RuntimeError: no model"),
+        ("import sys\nsys.exit(4)", "it ended with 4"),
+    ],
+)
+def test_an_import_that_asks_the_network_or_fails_is_told(
+    source: str, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").write_text(source, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = fault_of_import("mine")
+    assert fault in found
+    assert bool(found) == bool(fault)
