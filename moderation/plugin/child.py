@@ -69,8 +69,9 @@ def _greeting(plugin: str, known: Plugins) -> Greeting:
     record = next(one for one in known.records if one.id == plugin)
     if record.state is not PluginState.LOADED:
         return Greeting(broken=record.cause)
-    if set(record.detectors) != set(known.detectors) or record.encoders or record.fetchers:
-        return Greeting(broken=f"brings {record.kind}; isolated, a plugin may bring ready detectors alone")
+    others = sorted({*record.detectors, *record.encoders, *record.fetchers} - set(known.detectors))
+    if others:
+        return Greeting(broken=f"brings {', '.join(others)}; only detectors that are ready to run can be isolated")
     return Greeting(
         tuple(
             Description(id_, one.labels, one.modalities, one.needs_embeddings) for id_, one in known.detectors.items()
