@@ -58,8 +58,10 @@ def _tell(records: Sequence[PluginRecord], *, as_json: bool) -> None:
         terminal.emit({"schema": "plugins/v1", "plugins": rows})
         return
     columns = ["plugin", "state", "brings", "from"]
-    rows = [[one.id, _state(one), one.kind or "nothing", f"{one.distribution} {one.version}"] for one in records]
-    terminal.table(columns, rows)
+    terminal.table(
+        columns,
+        [[one.id, _state(one), one.kind or "nothing", f"{one.distribution} {one.version}"] for one in records],
+    )
     for one in records:
         if one.cause:
             terminal.say(f"{one.id}: {one.cause}")

@@ -186,15 +186,12 @@ class _Process:
             self._line.sendall(piece)
 
     def receive(self, most: int, deadline: float) -> bytes:
-        """One frame. Raises ValueError where it is longer than `most` bytes, or more comes behind it."""
+        """One frame, and whatever came right behind it, which spoils it. Raises ValueError where it is longer than `most` bytes."""
         self._fill(LENGTH.size, deadline)
         (length,) = LENGTH.unpack_from(self._read)
         if length > most:
             raise ValueError(f"found a frame of {length} bytes; expected at most {most}")
-        size = LENGTH.size + length
-        self._fill(size, deadline)
-        if len(self._read) > size:
-            raise ValueError("found more than one frame; expected one answer to one batch")
+        self._fill(LENGTH.size + length, deadline)
         frame, self._read = bytes(self._read[LENGTH.size :]), bytearray()
         return frame
 

@@ -83,7 +83,9 @@ class Gauges(Collector):
             "detector_faults", "Calls that raised, took too long, or were answered badly.", "detector", "reason"
         )
         quarantined = _gauge("detector_quarantined", "Whether a detector is left alone for a while.", "detector")
-        restarts = _counter("detector_restarts", "Processes of an isolated detector that had to be replaced.", "detector")
+        restarts = _counter(
+            "detector_restarts", "Processes of an isolated detector that had to be replaced.", "detector"
+        )
         for id_, one in self._of.pipeline().runner.counts().items():
             calls.add_metric([id_], one.calls)
             restarts.add_metric([id_], one.restarts)

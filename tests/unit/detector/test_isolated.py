@@ -207,6 +207,7 @@ def test_who_waits_for_its_turn_too_long_times_out_and_harms_nobody(make: Make) 
     while not detector._turn.locked():
         time.sleep(0.001)
     assert fault(detector, seconds=0.1) == (TIMEOUT, "")
+    assert first.is_alive()
     first.join()
     assert answers == [GOOD]
     assert detector.starts == 1
