@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from moderation.detector.base import Detection, DetectionBatch, Detector
@@ -75,23 +75,10 @@ class IsolatedDetector:
         if not self._turn.acquire(timeout=seconds):
             raise FaultError(TIMEOUT)
         try:
-            process = self._running()
-            process.greet(deadline)
-            yield process, deadline
-        except FaultError:  # it raised, and said so
-            raise
-        except TimeoutError:
-            if not self._process or self._process.overdue:
-                self._end()
-            raise FaultError(TIMEOUT) from None
-        except (EOFError, ConnectionError):
-            raise FaultError(ERROR, self._end()) from None
-        except ValueError:
-            self._end()
-            raise FaultError(BAD_ANSWER) from None
-        except BaseException:
-            self._end()
-            raise
+            with _faults(self._end):
+                process = self._running()
+                process.greet(deadline)
+                yield process, deadline
         finally:
             self._turn.release()
 
@@ -118,18 +105,30 @@ def start_all(detectors: Iterable[Detector]) -> None:
 
 def greeting_of(command: Sequence[str], *, seconds: float = START_SECONDS) -> Greeting:
     """What a process says that it has; it is ended then. Raises FaultError where it does not say so in time, OSError where none can be started."""
-    try:
-        process = _Process(command)
+    process = _Process(command)
+    with _faults(process.end):
         try:
             return process.greet(time.monotonic() + seconds)
         finally:
-            how = process.end()
-    except TimeoutError:
-        raise FaultError(TIMEOUT) from None
-    except (EOFError, ConnectionError):
-        raise FaultError(ERROR, how) from None
-    except ValueError:
-        raise FaultError(BAD_ANSWER) from None
+            process.end()
+
+
+@contextlib.contextmanager
+def _faults(end: Callable[[], str]) -> Iterator[None]:
+    """What goes wrong on the line, as a fault; the process is ended then, and tells how. What is a fault already is no reason to end it."""
+    try:
+        yield
+    except FaultError:
+        raise
+    except BaseException as error:
+        how = end()
+        if isinstance(error, TimeoutError):
+            raise FaultError(TIMEOUT) from None
+        if isinstance(error, EOFError | ConnectionError):
+            raise FaultError(ERROR, how) from None
+        if isinstance(error, ValueError):
+            raise FaultError(BAD_ANSWER) from None
+        raise
 
 
 class _Process:
@@ -143,6 +142,7 @@ class _Process:
         lifeline, ours = os.pipe()
         self._read, self._began = bytearray(), time.monotonic()
         self._greeting: Greeting | None = None
+        self._how = ""
         with theirs:
             try:
                 child = _spawn([*command, str(theirs.fileno()), str(lifeline)], (theirs.fileno(), lifeline))
@@ -153,11 +153,6 @@ class _Process:
             finally:
                 os.close(lifeline)
         self._finish = weakref.finalize(self, _end, child, self._line, ours)
-
-    @property
-    def overdue(self) -> bool:
-        """Whether it should have answered by now: it was ready, or had all the time to get so."""
-        return self._greeting is not None or time.monotonic() - self._began >= START_SECONDS
 
     @property
     def waits(self) -> bool:
@@ -174,9 +169,14 @@ class _Process:
         return False
 
     def greet(self, deadline: float) -> Greeting:
-        """Wait until it has said what it has. Raises ValueError where that is rubbish, EOFError where it has nothing."""
+        """Wait until it has said what it has. Raises FaultError where it may take longer, ValueError where it talks rubbish."""
         if self._greeting is None:
-            self._greeting = decode_greeting(self.receive(MOST_GREETING_BYTES, deadline))
+            try:
+                self._greeting = decode_greeting(self.receive(MOST_GREETING_BYTES, deadline))
+            except TimeoutError:
+                if time.monotonic() - self._began < START_SECONDS:
+                    raise FaultError(TIMEOUT) from None
+                raise
         return self._greeting
 
     def send(self, pieces: Iterable[bytes | bytearray], deadline: float) -> None:
@@ -197,7 +197,8 @@ class _Process:
 
     def end(self) -> str:
         """End it and all that it started, if it still lives; how it died, in a word: `SIGSEGV`, `exit_3`."""
-        return self._finish() or ""
+        self._how = self._finish() or self._how
+        return self._how
 
     def _fill(self, size: int, deadline: float) -> None:
         while len(self._read) < size:

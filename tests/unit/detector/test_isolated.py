@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -145,7 +146,7 @@ def test_trap_04_and_10_who_hangs_is_killed_at_the_deadline_and_the_next_call_ge
     began = time.monotonic()
     with pytest.raises(FaultError, match=TIMEOUT):
         detector.detect(batch, seconds=0.3)
-    assert 0.25 < time.monotonic() - began < 5.0
+    assert 0.25 < time.monotonic() - began < 20.0
     assert hung not in alive(tmp_path)
     assert detector.detect(BATCH) == GOOD
     assert detector.starts == 2
@@ -158,7 +159,8 @@ if os.fork() == 0: open(folder + "/" + str(os.getpid()), "w").close()
 time.sleep(100)
 """
     detector = make(code)
-    assert fault(detector, seconds=0.5) == (TIMEOUT, "")
+    detector.start()
+    assert fault(detector, seconds=2.0) == (TIMEOUT, "")
     end = time.monotonic() + 5.0
     while alive(tmp_path):  # whose parent is dead is waited for by init
         assert time.monotonic() < end
@@ -188,11 +190,11 @@ IDLE = {
 
 @pytest.mark.parametrize("code", IDLE.values(), ids=IDLE)
 def test_what_it_does_between_two_batches_costs_no_batch(make: Make, tmp_path: Path, code: str) -> None:
-    detector = make(
-        f"line.sendall(greeting); hear(); line.sendall(answer); time.sleep(0.2)\nif lives == 1: {code}\nserve()"
-    )
+    detector = make(f"line.sendall(greeting); hear(); line.sendall(answer)\nif lives == 1: {code}\nserve()")
     assert detector.detect(BATCH) == GOOD
-    time.sleep(0.5)
+    assert detector._process
+    while detector._process.waits:
+        time.sleep(0.01)
     assert detector.detect(BATCH) == GOOD
     assert detector.starts == 2
     assert len(alive(tmp_path)) == 1
@@ -238,8 +240,7 @@ def test_nothing_of_ours_is_handed_down(
     make: Make, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MODERATION_STREAM__KAFKA__SASL__PASSWORD", "secret")
-    with socket_pair() as ours:
-        os.set_inheritable(ours, True)  # as a careless library does
+    with inheritable():
         code = """
 print("canary", flush=True); os.system("echo canary; echo canary >&2"); sys.stderr.write("canary")
 secret = [name for name in os.environ if name.startswith("MODERATION_")]
@@ -250,14 +251,14 @@ os._exit(len(secret) + (len(handed) != 6))  # 0, 1, 2, the line, the pipe, and t
     assert "canary" not in "".join(capfd.readouterr())
 
 
-class socket_pair:  # noqa: N801 - reads as a function
-    def __enter__(self) -> int:
-        self._ends = os.pipe()
-        return self._ends[0]
-
-    def __exit__(self, *_: object) -> None:
-        for one in self._ends:
-            os.close(one)
+@contextmanager
+def inheritable() -> Iterator[None]:
+    """Something open that a careless library would hand down."""
+    ends = os.pipe()
+    os.set_inheritable(ends[0], True)
+    yield
+    for one in ends:
+        os.close(one)
 
 
 def test_a_greeting_can_be_asked_for_alone(tmp_path: Path) -> None:
@@ -265,12 +266,12 @@ def test_a_greeting_can_be_asked_for_alone(tmp_path: Path) -> None:
         return greeting_of([sys.executable, "-I", "-S", "-c", HEAD + code, str(tmp_path)], seconds=seconds)
 
     assert ask("line.sendall(greeting); serve()") == Greeting((HERE,))
-    for code, reason, cause in (
-        ("os.abort()", ERROR, "SIGABRT"),
-        ("time.sleep(100)", TIMEOUT, ""),
-        (r"line.sendall(b'\0\0\0\1x'); hear()", BAD_ANSWER, ""),
+    for code, seconds, reason, cause in (
+        ("os.abort()", 30.0, ERROR, "SIGABRT"),
+        ("time.sleep(100)", 0.5, TIMEOUT, ""),
+        (r"line.sendall(b'\0\0\0\1x'); hear()", 30.0, BAD_ANSWER, ""),
     ):
         with pytest.raises(FaultError) as raised:
-            ask(code, 0.5)
+            ask(code, seconds)
         assert (raised.value.reason, raised.value.cause) == (reason, cause)
     assert alive(tmp_path) == []
