@@ -58,7 +58,16 @@ def lives(place: Place, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def config(place: Place) -> Path:
-    own = 'reload_seconds = 0.2\n[plugins]\nonly = ["wild"]\nisolated = ["wild"]\n[detectors]\ntimeout_seconds = 2.0\n'
+    # Time enough for a fresh process on a busy machine, and no rest: each batch is to be tried.
+    own = """
+reload_seconds = 0.2
+[plugins]
+only = ["wild"]
+isolated = ["wild"]
+[detectors]
+timeout_seconds = 6.0
+faults_before_quarantine = 1000
+"""
     return place.config(worker=own)
 
 
