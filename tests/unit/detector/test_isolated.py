@@ -190,8 +190,16 @@ IDLE = {
 
 @pytest.mark.parametrize("code", IDLE.values(), ids=IDLE)
 def test_what_it_does_between_two_batches_costs_no_batch(make: Make, tmp_path: Path, code: str) -> None:
-    detector = make(f"line.sendall(greeting); hear(); line.sendall(answer)\nif lives == 1: {code}\nserve()")
+    life = f"""
+line.sendall(greeting); hear(); line.sendall(answer)
+if lives == 1:
+    while not os.path.exists(folder + "/go"): time.sleep(0.01)
+    {code}
+serve()
+"""
+    detector = make(life)
     assert detector.detect(BATCH) == GOOD
+    (tmp_path / "go").touch()
     assert detector._process
     while detector._process.waits:
         time.sleep(0.01)
