@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from moderation.detector.isolated import start_all
 from moderation.detector.runner import Runner
 from moderation.embedding.cache import EmbeddingCache, MemoryCache, TieredCache
 from moderation.embedding.embedder import Embedder
@@ -40,7 +41,9 @@ if TYPE_CHECKING:
 
 def plugins(settings: Settings) -> Plugins:
     """Every plugin that the settings allow, and the heads that they name; what is wrong with one is in its record. Call it once for a process."""
-    return with_heads(load(settings.plugins.only), settings.heads)
+    chosen = settings.plugins
+    found = load(chosen.only, isolated=chosen.isolated, memory_bytes=chosen.isolated_memory_bytes)
+    return with_heads(found, settings.heads)
 
 
 def encoder(settings: Settings, name: str = "default", *, known: Plugins | None = None) -> Encoder:
@@ -130,9 +133,11 @@ def quota_counter(settings: Settings) -> Counter:
 
 
 def runner(settings: Settings, running: RunningSet) -> Runner:
-    """What runs the detectors of a set; those that are ours go without a thread."""
+    """What runs the detectors of a set; those that are ours go without a thread, isolated ones have started when it returns."""
     trusted = {id_ for id_, one in running.detectors.items() if one.trusted}
-    return Runner((one.detector for one in running.detectors.values()), trusted=trusted, settings=settings.detectors)
+    detectors = [one.detector for one in running.detectors.values()]
+    start_all(detectors)
+    return Runner(detectors, trusted=trusted, settings=settings.detectors)
 
 
 def references(

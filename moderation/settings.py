@@ -99,9 +99,14 @@ class HeadSettings(Section):
 
 
 class PluginSettings(Section):
-    """Which installed plugins are used: all of them where `only` is absent."""
+    """Which installed plugins are used: all of them where `only` is absent.
+
+    Those that `isolated` names (`*`: all) run in processes of their own, each of `isolated_memory_bytes` of address space (0: no limit).
+    """
 
     only: tuple[str, ...] | None = None
+    isolated: tuple[str, ...] = ()
+    isolated_memory_bytes: Annotated[int, Field(ge=0)] = 0
 
 
 class Settings(Section):

@@ -50,6 +50,7 @@ def _tell(records: Sequence[PluginRecord], *, as_json: bool) -> None:
                 "detectors": list(one.detectors),
                 "encoders": list(one.encoders),
                 "fetchers": list(one.fetchers),
+                "isolated": one.isolated,
                 "cause": one.cause,
             }
             for one in records
@@ -58,8 +59,13 @@ def _tell(records: Sequence[PluginRecord], *, as_json: bool) -> None:
         return
     columns = ["plugin", "state", "brings", "from"]
     terminal.table(
-        columns, [[one.id, one.state, one.kind or "nothing", f"{one.distribution} {one.version}"] for one in records]
+        columns,
+        [[one.id, _state(one), one.kind or "nothing", f"{one.distribution} {one.version}"] for one in records],
     )
     for one in records:
         if one.cause:
             terminal.say(f"{one.id}: {one.cause}")
+
+
+def _state(record: PluginRecord) -> str:
+    return f"{record.state}, isolated" if record.isolated else record.state

@@ -156,7 +156,7 @@ def _in_words(decision: Decision) -> str:
 
 def _why(verdict: Verdict) -> str:
     """An error with its cause, and the detector that failed where it is not the policy's own."""
-    from moderation.detector.runner import FAULTS
+    from moderation.detector.faults import FAULTS
 
     failed = verdict.detector if verdict.error in FAULTS and verdict.detector != verdict.policy else None
     told = ": ".join(filter(None, (failed, verdict.cause)))

@@ -7,6 +7,7 @@ import re
 _SLUG = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
 _LABEL = re.compile(rf"{_SLUG.pattern}(?:/{_SLUG.pattern})*")
 _WORD = re.compile(r"[a-z][a-z0-9_]*")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 LONGEST = 64
 # What an id is, in the words of every message.
 SLUG = "lower-case letters and digits, a letter first, with single dashes or underscores between"
@@ -25,3 +26,8 @@ def is_label(text: str) -> bool:
 def is_word(text: str) -> bool:
     """Whether this may be a reason: lower-case words joined by underscores."""
     return len(text) <= LONGEST and bool(_WORD.fullmatch(text))
+
+
+def is_name(text: str) -> bool:
+    """Whether this may be a cause: a word, or a name as programs have them (`MemoryError`)."""
+    return len(text) <= LONGEST and bool(_NAME.fullmatch(text))

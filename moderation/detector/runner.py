@@ -2,7 +2,8 @@
 
 One rule for all: a fault of a detector becomes an abstention of that detector, never a score and never an exception. A
 deadline costs a thread, so it is for detectors that came from outside; trusted ones (ours, bounded arithmetic) run on
-the calling thread while the others work, and are isolated, checked and counted in the same way.
+the calling thread while the others work, and are checked and counted in the same way. Of those from outside, one that has
+a process of its own is ended at its deadline; any other can only be left behind.
 """
 
 from __future__ import annotations
@@ -17,13 +18,11 @@ from numbers import Real
 
 from moderation.decision import Abstention, Score
 from moderation.detector.base import Detection, DetectionBatch, Detector
-from moderation.detector.names import is_word
+from moderation.detector.faults import BAD_ANSWER, ERROR, QUARANTINED, TIMEOUT, WRONG, FaultError, kind_of
+from moderation.detector.isolated import IsolatedDetector
+from moderation.detector.names import is_name, is_word
 from moderation.item import Modality
 from moderation.settings import DetectorSettings
-
-ERROR, TIMEOUT, BAD_ANSWER, QUARANTINED = "detector_error", "detector_timeout", "bad_answer", "quarantined"
-# What a detector's own failure is called, as an abstention's reason; everything else is about the content.
-FAULTS = frozenset({ERROR, TIMEOUT, BAD_ANSWER, QUARANTINED})
 
 # An overrun call cannot be stopped, only left behind. So many of one detector may be left at once before it gets no more.
 MOST_OVERRUNS = 4
@@ -33,13 +32,17 @@ MOST_EVIDENCE = 1000
 
 @dataclass(frozen=True, slots=True)
 class DetectorCounts:
-    """What one detector did so far: calls, parts judged, faulty calls by reason, parts refused while in quarantine."""
+    """What one detector did so far: calls, parts judged, faulty calls by reason, parts refused while in quarantine.
+
+    `restarts` counts how often its process had to be replaced, since it was first started; 0 of one without.
+    """
 
     calls: int
     parts: int
     faults: Mapping[str, int]
     refused: int
     quarantined: bool
+    restarts: int = 0
 
 
 class Runner:
@@ -85,8 +88,11 @@ class Runner:
         """
         with self._running:
             deadline = self._clock() + self._settings.timeout_seconds
-            waiting = {id_: batch for id_, batch in batches.items() if len(batch)}
-            calls = {id_: self._start(self._guards[id_], batch) for id_, batch in self._outsiders_first(waiting)}
+            calls = {
+                id_: self._start(self._guards[id_], batch, deadline)
+                for id_, batch in self._outsiders_first(batches)
+                if len(batch)
+            }
             done = {id_: self._finish(self._guards[id_], call, deadline) for id_, call in calls.items()}
         return {id_: done.get(id_, ()) for id_ in batches}
 
@@ -97,8 +103,8 @@ class Runner:
     def _outsiders_first(self, batches: Mapping[str, DetectionBatch]) -> list[tuple[str, DetectionBatch]]:
         return sorted(batches.items(), key=lambda pair: self._guards[pair[0]].trusted)
 
-    def _start(self, guard: _Guard, batch: DetectionBatch) -> _Call:
-        call = _Call(guard.detector, guard.labels, batch)
+    def _start(self, guard: _Guard, batch: DetectionBatch, deadline: float) -> _Call:
+        call = _Call(guard.detector, guard.labels, batch, max(0.0, deadline - self._clock()))
         guard.overruns = [one for one in guard.overruns if not one.finished]
         if guard.retry_at is not None and self._clock() < guard.retry_at:
             call.settle(_Result(QUARANTINED))
@@ -156,7 +162,10 @@ class _Guard:
     overruns: list[_Call] = field(default_factory=list)
 
     def counts(self) -> DetectorCounts:
-        return DetectorCounts(self.calls, self.parts, dict(self.faults), self.refused, self.retry_at is not None)
+        restarts = max(0, self.detector.starts - 1) if isinstance(self.detector, IsolatedDetector) else 0
+        return DetectorCounts(
+            self.calls, self.parts, dict(self.faults), self.refused, self.retry_at is not None, restarts
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,10 +178,10 @@ class _Result:
 
 
 class _Call:
-    """One call of one detector, and where its result arrives."""
+    """One call of one detector, which has so many seconds, and where its result arrives."""
 
-    def __init__(self, detector: Detector, labels: frozenset[str], batch: DetectionBatch) -> None:
-        self.detector, self.labels, self.batch = detector, labels, batch
+    def __init__(self, detector: Detector, labels: frozenset[str], batch: DetectionBatch, seconds: float) -> None:
+        self.detector, self.labels, self.batch, self.seconds = detector, labels, batch, seconds
         self.result: _Result | None = None
         self._done = threading.Event()
 
@@ -209,16 +218,19 @@ class _Call:
 
     def _work(self) -> _Result:
         # Checked here, inside the guard: a hostile answer may hang or raise when it is looked at.
-        answers = check_answers(self.detector.detect(self.batch), len(self.batch), self.labels)
+        answers = check_answers(self._detect(), len(self.batch), self.labels)
         return _Result(BAD_ANSWER if any(one is WRONG for one in answers) else None, answers)
+
+    def _detect(self) -> object:
+        if isinstance(self.detector, IsolatedDetector):
+            return self.detector.detect(self.batch, seconds=self.seconds)
+        return self.detector.detect(self.batch)
 
 
 def _failure(error: BaseException) -> _Result:
-    # The type's name and no more, read past any metaclass: a message may hold content, and asking for it may raise again.
-    return _Result(ERROR, cause=type.__dict__["__name__"].__get__(type(error)))
-
-
-WRONG = Abstention(BAD_ANSWER)
+    if isinstance(error, FaultError):
+        return _Result(error.reason, cause=error.cause)
+    return _Result(ERROR, cause=kind_of(error))
 
 
 def check_answers(answers: object, length: int, labels: frozenset[str]) -> tuple[Detection, ...]:
@@ -234,7 +246,9 @@ def check_answers(answers: object, length: int, labels: frozenset[str]) -> tuple
 
 def _check(answer: object, labels: frozenset[str]) -> Detection:
     if isinstance(answer, Abstention):
-        return answer if isinstance(answer.reason, str) and is_word(answer.reason) else WRONG
+        # Both are kept in decisions: stable words, never a piece of content.
+        told = isinstance(answer.reason, str) and is_word(answer.reason) and isinstance(answer.cause, str)
+        return answer if told and (not answer.cause or is_name(answer.cause)) else WRONG
     if not isinstance(answer, tuple) or not all(_is_score(one) for one in answer):
         return WRONG
     if {score.label for score in answer} != labels:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from importlib.metadata import EntryPoint, entry_points
@@ -13,9 +13,11 @@ import pluggy
 
 from moderation import __version__
 from moderation.detector.base import Detector
+from moderation.detector.faults import kind_of
 from moderation.detector.names import SLUG, is_slug
-from moderation.errors import ModerationError, PluginError
+from moderation.errors import ModerationError, PluginError, SettingsError
 from moderation.plugin import builtin, hookspecs
+from moderation.plugin.isolated import IsolatedPlugin
 from moderation.plugin.registry import (
     DetectorMaker,
     DetectorRegistry,
@@ -26,6 +28,7 @@ from moderation.plugin.registry import (
 )
 
 BUILTIN = "builtin"
+EVERY = "*"
 LONGEST_CAUSE = 300
 
 
@@ -40,7 +43,10 @@ class PluginState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PluginRecord:
-    """One plugin as found: where it came from, what it brought, and why it is not in force where it is not."""
+    """One plugin as found: where it came from, what it brought, and why it is not in force where it is not.
+
+    Where it is `isolated`, its code runs in other processes alone.
+    """
 
     id: str
     distribution: str
@@ -50,6 +56,7 @@ class PluginRecord:
     encoders: tuple[str, ...] = ()
     cause: str = ""
     fetchers: tuple[str, ...] = ()
+    isolated: bool = False
 
     @property
     def kind(self) -> str:
@@ -107,21 +114,31 @@ class Plugins:
         return f"{needed_by} needs the {what} {name!r}, which no plugin provides{_nearest(name, known)}{others}"
 
 
-def load(only: Sequence[str] | None = None, *, found: Iterable[EntryPoint] | None = None) -> Plugins:
+def load(
+    only: Sequence[str] | None = None,
+    *,
+    isolated: Collection[str] = (),
+    memory_bytes: int = 0,
+    found: Iterable[EntryPoint] | None = None,
+) -> Plugins:
     """Load the built-in plugin and every installed one, or those that `only` names; call it once, on purpose.
 
-    `found` stands for the entry points of group `moderation`. Never raises for a plugin's sake: read `records`.
+    Those that `isolated` names (`*`: all) are not imported here: they run in processes of `memory_bytes` at most (0: no limit).
+    `found` stands for the entry points of group `moderation`. Never raises for a plugin's sake: read `records`. Raises SettingsError
+    where `isolated` names none that is installed: the one that was meant would run here.
     """
     entries = sorted(entry_points(group=hookspecs.GROUP) if found is None else found, key=_order)
+    _check_isolated(isolated, [entry.name for entry in entries])
     claims = Counter(entry.name for entry in entries)
-    staged = [_load_module(BUILTIN, "moderation", __version__, builtin)]
+    staged = [_load_module(PluginRecord(BUILTIN, "moderation", __version__, PluginState.LOADED), builtin)]
     for entry in entries:
         if only is not None and entry.name not in only:
             staged.append(_Staged(_record(entry, PluginState.OFF, "left out by settings.plugins.only")))
         elif entry.name == BUILTIN or claims[entry.name] > 1:
             staged.append(_Staged(_record(entry, PluginState.BROKEN, _duplicate_cause(entry, entries))))
         else:
-            staged.append(_load_entry(entry))
+            apart = entry.name in isolated or EVERY in isolated
+            staged.append(_load_entry(entry, IsolatedPlugin(entry.name, memory_bytes=memory_bytes) if apart else None))
     names = [entry.name for entry in entries]
     staged += [_missing(name, names) for name in only or () if name not in names and name != BUILTIN]
     return _in_force(_without_rivals(staged))
@@ -141,22 +158,21 @@ class _Staged:
         return _Staged(replace(self.record, state=PluginState.BROKEN, cause=cause))
 
 
-def _load_entry(entry: EntryPoint) -> _Staged:
+def _load_entry(entry: EntryPoint, isolated: IsolatedPlugin | None) -> _Staged:
     if not is_slug(entry.name):
         cause = f"its entry point is named {entry.name!r}; expected {SLUG}"
         return _Staged(_record(entry, PluginState.BROKEN, cause))
     try:
-        module = entry.load()
+        module = isolated or entry.load()
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - a module may do anything when imported, even call sys.exit()
         return _Staged(_record(entry, PluginState.BROKEN, f"cannot be imported: {describe(error)}"))
-    record = _record(entry, PluginState.LOADED, "")
-    return _load_module(entry.name, record.distribution, record.version, module)
+    return _load_module(replace(_record(entry, PluginState.LOADED, ""), isolated=isolated is not None), module)
 
 
-def _load_module(id_: str, distribution: str, version: str, module: object) -> _Staged:
-    record = PluginRecord(id_, distribution, version, PluginState.LOADED)
+def _load_module(record: PluginRecord, module: object) -> _Staged:
+    id_ = record.id
     staged = _Staged(record, DetectorRegistry(id_), EncoderRegistry(id_), FetcherRegistry(id_))
     try:
         _call_hooks(module, staged)
@@ -227,7 +243,7 @@ def _in_force(staged: Sequence[_Staged]) -> Plugins:
 
 def describe(error: BaseException) -> str:
     """An error's type and the first line of its message; a message that cannot be had is left out."""
-    kind = type.__dict__["__name__"].__get__(type(error))
+    kind = kind_of(error)
     try:
         lines = str(error).strip().splitlines()
     except Exception:  # noqa: BLE001 - the handler that isolates a plugin must not fail at its error's own __str__
@@ -235,6 +251,12 @@ def describe(error: BaseException) -> str:
     if isinstance(error, ModerationError):
         return lines[0][:LONGEST_CAUSE] if lines else kind
     return f"{kind}: {lines[0]}"[:LONGEST_CAUSE] if lines else kind
+
+
+def _check_isolated(isolated: Collection[str], names: Sequence[str]) -> None:
+    for name in isolated:
+        if name not in names and name != EVERY:
+            raise SettingsError(f"settings: plugins.isolated: no plugin {name!r} is installed{_nearest(name, names)}")
 
 
 def _missing(name: str, names: Sequence[str]) -> _Staged:

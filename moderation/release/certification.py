@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from moderation.compiler.calibrate import Calibrated, calibrate
 from moderation.compiler.certify import ScoredTarget, certify, one_per_cluster
 from moderation.decision import Abstention, Score
+from moderation.detector.faults import FAULTS
 from moderation.detector.head import NOT_OF_THE_HEAD
-from moderation.detector.runner import FAULTS
 from moderation.errors import DataError, DetectorError, LockError, Problem
 from moderation.item import ContentItem
 from moderation.policy.inputs import digest_manifests

@@ -83,12 +83,16 @@ class Gauges(Collector):
             "detector_faults", "Calls that raised, took too long, or were answered badly.", "detector", "reason"
         )
         quarantined = _gauge("detector_quarantined", "Whether a detector is left alone for a while.", "detector")
+        restarts = _counter(
+            "detector_restarts", "Processes of an isolated detector that had to be replaced.", "detector"
+        )
         for id_, one in self._of.pipeline().runner.counts().items():
             calls.add_metric([id_], one.calls)
+            restarts.add_metric([id_], one.restarts)
             quarantined.add_metric([id_], one.quarantined)
             for reason, count in one.faults.items():
                 faults.add_metric([id_, reason], count)
-        yield from (calls, faults, quarantined)
+        yield from (calls, faults, quarantined, restarts)
 
     def _caches(self) -> Iterator[Metric]:
         requests = _counter("cache_requests", "Parts looked for in the embedding cache.", "encoder", "result")

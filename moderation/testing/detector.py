@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 
 from moderation.decision import Abstention, Score
 from moderation.detector.base import Detection, DetectionBatch, Detector
-from moderation.detector.runner import FAULTS, WRONG, Runner, check_answers
+from moderation.detector.faults import FAULTS, WRONG
+from moderation.detector.runner import Runner, check_answers
 from moderation.item import Modality, Part
 from moderation.plugin import manager
 from moderation.plugin.registry import DetectorRegistry

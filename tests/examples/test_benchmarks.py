@@ -36,6 +36,7 @@ TINY = {
         "2",
     ],
     "metering.py": ["--rounds", "2"],
+    "isolation.py": ["--rounds", "1"],
     "few_shot.py": ["--shots", "32", "--draws", "1", "--steps", "2", "--most", "60"],
 }
 KEYS = {
@@ -58,6 +59,7 @@ KEYS = {
     "violations.py": {"runs", "confidence", "rows"},
     "ladder.py": {"splits", "policies"},
     "metering.py": {"records", "bare_us", "metered_us", "more_us"},
+    "isolation.py": {"microseconds_a_part", "start_seconds", "megabytes"},
     "few_shot.py": {"policy", "measured_on", "violating_objects", "draws", "steps", "rows"},
 }  # fmt: skip
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from moderation import assemble
+from moderation.detector.isolated import IsolatedDetector
+from moderation.detector.wire import Description
 from moderation.embedding.cache import MemoryCache
 from moderation.embedding.embedder import Embedder
 from moderation.errors import ItemError, PluginError, SettingsError
+from moderation.item import Modality
 from moderation.plugin.manager import Plugins
 from moderation.plugin.registry import EncoderRequest, FetcherRequest
 from moderation.policy.lock import lock_path, write_lock
@@ -74,6 +78,26 @@ def test_the_policies_own_detectors_are_trusted_and_plugins_are_not() -> None:
 def test_the_settings_choose_the_plugins() -> None:
     plugins = assemble.plugins(Settings(plugins=PluginSettings(only=())))
     assert [one.id for one in plugins.records if one.state == "loaded"] == ["builtin"]
+
+
+def test_who_is_to_run_apart_must_be_there() -> None:
+    with pytest.raises(SettingsError, match=r"plugins\.isolated: no plugin 'nobody' is installed"):
+        assemble.plugins(Settings(plugins=PluginSettings(only=(), isolated=("nobody",))))
+
+
+def test_isolated_detectors_have_started_before_the_first_batch() -> None:
+    described = Description("fake", ("risk",), frozenset(Modality), needs_embeddings=False)
+    detector = IsolatedDetector(described, [sys.executable, "-c", "raise SystemExit(3)"])
+    pipeline = assemble.pipeline(
+        SETTINGS,
+        [lock(detectors=("fake",))],
+        embedders={"default": assemble.embedder(SETTINGS, known=known([]))},
+        known=plugins_with(detector),
+    )
+    assert detector.starts == 1
+    verdict = pipeline.decide([item(picture(0.1))])[0].verdicts[0]
+    assert (verdict.error, verdict.cause) == ("detector_error", "exit_3")
+    assert pipeline.runner.counts()["fake"].restarts == 1
 
 
 def test_an_empty_cache_is_shared_all_the_same() -> None:

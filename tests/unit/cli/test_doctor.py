@@ -197,8 +197,15 @@ def test_plugins_are_listed_with_their_state(run: Run, monkeypatch: pytest.Monke
     found = json.loads(run("plugin", "list", "--json")[1])
     assert found["plugins"][1] == {
         "id": "keywords", "distribution": "acme-keywords", "version": "2.0", "state": "broken", "detectors": [],
-        "encoders": [], "fetchers": [], "cause": "cannot be imported: no module x",
+        "encoders": [], "fetchers": [], "isolated": False, "cause": "cannot be imported: no module x",
     }  # fmt: skip
+
+
+def test_a_plugin_that_runs_apart_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    apart = PluginRecord("keywords", "acme-keywords", "2.0", PluginState.LOADED, ("keywords",), isolated=True)
+    monkeypatch.setattr("moderation.assemble.plugins", lambda _settings: Plugins((apart,)))
+    assert "loaded, isolated" in run("plugin", "list")[1]
+    assert json.loads(run("plugin", "list", "--json")[1])["plugins"][0]["isolated"] is True
 
 
 def test_the_builtin_plugin_is_really_there(run: Run) -> None:

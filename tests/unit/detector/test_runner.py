@@ -232,6 +232,8 @@ def forged(**values: Any) -> Score:
         (forged(evidence=dict.fromkeys(map(str, range(2000)), 0.5)),),
         Abstention("Not A Word"),
         Abstention(""),
+        Abstention("language_unknown", cause="the whole text of an item"),
+        Abstention("language_unknown", cause=None),  # type: ignore[arg-type]
     ],
     ids=repr,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,21 @@ Install = Callable[..., Path]
 
 
 @pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+def install(tmp_path: Path) -> Iterator[Install]:
     """install("dist-name", {"plugin-id": "module"}, module="source…") puts a distribution on sys.path."""
+    with installing(tmp_path) as install:
+        yield install
+
+
+@pytest.fixture(scope="module")
+def install_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Install]:
+    """The same, for all tests of a module."""
+    with installing(tmp_path_factory.mktemp("installed")) as install:
+        yield install
+
+
+@contextmanager
+def installing(tmp_path: Path) -> Iterator[Install]:
     known = set(sys.modules)
 
     def put(distribution: str, entries: dict[str, str], *, version: str = "1.0", **modules: str) -> Path:
@@ -25,10 +39,11 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
         (metadata / "entry_points.txt").write_text(f"[moderation]\n{lines}\n")
         for name, source in modules.items():
             (folder / f"{name}.py").write_text(source)
-        monkeypatch.syspath_prepend(str(folder))
+        patch.syspath_prepend(str(folder))
         return folder
 
-    yield put
+    with pytest.MonkeyPatch.context() as patch:
+        yield put
     for name in set(sys.modules) - known:
         if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
             del sys.modules[name]

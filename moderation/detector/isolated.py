@@ -1,0 +1,246 @@
+"""A detector in a process of its own: there it may hang, crash, print and fill the memory; it is ended, and another one started."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from moderation.detector.base import Detection, DetectionBatch, Detector
+from moderation.detector.faults import BAD_ANSWER, ERROR, TIMEOUT, FaultError
+from moderation.detector.wire import (
+    LENGTH,
+    MOST_GREETING_BYTES,
+    Description,
+    Greeting,
+    decode_answers,
+    decode_greeting,
+    encode_batch,
+    most_bytes,
+)
+
+# How long a process may take to start: it imports a plugin, which may load a model.
+START_SECONDS = 120.0
+_REAP_SECONDS = 5.0
+_SECRETS = "MODERATION_"
+
+
+class IsolatedDetector:
+    """Judges in a process that `command` starts, given two more arguments: the descriptors of a socket that speaks `wire` and of a pipe
+    that ends when its parent does.
+
+    The process is started when it is first needed and again after its death; calls wait for their turn. It ends with this object and
+    with this process, whatever ends that. `starts` counts its lives.
+    """
+
+    def __init__(self, described: Description, command: Sequence[str]) -> None:
+        self.id, self.labels, self.modalities = described.id, described.labels, described.modalities
+        self.needs_embeddings = described.needs_embeddings
+        self.starts = 0
+        self._command, self._turn = tuple(command), threading.Lock()
+        self._process: _Process | None = None
+
+    def detect(self, batch: DetectionBatch, *, seconds: float = START_SECONDS) -> Sequence[Detection]:
+        """Its answers, unchecked: what is no answer at all is WRONG.
+
+        Raises FaultError where it raised, died, gave rubbish, or had not answered after `seconds`; of these only a process that raised, or
+        has not finished its start, is left alive. Raises OSError where no process can be started.
+        """
+        with self._ready(seconds) as (process, deadline):
+            process.send(encode_batch(self.id, batch), deadline)
+            return decode_answers(process.receive(most_bytes(len(batch)), deadline))
+
+    def start(self) -> None:
+        """Start the process and wait until it is ready. Where it fails, the next call starts another one, and tells how that failed."""
+        with contextlib.suppress(FaultError, OSError), self._ready(START_SECONDS):
+            pass
+
+    def close(self) -> None:
+        """End the process, if there is one; a later call starts another one."""
+        with self._turn:
+            self._end()
+
+    @contextlib.contextmanager
+    def _ready(self, seconds: float) -> Iterator[tuple[_Process, float]]:
+        """A process for one exchange and the moment when it must be over; a process that fails is ended."""
+        deadline = time.monotonic() + seconds
+        if not self._turn.acquire(timeout=seconds):
+            raise FaultError(TIMEOUT)
+        try:
+            with _faults(self._end):
+                process = self._running()
+                process.greet(deadline)
+                yield process, deadline
+        finally:
+            self._turn.release()
+
+    def _running(self) -> _Process:
+        if self._process and not self._process.waits:
+            self._end()
+        if not self._process:
+            self._process = _Process(self._command)
+            self.starts += 1
+        return self._process
+
+    def _end(self) -> str:
+        process, self._process = self._process, None
+        return process.end() if process else ""
+
+
+def start_all(detectors: Iterable[Detector]) -> None:
+    """Start the processes of those that are isolated, side by side, so that the first batch finds them ready."""
+    isolated = [one for one in detectors if isinstance(one, IsolatedDetector)]
+    if isolated:
+        with ThreadPoolExecutor(len(isolated)) as pool:
+            list(pool.map(IsolatedDetector.start, isolated))
+
+
+def greeting_of(command: Sequence[str], *, seconds: float = START_SECONDS) -> Greeting:
+    """What a process says that it has; it is ended then. Raises FaultError where it does not say so in time, OSError where none can be started."""
+    process = _Process(command)
+    with _faults(process.end):
+        try:
+            return process.greet(time.monotonic() + seconds)
+        finally:
+            process.end()
+
+
+@contextlib.contextmanager
+def _faults(end: Callable[[], str]) -> Iterator[None]:
+    """What goes wrong on the line, as a fault; the process is ended then, and tells how. What is a fault already is no reason to end it."""
+    try:
+        yield
+    except FaultError:
+        raise
+    except BaseException as error:
+        how = end()
+        if isinstance(error, TimeoutError):
+            raise FaultError(TIMEOUT) from None
+        if isinstance(error, EOFError | ConnectionError):
+            raise FaultError(ERROR, how) from None
+        if isinstance(error, ValueError):
+            raise FaultError(BAD_ANSWER) from None
+        raise
+
+
+class _Process:
+    """One life of a process, and the line to it. What is read is a stranger's: short frames, no code.
+
+    `send`, `receive` and `greet` raise TimeoutError at the deadline, EOFError or ConnectionError where it is gone.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._line, theirs = socket.socketpair()
+        lifeline, ours = os.pipe()
+        self._read, self._began = bytearray(), time.monotonic()
+        self._greeting: Greeting | None = None
+        self._how = ""
+        with theirs:
+            try:
+                child = _spawn([*command, str(theirs.fileno()), str(lifeline)], (theirs.fileno(), lifeline))
+            except BaseException:
+                self._line.close()
+                os.close(ours)
+                raise
+            finally:
+                os.close(lifeline)
+        self._finish = weakref.finalize(self, _end, child, self._line, ours)
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is there, and says nothing that nobody asked."""
+        if self._greeting is None:
+            return True
+        self._line.setblocking(False)
+        try:
+            self._line.recv(1, socket.MSG_PEEK)  # a word too many, or its end
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+        return False
+
+    def greet(self, deadline: float) -> Greeting:
+        """Wait until it has said what it has. Raises FaultError where it may take longer, ValueError where it talks rubbish."""
+        if self._greeting is None:
+            try:
+                self._greeting = decode_greeting(self.receive(MOST_GREETING_BYTES, deadline))
+            except TimeoutError:
+                if time.monotonic() - self._began < START_SECONDS:
+                    raise FaultError(TIMEOUT) from None
+                raise
+        return self._greeting
+
+    def send(self, pieces: Iterable[bytes | bytearray], deadline: float) -> None:
+        """Send all of it."""
+        for piece in pieces:
+            self._line.settimeout(_left(deadline))
+            self._line.sendall(piece)
+
+    def receive(self, most: int, deadline: float) -> bytes:
+        """One frame, and whatever came right behind it, which spoils it. Raises ValueError where it is longer than `most` bytes."""
+        self._fill(LENGTH.size, deadline)
+        (length,) = LENGTH.unpack_from(self._read)
+        if length > most:
+            raise ValueError(f"found a frame of {length} bytes; expected at most {most}")
+        self._fill(LENGTH.size + length, deadline)
+        frame, self._read = bytes(self._read[LENGTH.size :]), bytearray()
+        return frame
+
+    def end(self) -> str:
+        """End it and all that it started, if it still lives; how it died, in a word: `SIGSEGV`, `exit_3`."""
+        self._how = self._finish() or self._how
+        return self._how
+
+    def _fill(self, size: int, deadline: float) -> None:
+        while len(self._read) < size:
+            self._line.settimeout(_left(deadline))
+            came = self._line.recv(1 << 16)
+            if not came:
+                raise EOFError
+            self._read += came
+
+
+def _spawn(command: Sequence[str], handed: tuple[int, ...]) -> subprocess.Popen[bytes]:
+    """A process in a session of its own, with our import path, without our secrets, deaf and mute but for what is handed to it."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(_SECRETS)}
+    environment["PYTHONPATH"] = os.pathsep.join(os.path.abspath(one) for one in sys.path)  # noqa: PTH100 - "" is the working directory
+    return subprocess.Popen(  # noqa: S603 - our own command
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        pass_fds=handed,
+        start_new_session=True,
+        env=environment,
+    )
+
+
+def _end(child: subprocess.Popen[bytes], line: socket.socket, lifeline: int) -> str:
+    # The group before the process is waited for: until then its number cannot become another's. Who is already dying keeps its cause.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+    line.close()
+    os.close(lifeline)
+    try:
+        code = child.wait(_REAP_SECONDS)
+    except subprocess.TimeoutExpired:
+        return "unknown"
+    if code >= 0:
+        return f"exit_{code}"
+    return signal.Signals(-code).name if -code in set(signal.Signals) else f"signal_{-code}"
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0.0:
+        raise TimeoutError
+    return left

@@ -1,0 +1,175 @@
+"""Batches and answers as bytes, between us and a process that runs a detector alone: nothing that is read here can run code.
+
+A frame is four bytes of length and so much JSON. A batch is a frame, then the contents of its parts, then its vectors.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moderation.decision import Abstention, Score
+from moderation.detector.base import Detection, DetectionBatch
+from moderation.detector.faults import ERROR, WRONG, FaultError, kind_of
+from moderation.detector.names import LONGEST
+from moderation.item import Modality, Part
+
+LENGTH = struct.Struct("!I")
+MOST_GREETING_BYTES = 1 << 20
+LONGEST_CAUSE = 300
+_MOST_PART_BYTES, _MOST_ANSWER_BYTES = 1 << 18, 1 << 24
+_CHUNK = 1 << 16
+_FLOAT16 = np.dtype("<f2")
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A detector, as the process that has it tells of it."""
+
+    id: str
+    labels: tuple[str, ...]
+    modalities: frozenset[Modality]
+    needs_embeddings: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """The first thing that a process says: the detectors it has, or why it has none."""
+
+    detectors: tuple[Description, ...] = ()
+    broken: str = ""
+
+
+def most_bytes(parts: int) -> int:
+    """The size of the longest answer on so many parts that is read."""
+    return min(parts * _MOST_PART_BYTES, _MOST_ANSWER_BYTES)
+
+
+def encode_batch(detector: str, batch: DetectionBatch) -> Iterator[bytes | bytearray]:
+    """A batch for one detector, in pieces of about 64 KiB, or of a part where that is larger."""
+    vectors = batch.embeddings
+    told = {
+        "detector": detector,
+        "parts": [[part.modality.value, part.name, part.source, len(part.content)] for part in batch.parts],
+        "vectors": None if vectors is None else vectors.shape,
+    }
+    held = bytearray(_frame(told))
+    for content in _contents(batch):
+        held += content
+        if len(held) >= _CHUNK:
+            yield held
+            held = bytearray()
+    yield held
+
+
+def read_batch(stream: BinaryIO) -> tuple[str, DetectionBatch] | None:
+    """A detector's id and a batch for it; None at the stream's end."""
+    head = stream.read(LENGTH.size)
+    if len(head) < LENGTH.size:
+        return None
+    told = json.loads(stream.read(*LENGTH.unpack(head)))
+    parts = tuple(
+        Part(Modality(modality), stream.read(size), name, source) for modality, name, source, size in told["parts"]
+    )
+    vectors: NDArray[np.float16] | None = None
+    if told["vectors"] is not None:
+        rows, width = told["vectors"]
+        held = bytearray(stream.read(rows * width * _FLOAT16.itemsize))
+        vectors = np.frombuffer(held, _FLOAT16).reshape(rows, width)
+    return told["detector"], DetectionBatch(parts, vectors)
+
+
+def encode_answers(answers: Iterable[Detection]) -> bytes:
+    """A frame of checked answers, one for each part."""
+    return _frame({"answers": [_plain(one) for one in answers]})
+
+
+def encode_raised(error: BaseException) -> bytes:
+    """A frame that says what a detector raised: the type's name and no more."""
+    return _frame({"raised": kind_of(error)})
+
+
+def decode_answers(data: bytes) -> Sequence[Detection]:
+    """What a frame says of each part, WRONG where that is no answer; unchecked beyond that.
+
+    Raises FaultError where it says that the detector raised, ValueError where it says neither.
+    """
+    told = _load(data)
+    if "raised" in told:
+        raise FaultError(ERROR, _word(told["raised"]))
+    answers = told.get("answers")
+    if not isinstance(answers, list):
+        raise ValueError("found no answers")  # noqa: TRY004 - of a stranger's words a wrong type is a wrong value
+    return [_detection(one) for one in answers]
+
+
+def encode_greeting(greeting: Greeting) -> bytes:
+    """A frame that tells which detectors a process has, or why it has none."""
+    detectors = [[one.id, one.labels, sorted(one.modalities), one.needs_embeddings] for one in greeting.detectors]
+    return _frame({"detectors": detectors, "broken": greeting.broken[:LONGEST_CAUSE]})
+
+
+def decode_greeting(data: bytes) -> Greeting:
+    """What a process brings; whether ids, labels and modalities are in order is for others to check. Raises ValueError."""
+    told = _load(data)
+    try:
+        detectors = tuple(
+            Description(id_, tuple(labels), frozenset(Modality(one) for one in modalities), needs)
+            for id_, labels, modalities, needs in told["detectors"]
+        )
+        broken = "".join(one for one in told["broken"][:LONGEST_CAUSE] if one.isprintable())
+    except (TypeError, KeyError, AttributeError):
+        raise ValueError("found no detectors") from None
+    return Greeting(detectors, broken)
+
+
+def _frame(told: object) -> bytes:
+    data = json.dumps(told).encode()
+    return LENGTH.pack(len(data)) + data
+
+
+def _contents(batch: DetectionBatch) -> Iterator[bytes]:
+    yield from (part.content for part in batch.parts)
+    if batch.embeddings is not None:
+        yield batch.embeddings.astype(_FLOAT16, copy=False).tobytes()
+
+
+def _load(data: bytes) -> dict[str, Any]:
+    try:
+        told = json.loads(data)
+    except RecursionError:
+        raise ValueError("found JSON that is nested too deep") from None
+    if not isinstance(told, dict):
+        raise ValueError("found no JSON object")  # noqa: TRY004 - as above
+    return told
+
+
+def _plain(answer: Detection) -> object:
+    if answer is WRONG:
+        return None
+    if isinstance(answer, Abstention):
+        return {"abstains": [answer.reason, answer.detail, answer.cause]}
+    return [[one.label, one.value, one.calibrated, one.concept, one.evidence] for one in answer]
+
+
+def _detection(told: Any) -> Detection:
+    try:
+        if isinstance(told, dict):
+            reason, detail, cause = told["abstains"]
+            return Abstention(reason, detail, cause) if {type(detail), type(cause)} == {str} else WRONG
+        return tuple(
+            Score(label, value, calibrated is True, concept, evidence)
+            for label, value, calibrated, concept, evidence in told
+        )
+    except (TypeError, ValueError, KeyError):
+        return WRONG
+
+
+def _word(told: object) -> str:
+    return told if isinstance(told, str) and len(told) <= LONGEST and told.isidentifier() else ""

@@ -1,0 +1,93 @@
+"""The process of one isolated plugin: loads it by its own door, says what it brings, judges batch after batch, and ends with its parent.
+
+Run as `python -m moderation.plugin.child PLUGIN MEMORY_BYTES SOCKET LIFELINE`, the last two as descriptors, by `detector/isolated.py` alone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+
+from moderation.detector.base import DetectionBatch, Detector
+from moderation.detector.runner import check_answers
+from moderation.detector.wire import (
+    Description,
+    Greeting,
+    encode_answers,
+    encode_greeting,
+    encode_raised,
+    read_batch,
+)
+from moderation.errors import ExitCode
+from moderation.plugin.manager import Plugins, PluginState, load
+
+
+def main() -> int:
+    """Serve until the parent is gone; the exit code tells whether there was something to serve."""
+    plugin, memory, line, lifeline = sys.argv[1], *map(int, sys.argv[2:])
+    _end_with_parent(lifeline)
+    _limit(memory)
+    with socket.socket(fileno=line) as parent, parent.makefile("rb") as asked:
+        parent.set_inheritable(False)
+        known = load((plugin,))
+        greeting = _greeting(plugin, known)
+        parent.sendall(encode_greeting(greeting))
+        labels = {one.id: frozenset(one.labels) for one in greeting.detectors}
+        while labels and (request := read_batch(asked)):
+            parent.sendall(_answer(*request, known.detectors, labels))
+    return ExitCode.PLUGIN if greeting.broken else ExitCode.OK
+
+
+def _end_with_parent(lifeline: int) -> None:
+    """Have the kernel kill this process and all that it starts when the pipe's other end closes, however the parent ended.
+
+    Whatever hangs here, no thread of this interpreter is needed for it. What is told to the parent (SIGTERM to a whole service,
+    Ctrl-C) is not for us: it may have batches to finish.
+    """
+    os.set_inheritable(lifeline, False)
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+    if hasattr(fcntl, "F_SETSIG"):  # elsewhere it is SIGIO, which kills whoever does not catch it
+        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+    for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(one, signal.SIG_IGN)
+
+
+def _limit(memory_bytes: int) -> None:
+    """No more address space than that, and no image of the memory, with content in it, on the disk after a crash."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if memory_bytes:
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+
+
+def _greeting(plugin: str, known: Plugins) -> Greeting:
+    record = next(one for one in known.records if one.id == plugin)
+    if record.state is not PluginState.LOADED:
+        return Greeting(broken=record.cause)
+    others = sorted({*record.detectors, *record.encoders, *record.fetchers} - set(known.detectors))
+    if others:
+        return Greeting(broken=f"brings {', '.join(others)}; only detectors that are ready to run can be isolated")
+    return Greeting(
+        tuple(
+            Description(id_, one.labels, one.modalities, one.needs_embeddings) for id_, one in known.detectors.items()
+        )
+    )
+
+
+def _answer(
+    id_: str, batch: DetectionBatch, detectors: Mapping[str, Detector], labels: Mapping[str, frozenset[str]]
+) -> bytes:
+    try:
+        # Checked here for what only Python can tell, and by the parent again, who believes nothing of it.
+        return encode_answers(check_answers(detectors[id_].detect(batch), len(batch), labels[id_]))
+    except BaseException as error:  # noqa: BLE001 - whatever it raises is its own fault, even SystemExit
+        return encode_raised(error)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+"""A plugin whose code never runs in this process: what it brings is asked of another one, which is all that knows it."""
+
+from __future__ import annotations
+
+import sys
+
+from moderation.detector.faults import TIMEOUT, FaultError
+from moderation.detector.isolated import IsolatedDetector, greeting_of
+from moderation.errors import PluginError
+from moderation.plugin.hookspecs import hookimpl
+from moderation.plugin.registry import DetectorRegistry
+
+
+class IsolatedPlugin:
+    """Stands where the plugin's own module would; each detector that it registers gets a process, of at most `memory_bytes` (0: no limit)."""
+
+    def __init__(self, plugin: str, *, memory_bytes: int = 0) -> None:
+        self._plugin = plugin
+        # -P: nothing is found in the working directory only because we stand there.
+        self._command = (sys.executable, "-P", "-m", "moderation.plugin.child", plugin, str(memory_bytes))
+
+    @hookimpl
+    def register_detectors(self, registry: DetectorRegistry) -> None:
+        """Register what its process says that it has. Raises PluginError where it does not say so, or says that the plugin is broken."""
+        try:
+            greeting = greeting_of(self._command)
+        except FaultError as fault:
+            died = "took too long" if fault.reason == TIMEOUT else f"ended with {fault.cause or 'rubbish'}"
+            raise PluginError(self._plugin, f"its process {died} before it said what it brings") from None
+        if greeting.broken:
+            raise PluginError(self._plugin, greeting.broken)
+        for described in greeting.detectors:
+            registry.add(IsolatedDetector(described, self._command))
