@@ -1,8 +1,9 @@
-"""`moderation plugin`: which plugins are installed, and what each one brings."""
+"""`moderation plugin`: a plugin to start from; which plugins are installed, and what each one brings."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,12 +14,35 @@ from moderation.errors import ExitCode
 if TYPE_CHECKING:
     from moderation.plugin.manager import PluginRecord
 
-app = typer.Typer(no_args_is_help=True, help="See which plugins are installed and what each one brings.")
+app = typer.Typer(no_args_is_help=True, help="Start a plugin; see which are installed and what each one brings.")
 
 
 @app.callback()
 def _group() -> None:
-    """See which plugins are installed and what each one brings."""
+    """Start a plugin; see which are installed and what each one brings."""
+
+
+@app.command()
+def new(
+    plugin_id: Annotated[
+        str,
+        typer.Argument(metavar="ID", help="Lower-case letters and digits, single dashes or underscores between."),
+    ],
+    folder: Annotated[Path, typer.Option(help="Where to write the package's folder.", file_okay=False)] = Path(),
+) -> None:
+    """Write a package with one detector and its tests, which installs and passes them at once.
+
+    Example: moderation plugin new loud-text
+    """
+    from moderation.plugin.scaffold import scaffold
+
+    try:
+        written = scaffold(plugin_id, folder)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="ID") from None
+    for path in written:
+        terminal.say(f"wrote {path}")
+    terminal.say(f"next: pip install -e '{written[0].parent}[test]', then: pytest {written[0].parent}")
 
 
 @app.command("list")

@@ -1,0 +1,52 @@
+"""A new plugin loads, and passes its own tests, as it was written; nothing is overwritten."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from moderation.cli.main import app
+from moderation.plugin.scaffold import scaffold
+from tests.conftest import ROOT
+from tests.examples.test_plugins import metadata
+
+
+def test_a_new_plugin_installs_and_passes_the_kit(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["plugin", "new", "loud-text", "--folder", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    package, installed = tmp_path / "moderation-loud-text", tmp_path / "installed"
+    assert "next: pip install -e" in done.output
+    installed.mkdir()
+    metadata(package, installed)
+    paths = os.pathsep.join(map(str, [installed, package, ROOT]))
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", str(package / "tests")]
+    tested = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=tmp_path, env={**os.environ, "PYTHONPATH": paths}
+    )
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+    assert "passed" in tested.stdout
+    assert "skipped" not in tested.stdout
+
+
+def test_its_detector_takes_25_lines_at_most(tmp_path: Path) -> None:
+    module, *_ = scaffold("loud-text", tmp_path)
+    assert len(module.read_text(encoding="utf-8").splitlines()) <= 25
+
+
+@pytest.mark.parametrize("name", ["Loud", "loud text", "../loud", "", "loud--text"])
+def test_what_is_no_id_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="lower-case letters"):
+        scaffold(name, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    scaffold("loud", tmp_path)
+    done = CliRunner().invoke(app, ["plugin", "new", "loud", "--folder", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "there already" in done.output
