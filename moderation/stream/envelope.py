@@ -14,7 +14,7 @@ from typing import Any
 
 from moderation.errors import ItemError
 from moderation.item import ContentItem, Modality, Part, is_utf8, unfetchable
-from moderation.stream.batch import Record
+from moderation.stream.batch import ForeignName, Record
 
 UNDECODABLE = "undecodable"
 DEEPEST = 32
@@ -40,6 +40,8 @@ def read_item(
     """
     if record.value is None:
         return None
+    if any(isinstance(name, ForeignName) for name, _ in record.headers):
+        raise _refused("not_utf8", "the name of a header is no UTF-8")
     headers = {name.casefold(): value or b"" for name, value in reversed(record.headers)}  # the first of a name counts
     kind = _media_type(headers.get("content-type", b""))
     place = f"{record.partition}-{record.offset}"
