@@ -106,3 +106,20 @@ class Breaker:
                 self._until = self._clock() + delay * self._chance.uniform(0.5, 1.0)
                 self._opened += 1
                 self._probing = False
+
+
+class Breakers:
+    """A breaker for each name, as `make` makes them; of many names, for the `most` that were asked for last. Safe to call from several threads."""
+
+    def __init__(self, make: Callable[[], Breaker], *, most: int = 1000) -> None:
+        self._make, self._most = make, most
+        self._of: dict[str, Breaker] = {}
+        self._lock = threading.Lock()
+
+    def of(self, name: str) -> Breaker:
+        """The breaker of this name: a new one where it was not asked for yet, or long ago."""
+        with self._lock:
+            self._of[name] = found = self._of.pop(name, None) or self._make()
+            if len(self._of) > self._most:
+                del self._of[next(iter(self._of))]
+            return found

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from moderation.breaker import Breaker, RestingError, State
+from moderation.breaker import Breaker, Breakers, RestingError, State
 
 
 class Clock:
@@ -96,3 +96,13 @@ def test_a_probe_that_is_interrupted_is_a_failure_and_not_for_ever() -> None:
         with pytest.raises(KeyboardInterrupt), breaker.watch():
             raise KeyboardInterrupt
         assert breaker.state is State.OPEN
+
+
+def test_of_many_names_those_asked_for_last_are_remembered() -> None:
+    breakers = Breakers(lambda: Breaker(failures=1), most=2)
+    for name in "ab":
+        breakers.of(name).failed()
+    assert [breakers.of(name).state for name in "ab"] == [State.OPEN] * 2
+    breakers.of("a")
+    breakers.of("c")
+    assert [breakers.of(name).state for name in "ab"] == [State.OPEN, State.CLOSED]
