@@ -68,6 +68,21 @@ class SettingsError(ModerationError):
     exit_code = ExitCode.USAGE
 
 
+# Names, ids and paths come from files that anyone may have written; none of them moves the cursor or turns the line around.
+# Whole texts pass through too, so their tabs and line ends stay; `one_line` is for what must not end its line.
+CONTROLS = {
+    code: f"\\u{code:04x}"
+    for code in (*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+    if chr(code) not in "\t\n"
+}
+_LINE_ENDS = {code: f"\\u{code:04x}" for code in map(ord, "\t\n\u2028\u2029")}
+
+
+def one_line(text: str) -> str:
+    """Text with a path, an id or a name in it, as the part of one line that it is meant to be: line ends and tabs are escaped."""
+    return text.translate(CONTROLS).translate(_LINE_ENDS)
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
     """One mistake in one file; line and column count from 1, 0 where the file as a whole is meant."""
@@ -79,7 +94,7 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.line}:{self.column}: {self.code}: {self.message}"
+        return one_line(f"{self.path}:{self.line}:{self.column}: {self.code}: {self.message}")
 
 
 class _LocatedError(ModerationError):

@@ -135,10 +135,11 @@ HostPattern = Annotated[
 
 
 class CredentialSettings(Section):
-    """Who we are to a store."""
+    """Who we are to a store; `session_token` belongs to keys that are good for a while."""
 
     access_key: str
     secret_key: SecretStr
+    session_token: SecretStr | None = None
     region: str = "us-east-1"
 
 

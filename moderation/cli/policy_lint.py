@@ -73,7 +73,7 @@ def lint(
         terminal.emit({"schema": "lint/v1", **known, "findings": findings})
     else:
         for finding in linted.findings:
-            terminal.say(_in_words(finding))
+            terminal.say(str(finding))
         counts = ((linted.files, "file"), (errors, "error"), (warnings, "warning"))
         terminal.say(", ".join(terminal.counted(*one) for one in counts))
     if errors:
@@ -187,9 +187,3 @@ def _files(rows: Sequence[TargetRow], what: str) -> Iterator[Problem]:
 
 def _finding(problem: Problem) -> Finding:
     return Finding(problem.path, problem.line, problem.column, problem.code, ERROR, problem.message, "")
-
-
-def _in_words(finding: Finding) -> str:
-    fix = f"; {finding.fix}" if finding.fix else ""
-    place = f"{finding.path}:{finding.line}:{finding.column}"
-    return f"{place}: {finding.code} {finding.severity}: {finding.message}{fix}"

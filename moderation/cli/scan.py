@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from moderation.errors import ItemError
     from moderation.item import ContentItem
     from moderation.pipeline import Pipeline
+    from moderation.settings import Settings
 
 BATCH = 32
 
@@ -58,9 +59,6 @@ def scan(  # noqa: PLR0917 - typer passes options by name
 
     Example: moderation scan pictures/ --policy policies/weapons.yaml --out decisions.jsonl
     """
-    from moderation import assemble
-    from moderation.cli.lock_words import UNCERTIFIED
-    from moderation.cli.locks import find_lock
     from moderation.cli.sources import find
     from moderation.cli.summary import Summary
     from moderation.settings import load_settings
@@ -69,12 +67,7 @@ def scan(  # noqa: PLR0917 - typer passes options by name
         raise typer.BadParameter("expected either --quiet or --json; --out FILE writes decisions beside --quiet")
     settings = load_settings()
     found = find(paths, max_bytes=settings.images.max_bytes)
-    locks = [find_lock(path, settings) for path in policies]
-    with terminal.working("loading the encoder"):
-        pipeline = assemble.pipeline(settings, locks, counter=assemble.quota_counter(settings))
-    for running in pipeline.running.policies:
-        if not running.terms.cuts:
-            terminal.note(f"policy {running.terms.policy!r}: {UNCERTIFIED}")
+    pipeline = _pipeline(policies, settings)
     summary = Summary(settings.actions, found.left_alone)
     with ExitStack() as stack:
         file = stack.enter_context(terminal.replacing(out)) if out else None
@@ -86,6 +79,21 @@ def scan(  # noqa: PLR0917 - typer passes options by name
     if summary_file:
         with terminal.replacing(summary_file) as file:
             terminal.emit(summary.to_dict(), to=file)
+
+
+def _pipeline(policies: Sequence[Path], settings: Settings) -> Pipeline:
+    """The pipeline under these policies; says which of them have no threshold."""
+    from moderation import assemble
+    from moderation.cli.lock_words import UNCERTIFIED
+    from moderation.cli.locks import find_lock
+
+    locks = [find_lock(path, settings) for path in policies]
+    with terminal.working("loading the encoder"):
+        pipeline = assemble.pipeline(settings, locks, counter=assemble.quota_counter(settings))
+    for running in pipeline.running.policies:
+        if not running.terms.cuts:
+            terminal.note(f"policy {running.terms.policy!r}: {UNCERTIFIED}")
+    return pipeline
 
 
 def _decisions(

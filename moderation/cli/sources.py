@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import stat
 import sys
@@ -14,6 +13,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from moderation.errors import DataError, ItemError, Problem
 from moderation.item import ContentItem, Part, is_utf8
+from moderation.policy.json_source import read_json
 from moderation.policy.manifest import MAX_LINE_BYTES, bounded_lines
 
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif"})
@@ -173,8 +173,8 @@ def _line(line: bytes, where: str, folder: Path, max_bytes: int) -> Entry:
 
 def _row(line: bytes) -> Mapping[str, Any]:
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        row = read_json(line)
+    except ValueError as error:
         raise ItemError("unsupported_input", f"not a line of JSON: {error}", cause="not_json") from None
     _expect(isinstance(row, dict), f"found {type(row).__name__}; expected a JSON object")
     # What JSON can write and UTF-8 cannot would break the very line that tells the decision.

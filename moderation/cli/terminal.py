@@ -9,20 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from moderation.errors import DataError, ModerationError, PolicyError, Problem
+from moderation.errors import CONTROLS, DataError, ModerationError, PolicyError, Problem
+from moderation.errors import one_line as one_line  # noqa: PLC0414 - said as terminal.one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 Advance = Callable[[int], None]
-# Names and ids come from files that anyone may have written; none of them moves the cursor or turns the line around.
-# Whole texts pass through too, so their tabs and line ends stay; `one_line` is for what must not end its line.
-_CONTROLS = {
-    code: f"\\u{code:04x}"
-    for code in (*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
-    if chr(code) not in "\t\n"
-}
-_LINE_ENDS = {code: f"\\u{code:04x}" for code in map(ord, "\t\n\u2028\u2029")}
 
 
 def error(failure: ModerationError) -> None:
@@ -49,11 +42,6 @@ def note(text: str) -> None:
 def counted(number: int, noun: str) -> str:
     """A number with its noun: `1 file`, `2 files`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def one_line(text: str) -> str:
-    """Text with an id or a name in it, as the part of one line that it is meant to be: line ends and tabs are escaped."""
-    return text.translate(_CONTROLS).translate(_LINE_ENDS)
 
 
 def emit(value: Any, *, to: TextIO | None = None) -> None:
@@ -150,7 +138,7 @@ def working(what: str) -> Iterator[None]:
 
 
 def _say(stream: TextIO, text: str, style: str) -> None:
-    text = text.translate(_CONTROLS)
+    text = text.translate(CONTROLS)
     if stream.isatty():
         _console(stream).print(text, style=style, soft_wrap=True, markup=False, highlight=False)
     else:

@@ -4,20 +4,46 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from moderation.cli import terminal
-from moderation.cli.places import a_folder
+from moderation.cli.places import Json, a_folder
 
 if TYPE_CHECKING:
     from moderation.encoder.base import Encoder
     from moderation.settings import Settings
     from moderation.training.evaluation.report import Report
+    from moderation.training.evaluation.work import Request
 
 MEASURES = "zero_shot, retrieval, linear_probe, calibration, robustness, scenes, captions, sugarcrepe"
+
+
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", help="Labelled pictures: a folder for each class, or a .jsonl or .csv of path and label."),
+]
+Captions = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--captions",
+        help="Pictures with captions, as a training run takes them: manifest, tar shards, dataset on disk; repeat for more.",
+    ),
+]
+Shifts = Annotated[
+    list[str] | None,
+    typer.Option("--shift", metavar="NAME=PATH", help="Other pictures of the classes of --data; repeat for more."),
+]
+Only = Annotated[list[str] | None, typer.Option("--only", metavar="MEASURE", help=f"Of {MEASURES}; repeat for more.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", help="Write evaluation.json and MODEL_CARD.md to this folder.", file_okay=False, callback=a_folder
+    ),
+]
 
 
 def evaluate(
@@ -25,26 +51,10 @@ def evaluate(
     encoder: Annotated[
         str, typer.Argument(help="A checkpoint's folder, 'bundled', a hub id, or an encoder's name in the settings.")
     ] = "bundled",
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            "--data", help="Labelled pictures: a folder for each class, or a .jsonl or .csv of path and label."
-        ),
-    ] = None,
-    captions: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--captions",
-            help="Pictures with captions, as a training run takes them: manifest, tar shards, dataset on disk; repeat for more.",
-        ),
-    ] = None,
-    shift: Annotated[
-        list[str] | None,
-        typer.Option("--shift", metavar="NAME=PATH", help="Other pictures of the classes of --data; repeat for more."),
-    ] = None,
-    only: Annotated[
-        list[str] | None, typer.Option("--only", metavar="MEASURE", help=f"Of {MEASURES}; repeat for more.")
-    ] = None,
+    data: Data = None,
+    captions: Captions = None,
+    shift: Shifts = None,
+    only: Only = None,
     sugarcrepe: Annotated[
         Path | None, typer.Option("--sugarcrepe", help="SugarCrepe's JSON file, gzipped or not.")
     ] = None,
@@ -53,16 +63,8 @@ def evaluate(
         int, typer.Option("--sample", help="Pictures under corruptions, styles and grounds, at most.", min=1)
     ] = 200,
     seed: Annotated[int, typer.Option("--seed", help="What every draw comes from.", min=0)] = 7,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            help="Write evaluation.json and MODEL_CARD.md to this folder.",
-            file_okay=False,
-            callback=a_folder,
-        ),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The result as JSON on stdout, keys stable.")] = False,
+    out: Out = None,
+    as_json: Json = False,
 ) -> None:
     """Measure an encoder: zero-shot, retrieval, linear probe, calibration, robustness, and probes of what captions mean.
 
@@ -73,24 +75,17 @@ def evaluate(
     """
     from moderation.settings import load_settings
     from moderation.training.evaluation.measure import evaluate as measure
-    from moderation.training.evaluation.picture_set import open_set
     from moderation.training.evaluation.sugarcrepe import read_pairs
-    from moderation.training.evaluation.work import Request
-    from moderation.training.places import open_pairs
 
-    settings, chosen, others = load_settings(), _measures(only or []), _shifts(shift or [])
+    settings = load_settings()
     if coco is not None and not coco.is_dir():
         raise typer.BadParameter(f"{coco} is no folder; expected COCO's val2017 pictures", param_hint="--coco")
-    request = Request(
-        open_set(data) if data else None,
-        open_pairs(captions, limits=settings.images) if captions else None,
-        shifts={name: open_set(path) for name, path in others.items()},
-        only=chosen,
+    request = replace(
+        _request(settings, data, captions, shift or [], only or []),
         sample=sample,
         seed=seed,
         sugarcrepe=read_pairs(sugarcrepe) if sugarcrepe else {},
         coco=coco,
-        limits=settings.images,
         scale=_scale(encoder, settings),
     )
     with terminal.working("loading the encoder"):
@@ -102,6 +97,24 @@ def evaluate(
         terminal.emit(report.to_dict())
     else:
         _tell(report, out)
+
+
+def _request(
+    settings: Settings, data: Path | None, captions: list[Path] | None, shifts: list[str], only: list[str]
+) -> Request:
+    """What to measure, and on which pictures. Names are looked at before any file is."""
+    from moderation.training.evaluation.picture_set import open_set
+    from moderation.training.evaluation.work import Request
+    from moderation.training.places import open_pairs
+
+    chosen, others = _measures(only), _shifts(shifts)
+    return Request(
+        open_set(data) if data else None,
+        open_pairs(captions, limits=settings.images) if captions else None,
+        shifts={name: open_set(path) for name, path in others.items()},
+        only=chosen,
+        limits=settings.images,
+    )
 
 
 def _measures(only: list[str]) -> frozenset[str]:

@@ -10,11 +10,12 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from moderation.detector.head_check import NUMBERS, check
 from moderation.detector.remembered import NAMES, Remembered
 from moderation.detector.tiles import (
     ROWS_PER_BLOCK,
@@ -33,12 +34,10 @@ from moderation.policy.lock import Level
 
 # What a lock holds beside its head: vectors to test the encoder by, marks of what it was made from and of what certified it.
 NOT_OF_THE_HEAD = frozenset({"golden", "golden_pictures", "used", "asked"})
-LEVELS: tuple[Level, ...] = get_args(Level)
 DECIMALS = 6
 
 _LIMIT = 80.0
 _ROWS_WORTH_A_THREAD = 16 * ROWS_PER_BLOCK
-_NUMBERS = ("sharpness", "centre", "scale", "bias", "floor")
 
 # What a lock holds of a head at a level beside what it holds at all of them.
 _EXTRA = {"L2": set(NAMES), "L3": {"probe", "anchor"}, "L5": {"weights"}}
@@ -88,7 +87,7 @@ class Head:
     pool: Floats = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        _check(self)
+        check(self)
         for name, array in zip(("strips", "shift", "pool"), _columns(self), strict=True):
             object.__setattr__(self, name, array)
 
@@ -126,7 +125,7 @@ class Head:
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Everything but the level, as arrays for a lock; the inverse of `from_arrays`."""
-        numbers = np.array([getattr(self, name) for name in _NUMBERS], np.float64)
+        numbers = np.array([getattr(self, name) for name in NUMBERS], np.float64)
         arrays: dict[str, NDArray[Any]] = {
             "violating": self.violating,
             "contrast": self.contrast,
@@ -152,9 +151,9 @@ class Head:
         expected = {"violating", "contrast", "gain", "offset", "numbers"} | _EXTRA.get(level, set())
         if set(arrays) != expected:
             raise LockError(f"head {level}: found arrays {sorted(arrays)}, expected {sorted(expected)}")
-        if arrays["numbers"].shape != (len(_NUMBERS),):
-            raise LockError(f"head {level}: 'numbers' has shape {arrays['numbers'].shape}, expected ({len(_NUMBERS)},)")
-        numbers: dict[str, Any] = dict(zip(_NUMBERS, (float(number) for number in arrays["numbers"]), strict=True))
+        if arrays["numbers"].shape != (len(NUMBERS),):
+            raise LockError(f"head {level}: 'numbers' has shape {arrays['numbers'].shape}, expected ({len(NUMBERS)},)")
+        numbers: dict[str, Any] = dict(zip(NUMBERS, (float(number) for number in arrays["numbers"]), strict=True))
         named: dict[str, Any] = {name: array for name, array in arrays.items() if name != "numbers"}
         if level == "L2":
             named["remembered"] = Remembered.take_from(named)
@@ -253,54 +252,6 @@ def _columns(head: Head) -> tuple[Floats, Floats, Floats]:
     if head.remembered is not None:
         pool[count : len(weights), 2] = head.remembered.votes
     return strips, np.append(shift, np.zeros(filled - len(shift))).astype(np.float32), pool
-
-
-def _check(head: Head) -> None:
-    if head.level not in LEVELS:
-        raise LockError(f"head: found level {head.level!r}, expected one of {', '.join(LEVELS)}")
-    if not (head.probe is not None) == (head.anchor is not None) == (head.level == "L3"):
-        raise LockError(f"head {head.level}: a probe with its anchor belongs to L3 and to no other level")
-    if (head.remembered is not None) != (head.level == "L2"):
-        raise LockError(f"head {head.level}: exemplars belong to L2 and to no other level")
-    if (head.weights is not None) != (head.level == "L5"):
-        raise LockError(f"head {head.level}: weights of phrases belong to L5 and to no other level")
-    for name, (array, dtype, shape) in _arrays(head).items():
-        if array.dtype != dtype or array.shape != shape:
-            raise LockError(f"head {head.level}: {name!r} is {array.dtype} {array.shape}, expected {dtype} {shape}")
-        if not np.isfinite(array).all():
-            raise LockError(f"head {head.level}: {name!r} holds numbers that are not finite")
-    _check_numbers(head)
-
-
-def _arrays(head: Head) -> dict[str, tuple[NDArray[Any], str, tuple[int, ...]]]:
-    """Every array that the head has, with the dtype and the shape that it must have."""
-    phrases, width = len(head.violating) + len(head.contrast), head.violating.shape[-1]
-    arrays: dict[str, tuple[NDArray[Any], str, tuple[int, ...]]] = {
-        "violating": (head.violating, "float32", (len(head.violating), width)),
-        "contrast": (head.contrast, "float32", (len(head.contrast), width)),
-        "gain": (head.gain, "float64", (phrases,)),
-        "offset": (head.offset, "float64", (phrases,)),
-    }
-    if head.probe is not None and head.anchor is not None:
-        arrays |= {"probe": (head.probe, "float64", (width,)), "anchor": (head.anchor, "float64", (1,))}
-    if head.weights is not None:
-        arrays["weights"] = (head.weights, "float64", (phrases,))
-    if head.remembered is not None:
-        arrays |= head.remembered.expected(width)
-    return arrays
-
-
-def _check_numbers(head: Head) -> None:
-    if not len(head.violating) or not len(head.contrast):
-        raise LockError(f"head {head.level}: expected at least one violating and one contrast phrase")
-    if not all(np.isfinite(getattr(head, name)) for name in _NUMBERS) or head.scale <= 0 or head.sharpness <= 0:
-        raise LockError(f"head {head.level}: expected finite numbers, and scale and sharpness above 0")
-    if head.remembered is not None and (not len(head.remembered.votes) or head.remembered.sharpness[0] <= 0):
-        raise LockError(f"head {head.level}: expected at least one exemplar, and an affinity above 0")
-    if head.weights is not None and head.weights.min() < 0:
-        raise LockError(f"head {head.level}: a weight is {head.weights.min()}, expected none below 0")
-    if head.floor < 0:
-        raise LockError(f"head {head.level}: floor is {head.floor}, expected at least 0")
 
 
 def _check_vectors(embeddings: Vectors, width: int) -> None:

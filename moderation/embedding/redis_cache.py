@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,13 +17,15 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from moderation.embedding.breaker import Breaker
+from moderation.breaker import Breaker, RestingError
 from moderation.errors import SettingsError
 
 OLDEST = 7  # SET with both NX and GET came with Redis 7
 KEYS_PER_CALL = 256  # the fastest size of an MGET of such values
 SLOW = 0.5  # a call that takes this part of the time limit counts as a failure, though its answer is used
 JITTER = 0.1  # of the time to live, each way: what was written together does not leave together
+
+FAULTS = (redis.RedisError, OSError)  # what the client raises where Redis is away, refuses, or takes too long
 
 Result = TypeVar("Result")
 
@@ -86,7 +87,7 @@ class RedisCache:
         """Reach Redis once, before any work. Raises SettingsError where it is away, refuses us, or is too old."""
         try:
             version = str(self._client.info("server").get("redis_version", ""))
-        except (redis.RedisError, OSError) as error:
+        except FAULTS as error:
             raise SettingsError(
                 f"settings: cache.redis.url: Redis cannot be used: {type(error).__name__}; is it there, are user and password right?"
             ) from None
@@ -128,24 +129,17 @@ class RedisCache:
 
     def _call(self, work: Callable[[], Result]) -> Result | None:
         """What Redis answers; None where it is left alone, or fails."""
-        if not self.breaker.admits():
+        try:
+            with self.breaker.watch(slow=self._slow) as call:
+                answer = work()
+        except RestingError:
             self._count(bypassed=1)
             return None
-        began = time.monotonic()
-        try:
-            answer = work()
-        except (redis.RedisError, OSError):
-            self.breaker.failed()
+        except FAULTS:
             self._count(errors=1)
             return None
-        except BaseException:
-            self.breaker.failed()  # or a probe that was interrupted would keep every later call back
-            raise
-        if time.monotonic() - began > self._slow:
-            self.breaker.failed()
+        if call.slow:
             self._count(slow=1)
-        else:
-            self.breaker.succeeded()
         return answer
 
     def _count(self, **more: int) -> None:

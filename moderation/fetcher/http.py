@@ -6,16 +6,20 @@ the place where it runs should stand behind it as the second wall.
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import random
 import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
+from email.utils import parsedate_to_datetime
+from functools import partial
 from http.client import HTTPException, HTTPResponse
 from typing import Any
 from urllib.parse import urljoin
 
+from moderation.breaker import Breaker, Breakers, RestingError
 from moderation.errors import ItemError, SettingsError
 from moderation.fetcher.address import checked
 from moderation.fetcher.url import Url, allowed, read_url
@@ -25,6 +29,8 @@ from moderation.sections import FetchSettings
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MOST_ADDRESSES = 4  # of one host, tried one after the other
 PAUSE = 0.1  # seconds before the second try, doubling, give or take half
+FAILURES = 5  # of a host in a row, after which it is left alone for a while
+_BUSY = frozenset({429, 503})  # with these a host says that it has too much to do
 _FIXED = {"User-Agent": "moderation", "Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close"}
 
 Resolve = Callable[[str, int], Sequence[str]]
@@ -45,7 +51,8 @@ def connect(address: str, port: int, seconds: float) -> socket.socket:
 class HttpFetcher:
     """Gets content by one scheme, http or https, from these hosts and the settings' private ones; for any number of threads.
 
-    `tls` says whom to trust; `resolve` and `connect` are the only ways to the outside.
+    `tls` says whom to trust; `resolve` and `connect` are the only ways to the outside, `breakers` (by host and port) keep
+    from one that fails.
     """
 
     def __init__(
@@ -57,30 +64,32 @@ class HttpFetcher:
         tls: ssl.SSLContext,
         resolve: Resolve = resolve,
         connect: Connect = connect,
+        breakers: Breakers | None = None,
     ) -> None:
         self._settings, self._scheme, self._tls = settings, scheme, tls
         self._hosts = (*hosts, *settings.private_hosts)
         self._resolve, self._connect = resolve, connect
+        self._breakers = breakers or Breakers(partial(Breaker, failures=FAILURES))
 
     def fetch(self, reference: str) -> bytes:
         """The content at an address. Raises ItemError, `unfetchable`."""
         return self.get(read_url(reference))
 
     def get(self, url: Url, headers: Headers = lambda _: {}) -> bytes:
-        """The content at an address, asked for again after faults that pass, as long as the time of one fetch lasts.
+        """The content at an address, asked for again after faults that pass, as late as the host wishes and the time of one fetch allows.
 
         `headers` are made anew for each request.
         """
-        deadline = _Deadline(self._settings.timeout_seconds)
-        for attempt in range(1, self._settings.tries + 1):
+        deadline, tries = _Deadline(self._settings.timeout_seconds), 0
+        while True:
             try:
                 return self._follow(url, headers, deadline)
-            except _PassingError:
-                pause = PAUSE * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)
-                if attempt == self._settings.tries or pause >= deadline.rest:
+            except _PassingError as error:
+                tries += error.asked
+                pause = error.wait + PAUSE * 2 ** max(0, tries - 1) * random.uniform(0.5, 1.5)
+                if tries == self._settings.tries or pause >= deadline.rest:
                     raise
                 time.sleep(pause)
-        raise AssertionError("unreachable: the last try returns or raises")
 
     def _follow(self, url: Url, headers: Headers, deadline: _Deadline) -> bytes:
         for _ in range(self._settings.redirects + 1):
@@ -91,8 +100,16 @@ class HttpFetcher:
         raise unfetchable("redirected", f"more than {self._settings.redirects} redirects")
 
     def _ask(self, url: Url, headers: Mapping[str, str], deadline: _Deadline) -> bytes | Url:
-        """One request: the content, or where it is said to be."""
+        """One request, unless the host failed too often just now: the content, or where it is said to be."""
         self._allow(url)
+        try:
+            with self._breakers.of(url.authority).watch(spares=_is_no_fault_of_the_host):
+                return self._answer(url, headers, deadline)
+        except RestingError as resting:
+            told = f"{url}: the host failed {FAILURES} times in a row, and is left alone for a while"
+            raise _PassingError("host_resting", told, wait=resting.seconds, asked=False) from None
+
+    def _answer(self, url: Url, headers: Mapping[str, str], deadline: _Deadline) -> bytes | Url:
         try:
             with self._connected(url, deadline) as connection:
                 connection.sendall(_request(url, headers))
@@ -100,7 +117,7 @@ class HttpFetcher:
                 answer.begin()
                 if answer.status in REDIRECTS:
                     return _next(url, answer.headers.get("Location", ""))
-                return _body(url, answer, self._settings.max_bytes)
+                return _body(url, answer, self._settings.max_bytes, deadline)
         except TimeoutError:
             raise _too_slow() from None
         except (OSError, HTTPException):
@@ -140,6 +157,18 @@ class HttpFetcher:
                 raise unfetchable("tls", f"{url}: {error.reason or 'no TLS'}") from None
 
 
+def retry_after(text: str, *, now: dt.datetime | None = None) -> float:
+    """Seconds to wait, of a header Retry-After: a number of them or a date (RFC 9110, 10.2.3); 0 where it is neither, or past."""
+    if text.isascii() and text.isdigit():
+        return float(text)
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return 0.0
+    date = date if date.tzinfo else date.replace(tzinfo=dt.UTC)
+    return max(0.0, (date - (now or dt.datetime.now(dt.UTC))).total_seconds())
+
+
 def open_http(scheme: str, settings: FetchSettings) -> HttpFetcher:
     """The fetcher of references of this scheme. Raises SettingsError for settings of a store, and for a file of authorities that is none."""
     for name in ("endpoint", "credentials"):
@@ -158,10 +187,11 @@ def trust(scheme: str, settings: FetchSettings) -> ssl.SSLContext:
 
 
 class _PassingError(ItemError):
-    """A fault that may be gone at the next try."""
+    """A fault that may be gone at the next try, after `wait` seconds; `asked` is whether a request was made, `busy` whether it counts against the host."""
 
-    def __init__(self, cause: str, message: str) -> None:
+    def __init__(self, cause: str, message: str, *, wait: float = 0.0, asked: bool = True, busy: bool = True) -> None:
         super().__init__(UNFETCHABLE, message, cause=cause)
+        self.wait, self.asked, self.busy = wait, asked, busy
 
 
 class _Deadline:
@@ -211,9 +241,9 @@ def _next(url: Url, location: str) -> Url:
     return read_url(urljoin(f"{url}{url.target}", location))
 
 
-def _body(url: Url, answer: HTTPResponse, most: int) -> bytes:
+def _body(url: Url, answer: HTTPResponse, most: int, deadline: _Deadline) -> bytes:
     """The content of an answer, as it came: what would have to be unpacked is refused, for it may be any size."""
-    _check_status(url, answer.status)
+    _check_status(url, answer, deadline)
     packed = {answer.headers.get("Content-Encoding", "identity").lower(), answer.headers.get("Transfer-Encoding", "chunked").lower()}  # fmt: skip
     if packed - {"identity", "chunked"}:
         raise unfetchable("packed", f"{url}: the answer is compressed, which was not asked for")
@@ -225,15 +255,25 @@ def _body(url: Url, answer: HTTPResponse, most: int) -> bytes:
     return content
 
 
-def _check_status(url: Url, status: int) -> None:
+def _check_status(url: Url, answer: HTTPResponse, deadline: _Deadline) -> None:
+    status = answer.status
     if status == 200:
         return
     message = f"{url}: status {status}"
-    if status == 429 or status >= 500:
-        raise _PassingError("server_fault", message)
+    if status in _BUSY:
+        wait = retry_after(answer.headers.get("Retry-After", ""))
+        if wait >= deadline.rest:
+            raise _PassingError("retry_later", f"{message}, to be asked again in {wait:.0f} s: too late", wait=wait)
+        raise _PassingError("server_fault", message, wait=wait)
+    if status >= 500:  # what one path makes of a host must not keep others from it
+        raise _PassingError("server_fault", message, busy=False)
     causes = {401: "denied", 403: "denied", 404: "not_found", 410: "not_found"}
     raise unfetchable(causes.get(status, "wrong_status"), message)
 
 
+def _is_no_fault_of_the_host(error: BaseException) -> bool:
+    return isinstance(error, ItemError) and not (isinstance(error, _PassingError) and error.busy)
+
+
 def _too_slow() -> ItemError:
-    return unfetchable("too_slow", "no answer in time")
+    return _PassingError("too_slow", "no answer in time")

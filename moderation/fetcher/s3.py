@@ -58,7 +58,10 @@ def signed(credentials: CredentialSettings, url: Url, *, now: dt.datetime | None
     """The headers that sign a GET of this address; `now` is in UTC."""
     stamp = (now or dt.datetime.now(dt.UTC)).strftime("%Y%m%dT%H%M%SZ")
     scope = f"{stamp[:8]}/{credentials.region}/s3/aws4_request"
-    headers = {"host": url.authority, "x-amz-content-sha256": EMPTY, "x-amz-date": stamp}
+    sent = {"x-amz-content-sha256": EMPTY, "x-amz-date": stamp}
+    if credentials.session_token:
+        sent["x-amz-security-token"] = credentials.session_token.get_secret_value()
+    headers = {"host": url.authority, **sent}
     names = ";".join(headers)
     path, _, query = url.target.partition("?")
     told = "".join(f"{name}:{value}\n" for name, value in headers.items())
@@ -68,7 +71,7 @@ def signed(credentials: CredentialSettings, url: Url, *, now: dt.datetime | None
         key = _mac(key, word)
     signature = _mac(key, f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{request}").hex()
     who = f"AWS4-HMAC-SHA256 Credential={credentials.access_key}/{scope},SignedHeaders={names},Signature={signature}"
-    return {"x-amz-content-sha256": EMPTY, "x-amz-date": stamp, "Authorization": who}
+    return {**sent, "Authorization": who}
 
 
 def _unsigned(_: Url) -> Mapping[str, str]:

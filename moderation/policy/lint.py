@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from moderation.errors import one_line
 from moderation.item import Modality
 from moderation.policy.lint_words import WORD_RULES, ambiguous, identities, sexual_content_with_minors
 from moderation.policy.polarity import expected, lacking
@@ -32,7 +33,8 @@ class Finding:
     fix: str
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.line}:{self.column}: {self.code} {self.severity}: {self.message}; {self.fix}"
+        fix = f"; {self.fix}" if self.fix else ""
+        return one_line(f"{self.path}:{self.line}:{self.column}: {self.code} {self.severity}: {self.message}{fix}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from json import JSONDecodeError
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Any, BinaryIO
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from moderation.errors import DataError, Problem
 from moderation.item import ContentItem, Modality, Part, content_digest
 from moderation.policy.content import Content
 from moderation.policy.explain import explain
-from moderation.policy.fields import Section, Trimmed
+from moderation.policy.json_source import read_json
+from moderation.policy.manifest_row import ManifestPart, ManifestRow
 from moderation.policy.paths import is_file, join_path
 from moderation.policy.yaml_source import Entry, Node
 
 MAX_LINE_BYTES = 1_000_000
-MAX_PARTS = 100
 _WRONG_SIDE = {
     True: "target: found true among the contrast exemplars; expected false",
     False: "target: found false among the violating exemplars; expected true",
@@ -97,41 +97,6 @@ class TargetRow:
     def problem(self, code: str, message: str) -> Problem:
         """A problem at this row's line."""
         return Problem(self.manifest, self.line, 1, code, message)
-
-
-class ManifestPart(Section):
-    """One part of an item that has several."""
-
-    path: Annotated[str | None, Field(description="A file, as in a row of one part.")] = None
-    text: Annotated[str | None, Field(min_length=1, description="The text itself, instead of a file.")] = None
-    sha256: Annotated[
-        str | None, Field(pattern=r"^[0-9a-f]{64}$", description="Digest of the part; needed with `path`.")
-    ] = None
-
-
-class ManifestRow(Section):
-    """One line of a manifest."""
-
-    path: Annotated[
-        str | None, Field(description="A file, relative to the manifest; .txt is text, else a picture.")
-    ] = None
-    text: Annotated[str | None, Field(min_length=1, description="The text itself, instead of a file.")] = None
-    sha256: Annotated[
-        str | None, Field(pattern=r"^[0-9a-f]{64}$", description="Digest of the content; needed with `path`.")
-    ] = None
-    parts: Annotated[
-        tuple[ManifestPart, ...],
-        Field(
-            strict=False,
-            max_length=MAX_PARTS,
-            description="Two or more parts of one item, instead of `path` or `text`; not in fit manifests.",
-        ),
-    ] = ()
-    target: Annotated[bool, Field(description="True where the item breaks the policy.")]
-    cluster: Annotated[str, Field(min_length=1, max_length=200, description="What makes items dependent.")]
-    attributes: Annotated[dict[str, Trimmed], Field(default_factory=dict, description="For audits and slices.")]
-    source: Annotated[str, Field(description="Where the item comes from.")] = ""
-    licence: Annotated[str, Field(description="On what terms it is used.")] = ""
 
 
 def load_manifest(path: Path, *, check_files: bool = True) -> tuple[TargetRow, ...]:
@@ -231,15 +196,15 @@ def _row(line: bytes, path: Path, number: int) -> tuple[TargetRow | None, list[P
 def _json_object(line: bytes, path: Path, number: int) -> tuple[dict[str, Any], Problem | None]:
     column, code = 1, "D002"
     try:
-        values = json.loads(line.decode("utf-8"), object_pairs_hook=_pairs, parse_constant=_no_constant)
+        values = read_json(line)
         if isinstance(values, dict):
             return values, None
         code, message = "D003", "expected one JSON object a line"
-    except json.JSONDecodeError as error:
+    except JSONDecodeError as error:
         column, message = error.colno, f"not JSON: {error.msg}"
     except UnicodeDecodeError as error:
         column, message = error.start + 1, f"byte 0x{line[error.start]:02x} is not UTF-8"
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         message = f"not a row: {error}"
     return {}, Problem(path, number, column, code, message)
 
@@ -298,17 +263,6 @@ def _twice(rows: Sequence[TargetRow]) -> Iterator[Problem]:
         if before is not row:
             differs = "" if before.target == row.target else ", with another target"
             yield row.problem("D004", f"the same content is at line {before.line}{differs}")
-
-
-def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        raise ValueError("a key is written twice")
-    return values
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a number of JSON")
 
 
 def _node(values: dict[str, Any], path: Path, number: int) -> Node:

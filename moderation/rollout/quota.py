@@ -6,9 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import redis
-
-from moderation.embedding.breaker import Breaker
+from moderation.breaker import Breaker, RestingError
+from moderation.embedding.redis_cache import FAULTS
 from moderation.rollout.limits import HOUR, LocalCounter
 
 
@@ -48,17 +47,11 @@ class RedisCounter:
 
     def _count(self, key: str) -> int | None:
         """The count with this one; None where Redis is left alone, or fails."""
-        if not self._breaker.admits():
-            return None
         try:
-            pipe = self._client.pipeline(transaction=False)
-            pipe.incr(key)
-            pipe.expire(key, 2 * HOUR)
-            count = int(pipe.execute()[0])
-        except BaseException as error:
-            self._breaker.failed()  # also where it was interrupted, or the breaker would wait for its probe for ever
-            if isinstance(error, (redis.RedisError, OSError)):
-                return None
-            raise
-        self._breaker.succeeded()
-        return count
+            with self._breaker.watch():
+                pipe = self._client.pipeline(transaction=False)
+                pipe.incr(key)
+                pipe.expire(key, 2 * HOUR)
+                return int(pipe.execute()[0])
+        except (RestingError, *FAULTS):
+            return None

@@ -10,6 +10,16 @@ from moderation.decision import Decision
 Headers = tuple[tuple[str, bytes | None], ...]
 
 
+class ForeignName(str):
+    """A header's name that is no UTF-8: its text is for looking at, and `encode` gives the very bytes that came."""
+
+    __slots__ = ()
+
+    def encode(self, *_: object, **__: object) -> bytes:
+        """The bytes, whatever is asked for: the client, which asks for strict UTF-8, publishes the name as it came."""
+        return str.encode(self, "utf-8", "surrogateescape")
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Partition:
     """One partition of a topic, printed as `topic-number`."""

@@ -18,6 +18,7 @@ from kafka.structs import TopicPartition
 from moderation.errors import ExitCode, StreamError
 from moderation.sections import KafkaSettings, StreamSettings
 from moderation.stream.batch import Output, Partition, Record
+from moderation.stream.unpacking import keep_foreign_names
 
 OLDEST_BROKER = (2, 7)  # before it, a worker that comes back from the dead may fence the one that took its place
 
@@ -25,7 +26,7 @@ OLDEST_BROKER = (2, 7)  # before it, a worker that comes back from the dead may 
 def make_consumer(settings: StreamSettings) -> KafkaConsumer:
     """A consumer that commits nothing by itself, decodes nothing, and subscribes to the inputs. Raises what kafka-python raises."""
     session_ms = _ms(settings.session_seconds)
-    return KafkaConsumer(
+    consumer = KafkaConsumer(
         *settings.inputs,
         **_connection(settings),
         group_id=settings.group,
@@ -41,6 +42,7 @@ def make_consumer(settings: StreamSettings) -> KafkaConsumer:
         fetch_max_bytes=settings.fetch_bytes,
         max_partition_fetch_bytes=max(1_048_576, settings.fetch_bytes // 8),
     )
+    return keep_foreign_names(consumer)
 
 
 def make_producer(settings: StreamSettings) -> KafkaProducer:
@@ -67,7 +69,7 @@ def make_producer(settings: StreamSettings) -> KafkaProducer:
 
 def make_reader(settings: StreamSettings) -> KafkaConsumer:
     """A consumer of no group, which reads what is committed wherever it is told to. Raises what kafka-python raises."""
-    return KafkaConsumer(
+    consumer = KafkaConsumer(
         **_connection(settings),
         group_id=None,
         enable_auto_commit=False,
@@ -76,6 +78,7 @@ def make_reader(settings: StreamSettings) -> KafkaConsumer:
         fetch_max_bytes=settings.fetch_bytes,
         max_partition_fetch_bytes=max(1_048_576, settings.fetch_bytes // 8),
     )
+    return keep_foreign_names(consumer)
 
 
 def make_admin(settings: StreamSettings) -> KafkaAdminClient:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from moderation.errors import ItemError
 from moderation.item import ContentItem, Modality, Part, is_utf8, unfetchable
-from moderation.stream.batch import Record
+from moderation.policy.json_source import DuplicateKeyError, read_json
+from moderation.stream.batch import ForeignName, Record
 
 UNDECODABLE = "undecodable"
 DEEPEST = 32
@@ -40,6 +40,8 @@ def read_item(
     """
     if record.value is None:
         return None
+    if any(isinstance(name, ForeignName) for name, _ in record.headers):
+        raise _refused("not_utf8", "the name of a header is no UTF-8")
     headers = {name.casefold(): value or b"" for name, value in reversed(record.headers)}  # the first of a name counts
     kind = _media_type(headers.get("content-type", b""))
     place = f"{record.partition}-{record.offset}"
@@ -181,12 +183,12 @@ def _checked(item_id: str, parts: tuple[Part, ...], attributes: Mapping[str, str
 
 
 def _object(value: bytes) -> dict[str, Any]:
-    """A JSON object. A key that stands twice is refused: of two texts, readers would judge different ones."""
+    """A JSON object, read strictly: of a key that stands twice, readers would judge different texts."""
     try:
-        found = json.loads(value.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant)
-    except ItemError:
-        raise
-    except (ValueError, RecursionError):
+        found = read_json(value)
+    except DuplicateKeyError:
+        raise _refused("duplicate_key", "a key stands twice in one object") from None
+    except ValueError:
         raise _refused("not_json", "the value is no JSON in UTF-8") from None
     if not isinstance(found, dict):
         raise _refused("not_json", "the value is JSON, but no object")
@@ -194,17 +196,6 @@ def _object(value: bytes) -> dict[str, Any]:
     if b"\\u" in value and not is_utf8(found):
         raise _refused("not_utf8", "a string holds half a surrogate pair")
     return found
-
-
-def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise _refused("duplicate_key", "a key stands twice in one object")
-    return found
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(name)
 
 
 def _shallow(value: Any, depth: int = 0) -> None:

@@ -11,7 +11,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from moderation import __version__
-from moderation.embedding.breaker import State
+from moderation.breaker import State
 from moderation.embedding.cache import EmbeddingCache, TieredCache
 from moderation.embedding.embedder import Embedder
 from moderation.embedding.redis_cache import RedisCache

@@ -13,8 +13,8 @@ import pytest
 from pydantic import SecretStr
 
 from moderation import assemble
+from moderation.breaker import Breaker, State
 from moderation.cli import main
-from moderation.embedding.breaker import Breaker, State
 from moderation.embedding.cache import MemoryCache, TieredCache, pack, unpack
 from moderation.embedding.embedder import Embedder
 from moderation.embedding.redis_cache import KEYS_PER_CALL, RedisCache, connect

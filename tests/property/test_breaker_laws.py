@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moderation.embedding.breaker import Breaker, State
+from moderation.breaker import Breaker, State
 
 STEPS = st.lists(st.tuples(st.sampled_from(["call ok", "call fails", "wait"]), st.floats(0.0, 40.0)), max_size=60)
 

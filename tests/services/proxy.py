@@ -28,6 +28,7 @@ class FaultProxy:
         self._open: set[socket.socket] = set()
         self._traps: dict[tuple[str, int], Trap] = {}
         self._cut: int | None = None
+        self._spoiled: bytes | None = None
         self._flowing = threading.Event()
         self._flowing.set()
         self.sprung: list[tuple[str, int]] = []
@@ -82,6 +83,10 @@ class FaultProxy:
         """Drop every connection over which a request of this kind comes, before it is passed on; None ends it."""
         self._cut = key
 
+    def spoil(self, word: bytes) -> None:
+        """From now on, pass on answers that hold these bytes with them backwards, as a broken disk might."""
+        self._spoiled = word
+
     def on_request(self, key: int, trap: Trap) -> None:
         """Once, when a request of this kind has come and before it is passed on: do this. It is passed on if its connection still stands."""
         self._traps["request", key] = trap
@@ -115,6 +120,8 @@ class FaultProxy:
                 self._spring(way, key)
                 if way == "request" and key == self._cut:
                     break
+                if way == "answer" and self._spoiled:
+                    frame = frame.replace(self._spoiled, self._spoiled[::-1])
                 self._flowing.wait()
                 sink.sendall(frame)
         with self._lock:

@@ -7,6 +7,7 @@ import pytest
 
 from moderation import errors
 from moderation.errors import FingerprintMismatchError, ModerationError, PolicyError, Problem
+from moderation.policy.lint import Finding
 
 CLASSES = [
     c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, ModerationError) and c.__name__[0] != "_"
@@ -29,6 +30,19 @@ def test_a_policy_error_shows_all_problems_in_file_order() -> None:
     error = PolicyError([late, early])
     assert error.problems == (early, late)
     assert str(error) == "a.yaml:9:3: P001: unknown key\nb.yaml:1:1: P101: no owner"
+
+
+@pytest.mark.parametrize(
+    "end", ["\n", "\r", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029", "\t", "\x1b[2K", "\u202e"]
+)
+def test_no_name_makes_a_line_of_its_own(end: str) -> None:
+    forged = f"a.yaml:1:1: P001: fine{end}b.yaml"
+    problem = Problem(Path(forged), 1, 1, "P001", f"{forged!s} is not a file")
+    finding = Finding(Path(forged), 1, 1, "L001", "error", forged, forged)
+    for text in (str(PolicyError([problem])), str(finding)):
+        assert len(text.splitlines()) == 1
+        assert end not in text
+        assert f"fine\\u{ord(end[0]):04x}" in text
 
 
 def test_a_mismatch_names_both_fingerprints() -> None:

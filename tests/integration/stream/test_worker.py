@@ -14,10 +14,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from kafka import KafkaProducer
 
+from moderation.assemble import stream_settings
+from moderation.cli.main import run
 from moderation.decision import Decision
 from moderation.policy.lock import arrays_path, lock_path, read_lock
-from moderation.stream.dead_letter import PREFIX
+from moderation.settings import load_settings
+from moderation.stream.dead_letter import PREFIX, Stage
+from moderation.stream.letters import DeadLetterTopic
 from tests.conftest import ROOT
 from tests.fakes import at
 from tests.stream.place import CONFIDENCES, Place, running, texts
@@ -104,6 +109,53 @@ def test_a_record_that_kills_the_process_is_found_and_set_aside(place: Place) ->
     told = {name.removeprefix(PREFIX): value for name, value in letter.headers}
     assert (letter.value, told["stage"], told["attempts"]) == (values[130], b"crash", b"3")
     assert 3 <= deaths <= 8
+
+
+class Foreign(str):
+    """A header's name as a producer in another language may write it: bytes that are no UTF-8."""
+
+    __slots__ = ()
+
+    def encode(self, *_: object) -> bytes:
+        return NAME
+
+
+NAME = b"na\xefve"
+
+
+def test_a_header_whose_name_is_no_utf8_is_set_aside_with_its_bytes_and_goes_back_with_them(place: Place) -> None:
+    values = texts(30)
+    headers = [("id", b"odd"), (Foreign("x"), b"told"), ("trace", b"1")]
+    place.feed(values[:15])
+    producer = KafkaProducer(bootstrap_servers=place.address)
+    offset = producer.send(place.input, values[0], b"key", headers, partition=0).get(30).offset
+    producer.close()
+    place.feed(values[15:])
+    config = place.config()
+    settings = stream_settings(load_settings(config))
+    with running(config) as process, DeadLetterTopic(place.outputs["dlq"], settings) as letters:
+        end = time.monotonic() + 60
+        while len(place.read("decisions")) < 30 or not letters.find().letters:
+            assert time.monotonic() < end
+            assert process.poll() is None
+            time.sleep(0.3)
+        assert run(["dlq", "replay", str(config), "--yes"]) == 0
+        while len(found := letters.find().letters) < 2:  # it came again, and was set aside again
+            assert time.monotonic() < end
+            time.sleep(0.3)
+        assert process.poll() is None
+        kept = list(letters.records([one.place for one in found]))
+    assert {(one.told.offset, one.told.stage, one.told.cause) for one in found} == {
+        (offset, Stage.DECODE, "not_utf8"),
+        (10 + 1, Stage.DECODE, "not_utf8"),
+    }
+    for letter in kept:
+        own = [(name.encode(), value) for name, value in letter.headers if not name.startswith(PREFIX)]
+        assert (letter.key, letter.value, own) == (
+            b"key",
+            values[0],
+            [(b"id", b"odd"), (NAME, b"told"), (b"trace", b"1")],
+        )
 
 
 def test_builds_are_replaced_while_it_runs_and_a_bad_one_is_not_taken(place: Place) -> None:

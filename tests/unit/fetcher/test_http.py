@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import gzip
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from moderation.breaker import Breaker, Breakers
 from moderation.errors import ItemError, SettingsError
-from moderation.fetcher.http import HttpFetcher, connect, open_http, trust
+from moderation.fetcher.http import FAILURES, HttpFetcher, connect, open_http, retry_after, trust
 from moderation.fetcher.http import resolve as system_resolve
 from moderation.sections import FetchSettings
 from tests.fetcher.origin import CA, PNG, Answer, Origin, in_turn, origin, redirects, sends
@@ -36,7 +42,7 @@ def local(_host: str, _port: int) -> list[str]:
 
 def fetcher(web: Origin, *, scheme: str = "http", host: str = "cdn.test", **changes: Any) -> HttpFetcher:
     """One that takes cdn.test for this machine, as its own network's resolver might."""
-    doors = {name: changes.pop(name) for name in ("resolve", "connect") if name in changes}
+    doors = {name: changes.pop(name) for name in ("resolve", "connect", "breakers") if name in changes}
     values = {"private_hosts": (f"{host}:{web.port}",), "ca_file": CA, **changes}
     settings = FetchSettings(**values)
     return HttpFetcher(
@@ -429,6 +435,86 @@ def test_no_try_begins_that_cannot_end_in_time(web: Origin) -> None:
     assert refused(got.fetch, f"http://cdn.test:{web.port}/").cause in {"server_fault", "too_slow"}
     assert time.monotonic() - began < 3.0
     assert 1 < len(web.asked) < 6
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_host_is_asked_again_when_it_says(web: Origin, status: int) -> None:
+    web.answers["/"] = in_turn(sends(b"", status=status, headers={"Retry-After": "1"}), sends())
+    began = time.monotonic()
+    assert fetcher(web).fetch(f"http://cdn.test:{web.port}/") == PNG
+    assert 1.0 <= time.monotonic() - began < 3.0
+
+
+@pytest.mark.parametrize("told", ["6", "9" * 5000, "Fri, 31 Dec 2100 23:59:59 GMT"])
+def test_one_that_wants_to_be_asked_later_than_there_is_time_for_holds_nobody_up(web: Origin, told: str) -> None:
+    web.answers["/"] = sends(b"", status=503, headers={"Retry-After": told})
+    began = time.monotonic()
+    assert refused(fetcher(web, tries=5).fetch, f"http://cdn.test:{web.port}/").cause == "retry_later"
+    assert time.monotonic() - began < 1.0
+    assert len(web.asked) == 1
+
+
+def test_only_a_busy_host_is_waited_for(web: Origin) -> None:
+    web.answers["/"] = in_turn(sends(b"", status=500, headers={"Retry-After": "600"}), sends())
+    assert fetcher(web).fetch(f"http://cdn.test:{web.port}/") == PNG
+
+
+NOW = dt.datetime(2026, 11, 28, 12, 0, 0, tzinfo=dt.UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("120", 120.0), ("0", 0.0), ("Sat, 28 Nov 2026 12:01:30 GMT", 90.0), ("Sat, 28 Nov 2026 11:59:00 GMT", 0.0),
+        ("Saturday, 28-Nov-26 12:00:30 GMT", 30.0), ("Sat Nov 28 12:00:05 2026", 5.0),
+        ("", 0.0), ("soon", 0.0), ("-5", 0.0), ("1.5", 0.0), ("\u0663", 0.0), ("Sat, 99 Nov 2026 12:00:00 GMT", 0.0),
+    ],
+)  # fmt: skip
+def test_a_time_to_wait_is_seconds_or_a_date_and_else_nothing(text: str, seconds: float) -> None:
+    assert retry_after(text, now=NOW) == seconds
+
+
+@given(
+    st.text(max_size=40)
+    | st.from_regex(r"[A-Z][a-z]{2}, [0-9]{1,3} [A-Z][a-z]{2} [0-9]{1,6} [0-9:]{1,10} [A-Z+-]{1,5}[0-9]{0,6}")
+)
+def test_no_time_to_wait_is_a_fault_of_ours(text: str) -> None:
+    assert retry_after(text, now=NOW) >= 0.0
+
+
+def test_a_host_that_fails_again_and_again_is_left_alone_and_no_other(web: Origin) -> None:
+    web.answers["/"] = sends(b"", status=503)
+    with origin() as other:
+        hosts = tuple(f"cdn.test:{one.port}" for one in (web, other))
+        got = fetcher(
+            web, tries=1, private_hosts=hosts, breakers=Breakers(partial(Breaker, failures=FAILURES, first_delay=60.0))
+        )
+        for _ in range(FAILURES):
+            assert refused(got.fetch, f"http://cdn.test:{web.port}/").cause == "server_fault"
+        began = time.monotonic()
+        assert refused(got.fetch, f"http://cdn.test:{web.port}/").cause == "host_resting"
+        assert time.monotonic() - began < 1.0
+        assert len(web.asked) == FAILURES
+        assert got.fetch(f"http://cdn.test:{other.port}/") == PNG
+
+
+def test_a_host_that_is_left_alone_for_less_than_there_is_time_for_is_waited_for(web: Origin) -> None:
+    web.answers["/"] = in_turn(*[sends(b"", status=503)] * FAILURES, sends())
+    got = fetcher(web, tries=1)
+    for _ in range(FAILURES):
+        refused(got.fetch, f"http://cdn.test:{web.port}/")
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(got.fetch, [f"http://cdn.test:{web.port}/"] * 8)) == {PNG}
+
+
+@pytest.mark.parametrize(("status", "length"), [(404, -1), (500, -1), (502, -1), (200, 10**9)])
+def test_what_one_path_does_keeps_nobody_from_the_others(web: Origin, status: int, length: int) -> None:
+    web.answers["/bad"] = sends(b"", status=status, length=length)
+    got = fetcher(web, tries=1)
+    for _ in range(FAILURES + 1):
+        refused(got.fetch, f"http://cdn.test:{web.port}/bad")
+    assert got.fetch(f"http://cdn.test:{web.port}/good") == PNG
+    assert len(web.asked) == FAILURES + 2
 
 
 def test_nobody_listens_and_nobody_is_known(web: Origin) -> None:

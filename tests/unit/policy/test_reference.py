@@ -20,7 +20,8 @@ from moderation.policy.extends import LISTS
 from moderation.policy.lint import lint
 from moderation.policy.lint_words import WORD_RULES
 from moderation.policy.loader import load_policy
-from moderation.policy.manifest import ManifestRow, load_manifest
+from moderation.policy.manifest import load_manifest
+from moderation.policy.manifest_row import ManifestRow
 from moderation.policy.paths import BACKGROUND, background_of
 from moderation.policy.schema import Policy, json_schema
 from moderation.policy.yaml_source import parse_yaml

@@ -10,7 +10,7 @@ import pytest
 
 from moderation.errors import ItemError
 from moderation.item import ContentItem, Modality
-from moderation.stream.batch import Headers, Partition, Record
+from moderation.stream.batch import ForeignName, Headers, Partition, Record
 from moderation.stream.envelope import read_item
 
 PNG = b"\x89PNG\r\n\x1a\nrest"
@@ -130,6 +130,7 @@ JSON = ("content-type", b"application/json")
         (record(as_json(**EVENT), ("content-type", b"application/cloudevents+json")), "no_content"),
         (record(as_json(text=SECRET), ("content-type", b"application/cloudevents+json")), "cloud_event"),
         (record(PNG, ("attribute-surface", b"\xff")), "not_utf8"),
+        (record(PNG, (ForeignName("zebra\udcff"), b"")), "not_utf8"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_refused_by_name_and_never_quoted(given: Record, cause: str) -> None:

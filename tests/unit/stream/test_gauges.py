@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from moderation import __version__
-from moderation.embedding.breaker import Breaker
+from moderation.breaker import Breaker
 from moderation.embedding.cache import MemoryCache, TieredCache
 from moderation.embedding.embedder import Embedder
 from moderation.embedding.redis_cache import RedisCache

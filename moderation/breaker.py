@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -15,6 +18,21 @@ class State(StrEnum):
     CLOSED = "closed"
     OPEN = "open"
     HALF_OPEN = "half_open"
+
+
+class RestingError(Exception):
+    """A call is kept back: the service is left alone for `seconds` more, or is tried by another call just now, where they are 0."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"left alone for {seconds:.1f} s more")
+        self.seconds = seconds
+
+
+@dataclass(slots=True)
+class Call:
+    """A call that went through; `slow` is known when it is over."""
+
+    slow: bool = False
 
 
 class Breaker:
@@ -47,6 +65,22 @@ class Breaker:
                 return State.CLOSED
             return State.OPEN if self._clock() < self._until and not self._probing else State.HALF_OPEN
 
+    @contextlib.contextmanager
+    def watch(
+        self, *, slow: float = math.inf, spares: Callable[[BaseException], bool] = lambda _: False
+    ) -> Iterator[Call]:
+        """Around one call: it failed where it raises what is not spared, or takes more than `slow` seconds. Raises RestingError."""
+        if not self.admits():
+            raise RestingError(max(0.0, self._until - self._clock()))
+        began, call = self._clock(), Call()
+        try:
+            yield call
+        except BaseException as error:  # also one that was interrupted, or a probe would keep every later call back
+            self.succeeded() if spares(error) else self.failed()
+            raise
+        call.slow = self._clock() - began > slow
+        self.failed() if call.slow else self.succeeded()
+
     def admits(self) -> bool:
         """Whether a call may go through now; each one that does must be told to `succeeded` or `failed`."""
         with self._lock:
@@ -72,3 +106,20 @@ class Breaker:
                 self._until = self._clock() + delay * self._chance.uniform(0.5, 1.0)
                 self._opened += 1
                 self._probing = False
+
+
+class Breakers:
+    """A breaker for each name, as `make` makes them; of many names, for the `most` that were asked for last. Safe to call from several threads."""
+
+    def __init__(self, make: Callable[[], Breaker], *, most: int = 1000) -> None:
+        self._make, self._most = make, most
+        self._of: dict[str, Breaker] = {}
+        self._lock = threading.Lock()
+
+    def of(self, name: str) -> Breaker:
+        """The breaker of this name: a new one where it was not asked for yet, or long ago."""
+        with self._lock:
+            self._of[name] = found = self._of.pop(name, None) or self._make()
+            if len(self._of) > self._most:
+                del self._of[next(iter(self._of))]
+            return found

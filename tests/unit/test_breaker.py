@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 import threading
 
-from moderation.embedding.breaker import Breaker, State
+import pytest
+
+from moderation.breaker import Breaker, Breakers, RestingError, State
 
 
 class Clock:
@@ -65,3 +67,42 @@ def test_of_many_threads_only_one_tries() -> None:
     for thread in threads:
         thread.join()
     assert sorted(let_through) == [False] * 19 + [True]
+
+
+def test_a_watched_call_fails_as_it_ends_and_is_kept_back_while_the_service_rests() -> None:
+    clock = Clock()
+    breaker = Breaker(failures=2, first_delay=8.0, clock=clock)
+    with pytest.raises(KeyError), breaker.watch(spares=lambda error: isinstance(error, KeyError)):
+        raise KeyError
+    with pytest.raises(KeyboardInterrupt), breaker.watch():
+        raise KeyboardInterrupt
+    with breaker.watch(slow=1.0) as call:
+        clock.now += 1.5
+    assert (call.slow, breaker.state) == (True, State.OPEN)
+    with pytest.raises(RestingError) as kept, breaker.watch():
+        raise AssertionError("the call went through")
+    assert 4.0 <= kept.value.seconds <= 8.0
+    clock.now += kept.value.seconds
+    with breaker.watch(slow=1.0) as call, pytest.raises(RestingError) as beside, breaker.watch():
+        raise AssertionError("a second call went through")
+    assert (beside.value.seconds, call.slow, breaker.state) == (0.0, False, State.CLOSED)
+
+
+def test_a_probe_that_is_interrupted_is_a_failure_and_not_for_ever() -> None:
+    clock = Clock()
+    breaker = Breaker(failures=1, first_delay=1.0, clock=clock)
+    for _ in range(3):
+        clock.now += 100.0
+        with pytest.raises(KeyboardInterrupt), breaker.watch():
+            raise KeyboardInterrupt
+        assert breaker.state is State.OPEN
+
+
+def test_of_many_names_those_asked_for_last_are_remembered() -> None:
+    breakers = Breakers(lambda: Breaker(failures=1), most=2)
+    for name in "ab":
+        breakers.of(name).failed()
+    assert [breakers.of(name).state for name in "ab"] == [State.OPEN] * 2
+    breakers.of("a")
+    breakers.of("c")
+    assert [breakers.of(name).state for name in "ab"] == [State.OPEN, State.CLOSED]

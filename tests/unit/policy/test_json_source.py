@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moderation.policy.json_source import DuplicateKeyError, read_json
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+)
+
+
+@given(VALUES)
+def test_json_is_read_as_it_was_written(value: Any) -> None:
+    assert read_json(json.dumps(value).encode()) == value
+
+
+@pytest.mark.parametrize("text", [b'{"a": 1, "a": 1}', b'[{"b": {"a": 1, "\\u0061": 2}}]'])
+def test_a_key_stands_once_however_it_is_spelled_and_wherever(text: bytes) -> None:
+    with pytest.raises(DuplicateKeyError):
+        read_json(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (b"NaN", "NaN is not a number of JSON"),
+        (b'{"a": [-Infinity]}', "-Infinity is not"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b"\xff", "codec"),
+        ("{}".encode("utf-16"), "codec"),
+        (b"{", "line 1"),
+    ],
+)  # fmt: skip
+def test_what_is_no_json_is_refused(text: bytes, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        read_json(text)

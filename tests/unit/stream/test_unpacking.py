@@ -1,0 +1,74 @@
+"""Batches as the client's own builder packs them, with names that no client in Python would write."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kafka.errors import CorruptRecordError
+from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
+from kafka.structs import TopicPartition
+
+from moderation.stream.batch import ForeignName
+from moderation.stream.unpacking import _Unpacking
+
+AT = TopicPartition("in", 0)
+NAMES = st.binary(max_size=20)
+HEADERS = st.lists(st.tuples(NAMES, st.none() | st.binary(max_size=20)), max_size=4)
+RECORDS = st.lists(st.tuples(st.none() | st.binary(max_size=20), st.none() | st.binary(max_size=200), HEADERS), min_size=1, max_size=6)  # fmt: skip
+
+
+class _Name(str):
+    """A name whose bytes are given, as a producer in another language writes it."""
+
+    __slots__ = ("_bytes",)
+
+    def __new__(cls, name: bytes) -> Self:
+        made = super().__new__(cls)
+        made._bytes = name
+        return made
+
+    def encode(self, *_: object) -> bytes:
+        return self._bytes
+
+
+def packed(records: list[tuple[Any, Any, Any]], codec: int = 0) -> bytes:
+    builder = MemoryRecordsBuilder(magic=2, compression_type=codec, batch_size=1_000_000)
+    for key, value, headers in records:
+        assert builder.append(1000, key, value, [(_Name(name), told) for name, told in headers]) is not None
+    builder.close()
+    return bytes(builder.buffer())
+
+
+def unpacked(batch: bytes) -> list[Any]:
+    return _Unpacking(0, AT, MemoryRecords(batch)).take()
+
+
+@given(records=RECORDS, codec=st.sampled_from([0, 1]))
+def test_every_record_comes_back_with_the_bytes_of_its_names(records: list[tuple[Any, Any, Any]], codec: int) -> None:
+    found = unpacked(packed(records, codec))
+    assert [one.offset for one in found] == list(range(len(records)))
+    assert [
+        (one.key, one.value, [(name.encode("utf-8"), told) for name, told in one.headers]) for one in found
+    ] == records
+    assert packed([(one.key, one.value, [(name.encode(), told) for name, told in one.headers]) for one in found]) == (
+        packed(records)
+    )
+
+
+@given(name=NAMES)
+def test_only_a_name_that_is_no_utf8_is_foreign(name: bytes) -> None:
+    ((found, _),) = unpacked(packed([(None, b"", [(name, b"")])]))[0].headers
+    assert isinstance(found, ForeignName) == (name.decode("utf-8", "replace").encode() != name)
+
+
+def test_what_is_broken_otherwise_is_refused_as_before() -> None:
+    batch = bytearray(packed([(None, b"value", [(b"\xff", b"told")])]))
+    batch[-1] ^= 1
+    with pytest.raises(CorruptRecordError, match="crc"):
+        unpacked(bytes(batch))
+    batch[-7] = 0x7E  # a longer name than there are bytes
+    with pytest.raises(CorruptRecordError, match="structure"):
+        _Unpacking(0, AT, MemoryRecords(bytes(batch)), check_crcs=False).take()
