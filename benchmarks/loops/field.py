@@ -117,8 +117,7 @@ class Progress:
     def committed(self, group: str) -> dict[int, int]:
         """The group's committed offset by partition, as far as there is one; nothing where no broker answers."""
         try:
-            self._admin = self._admin or KafkaAdminClient(bootstrap_servers=self._address, request_timeout_ms=5_000)
-            return {one.partition: at.offset for one, at in self._admin.list_group_offsets(group)[group].items()}
+            return {one.partition: at.offset for one, at in self._connected().list_group_offsets(group)[group].items()}
         except (KafkaError, KeyError):
             self.close()
             return {}
@@ -127,11 +126,31 @@ class Progress:
         """How many records the group has committed."""
         return sum(self.committed(group).values())
 
+    def held(self, group: str) -> dict[str, set[int]]:
+        """The partitions that each client of a group holds, by its client id; nothing while the group assigns them anew."""
+        try:
+            told = self._connected().describe_groups([group])[group]
+        except (KafkaError, KeyError):
+            self.close()
+            return {}
+        if told["group_state"] != "Stable":
+            return {}
+        return {
+            one["client_id"]: {
+                number for topic in one["member_assignment"]["assigned_partitions"] for number in topic["partitions"]
+            }
+            for one in told["members"]
+        }
+
     def close(self) -> None:
         """Close the connection."""
         if self._admin:
             self._admin.close()
         self._admin = None
+
+    def _connected(self) -> KafkaAdminClient:
+        self._admin = self._admin or KafkaAdminClient(bootstrap_servers=self._address, request_timeout_ms=5_000)
+        return self._admin
 
     def wait(self, group: str, count: int, *, seconds: float = 300.0) -> bool:
         """Until so many records are committed; False where that takes longer."""
