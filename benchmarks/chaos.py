@@ -108,10 +108,10 @@ class Row:
     nudged: int
 
 
-def row(loop: str, count: int, answers: Sequence[Answer], crew: Crew, nudged: int) -> Row:
-    """Count."""
+def counted(records: int, answers: Sequence[Answer]) -> tuple[int, int]:
+    """Records without an answer, and answers beyond the first."""
     found = Counter((one.partition, one.offset) for one in answers)
-    return Row(loop, count, count - len(found), found.total() - len(found), crew.ends, nudged)
+    return records - len(found), found.total() - len(found)
 
 
 def commands(loop: str, run: Run, bootstraps: dict[str, str], folder: Path) -> dict[str, list[str]]:
@@ -179,15 +179,19 @@ def measure(loops: Sequence[str], *, faults: int, seed: int, records: int) -> li
         with ExitStack() as started:
             for crew in crews.values():
                 started.enter_context(crew)
-            tend(list(crews.values()), 5.0)
+            progress = Progress(broker.address)
+            stack.callback(progress.close)
+            while not all(progress.total(run.group) for run in runs.values()):
+                tend(list(crews.values()), 0.2)
             for fault in schedule(faults, seed):
                 tend(list(crews.values()), fault.after)
                 strike(fault, list(crews.values()), broker, proxies)
-            progress = Progress(broker.address)
             nudged = work_off(crews, runs, records, progress)
-            progress.close()
         time.sleep(TRANSACTION + 2)  # until what a dead process left open is ended
-        return [row(loop, records, field.answers(run), crews[loop], nudged[loop]) for loop, run in runs.items()]
+        return [
+            Row(loop, records, *counted(records, field.answers(run)), crews[loop].ends, nudged[loop])
+            for loop, run in runs.items()
+        ]
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 Every loop is one process that works off the same input; the broker's clock on what comes out says how fast, after the first 30 %. All take turns, round after round,
 so that a busy machine slows them alike; what is told are medians, and the medians of ratios within a round. Peers run in an interpreter of their own, where
-there is one: `python -m venv build/peers && build/peers/bin/pip install --group peers`.
+there is one (`make bench` makes it).
 
     python benchmarks/stream.py [--rounds 3] [--texts 15000] [--pictures 600] [--peers build/peers/bin/python] [--json]
     python benchmarks/stream.py --long [--records 1000000]     # the worker's memory, at even marks
@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.encode import photographs
 from benchmarks.loops import pictures, worker
 from benchmarks.loops.crew import Crew
 from benchmarks.loops.field import Field, Progress, Run
@@ -139,6 +138,7 @@ def text_runs(bench: Bench, count: int) -> dict[str, Callable[[], float]]:
 
 def picture_runs(bench: Bench, count: int) -> dict[str, Callable[[], float]]:
     """Cold: no picture twice."""
+    from benchmarks.encode import photographs
     from moderation.encoder.checkpoint import load
 
     files = photographs(min(32, max(1, count // 4)))

@@ -1,6 +1,6 @@
 """The same cheap function on quix-streams and on faststream, each a process as its own documentation writes it: `PYTHON -m benchmarks.loops.peers PEER JOB`.
 
-PYTHON is an interpreter that has them (`pip install --group peers`): they ask for an older pydantic than ours.
+PYTHON is an interpreter that has them (the group `peers` of pyproject.toml): they ask for an older pydantic than ours.
 """
 
 from __future__ import annotations
