@@ -32,10 +32,16 @@ soak: $(READY) $(USED)  ## The long forms of the tests: larger simulations, more
 	@$(BIN)/pytest -n 2 -m soak
 	@HYPOTHESIS_PROFILE=soak $(BIN)/pytest -n 2 tests/property
 
-bench: $(READY)  ## Every speed figure in the README, measured side by side on this machine.
+bench: $(READY) $(USED) build/peers/.ready  ## Every speed figure in the README, measured side by side on this machine.
 	@$(BIN)/pip install --quiet --constraint constraints.txt --group bench
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
 	@echo "== benchmarks/encode.py --clock cpu"; $(BIN)/python benchmarks/encode.py --clock cpu
+
+build/peers/.ready: pyproject.toml
+	@$(PYTHON) -m venv --clear build/peers
+	@build/peers/bin/pip install --quiet --disable-pip-version-check "pip>=25.1"
+	@build/peers/bin/pip install --quiet --group peers
+	@touch $@
 
 oldest:  ## The suite on the oldest versions that pyproject.toml allows.
 	@PYTHON=$(PYTHON) .ci/setup build/oldest constraints-oldest.txt

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.loops.field import Answer
 from tests.conftest import ROOT
 
 FOLDER = ROOT / "benchmarks"
@@ -37,6 +38,9 @@ TINY = {
     ],
     "metering.py": ["--rounds", "2"],
     "isolation.py": ["--rounds", "1"],
+    "chaos.py": ["--faults", "2", "--records", "300", "--loops", "ours", "at_least_once"],
+    "recovery.py": ["--rounds", "1"],
+    "stream.py": ["--rounds", "1", "--texts", "400", "--pictures", "8"],
     "few_shot.py": ["--shots", "32", "--draws", "1", "--steps", "2", "--most", "60"],
 }
 KEYS = {
@@ -60,6 +64,9 @@ KEYS = {
     "ladder.py": {"splits", "policies"},
     "metering.py": {"records", "bare_us", "metered_us", "more_us"},
     "isolation.py": {"microseconds_a_part", "start_seconds", "megabytes"},
+    "chaos.py": {"seed", "records", "faults", "seconds", "rows"},
+    "recovery.py": {"session_seconds", "rounds", "seconds", "median"},
+    "stream.py": {"load_before", "peers", "rates", "spread", "ratios"},
     "few_shot.py": {"policy", "measured_on", "violating_objects", "draws", "steps", "rows"},
 }  # fmt: skip
 
@@ -71,13 +78,15 @@ def test_none_is_forgotten() -> None:
     assert {path.name for path in FOLDER.glob("*.py")} == {*TINY, "encode.py"}
 
 
-NEED_OPEN_CLIP = {"train.py"}
+MARKS = {
+    "train.py": [pytest.mark.needs_open_clip],
+    "chaos.py": [pytest.mark.needs_own_kafka, pytest.mark.soak],
+    "recovery.py": [pytest.mark.needs_own_kafka, pytest.mark.soak],
+    "stream.py": [pytest.mark.needs_kafka, pytest.mark.needs_redis, pytest.mark.soak],
+}
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[pytest.mark.needs_open_clip] if name in NEED_OPEN_CLIP else []) for name in TINY],
-)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=MARKS.get(name, [])) for name in TINY])
 def test_it_reports_what_it_says(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -168,3 +177,16 @@ def test_on_scores_of_shipped_targets_too_the_naive_pick_breaks_its_promise_and_
     assert naive.violated_low > 0.3
     assert ours.violated_low <= 1.0 - violations["CONFIDENCE"]
     assert ours.found > 0.5
+
+
+def test_the_same_seed_strikes_at_the_same_moments_and_every_record_is_counted() -> None:
+    chaos = runpy.run_path(str(FOLDER / "chaos.py"), run_name="chaos")
+    assert chaos["schedule"](40, 1) == chaos["schedule"](40, 1) != chaos["schedule"](40, 2)
+    assert {fault.kind for fault in chaos["schedule"](100, 1)} == set(chaos["KINDS"])
+    answers = [Answer(0, 0, 1.0), Answer(0, 1, 2.0), Answer(0, 1, 3.0), Answer(1, 0, 3.0)]
+    assert chaos["counted"](5, answers) == (2, 1)
+
+
+def test_a_ratio_is_that_of_one_round() -> None:
+    ratios = runpy.run_path(str(FOLDER / "stream.py"), run_name="stream")["ratios"]
+    assert ratios({"cold": [1.0, 10.0, 30.0], "ceiling": [2.0, 10.0, 40.0]}) == {"cold_of_ceiling": 0.75}
