@@ -20,6 +20,7 @@ from moderation.errors import ExitCode, OutputError, StreamError
 from moderation.sections import StreamSettings
 from moderation.stream.batch import Batch, Membership, Output, Partition
 from moderation.stream.client import make_consumer, make_producer, ours, publish, records, theirs, without_content
+from moderation.stream.credentials import refusal
 from moderation.stream.deadline import CallThread
 from moderation.stream.faults import fatal
 from moderation.stream.ledger import Ledger
@@ -124,10 +125,17 @@ class Session:
             raise
 
     def _open(self) -> None:
-        with fatal(
-            "open (the client's log has the cause; to it, refused credentials are a lost connection)",
-            otherwise=ExitCode.UNAVAILABLE,
-        ):
+        try:
+            self._connect()
+        except StreamError as error:
+            unavailable = error.exit_code == ExitCode.UNAVAILABLE
+            why = refusal(self._settings.kafka, seconds=self._settings.request_seconds) if unavailable else ""
+            if why:
+                raise StreamError(f"open: {why}", exit_code=ExitCode.DENIED) from None
+            raise
+
+    def _connect(self) -> None:
+        with fatal("open (the client's log has the cause)", otherwise=ExitCode.UNAVAILABLE):
             self._producer = make_producer(self._settings)
             for topic in self._settings.outputs:
                 self._require(topic, ExitCode.UNWRITABLE)

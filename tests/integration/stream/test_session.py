@@ -362,21 +362,3 @@ def test_records_that_were_deleted_unread_stop_the_worker_or_are_counted(ground:
         positions = next_assigned(session)
         assert [position.offset for position in positions] == [7, 7]
         assert sorted(position.lost for position in positions) == [0, 6]  # of the other nothing was ever committed
-
-
-@pytest.mark.needs_own_kafka
-def test_scram_over_tls_works_and_a_wrong_password_is_said_without_telling_it(services: Addresses) -> None:
-    secure = services.secure
-    assert secure
-    ground = Ground.made(services.kafka)
-    ground.feed(range(4))
-    sasl = {"mechanism": "SCRAM-SHA-512", "username": secure.username, "password": secure.password}
-    kafka = {"bootstrap": [secure.address], "tls": {"ca_file": secure.ca_file}, "sasl": sasl}
-    with opened(ground, kafka=kafka) as session:
-        batch = next_records(session)
-        session.commit(batch, copies(ground, batch))
-    sasl["password"] = "hunter2"
-    with Actor(ground.settings(kafka=kafka, request_seconds=1.0)) as actor:
-        assert "refused credentials" in actor.opened["error"]
-        assert "hunter2" not in actor.opened["error"]
-        assert actor.ended() == ExitCode.UNAVAILABLE
