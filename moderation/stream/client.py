@@ -20,9 +20,7 @@ from moderation.sections import KafkaSettings, StreamSettings
 from moderation.stream.batch import Output, Partition, Record
 
 # A broker refuses records that are an hour ahead of it, and with them their transaction: a clock that is set while we work must not be asked.
-_TICKS = getattr(
-    time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC
-)  # where there is one, it counts while the machine sleeps, too
+_TICKS = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # the first counts while the machine sleeps, too
 _BEGAN = time.time() - time.clock_gettime(_TICKS)
 OLDEST_BROKER = (2, 7)  # before it, a worker that comes back from the dead may fence the one that took its place
 
