@@ -18,6 +18,7 @@ from moderation.sections import StreamSettings
 from moderation.stream import session as module
 from moderation.stream.batch import Batch, Output, Partition, Position, Record
 from moderation.stream.session import Session
+from tests.services import proxy as kinds
 from tests.services.keeper import Addresses
 from tests.services.proxy import FaultProxy
 from tests.stream.actor import Actor
@@ -330,6 +331,16 @@ def test_what_is_not_there_at_the_start_is_said(
     with Actor(ground.settings(request_seconds=1.0, **changes)) as actor:
         assert says in actor.opened["error"]
         assert actor.opened["exit_code"] == actor.ended() == code
+
+
+@pytest.mark.needs_own_kafka
+def test_brokers_that_go_away_while_they_are_asked_for_a_topic_are_no_missing_topic(
+    ground: Ground, proxy: FaultProxy
+) -> None:
+    proxy.on_answer(kinds.METADATA, lambda: proxy.on_request(kinds.METADATA, proxy.refuse))
+    with Actor(ground.settings(bootstrap=proxy.address, request_seconds=1.0)) as actor:
+        assert len(proxy.sprung) == 2
+        assert actor.opened["exit_code"] == actor.ended() == ExitCode.UNAVAILABLE
 
 
 def test_where_a_new_group_starts_is_the_operators_choice(ground: Ground) -> None:
