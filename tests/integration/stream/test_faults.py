@@ -45,7 +45,7 @@ def kill_at(stages: list[tuple[int, int | None]], place: Place, crew: Crew, prox
     return 2 * len(stages)
 
 
-@forms("stages", short=PUBLISH, full=[*JOIN, *NOTE, *PUBLISH])
+@forms("stages", short=PUBLISH, full=[*NOTE, *PUBLISH, *JOIN])
 def test_a_worker_killed_at_every_stage_loses_and_repeats_nothing(
     place: Place, proxy: FaultProxy, stages: list[tuple[int, int | None]]
 ) -> None:

@@ -34,7 +34,7 @@ if limit != "None":
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
 shutil.copyfile(source, target)
 """
-ROOM, LEFT = 400_000, 50_000  # bytes of the small disk, and of what is left of it when it is full
+ROOM, LEFT = 2_000_000, 20_000  # bytes of the small disk, and of what is left of it when it is full
 
 
 class Disk:
@@ -88,7 +88,7 @@ def test_a_full_disk_under_a_new_build_leaves_the_old_one_in_force(place: Place,
         wait_for(port, "/readyz", 200)
         for number in range(rounds):
             before = read_lock(lock)
-            made = replace(before, version=f"2.0.{number}", evidence={"padding": str(number % 10) * 100_000})
+            made = replace(before, version=f"2.0.{number}", evidence={"padding": "x" * (100_000 + LEFT * (number + 1))})
             write_lock(made, new)
             disk.fill()
             if disk.own:
