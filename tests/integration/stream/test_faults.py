@@ -76,9 +76,11 @@ def test_kills_at_random_lose_and_repeat_nothing(place: Place, kills: int) -> No
         for number in range(kills):
             place.feed(mixed(200, number))
             crew.work(50, within=60)
+            crew.restart()
             time.sleep(dice.uniform(0.0, 0.5))
             crew.send(dice.randrange(2), signal.SIGKILL)
         crew.work(within=120)
+        crew.restart()
         crew.drain()
     print(f"{kills} kills at random, ends: {dict(crew.ends)}")
     assert crew.ends[-signal.SIGKILL] == kills
@@ -93,7 +95,8 @@ def test_members_that_join_and_leave_all_the_time_lose_and_repeat_nothing(place:
         for number in range(rounds):
             with running(configs[2]) as third:
                 place.feed(mixed(300, number))
-                time.sleep(dice.uniform(1.0, 3.5))
+                wait_for_lines(configs[2].with_suffix(".log"), "partitions are assigned", number + 1)
+                time.sleep(dice.uniform(0.0, 1.0))
                 crew.restart()
                 third.send_signal(signal.SIGTERM)
                 assert third.wait(30) in {ExitCode.OK, ExitCode.RESTART, -signal.SIGTERM}
@@ -176,6 +179,6 @@ def test_who_is_told_to_stop_under_load_finishes_what_is_in_work_and_leaves(plac
         begun = (tuple(map(int, line.split())) for line in Path(f"{config}.begun").read_text().splitlines())
         assert Counter(begun) == place.answered()
     with Crew(place, config) as crew:
-        crew.work(within=60)
+        crew.work(within=180)
         crew.drain()
     assert tally(place).whole

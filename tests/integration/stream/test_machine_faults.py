@@ -88,7 +88,7 @@ def test_a_full_disk_under_a_new_build_leaves_the_old_one_in_force(place: Place,
         wait_for(port, "/readyz", 200)
         for number in range(rounds):
             before = read_lock(lock)
-            made = replace(before, version=f"2.0.{number}", evidence={"padding": "x" * (100_000 + LEFT * (number + 1))})
+            made = replace(before, version=f"2.0.{number}", evidence={"padding": "x" * (100_000 + 3 * LEFT * number)})
             write_lock(made, new)
             disk.fill()
             if disk.own:
