@@ -19,7 +19,17 @@ from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata,
 from moderation.errors import ExitCode, OutputError, StreamError
 from moderation.sections import StreamSettings
 from moderation.stream.batch import Batch, Membership, Output, Partition
-from moderation.stream.client import make_consumer, make_producer, ours, publish, records, theirs, without_content
+from moderation.stream.client import (
+    make_consumer,
+    make_producer,
+    make_reader,
+    ours,
+    publish,
+    records,
+    theirs,
+    without_content,
+)
+from moderation.stream.credentials import refusal
 from moderation.stream.deadline import CallThread
 from moderation.stream.faults import fatal
 from moderation.stream.ledger import Ledger
@@ -124,10 +134,17 @@ class Session:
             raise
 
     def _open(self) -> None:
-        with fatal(
-            "open (the client's log has the cause; to it, refused credentials are a lost connection)",
-            otherwise=ExitCode.UNAVAILABLE,
-        ):
+        try:
+            self._connect()
+        except StreamError as error:
+            unavailable = error.exit_code == ExitCode.UNAVAILABLE
+            why = refusal(self._settings.kafka, seconds=self._settings.request_seconds) if unavailable else ""
+            if why:
+                raise StreamError(f"open: {why}", exit_code=ExitCode.DENIED) from None
+            raise
+
+    def _connect(self) -> None:
+        with fatal("open (the client's log has the cause)", otherwise=ExitCode.UNAVAILABLE):
             self._producer = make_producer(self._settings)
             for topic in self._settings.outputs:
                 self._require(topic, ExitCode.UNWRITABLE)
@@ -138,12 +155,16 @@ class Session:
             self._consumer = make_consumer(self._settings)
 
     def _require(self, topic: str, code: ExitCode) -> None:
+        """A topic that is not there calls a person; brokers that went away while they were asked do not."""
         try:
             self._producer.partitions_for(topic)
         except KafkaTimeoutError:
-            raise StreamError(
-                f"open: there is no topic {topic!r}, or no broker that knows it", exit_code=code
-            ) from None
+            reader = make_reader(self._settings)
+            known = reader.topics()
+            reader.close()
+            if topic in known:
+                raise
+            raise StreamError(f"open: there is no topic {topic!r}", exit_code=code) from None
 
     def _poll(self, seconds: float) -> Batch:
         with fatal(f"poll at {self._places()}"):  # D5: after an error, the client's next poll may never return

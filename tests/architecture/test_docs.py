@@ -48,3 +48,14 @@ def test_every_cause_of_a_failed_fetch_is_told() -> None:
     page = (ROOT / "docs" / "stream.md").read_text(encoding="utf-8")
     (told,) = re.findall(r"Causes: (.*?)\. A network policy", page, re.DOTALL)
     assert set(re.findall(r"`([a-z]+_?\w*)`", told)) == causes
+
+
+def test_every_fault_of_the_table_has_its_test_and_every_full_form_its_line() -> None:
+    page = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "integration").rglob("test_*.py"))
+    stream = "".join(
+        path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "integration" / "stream").glob("test_*.py")
+    )
+    named = set(re.findall(r"`(test_\w+)`", page))
+    assert named <= set(re.findall(r"^def (test_\w+)", code, re.MULTILINE))
+    assert set(re.findall(r"^@forms\(.*\)\ndef (test_\w+)", stream, re.MULTILINE)) <= named

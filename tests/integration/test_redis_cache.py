@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -235,21 +234,8 @@ def test_a_url_that_is_none_is_refused_without_being_shown(url: str) -> None:
 
 def test_a_password_and_tls(tmp_path: Path) -> None:
     """The real thing: a server that takes TLS and a password alone, with a certificate of our own authority."""
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    subprocess.run(
-        [
-            "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-            "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate),
-        ],
-        check=True,
-        capture_output=True,
-    )  # fmt: skip
-    server = Redis(tmp_path / "redis")
-    port = int(server.address.partition(":")[2])
-    tls = ("--port", "0", "--tls-port", str(port), "--tls-auth-clients", "no")
-    files = ("--tls-cert-file", str(certificate), "--tls-key-file", str(key))
-    server = Redis(tmp_path / "again", *tls, *files, "--requirepass", "secret-word")
-    server.address = f"127.0.0.1:{port}"
+    server = Redis.secured(tmp_path / "redis", "secret-word")
+    certificate = server.certificate
     server.start()
     try:
         server.wait_until_ready()

@@ -79,11 +79,16 @@ class Ground:
 
     def committed(self) -> dict[int, int]:
         """The group's committed offset, by number of the partition, where there is one."""
-        admin = KafkaAdminClient(bootstrap_servers=self.address)
-        try:
-            found = admin.list_group_offsets(self.group)[self.group]
-        except RetriableError:  # a broker that never had a group is only now making room for their offsets
-            found = {}
-        finally:
-            admin.close()
-        return {one.partition: offset.offset for one, offset in found.items()}
+        return committed(self.address, self.group)
+
+
+def committed(address: str, group: str) -> dict[int, int]:
+    """A group's committed offset in its one topic, by number of the partition, where there is one."""
+    admin = KafkaAdminClient(bootstrap_servers=address)
+    try:
+        found = admin.list_group_offsets(group)[group]
+    except RetriableError:  # a broker that never had a group is only now making room for their offsets
+        found = {}
+    finally:
+        admin.close()
+    return {one.partition: offset.offset for one, offset in found.items()}

@@ -1,189 +1,184 @@
-"""Workers that are killed, frozen and cut off, brokers that restart: every record is counted at the end."""
+"""True workers that are killed, frozen, replaced and told to stop while they work: every record is counted at the end."""
 
 from __future__ import annotations
 
+import functools
 import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.services import available
+from moderation.errors import ExitCode
 from tests.services import proxy as kinds
-from tests.services.broker import Broker
 from tests.services.proxy import FaultProxy
-from tests.stream.crew import Crew
-from tests.stream.ground import Ground
+from tests.stream.crew import SHORT, Crew
+from tests.stream.forms import forms
+from tests.stream.place import Place, mixed, running, started, texts
+from tests.stream.tally import tally
 
 pytestmark = pytest.mark.needs_own_kafka
 
-TRANSACTION = (
-    kinds.ADD_PARTITIONS,
-    kinds.PRODUCE,
-    kinds.ADD_OFFSETS,
-    kinds.COMMIT_IN_TRANSACTION,
-    kinds.END_TRANSACTION,
-)
+# Stages of a worker's life, by the request that is under way, and the one that must have come before.
+JOIN = [(kinds.INIT_PRODUCER, None), (kinds.JOIN_GROUP, None), (kinds.SYNC_GROUP, None), (kinds.FETCH_OFFSETS, None)]
+NOTE = [(kinds.ADD_OFFSETS, None), (kinds.COMMIT_IN_TRANSACTION, None), (kinds.END_TRANSACTION, None)]
+PUBLISH = [(kinds.ADD_PARTITIONS, None), (kinds.PRODUCE, None), *[(kind, kinds.PRODUCE) for kind, _ in NOTE]]
+WITHOUT = [(kinds.PRODUCE, None), (kinds.COMMIT_OFFSETS, kinds.PRODUCE)]  # without transactions
+PATIENT = "tries = 1000"  # or a record that was killed with its worker so often is set aside
 
 
-def kill_at_every_stage(ground: Ground, proxy: FaultProxy, requests: tuple[int, ...], delivery: str) -> int:
-    """One life for each request, ended just before the request or its answer gets through; then the rest is worked off."""
-    changes = {"bootstrap": proxy.address, "delivery": delivery, "static_member": True, "poll_records": 50}
-    with Crew(ground, {"a": changes}) as crew:
-        for request in requests:
-            for way in (proxy.on_request, proxy.on_answer):
-                way(request, lambda: crew.send("a", signal.SIGKILL))
-                while not crew.died("a"):
-                    time.sleep(0.01)
-                crew.restart()
-        crew.work(2000, within=40)
-        crew.drain()
-        return crew.ends[-signal.SIGKILL]
-
-
-def test_a_worker_killed_at_every_stage_of_a_transaction_loses_and_repeats_nothing(
-    ground: Ground, proxy: FaultProxy
-) -> None:
-    ground.feed(range(2000))
-    assert kill_at_every_stage(ground, proxy, TRANSACTION, "exactly_once") == 10
-    assert ground.counted() == dict.fromkeys(range(2000), 1)
-
-
-def test_at_least_once_loses_nothing_and_repeats_at_most_a_batch_for_a_death(ground: Ground, proxy: FaultProxy) -> None:
-    ground.feed(range(2000))
-    deaths = kill_at_every_stage(ground, proxy, (kinds.PRODUCE, kinds.COMMIT_OFFSETS), "at_least_once")
-    counted = ground.counted()
-    assert deaths == 4
-    assert counted.keys() == set(range(2000))
-    assert 0 < counted.total() - 2000 <= 50 * deaths
-
-
-def chaos(crew: Crew, dice: random.Random, faults: int) -> None:
-    """Kill, or freeze beyond the session time-out, one worker after the other at random moments."""
-    for _ in range(faults):
-        slot = dice.choice(crew.slots)
-        time.sleep(dice.uniform(0.3, 1.5))
-        crew.restart()
-        if dice.random() < 0.6:
-            crew.send(slot, signal.SIGKILL)
-        else:
-            crew.send(slot, signal.SIGSTOP)
-            time.sleep(dice.choice([0.5, 4.5]))
-            crew.send(slot, signal.SIGCONT)
-
-
-def test_kills_and_freezes_at_random_lose_and_repeat_nothing(ground: Ground) -> None:
-    ground.feed(range(2000))
-    with Crew(ground, {"a": {"poll_records": 50}, "b": {"poll_records": 50}}, seconds=0.3) as crew:
-        chaos(crew, random.Random(6), faults=5)
-        crew.work(2000, within=60)
-        crew.drain()
-    assert ground.counted() == dict.fromkeys(range(2000), 1)
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Broker]:
-    """A broker that a test may stop, kill and freeze."""
-    broker = Broker(tmp_path / "kafka", available.JARS)
-    broker.start()
-    broker.wait_until_ready()
-    yield broker
-    broker.stop()
-
-
-def test_a_broker_that_restarts_dies_and_freezes_costs_time_only(broker: Broker) -> None:
-    ground = Ground.made(broker.address)
-    ground.feed(range(2000))
-    changes = {"poll_records": 50, "request_seconds": 2.0, "commit_seconds": 4.0, "transaction_seconds": 5.0}
-    with Crew(ground, {"a": changes, "b": changes}, seconds=0.2) as crew:
-        for fault in (signal.SIGTERM, signal.SIGKILL, signal.SIGSTOP):
-            crew.work(sum(ground.committed().values()) + 200, within=60)
-            if fault == signal.SIGSTOP:
-                broker.send(fault)
-                time.sleep(6)
-                broker.send(signal.SIGCONT)
-                continue
-            broker.stop() if fault == signal.SIGTERM else broker.kill()
-            broker.start()
-            broker.wait_until_ready()
-        crew.work(2000, within=90)
-        crew.drain()
-    assert ground.counted() == dict.fromkeys(range(2000), 1)
-
-
-class Nemesis:
-    """Everything that may go wrong with workers, network and broker, in the order that the dice say."""
-
-    def __init__(self, seed: int, crew: Crew, broker: Broker, proxies: list[FaultProxy]) -> None:
-        self._dice, self._crew, self._broker, self._proxies = random.Random(seed), crew, broker, proxies
-
-    def strike(self) -> str:
-        """Do one thing; its name."""
-        todo = self._dice.choice([self.kill, self.kill, self.freeze, self.end, self.drop, self.refuse, self.stall])
-        todo = self._dice.choice([todo] * 9 + [self.restart, self.freeze_broker])
-        todo()
-        return todo.__name__
-
-    def kill(self) -> None:
-        self._crew.send(self._dice.choice(self._crew.slots), signal.SIGKILL)
-
-    def end(self) -> None:
-        self._crew.send(self._dice.choice(self._crew.slots), signal.SIGTERM)
-
-    def freeze(self) -> None:
-        slot = self._dice.choice(self._crew.slots)
-        self._crew.send(slot, signal.SIGSTOP)
-        time.sleep(self._dice.uniform(0.5, 9))
-        self._crew.send(slot, signal.SIGCONT)
-
-    def drop(self) -> None:
-        self._dice.choice(self._proxies).drop()
-
-    def refuse(self) -> None:
-        proxy = self._dice.choice(self._proxies)
-        proxy.refuse()
-        time.sleep(self._dice.uniform(0.1, 6))
-        proxy.accept()
-
-    def stall(self) -> None:
-        proxy = self._dice.choice(self._proxies)
-        proxy.stall()
-        time.sleep(self._dice.uniform(0.1, 6))
-        proxy.flow()
-
-    def restart(self) -> None:
-        self._dice.choice([self._broker.stop, self._broker.kill])()
-        time.sleep(self._dice.uniform(0, 4))
-        self._broker.start()
-        self._broker.wait_until_ready()
-
-    def freeze_broker(self) -> None:
-        self._broker.send(signal.SIGSTOP)
-        time.sleep(self._dice.uniform(1, 12))
-        self._broker.send(signal.SIGCONT)
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_a_hundred_faults_of_all_kinds_at_random_lose_and_repeat_nothing(broker: Broker, seed: int) -> None:
-    count, faults = 40_000, 100
-    ground = Ground.made(broker.address, 6)
-    ground.feed(range(count))
-    budgets = {"request_seconds": 2.0, "commit_seconds": 4.0, "transaction_seconds": 5.0, "poll_records": 50}
-    first, second = (FaultProxy(place.listen, place.target) for place in broker.proxied)
-    bootstraps = {"a": first.address, "b": second.address, "c": broker.address}
-    settings = {slot: {**budgets, "bootstrap": at} for slot, at in bootstraps.items()}
-    with first, second, Crew(ground, settings, seconds=0.5) as crew:
-        nemesis = Nemesis(seed, crew, broker, [first, second])
-        struck = []
-        for _ in range(faults):
-            time.sleep(0.5)
+def kill_at(stages: list[tuple[int, int | None]], place: Place, crew: Crew, proxy: FaultProxy) -> int:
+    """One life for each stage and way, ended just before the request or its answer gets through: the number of them."""
+    for stage, before in stages:
+        for way in (proxy.on_request, proxy.on_answer):
+            place.feed(mixed(30, stage))
+            kill = functools.partial(crew.send, 0, signal.SIGKILL)
+            arm = functools.partial(way, stage, kill)
+            proxy.on_request(before, arm) if before is not None else arm()
             crew.restart()
-            struck.append(nemesis.strike())
-        print(f"seed {seed}: {Counter(struck)}, ends {crew.ends}, done {sum(ground.committed().values())}")
-        crew.work(count, within=600)
+            assert crew.ended(0) == -signal.SIGKILL
+    crew.restart()
+    crew.work(within=120)
+    crew.drain()
+    return 2 * len(stages)
+
+
+@forms("stages", short=PUBLISH, full=[*NOTE, *PUBLISH, *JOIN])
+def test_a_worker_killed_at_every_stage_loses_and_repeats_nothing(
+    place: Place, proxy: FaultProxy, stages: list[tuple[int, int | None]]
+) -> None:
+    config = place.config(worker=PATIENT, bootstrap=proxy.address, static_member=True, **SHORT)
+    with Crew(place, config) as crew:
+        deaths = kill_at(stages, place, crew, proxy)
+    assert crew.ends == {-signal.SIGKILL: deaths}
+    assert tally(place).whole
+
+
+@forms("rounds", short=1, full=10)
+def test_at_least_once_loses_nothing_and_repeats_at_most_what_was_in_hand_at_a_death(
+    place: Place, proxy: FaultProxy, rounds: int
+) -> None:
+    changes = {**SHORT, "bootstrap": proxy.address, "static_member": True, "delivery": "at_least_once"}
+    with Crew(place, place.config(worker=PATIENT, **changes)) as crew:
+        deaths = kill_at(rounds * WITHOUT, place, crew, proxy)
+    counted = tally(place)
+    assert (counted.lost, counted.strayed) == (0, 0)
+    assert 0 < counted.repeated <= 4 * SHORT["poll_records"] * deaths
+
+
+@forms("kills", short=4, full=100)
+def test_kills_at_random_lose_and_repeat_nothing(place: Place, kills: int) -> None:
+    dice = random.Random(1)
+    changes = {**SHORT, "session_seconds": 2.0}
+    with Crew(place, place.config("a", **changes), place.config("b", **changes)) as crew:
+        for number in range(kills):
+            place.feed(mixed(200, number))
+            crew.work(50, within=60)
+            crew.restart()
+            time.sleep(dice.uniform(0.0, 0.5))
+            crew.send(dice.randrange(2), signal.SIGKILL)
+        crew.work(within=120)
+        crew.restart()
         crew.drain()
-    assert ground.counted() == dict.fromkeys(range(count), 1)
+    print(f"{kills} kills at random, ends: {dict(crew.ends)}")
+    assert crew.ends[-signal.SIGKILL] == kills
+    assert tally(place).whole
+
+
+@forms("rounds", short=3, full=50)
+def test_members_that_join_and_leave_all_the_time_lose_and_repeat_nothing(place: Place, rounds: int) -> None:
+    dice = random.Random(2)
+    configs = [place.config(slot, **SHORT) for slot in "abc"]
+    with Crew(place, *configs[:2]) as crew:
+        for number in range(rounds):
+            with running(configs[2]) as third:
+                place.feed(mixed(300, number))
+                wait_for_lines(configs[2].with_suffix(".log"), "partitions are assigned", number + 1)
+                time.sleep(dice.uniform(0.0, 1.0))
+                crew.restart()
+                third.send_signal(signal.SIGTERM)
+                assert third.wait(30) in {ExitCode.OK, ExitCode.RESTART, -signal.SIGTERM}
+        crew.work(within=60)
+        crew.drain()
+    moves = [config.with_suffix(".log").read_text().count("partitions are assigned") for config in configs]
+    print(f"{rounds} joins and leaves, assignments: {moves}, ends: {dict(crew.ends)}")
+    assert min(moves[:2]) >= rounds
+    assert tally(place).whole
+
+
+@forms("rounds", short=1, full=10)
+def test_a_worker_that_slept_while_its_partitions_moved_is_fenced(place: Place, proxy: FaultProxy, rounds: int) -> None:
+    """It sleeps just before it adds offsets; its transaction has not timed out when it wakes, so that the group alone keeps it out."""
+    calm = {**SHORT, "commit_seconds": 30.0, "transaction_seconds": 40.0, "request_seconds": 10.0}
+    sleeper = place.config("a", bootstrap=proxy.address, **calm)
+    with Crew(place, sleeper, place.config("b", **calm), again={ExitCode.RESTART, ExitCode.FENCED}) as crew:
+        for number in range(rounds):
+            place.feed(mixed(300, number))
+            crew.work(within=60)
+            proxy.on_request(kinds.PRODUCE, functools.partial(falls_asleep, place, crew, proxy))
+            place.feed(mixed(300, number + 1))
+            assert crew.ended(0, within=90) in {ExitCode.RESTART, ExitCode.FENCED}
+            crew.restart()
+            wait_for_lines(sleeper.with_suffix(".log"), ": ready", number + 2)  # now its transaction is ended, too
+        crew.work(within=90)
+        crew.drain()
+    assert crew.ends.total() == rounds
+    assert tally(place).whole
+
+
+def wait_for_lines(log: Path, said: str, count: int) -> None:
+    end = time.monotonic() + 60
+    while log.read_text().count(said) < count:
+        assert time.monotonic() < end, said
+        time.sleep(0.1)
+
+
+def falls_asleep(place: Place, crew: Crew, proxy: FaultProxy) -> None:
+    """From the next answer on that offsets may be added, until the other worker has gone on without it."""
+
+    def sleep() -> None:
+        crew.send(0, signal.SIGSTOP)
+        before = place.committed()
+        time.sleep(SHORT["session_seconds"] + 1.0)
+        while place.committed() <= before:
+            time.sleep(0.2)
+        crew.send(0, signal.SIGCONT)
+
+    proxy.on_answer(kinds.ADD_OFFSETS, sleep)
+
+
+SLOW = """
+import sys, time
+from moderation.cli import main
+from moderation.stream import envelope
+read, begun = envelope.read_item, open(sys.argv[1] + ".begun", "a", buffering=1)
+def slow(record, **options):
+    begun.write(f"{record.partition.number} {record.offset}\\n")
+    time.sleep(0.02)
+    return read(record, **options)
+envelope.read_item = slow
+main.main(["worker", sys.argv[1]])
+"""
+
+
+@forms("rounds", short=1, full=20)
+def test_who_is_told_to_stop_under_load_finishes_what_is_in_work_and_leaves(place: Place, rounds: int) -> None:
+    config = place.config(**SHORT)
+    for number in range(rounds):
+        place.feed(texts(600, number))
+        before = place.committed()
+        worker = started(config, code=SLOW)
+        while place.committed() < before + 50:
+            assert worker.poll() is None
+            time.sleep(0.1)
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(10) == 0
+        assert place.committed() < place.fed
+        begun = (tuple(map(int, line.split())) for line in Path(f"{config}.begun").read_text().splitlines())
+        assert Counter(begun) == place.answered()
+    with Crew(place, config) as crew:
+        crew.work(within=180)
+        crew.drain()
+    assert tally(place).whole

@@ -18,6 +18,7 @@ from moderation.sections import StreamSettings
 from moderation.stream import session as module
 from moderation.stream.batch import Batch, Output, Partition, Position, Record
 from moderation.stream.session import Session
+from tests.services import proxy as kinds
 from tests.services.keeper import Addresses
 from tests.services.proxy import FaultProxy
 from tests.stream.actor import Actor
@@ -332,6 +333,16 @@ def test_what_is_not_there_at_the_start_is_said(
         assert actor.opened["exit_code"] == actor.ended() == code
 
 
+@pytest.mark.needs_own_kafka
+def test_brokers_that_go_away_while_they_are_asked_for_a_topic_are_no_missing_topic(
+    ground: Ground, proxy: FaultProxy
+) -> None:
+    proxy.on_answer(kinds.METADATA, lambda: proxy.on_request(kinds.METADATA, proxy.refuse))
+    with Actor(ground.settings(bootstrap=proxy.address, request_seconds=1.0)) as actor:
+        assert len(proxy.sprung) == 2
+        assert actor.opened["exit_code"] == actor.ended() == ExitCode.UNAVAILABLE
+
+
 def test_where_a_new_group_starts_is_the_operators_choice(ground: Ground) -> None:
     ground.feed(range(10))
     with Actor(ground.settings(start="stop", session_seconds=1.5)) as actor:
@@ -362,21 +373,3 @@ def test_records_that_were_deleted_unread_stop_the_worker_or_are_counted(ground:
         positions = next_assigned(session)
         assert [position.offset for position in positions] == [7, 7]
         assert sorted(position.lost for position in positions) == [0, 6]  # of the other nothing was ever committed
-
-
-@pytest.mark.needs_own_kafka
-def test_scram_over_tls_works_and_a_wrong_password_is_said_without_telling_it(services: Addresses) -> None:
-    secure = services.secure
-    assert secure
-    ground = Ground.made(services.kafka)
-    ground.feed(range(4))
-    sasl = {"mechanism": "SCRAM-SHA-512", "username": secure.username, "password": secure.password}
-    kafka = {"bootstrap": [secure.address], "tls": {"ca_file": secure.ca_file}, "sasl": sasl}
-    with opened(ground, kafka=kafka) as session:
-        batch = next_records(session)
-        session.commit(batch, copies(ground, batch))
-    sasl["password"] = "hunter2"
-    with Actor(ground.settings(kafka=kafka, request_seconds=1.0)) as actor:
-        assert "refused credentials" in actor.opened["error"]
-        assert "hunter2" not in actor.opened["error"]
-        assert actor.ended() == ExitCode.UNAVAILABLE
