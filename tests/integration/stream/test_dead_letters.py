@@ -204,7 +204,7 @@ def as_record(one: Any) -> Record:
 
 def test_a_topic_that_is_not_there_and_brokers_that_are_away(place: Place, capfd: pytest.CaptureFixture[str]) -> None:
     config = place.config()
-    config.write_text(config.read_text().replace("[worker]", '[worker]\ndead_letters = "nowhere"'))
+    config.write_text(config.read_text().replace(place.outputs["dlq"], "nowhere"))
     assert run(["dlq", "list", str(config)]) == ExitCode.UNAVAILABLE
     assert "there is no topic 'nowhere'" in capfd.readouterr().err
     config.write_text(

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from moderation.decision import Decision, Outcome
-from moderation.detector.runner import BAD_ANSWER, ERROR, FAULTS, TIMEOUT
+from moderation.detector.faults import BAD_ANSWER, ERROR, FAULTS, TIMEOUT
 from tests.integration.stream.test_operation import samples, wait_for
 from tests.services.process import free_ports
 from tests.stream.crew import SHORT, Crew

@@ -53,7 +53,7 @@ def lives(place: Place, monkeypatch: pytest.MonkeyPatch) -> Path:
     (information / "entry_points.txt").write_text("[moderation]\nwild = wild\n")
     (folder / "wild.py").write_text(WILD)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]))
-    place.release(replace(read_lock(lock_path(place.folder, "weapons")), detectors=("wild",)))
+    place.release(replace(read_lock(lock_path(place.locks, "weapons")), detectors=("wild",)))
     return folder
 
 
@@ -100,7 +100,7 @@ def test_a_detector_that_takes_its_process_down_costs_abstentions_and_no_record(
             fed += len(texts)
             assert process.poll() is None
         assert len(alive(lives)) == 1
-        first = read_lock(lock_path(place.folder, "weapons"))
+        first = read_lock(lock_path(place.locks, "weapons"))
         place.release(replace(first, version="2.0.0"))
         time.sleep(1.0)
         feed(place, fed, *good)
