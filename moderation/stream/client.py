@@ -27,10 +27,13 @@ OLDEST_BROKER = (2, 7)  # before it, a worker that comes back from the dead may 
 
 
 def make_consumer(settings: StreamSettings) -> KafkaConsumer:
-    """A consumer that commits nothing by itself, decodes nothing, and subscribes to the inputs. Raises what kafka-python raises."""
+    """A consumer that commits nothing by itself, decodes nothing, and subscribes to the inputs. Raises what kafka-python raises.
+
+    It knows the inputs' partitions before it joins: a member that leads its group and does not yet, assigns none to anybody, and where it dies
+    then, a static member that follows is given that again, and reads nothing for ever.
+    """
     session_ms = _ms(settings.session_seconds)
     consumer = KafkaConsumer(
-        *settings.inputs,
         **_connection(settings),
         group_id=settings.group,
         group_instance_id=settings.slot if settings.static_member else None,
@@ -45,6 +48,9 @@ def make_consumer(settings: StreamSettings) -> KafkaConsumer:
         fetch_max_bytes=settings.fetch_bytes,
         max_partition_fetch_bytes=max(1_048_576, settings.fetch_bytes // 8),
     )
+    for topic in settings.inputs:
+        consumer.partitions_for_topic(topic)
+    consumer.subscribe(list(settings.inputs))
     return keep_foreign_names(consumer)
 
 
