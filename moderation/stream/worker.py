@@ -46,10 +46,11 @@ class Decider(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """A batch that is being decided: its outputs, and the seconds that they took."""
+    """A batch that is being decided: its outputs, and the seconds that they took; nothing runs beside one that may kill."""
 
     batch: Batch
     outputs: Future[tuple[Outputs, float]]
+    alone: bool
 
 
 class Worker:
@@ -129,6 +130,8 @@ class Worker:
         self._untried = set(self._caution)
 
     def _forget(self) -> None:
+        for one in self._running:
+            one.outputs.cancel()  # what has not begun: what comes instead shall not wait for it
         self._waiting.clear()
         self._running.clear()
 
@@ -145,8 +148,8 @@ class Worker:
             self._commit(Batch.joined(batches), outputs)
 
     def _start(self, pool: ThreadPoolExecutor) -> None:
-        """Begin to decide what waits. What may kill is tried alone, in pieces, with a note before each."""
-        while self._waiting and len(self._running) < IN_HAND:
+        """Begin to decide what waits. What may kill is tried alone, in pieces, with a note before each: a death beside it would be laid to it."""
+        while self._waiting and len(self._running) < IN_HAND and not any(one.alone for one in self._running):
             partition = self._dangerous(self._waiting[0])
             if partition is None:
                 batch = self._next(self._pace.size)
@@ -162,7 +165,7 @@ class Worker:
                     self._forget()
                     return
                 self._untried.discard(partition)
-            self._running.append(_Running(batch, pool.submit(self._decide, batch.records)))
+            self._running.append(_Running(batch, pool.submit(self._decide, batch.records), alone=partition is not None))
 
     def _decide(self, records: Sequence[Record]) -> tuple[Outputs, float]:
         began = time.monotonic()
