@@ -34,6 +34,7 @@ def make_consumer(settings: StreamSettings) -> KafkaConsumer:
     """
     session_ms = _ms(settings.session_seconds)
     consumer = KafkaConsumer(
+        *settings.inputs,
         **_connection(settings),
         group_id=settings.group,
         group_instance_id=settings.slot if settings.static_member else None,
@@ -48,9 +49,7 @@ def make_consumer(settings: StreamSettings) -> KafkaConsumer:
         fetch_max_bytes=settings.fetch_bytes,
         max_partition_fetch_bytes=max(1_048_576, settings.fetch_bytes // 8),
     )
-    for topic in settings.inputs:
-        consumer.partitions_for_topic(topic)
-    consumer.subscribe(list(settings.inputs))
+    consumer.topics()  # after subscribing, or what it learns would be news to the group, which assigns anew
     return keep_foreign_names(consumer)
 
 
