@@ -29,8 +29,8 @@ class _Session:
     def commit(self, _batch: Batch, _outputs: Sequence[Output], *, note: str = "") -> bool:
         return note == ""
 
-    def mark(self, _batch: Batch, _note: str) -> bool:
-        return True
+    def mark(self, _batch: Batch, _note: str, *, otherwise: str) -> bool:
+        return otherwise == ""
 
     def pause(self) -> None:
         pass

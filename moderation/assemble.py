@@ -88,12 +88,14 @@ def pipeline(
     embedders: dict[str, Embedder] | None = None,
     known: Plugins | None = None,
     counter: Counter | None = None,
+    earlier: Pipeline | None = None,
 ) -> Pipeline:
     """A pipeline that decides under these locks, given as paths or as read.
 
     Encoders that the locks name and `embedders` lacks are loaded and added to it, so that a caller who passes the same
     one again keeps its caches warm; `counter` counts for quotas where decisions are acted on
-    (`quota_counter`): tests, audits and everything else that only looks use up nothing. A lock given as a path has the status of the release record beside it; one given as read is
+    (`quota_counter`): tests, audits and everything else that only looks use up nothing; `earlier` is the one that this takes the place
+    of: what it knows of plugins' detectors is kept. A lock given as a path has the status of the release record beside it; one given as read is
     a draft. Raises what `rollout.locks.put_in_force` and `release.record.status_beside` raise.
     """
     read: list[Lock] = []
@@ -113,7 +115,7 @@ def pipeline(
     return Pipeline(
         running,
         embedders=embedders,
-        runner=runner(settings, running),
+        runner=runner(settings, running, earlier=earlier.runner if earlier else None),
         limits=Limits(counter or LocalCounter(), settings.actions),
         actions=settings.actions,
     )
@@ -132,12 +134,12 @@ def quota_counter(settings: Settings) -> Counter:
     return RedisCounter(client, tenant=settings.cache.tenant, alone=alone)
 
 
-def runner(settings: Settings, running: RunningSet) -> Runner:
+def runner(settings: Settings, running: RunningSet, *, earlier: Runner | None = None) -> Runner:
     """What runs the detectors of a set; those that are ours go without a thread, isolated ones have started when it returns."""
     trusted = {id_ for id_, one in running.detectors.items() if one.trusted}
     detectors = [one.detector for one in running.detectors.values()]
     start_all(detectors)
-    return Runner(detectors, trusted=trusted, settings=settings.detectors)
+    return Runner(detectors, trusted=trusted, settings=settings.detectors, earlier=earlier)
 
 
 def references(
@@ -290,9 +292,11 @@ def _reloader(
     from moderation.stream.decider import InForce
 
     counter, seconds = quota_counter(settings), worker_settings(settings).reload_seconds
+    made: Pipeline | None = None
 
     def build() -> InForce:
-        made = pipeline(settings, locks, embedders=embedders, known=known, counter=counter)
+        nonlocal made
+        made = pipeline(settings, locks, embedders=embedders, known=known, counter=counter, earlier=made)
         return InForce(made, " ".join(f"{one.id}={one.lock.revision}" for one in made.running.policies))
 
     return Reloader(

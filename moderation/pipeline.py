@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
-from moderation.decision import Abstention, Decision, Score, Timing
+from moderation.decision import Abstention, Decision, Score, Timing, Verdict
 from moderation.detector.base import Detection, DetectionBatch
 from moderation.detector.runner import Runner
 from moderation.embedding.embedder import Embedder
@@ -59,10 +60,14 @@ class Pipeline:
         item; without them a decision is named after its item and the revisions that decided.
         """
         seen = self._see(items)
-        named = ids or ("",) * len(items)
-        return [
-            self._decision(index, item, seen, id_) for index, (item, id_) in enumerate(zip(items, named, strict=True))
+        judged = [
+            (item.id, judge(one.terms, found, parts=len(one.scope(item)), order=self._actions), one.terms)
+            for index, item in enumerate(items)
+            for one, found in self._findings(index, item, seen).items()
         ]
+        held = iter(self._limits.hold(judged))
+        named = zip(items, ids or ("",) * len(items), strict=True)
+        return [self._decision(index, item, held, seen, id_) for index, (item, id_) in enumerate(named)]
 
     def score(self, items: Sequence[ContentItem]) -> list[dict[str, Score | Abstention]]:
         """Each policy's final score on each item, by policy id, by the very way of `decide`: what certify measures.
@@ -132,12 +137,8 @@ class Pipeline:
             for policy, needs in seen.needs[index].items()
         }
 
-    def _decision(self, index: int, item: ContentItem, seen: _Seen, id_: str) -> Decision:
-        hold, order = self._limits.hold, self._actions
-        verdicts = tuple(
-            hold(item.id, judge(one.terms, found, parts=len(one.scope(item)), order=order), one.terms)
-            for one, found in self._findings(index, item, seen).items()
-        )
+    def _decision(self, index: int, item: ContentItem, held: Iterator[Verdict], seen: _Seen, id_: str) -> Decision:
+        verdicts = tuple(islice(held, len(seen.needs[index])))
         parts = {(index, place): part for place, part in enumerate(item.parts)}
         encoders, hit = origin(parts, seen.vectors.values())
         return answer(item.id, verdicts, self._actions, encoders=encoders, timing=seen.timing, cache_hit=hit, id_=id_)

@@ -29,7 +29,7 @@ def worker(
     Example: moderation worker worker.toml
     """
     from moderation import assemble, telemetry
-    from moderation.errors import ModerationError, StreamError
+    from moderation.errors import ExitCode, ModerationError, StreamError
     from moderation.settings import load_settings
     from moderation.stream.liveness import leave
 
@@ -47,10 +47,16 @@ def worker(
     try:
         with assemble.worker(settings, folder=config.parent, stop=stop) as ready:
             _log.info("ready")
-            ready.run()
+            try:
+                ready.run()
+            except StreamError as error:
+                leave(error)  # at once: no clean-up of ours is waited for
     except StreamError as error:
         leave(error)
     except ModerationError as error:
         _log.critical("cannot start: %s", error, extra={"told": {telemetry.ERROR: error.code}})
         raise typer.Exit(error.exit_code) from None
+    except Exception:  # noqa: BLE001 - whatever it is, threads at work must not keep the process alive
+        _log.critical("not caught", exc_info=True)
+        leave(StreamError("ended by an exception that nobody foresaw", exit_code=ExitCode.INTERNAL))
     _log.info("stopped in good order")

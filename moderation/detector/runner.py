@@ -49,7 +49,9 @@ class Runner:
     """Runs detectors on batches, one after the other, whatever thread they come from.
 
     `trusted` names the detectors that run on the calling thread, without a deadline. A detector's `detect` may be called
-    while an earlier call of it that overran is still at work. Raises ValueError when two detectors share an id.
+    while an earlier call of it that overran is still at work. What is known of detectors that `earlier` has too (the very same objects:
+    a plugin's, whatever builds use them) is kept: their rest in quarantine, and their calls that overran. Raises ValueError when two
+    detectors share an id.
     """
 
     def __init__(
@@ -58,16 +60,20 @@ class Runner:
         *,
         trusted: Collection[str] = (),
         settings: DetectorSettings | None = None,
+        earlier: Runner | None = None,
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[_Call, float], bool] | None = None,
     ) -> None:
         self._settings = settings or DetectorSettings()
         self._clock = clock
         self._wait = wait or _Call.wait
-        self._running = threading.Lock()
+        self._running: threading.Lock = earlier._running if earlier else threading.Lock()  # noqa: SLF001 - both may run for a while
+        known = {id(one.detector): one for one in earlier._guards.values()} if earlier else {}  # noqa: SLF001
         self._guards: dict[str, _Guard] = {}
         for detector in detectors:
-            guard = _Guard(detector, detector.id, frozenset(detector.labels), trusted=detector.id in trusted)
+            guard = known.get(id(detector)) or _Guard(
+                detector, detector.id, frozenset(detector.labels), trusted=detector.id in trusted
+            )
             if guard.id in self._guards:
                 raise ValueError(f"two detectors have the id {guard.id!r}; expected every id once")
             self._guards[guard.id] = guard

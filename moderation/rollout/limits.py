@@ -10,12 +10,13 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 from moderation.decision import LIVE, Verdict
 from moderation.policy.decide import Terms
+from moderation.policy.lock import Quota
 
 ROLLOUT, QUOTA = "rollout", "quota"
 HOUR = 3600
@@ -26,8 +27,8 @@ _WHOLE = 2**64
 class Counter(Protocol):
     """Counts the items of an hour that got a policy's actions. Safe to call from several threads."""
 
-    def take(self, policy: str, per_hour: int) -> bool:
-        """Counts one more item, and tells whether it is within the quota."""
+    def take(self, policy: str, per_hour: int, items: int) -> int:
+        """Counts so many more items, and tells how many of them are within the quota: the first ones."""
         ...
 
 
@@ -42,22 +43,22 @@ class LocalCounter:
         self._taken: dict[tuple[int, str], int] = {}
         self._lock = threading.Lock()
 
-    def take(self, policy: str, per_hour: int) -> bool:
-        """Counts one more item, and tells whether it is within this process's part of the quota."""
-        return self.within(self.count(policy), per_hour)
+    def take(self, policy: str, per_hour: int, items: int) -> int:
+        """Counts so many more items, and tells how many of them are within this process's part of the quota: the first ones."""
+        return self.within(self.count(policy, items), per_hour, items)
 
-    def within(self, count: int, per_hour: int) -> bool:
-        """Whether so many are within this process's part of a quota."""
-        return count <= math.ceil(per_hour * self._share)
+    def within(self, count: int, per_hour: int, items: int) -> int:
+        """How many of the last `items` of `count` are within this process's part of a quota."""
+        return within(count, math.ceil(per_hour * self._share), items)
 
-    def count(self, policy: str) -> int:
-        """Counts one more item, and tells how many there are in this hour."""
+    def count(self, policy: str, items: int) -> int:
+        """Counts so many more items, and tells how many there are in this hour."""
         hour = int(self._clock()) // HOUR
         with self._lock:
             if (hour, policy) not in self._taken:
                 kept = sorted({one for one, _ in self._taken} | {hour})[-KEPT:]
                 self._taken = {key: count for key, count in self._taken.items() if key[0] in {hour, *kept}}
-            self._taken[hour, policy] = self._taken.get((hour, policy), 0) + 1
+            self._taken[hour, policy] = self._taken.get((hour, policy), 0) + items
             return self._taken[hour, policy]
 
 
@@ -67,18 +68,30 @@ class Limits:
     def __init__(self, counter: Counter, order: Sequence[str]) -> None:
         self._counter, self._order = counter, order
 
-    def hold(self, item: str, verdict: Verdict, terms: Terms) -> Verdict:
-        """The verdict, marked where a limit changes what is asked for. Only live builds are limited: no other acts."""
-        if terms.status != LIVE or verdict.action is None:
-            return verdict
-        if terms.share < 1.0 and not in_share(terms.policy, item, terms.share):
-            return replace(verdict, limit=ROLLOUT, limited_to=None)
-        quota = terms.quota
-        if quota is None or self._order.index(verdict.action) <= self._order.index(quota.then):
-            return verdict
-        if self._counter.take(terms.policy, quota.per_hour):
-            return verdict
-        return replace(verdict, limit=QUOTA, limited_to=quota.then)
+    def hold(self, found: Iterable[tuple[str, Verdict, Terms]]) -> list[Verdict]:
+        """Verdicts on items, by the item's id, marked where a limit changes what is asked for. Only live builds are limited: no other acts.
+
+        A quota is asked once for all that it counts here, as what counts may be a network away; the first ones get what is left of it.
+        """
+        held: list[Verdict] = []
+        counted: dict[str, tuple[Quota, list[int]]] = {}
+        for item, one, terms in found:
+            verdict = one
+            if terms.status == LIVE and verdict.action is not None:
+                if terms.share < 1.0 and not in_share(terms.policy, item, terms.share):
+                    verdict = replace(verdict, limit=ROLLOUT, limited_to=None)
+                elif terms.quota and self._order.index(verdict.action) > self._order.index(terms.quota.then):
+                    counted.setdefault(terms.policy, (terms.quota, []))[1].append(len(held))
+            held.append(verdict)
+        for policy, (quota, places) in counted.items():
+            for place in places[self._counter.take(policy, quota.per_hour, len(places)) :]:
+                held[place] = replace(held[place], limit=QUOTA, limited_to=quota.then)
+        return held
+
+
+def within(count: int, quota: int, items: int) -> int:
+    """How many of the last `items` of `count` are within a quota."""
+    return min(items, max(0, quota - (count - items)))
 
 
 def in_share(policy: str, item: str, share: float) -> bool:

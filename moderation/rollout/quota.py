@@ -8,14 +8,14 @@ from typing import Any
 
 from moderation.breaker import Breaker, RestingError
 from moderation.embedding.redis_cache import FAULTS
-from moderation.rollout.limits import HOUR, LocalCounter
+from moderation.rollout.limits import HOUR, LocalCounter, within
 
 
 class RedisCounter:
     """Counts in Redis, for all workers of a tenant; where Redis is away each counts its own part (`alone`).
 
-    A batch that is decided twice is counted twice: a quota is rather used up early than broken. One call an item, and none in an hour whose
-    quota is used up.
+    A batch that is decided twice is counted twice: a quota is rather used up early than broken. One call a batch and policy, and none in an
+    hour whose quota is used up.
     """
 
     def __init__(
@@ -31,26 +31,26 @@ class RedisCounter:
         self._breaker = breaker or Breaker()
         self._full: set[tuple[str, int]] = set()
 
-    def take(self, policy: str, per_hour: int) -> bool:
-        """Counts one more item, and tells whether it is within the quota of all workers."""
+    def take(self, policy: str, per_hour: int, items: int) -> int:
+        """Counts so many more items, and tells how many of them are within the quota of all workers: the first ones."""
         hour = int(self._clock()) // HOUR
-        own = self._alone.count(policy)
+        own = self._alone.count(policy, items)
         if (policy, hour) in self._full:
-            return False
-        count = self._count(f"quota/{self._tenant}/{policy}/{hour}")
+            return 0
+        count = self._count(f"quota/{self._tenant}/{policy}/{hour}", items)
         if count is None:
-            return self._alone.within(own, per_hour)
+            return self._alone.within(own, per_hour, items)
         count = max(count, own)  # a Redis that was flushed, or needed the room, may have forgotten
         if count >= per_hour:
             self._full = {one for one in self._full if one[1] == hour} | {(policy, hour)}
-        return count <= per_hour
+        return within(count, per_hour, items)
 
-    def _count(self, key: str) -> int | None:
-        """The count with this one; None where Redis is left alone, or fails."""
+    def _count(self, key: str, items: int) -> int | None:
+        """The count with these; None where Redis is left alone, or fails."""
         try:
             with self._breaker.watch():
                 pipe = self._client.pipeline(transaction=False)
-                pipe.incr(key)
+                pipe.incrby(key, items)
                 pipe.expire(key, 2 * HOUR)
                 return int(pipe.execute()[0])
         except (RestingError, *FAULTS):

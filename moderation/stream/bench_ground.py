@@ -14,6 +14,7 @@ from typing import Self
 from moderation.errors import ExitCode, StreamError
 from moderation.sections import StreamSettings, WorkerSettings
 from moderation.stream.client import make_admin
+from moderation.stream.credentials import opening
 from moderation.stream.faults import fatal
 
 PARTITIONS = 8
@@ -33,7 +34,7 @@ class Topics:
 
     def __enter__(self) -> Self:
         made = {one: {"num_partitions": PARTITIONS, "replication_factor": -1} for one in self._all()}
-        with fatal("making topics for the load test"):
+        with opening("making topics for the load test", self._settings):
             admin = make_admin(self._settings)
             admin.create_topics(made, wait_for_metadata=True)
             admin.close()

@@ -61,6 +61,10 @@ class Caution:
         """The note to leave with a commit up to `offset`: nothing is being tried; empty where nothing is suspected."""
         return self._note("") if self.suspicious else ""
 
+    def at(self, offset: int) -> Caution:
+        """What is known where the next record is found at this offset: one that is gone, deleted or compacted away, takes its blame with it."""
+        return self if offset == self.offset else self.after(offset)
+
     def after(self, offset: int) -> Caution:
         """What is known once everything before `offset` is committed: nobody was tried there yet."""
         if offset >= self.until:

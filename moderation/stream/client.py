@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import crc32c  # noqa: F401 - without it, the client checks sums in Python: 36 times slower on pictures
 import lz4.frame  # noqa: F401 - without any one of these three, a batch by a foreign producer
 import snappy  # noqa: F401      ends the worker, however often it is started again
 import zstandard  # noqa: F401
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.coordinator.assignors.range import RangePartitionAssignor
+from kafka.errors import KafkaTimeoutError
 from kafka.structs import TopicPartition
 
 from moderation.errors import ExitCode, StreamError
@@ -26,15 +27,32 @@ _BEGAN = time.time() - time.clock_gettime(_TICKS)
 OLDEST_BROKER = (2, 7)  # before it, a worker that comes back from the dead may fence the one that took its place
 
 
-def make_consumer(settings: StreamSettings) -> KafkaConsumer:
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has no types
+    """Tells, amid a poll, that partitions are about to be taken away; not where they already were."""
+
+    def __init__(self, taken_away: Callable[[], None]) -> None:
+        self._taken_away = taken_away
+
+    def on_partitions_revoked(self, revoked: object) -> None:  # noqa: ARG002 - all of them, each time
+        self._taken_away()
+
+    def on_partitions_assigned(self, assigned: object) -> None:
+        pass
+
+    def on_partitions_lost(self, lost: object) -> None:
+        pass
+
+
+def make_consumer(settings: StreamSettings, *, taken_away: Callable[[], None] = lambda: None) -> KafkaConsumer:
     """A consumer that commits nothing by itself, decodes nothing, and subscribes to the inputs. Raises what kafka-python raises.
+
+    `taken_away` is called amid a poll, while the group still takes its commits, before all partitions are assigned anew.
 
     It knows the inputs' partitions before it joins: a member that leads its group and does not yet, assigns none to anybody, and where it dies
     then, a static member that follows is given that again, and reads nothing for ever.
     """
     session_ms = _ms(settings.session_seconds)
     consumer = KafkaConsumer(
-        *settings.inputs,
         **_connection(settings),
         group_id=settings.group,
         group_instance_id=settings.slot if settings.static_member else None,
@@ -49,6 +67,7 @@ def make_consumer(settings: StreamSettings) -> KafkaConsumer:
         fetch_max_bytes=settings.fetch_bytes,
         max_partition_fetch_bytes=max(1_048_576, settings.fetch_bytes // 8),
     )
+    consumer.subscribe(topics=list(settings.inputs), listener=_Listener(taken_away))
     consumer.topics()  # after subscribing, or what it learns would be news to the group, which assigns anew
     return keep_foreign_names(consumer)
 
@@ -87,6 +106,19 @@ def make_reader(settings: StreamSettings) -> KafkaConsumer:
         max_partition_fetch_bytes=max(1_048_576, settings.fetch_bytes // 8),
     )
     return keep_foreign_names(consumer)
+
+
+def require(topic: str, producer: KafkaProducer, settings: StreamSettings, *, otherwise: ExitCode) -> None:
+    """A topic that is not there calls a person; brokers that went away while they were asked do not."""
+    try:
+        producer.partitions_for(topic)
+    except KafkaTimeoutError:
+        reader = make_reader(settings)
+        known = reader.topics()
+        reader.close()
+        if topic in known:
+            raise
+        raise StreamError(f"open: there is no topic {topic!r}", exit_code=otherwise) from None
 
 
 def make_admin(settings: StreamSettings) -> KafkaAdminClient:

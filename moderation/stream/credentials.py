@@ -5,9 +5,11 @@ A broker that refuses credentials says so and closes the connection; kafka-pytho
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from kafka import errors as kafka
@@ -15,7 +17,23 @@ from kafka.net.sasl import get_sasl_mechanism
 from kafka.protocol.parser import KafkaProtocol
 from kafka.protocol.sasl import SaslAuthenticateRequest, SaslHandshakeRequest
 
-from moderation.sections import KafkaSettings, SaslSettings, TlsSettings
+from moderation.errors import ExitCode, StreamError
+from moderation.sections import KafkaSettings, SaslSettings, StreamSettings, TlsSettings
+from moderation.stream.faults import fatal
+
+
+@contextlib.contextmanager
+def opening(what: str, settings: StreamSettings) -> Iterator[None]:
+    """Around whatever opens a client: as `fatal`, and where no broker could be used they are asked whether they refuse us. Raises StreamError."""
+    try:
+        with fatal(what, otherwise=ExitCode.UNAVAILABLE):
+            yield
+    except StreamError as error:
+        unavailable = error.exit_code == ExitCode.UNAVAILABLE
+        why = refusal(settings.kafka, seconds=settings.request_seconds) if unavailable else ""
+        if why:
+            raise StreamError(f"{what}: {why}", exit_code=ExitCode.DENIED) from None
+        raise
 
 
 def refusal(settings: KafkaSettings, *, seconds: float) -> str:

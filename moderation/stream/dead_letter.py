@@ -6,7 +6,7 @@ Streams do; said again, it takes the place of what was said before. No stack tra
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from moderation.stream.batch import Headers, Output, Partition, Record
@@ -14,6 +14,7 @@ from moderation.stream.batch import Headers, Output, Partition, Record
 PREFIX = "moderation.dlq."
 SUFFIX = ".dlq"  # of the topic, after the input's name
 LONGEST_MESSAGE = 1000  # characters
+LONGEST_NUMBER = 20  # digits: headers are a stranger's word
 
 
 class Stage(StrEnum):
@@ -42,21 +43,21 @@ class DeadLetter:
     first_failed_ms: int
     replays: int = 0
 
-    def to_output(self, record: Record, topic: str) -> Output:
-        """The dead letter of this record; its partition follows from its key, as for any record of that key."""
-        told = tuple((PREFIX + name, value.encode()) for name, value in self._words().items())
-        return Output(topic, _some(record.value, record.key), key=record.key, headers=(*original(record), *told))
+    def to_output(self, record: Record, topic: str, *, largest: int = 2**31) -> Output:
+        """The dead letter of this record; its partition follows from its key, as for any record of that key.
 
-    def pointer(self, record: Record, topic: str) -> Output:
-        """What stands for a record too large for the dead-letter topic: where it lies, without its value."""
-        lean = Record(record.partition, record.offset, record.timestamp_ms, record.key, None, (), 0)
-        made = self.to_output(lean, topic)
-        return Output(
-            topic,
-            _some(None, made.key),
-            key=made.key,
-            headers=(*made.headers, (PREFIX + "size", str(record.size).encode())),
-        )
+        One that would have more than `largest` bytes is a pointer: where the record lies, and how large it is, with its key if that fits.
+        """
+        whole = self._output(record, topic)
+        if whole.size <= largest:
+            return whole
+        pointer = self._output(replace(record, value=None, headers=()), topic, size=record.size)
+        return pointer if pointer.size <= largest else replace(pointer, key=None, value=b"")
+
+    def _output(self, record: Record, topic: str, **more: int) -> Output:
+        words = self._words() | {name: str(one) for name, one in more.items()}
+        told = tuple((PREFIX + name, value.encode()) for name, value in words.items())
+        return Output(topic, _some(record.value, record.key), key=record.key, headers=(*original(record), *told))
 
     def _words(self) -> dict[str, str]:
         return {
@@ -93,8 +94,8 @@ def past(record: Record) -> Past:
     """What the headers of a replayed record tell; nothing for any other."""
     told = _told(record.headers)
     try:
-        first = int(told["first_failed"]) if "first_failed" in told else None
-        return Past(int(told.get("attempts", "0")), int(told.get("replays", "0")), first)
+        first = _number(told["first_failed"]) if "first_failed" in told else None
+        return Past(_number(told.get("attempts", "0")), _number(told.get("replays", "0")), first)
     except ValueError:
         return Past()
 
@@ -113,17 +114,17 @@ def _read(headers: Headers) -> DeadLetter | None:
     told = _told(headers)
     try:
         return DeadLetter(
-            origin=Partition(told["topic"], int(told["partition"])),
-            offset=int(told["offset"]),
-            timestamp_ms=int(told["timestamp"]),
+            origin=Partition(told["topic"], _number(told["partition"])),
+            offset=_number(told["offset"]),
+            timestamp_ms=_number(told["timestamp"]),
             stage=Stage(told["stage"]),
             cause=told["cause"],
             message=told["message"],
-            attempts=int(told["attempts"]),
+            attempts=_number(told["attempts"]),
             revisions=told["revisions"],
             worker=told["worker"],
-            first_failed_ms=int(told["first_failed"]),
-            replays=int(told.get("replays", "0")),
+            first_failed_ms=_number(told["first_failed"]),
+            replays=_number(told.get("replays", "0")),
         )
     except (KeyError, ValueError):
         return None
@@ -142,6 +143,12 @@ def is_pointer(record: Record) -> bool:
 def _some(value: bytes | None, key: bytes | None) -> bytes | None:
     """The value, empty where there is neither value nor key: the client cannot publish a record without both."""
     return b"" if value is None and key is None else value
+
+
+def _number(text: str) -> int:
+    if len(text) > LONGEST_NUMBER:
+        raise ValueError(f"a number of {len(text)} digits")
+    return int(text)
 
 
 def _told(headers: Headers) -> dict[str, str]:

@@ -83,7 +83,7 @@ class Decider:
 
     def decide(self, records: Sequence[Record]) -> list[tuple[Output, ...]]:
         """What is to be published for each record, in order: never nothing."""
-        pipeline = self.in_force().pipeline
+        in_force = self.in_force()  # once: what is decided, and said of it, is of one build
         found: dict[int, tuple[Output, ...]] = {}
         items: dict[int, ContentItem] = {}
         held = 0
@@ -91,16 +91,16 @@ class Decider:
             record = records[place]
             if isinstance(item, ItemError):
                 stage = Stage.FETCH if item.reason == UNFETCHABLE else Stage.DECODE
-                found[place] = (self.set_aside(record, stage, item.cause or item.reason, str(item)),)
+                found[place] = (self._letter(record, in_force, stage, item.cause or item.reason, str(item)),)
             elif item is None:
-                found[place] = self._published(record, self._empty(record))
+                found[place] = self._published(record, self._empty(record), in_force)
             else:
                 items[place] = item
                 held += sum(len(part.content) for part in item.parts)
             if held >= self.held_bytes:
-                found |= self._decided(pipeline, items, records)
+                found |= self._decided(in_force, items, records)
                 items, held = {}, 0
-        found |= self._decided(pipeline, items, records)
+        found |= self._decided(in_force, items, records)
         return [found[place] for place in range(len(records))]
 
     def _read(self, record: Record) -> ContentItem | ItemError | None:
@@ -110,11 +110,11 @@ class Decider:
             return error
 
     def _decided(
-        self, pipeline: Pipeline, items: Mapping[int, ContentItem], records: Sequence[Record]
+        self, in_force: InForce, items: Mapping[int, ContentItem], records: Sequence[Record]
     ) -> dict[int, tuple[Output, ...]]:
         ids = [stream_decision_id(records[place]) for place in items]
-        made = pipeline.decide(list(items.values()), ids=ids) if items else ()
-        return {place: self._published(records[place], one) for place, one in zip(items, made, strict=True)}
+        made = in_force.pipeline.decide(list(items.values()), ids=ids) if items else ()
+        return {place: self._published(records[place], one, in_force) for place, one in zip(items, made, strict=True)}
 
     def _empty(self, record: Record) -> Decision:
         """What is decided on nothing."""
@@ -123,6 +123,11 @@ class Decider:
 
     def set_aside(self, record: Record, stage: Stage, cause: str, message: str, *, attempts: int = 1) -> Output:
         """The dead letter of a record; `attempts` are those of this worker's life, earlier ones are added."""
+        return self._letter(record, self.in_force(), stage, cause, message, attempts=attempts)
+
+    def _letter(
+        self, record: Record, in_force: InForce, stage: Stage, cause: str, message: str, *, attempts: int = 1
+    ) -> Output:
         before = past(record)
         letter = DeadLetter(
             origin=record.partition,
@@ -132,20 +137,20 @@ class Decider:
             cause=cause,
             message=message,
             attempts=before.attempts + attempts,
-            revisions=self.in_force().revisions,
+            revisions=in_force.revisions,
             worker=self.worker,
             first_failed_ms=round(1000 * self.clock()) if before.first_failed_ms is None else before.first_failed_ms,
             replays=before.replays,
         )
-        whole = letter.to_output(record, self.topics.dead_letters)
-        return whole if whole.size <= self.largest else letter.pointer(record, self.topics.dead_letters)
+        return letter.to_output(record, self.topics.dead_letters, largest=self.largest)
 
-    def _published(self, record: Record, decision: Decision) -> tuple[Output, ...]:
+    def _published(self, record: Record, decision: Decision, in_force: InForce) -> tuple[Output, ...]:
         value = to_json(decision.to_dict())  # six times as fast as the json module
         headers = (*JSON, *_source(record), *self._event(decision))
         made = Output(self.topics.decisions, value, key=record.key, headers=headers, decision=decision)
         if made.size > self.largest:
-            return (self.set_aside(record, Stage.PUBLISH, "too_large", f"its decision has {made.size} bytes"),)
+            told = f"its decision has {made.size} bytes"
+            return (self._letter(record, in_force, Stage.PUBLISH, "too_large", told),)
         if self.topics.review and decision.action in self.topics.reviewed:
             return made, replace(made, topic=self.topics.review, decision=None)
         return (made,)

@@ -18,6 +18,7 @@ from moderation.stream.batch import ForeignName, Record
 
 UNDECODABLE = "undecodable"
 DEEPEST = 32
+MOST_PARTS = 1000  # of one item
 ATTRIBUTE = "attribute-"  # of a header that states an attribute of raw content
 CLOUD = "ce_"
 _ITEM = frozenset({"id", "text", "image", "reference", "parts", "attributes"})
@@ -149,6 +150,8 @@ def _json_item(body: Mapping[str, Any], place: str, fetch: Fetch | None) -> Cont
         rows = [{name: body[name] for name in given}]
     if not isinstance(rows, list) or not rows:
         raise _refused("wrong_item", "parts: expected a list of at least one part")
+    if len(rows) > MOST_PARTS:
+        raise _refused("too_many_parts", f"an item of {len(rows)} parts; expected at most {MOST_PARTS}")
     item_id = _string(body["id"], "id") if "id" in body else place
     return _checked(item_id, tuple(_part(row, fetch) for row in rows), _attributes(body.get("attributes", {})))
 

@@ -21,8 +21,8 @@ Other = TypeVar("Other")
 class Intake:
     """Reads records with `read`, which gets the content of references from `fetch`.
 
-    A record may have MOST_REFERENCES of them, and content of `most_bytes` behind them; `at_once` records are read at a time. What
-    is read and not asked for yet is at most that many records.
+    A record may have MOST_REFERENCES of them, and content of `most_bytes` behind them; `at_once` records are read at a time, whichever
+    batch they are of. What is read and not asked for yet is at most that many records of each batch.
     """
 
     read_item: Callable[..., ContentItem | None]

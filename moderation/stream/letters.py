@@ -19,6 +19,7 @@ from moderation.errors import ExitCode, StreamError
 from moderation.sections import StreamSettings
 from moderation.stream.batch import Output, Record
 from moderation.stream.client import make_reader, records, without_content
+from moderation.stream.credentials import opening
 from moderation.stream.dead_letter import PREFIX, DeadLetter, is_pointer, read_dead_letter
 from moderation.stream.faults import fatal
 
@@ -100,7 +101,7 @@ class DeadLetterTopic:
     def __init__(self, name: str, settings: StreamSettings) -> None:
         self.name, self._settings = name, settings
         without_content(logging.getLogger("kafka"))
-        with fatal(f"read topic {name!r}", otherwise=ExitCode.UNAVAILABLE):
+        with opening(f"read topic {name!r}", settings):
             self._reader = make_reader(settings)
             self._partitions = sorted(self._reader.partitions_for_topic(name))
         if not self._partitions:

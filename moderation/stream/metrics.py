@@ -7,6 +7,7 @@ caches, detectors) is not counted again but read when it is asked for (gauges.py
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import Counter as Tally
 from collections import deque
@@ -121,14 +122,16 @@ class MeteredSession:
 
     def __init__(self, session: Session, metrics: Metrics, *, clock: Callable[[], float] = time.time) -> None:
         self._session, self._metrics, self._clock = session, metrics, clock
-        self._open: deque[tuple[int, float]] = deque()  # by batch: records not committed, time of the oldest
+        self._open: deque[tuple[int, float]] = (
+            deque()
+        )  # by batch: records not committed, time of the oldest that has one
         self.joined = False  # whether the group has given us a place, be it one without partitions
 
     @property
     def oldest_seconds(self) -> float:
         """The age of the oldest record that was polled and is not committed; 0 where there is none."""
-        times = [oldest for _, oldest in list(self._open)]
-        return max(0.0, self._clock() - min(times)) if times else 0.0
+        oldest = min((oldest for _, oldest in list(self._open)), default=math.inf)
+        return max(0.0, self._clock() - oldest) if oldest < math.inf else 0.0
 
     def poll(self, seconds: float) -> Batch:
         """As the session does."""
@@ -136,11 +139,13 @@ class MeteredSession:
         self.joined = batch.membership.valid
         if batch.assigned is not None:
             self._open.clear()
+        if batch.assigned is not None and batch.membership.valid:  # not where an assignment has only ended
             self._metrics.rebalances.inc()
             self._assigned(batch.assigned)
         if batch.records:
             self._metrics.consumed.inc(len(batch.records))
-            self._open.append((len(batch.records), min(one.timestamp_ms for one in batch.records) / 1000))
+            times = (one.timestamp_ms for one in batch.records if one.timestamp_ms >= 0)
+            self._open.append((len(batch.records), min(times, default=math.inf) / 1000))
         return batch
 
     def commit(self, batch: Batch, outputs: Sequence[Output], *, note: str = "") -> bool:
@@ -153,9 +158,9 @@ class MeteredSession:
             self._count(batch.records, outputs)
         return done
 
-    def mark(self, batch: Batch, note: str) -> bool:
+    def mark(self, batch: Batch, note: str, *, otherwise: str) -> bool:
         """As the session does."""
-        return self._session.mark(batch, note)
+        return self._session.mark(batch, note, otherwise=otherwise)
 
     def pause(self) -> None:
         """As the session does."""

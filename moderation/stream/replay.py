@@ -9,10 +9,11 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-from moderation.errors import ExitCode, StreamError
+from moderation.errors import StreamError
 from moderation.sections import StreamSettings
 from moderation.stream.batch import Output, Record
 from moderation.stream.client import make_producer, publish
+from moderation.stream.credentials import opening
 from moderation.stream.dead_letter import Past, original, read_dead_letter
 from moderation.stream.deadline import CallThread
 from moderation.stream.faults import fatal
@@ -107,7 +108,7 @@ class Replay:
             yield some
 
     def _open(self) -> None:
-        with fatal("open", otherwise=ExitCode.UNAVAILABLE):
+        with opening("open", self._settings):
             self._producer = make_producer(self._settings)
             if self._exactly_once:
                 self._producer.init_transactions()

@@ -13,7 +13,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from kafka.errors import KafkaTimeoutError, NoOffsetForPartitionError, RetriableError
+from kafka.errors import NoOffsetForPartitionError, RetriableError
 from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata, TopicPartition
 
 from moderation.errors import ExitCode, OutputError, StreamError
@@ -22,14 +22,14 @@ from moderation.stream.batch import Batch, Membership, Output, Partition
 from moderation.stream.client import (
     make_consumer,
     make_producer,
-    make_reader,
     ours,
     publish,
     records,
+    require,
     theirs,
     without_content,
 )
-from moderation.stream.credentials import refusal
+from moderation.stream.credentials import opening
 from moderation.stream.deadline import CallThread
 from moderation.stream.faults import fatal
 from moderation.stream.ledger import Ledger
@@ -55,6 +55,7 @@ class Session:
         self._settings = settings
         self._ledger = Ledger()
         self._membership: Membership | None = None  # the one that positions were read for
+        self._marked: tuple[Batch, str] | None = None  # what is tried under a note, and what else the note may say
         self._held: set[Partition] = set()
         self._holds_all = False
         self._ended: StreamError | None = None
@@ -82,12 +83,13 @@ class Session:
         self._check(batch, given)
         return self._call("commit", self._settings.commit_seconds + 1, partial(self._commit, batch, given, note))
 
-    def mark(self, batch: Batch, note: str) -> bool:
+    def mark(self, batch: Batch, note: str, *, otherwise: str = "") -> bool:
         """Leave a note where the batch starts, for whoever reads it next should this process die of it; returns as `commit` does.
 
-        It comes back in `Position.note`, is no progress, and gives way to the next commit.
+        It comes back in `Position.note`, is no progress, and gives way to the next commit, or to `otherwise` where the partitions are taken
+        away before: then nobody died.
         """
-        return self._call("mark", self._settings.commit_seconds + 1, partial(self._mark, batch, note))
+        return self._call("mark", self._settings.commit_seconds + 1, partial(self._mark, batch, note, otherwise))
 
     def pause(self, partitions: Collection[Partition] | None = None) -> None:
         """Hand out no more records of these, or of all and any that come; it outlives a new assignment."""
@@ -134,37 +136,15 @@ class Session:
             raise
 
     def _open(self) -> None:
-        try:
-            self._connect()
-        except StreamError as error:
-            unavailable = error.exit_code == ExitCode.UNAVAILABLE
-            why = refusal(self._settings.kafka, seconds=self._settings.request_seconds) if unavailable else ""
-            if why:
-                raise StreamError(f"open: {why}", exit_code=ExitCode.DENIED) from None
-            raise
-
-    def _connect(self) -> None:
-        with fatal("open (the client's log has the cause)", otherwise=ExitCode.UNAVAILABLE):
+        with opening("open (the client's log has the cause)", self._settings):
             self._producer = make_producer(self._settings)
             for topic in self._settings.outputs:
-                self._require(topic, ExitCode.UNWRITABLE)
+                require(topic, self._producer, self._settings, otherwise=ExitCode.UNWRITABLE)
             for topic in self._settings.inputs:
-                self._require(topic, ExitCode.UNAVAILABLE)
+                require(topic, self._producer, self._settings, otherwise=ExitCode.UNAVAILABLE)
             if self._settings.delivery == "exactly_once":
                 self._producer.init_transactions()
-            self._consumer = make_consumer(self._settings)
-
-    def _require(self, topic: str, code: ExitCode) -> None:
-        """A topic that is not there calls a person; brokers that went away while they were asked do not."""
-        try:
-            self._producer.partitions_for(topic)
-        except KafkaTimeoutError:
-            reader = make_reader(self._settings)
-            known = reader.topics()
-            reader.close()
-            if topic in known:
-                raise
-            raise StreamError(f"open: there is no topic {topic!r}", exit_code=code) from None
+            self._consumer = make_consumer(self._settings, taken_away=self._taken_away)
 
     def _poll(self, seconds: float) -> Batch:
         with fatal(f"poll at {self._places()}"):  # D5: after an error, the client's next poll may never return
@@ -239,29 +219,48 @@ class Session:
         if not batch.records:
             return True
         self._send("commit", outputs, self._ledger.ends(batch.records), note, batch.membership)
+        self._marked = None
         self._ledger.settle(batch.records)
         self.progress.made()
         return True
 
-    def _mark(self, batch: Batch, note: str) -> bool:
+    def _mark(self, batch: Batch, note: str, otherwise: str) -> bool:
         if not self._stands(batch):
             return False
         if batch.records:
             self._send("mark", (), self._ledger.starts(batch.records), note, batch.membership)
+            self._marked = batch, otherwise
         return True
+
+    def _taken_away(self) -> None:
+        """Amid a poll, before the group assigns anew, and while it still takes our word: a rebalance is no death."""
+        if self._marked and self._membership:
+            batch, otherwise = self._marked
+            self._send("unmark", (), self._ledger.starts(batch.records), otherwise, batch.membership, waits=False)
+        self._marked = None
 
     def _stands(self, batch: Batch) -> bool:
         """Whether the group is still where it was when the batch was polled, as far as is known here; the broker has the last word."""
         return batch.membership == self._membership == self._current()
 
     def _send(
-        self, what: str, outputs: tuple[Output, ...], offsets: Mapping[Partition, int], note: str, polled_as: Membership
+        self,
+        what: str,
+        outputs: tuple[Output, ...],
+        offsets: Mapping[Partition, int],
+        note: str,
+        polled_as: Membership,
+        *,
+        waits: bool = True,
     ) -> None:
         kept = {theirs(partition): OffsetAndMetadata(offset, note, -1) for partition, offset in offsets.items()}
         with fatal(f"{what} at {self._places()}"):
             if self._settings.delivery == "at_least_once":
                 publish(self._producer, outputs, seconds=self._settings.commit_seconds)
-                self._consumer.commit(kept, timeout_ms=round(self._settings.commit_seconds * 1000))
+                if waits:
+                    self._consumer.commit(kept, timeout_ms=round(self._settings.commit_seconds * 1000))
+                else:  # amid a poll the client would wait for itself; what it sends then arrives before it joins again
+                    self._consumer.commit_async(kept)
                 return
             self._producer.begin_transaction()
             publish(self._producer, outputs, seconds=self._settings.commit_seconds)
@@ -292,6 +291,7 @@ class Session:
         return ", ".join(f"{partition}:{offset}" for partition, offset in self._ledger.next.items()) or "no partition"
 
     def _close(self) -> None:
+        self._marked = None  # what is still tried now has ended this process
         with fatal("close"):
             seconds = self._settings.request_seconds
             self._consumer.close(autocommit=False, timeout_ms=round(seconds * 1000))

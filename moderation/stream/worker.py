@@ -32,7 +32,7 @@ class Session(Protocol):
 
     def poll(self, seconds: float) -> Batch: ...
     def commit(self, batch: Batch, outputs: Sequence[Output], *, note: str = "") -> bool: ...
-    def mark(self, batch: Batch, note: str) -> bool: ...
+    def mark(self, batch: Batch, note: str, *, otherwise: str) -> bool: ...
     def pause(self) -> None: ...
     def resume(self) -> None: ...
 
@@ -77,12 +77,16 @@ class Worker:
         self._untried: set[Partition] = set()  # partitions of which nothing was tried since they were assigned
         self._waiting: deque[Batch] = deque()
         self._running: deque[_Running] = deque()
+        self._void: list[
+            Future[tuple[Outputs, float]]
+        ] = []  # still at work on what an assignment before this one brought
         self._holds = False  # whether nothing more is to be read
         self._polled = 0.0
 
     def run(self) -> None:
         """The loop."""
-        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="decide") as pool:
+        pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="decide")
+        try:
             while not self._stop.is_set():
                 self._step(pool)
             self._session.pause()
@@ -90,6 +94,8 @@ class Worker:
             self._waiting.clear()  # not begun: it comes again elsewhere
             while self._running:
                 self._step(pool)
+        finally:  # whoever raises is not kept waiting by what is at work, which may hang
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _step(self, pool: ThreadPoolExecutor) -> None:
         if self._holds and self._running and time.monotonic() < self._polled + RARELY:
@@ -124,14 +130,16 @@ class Worker:
         """A new assignment: what came before it is void, and notes may tell of a death."""
         self._forget()
         self._caution = {
-            one.partition: Caution.found(one.offset, one.note, worker=self._name, window=self._window)
+            one.partition: Caution.found(one.offset - one.lost, one.note, worker=self._name, window=self._window).at(
+                one.offset
+            )
             for one in assigned
         }
         self._untried = set(self._caution)
 
     def _forget(self) -> None:
-        for one in self._running:
-            one.outputs.cancel()  # what has not begun: what comes instead shall not wait for it
+        # What has not begun is cancelled: what comes instead shall not wait for it.
+        self._void += [one.outputs for one in self._running if not one.outputs.cancel()]
         self._waiting.clear()
         self._running.clear()
 
@@ -153,7 +161,7 @@ class Worker:
             partition = self._dangerous(self._waiting[0])
             if partition is None:
                 batch = self._next(self._pace.size)
-            elif self._running:
+            elif self._running or self._haunted():
                 return
             else:
                 batch = self._piece(partition)
@@ -161,11 +169,17 @@ class Worker:
                     if not self._bury(batch):
                         return
                     continue
-                if not self._session.mark(batch, self._caution[partition].trying(self._name)):
+                caution = self._caution[partition]
+                if not self._session.mark(batch, caution.trying(self._name), otherwise=caution.resting):
                     self._forget()
                     return
                 self._untried.discard(partition)
             self._running.append(_Running(batch, pool.submit(self._decide, batch.records), alone=partition is not None))
+
+    def _haunted(self) -> bool:
+        """Whether something void is still at work: what it dies of would be laid to what is tried now."""
+        self._void = [one for one in self._void if not one.done()]
+        return bool(self._void)
 
     def _decide(self, records: Sequence[Record]) -> tuple[Outputs, float]:
         began = time.monotonic()
@@ -182,7 +196,7 @@ class Worker:
         """The next records of this partition that may be tried together, off the first batch that waits."""
         records = self._waiting[0].records
         run = next((at for at, one in enumerate(records) if one.partition != partition), len(records))
-        caution = self._caution[partition]
+        caution = self._caution[partition] = self._caution[partition].at(records[0].offset)
         return self._next(1 if caution.alone >= self._tries else min(run, self._pace.size, caution.size(self._window)))
 
     def _next(self, size: int) -> Batch:

@@ -26,11 +26,11 @@ def counter_of(server: Redis, *, share: float = 1.0, tenant: str = "shop", hour:
 def test_workers_use_up_one_quota_together(server: Redis) -> None:
     workers = [counter_of(server) for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
-        taken = list(pool.map(lambda one: sum(one.take("weapons", 50) for _ in range(40)), workers))
+        taken = list(pool.map(lambda one: sum(one.take("weapons", 50, items) for items in (1, 9, 30)), workers))
     assert sum(taken) == 50
-    assert counter_of(server).take("fire", 50)
-    assert counter_of(server, tenant="other").take("weapons", 50)
-    assert counter_of(server, hour=6).take("weapons", 50)
+    assert counter_of(server).take("fire", 50, 1)
+    assert counter_of(server, tenant="other").take("weapons", 50, 1)
+    assert counter_of(server, hour=6).take("weapons", 50, 1)
     client = connect(f"redis://{server.address}/0", timeout_seconds=5.0)
     assert set(client.scan_iter()) == {
         b"quota/shop/weapons/5", b"quota/shop/fire/5", b"quota/other/weapons/5", b"quota/shop/weapons/6",
@@ -40,20 +40,20 @@ def test_workers_use_up_one_quota_together(server: Redis) -> None:
 
 def test_a_quota_that_is_used_up_asks_redis_no_more(server: Redis) -> None:
     one = counter_of(server)
-    assert [one.take("weapons", 2) for _ in range(5)] == [True, True, False, False, False]
+    assert [one.take("weapons", 2, 1) for _ in range(5)] == [1, 1, 0, 0, 0]
     client = connect(f"redis://{server.address}/0", timeout_seconds=5.0)
     assert int(client.get("quota/shop/weapons/5")) == 2
 
 
 def test_without_redis_each_worker_takes_its_own_part(server: Redis) -> None:
     one = counter_of(server, share=0.3)
-    assert one.take("weapons", 10)
+    assert one.take("weapons", 10, 1)
     server.stop()
-    assert [one.take("weapons", 10) for _ in range(6)] == [True, True, False, False, False, False]
+    assert [one.take("weapons", 10, 1) for _ in range(6)] == [1, 1, 0, 0, 0, 0]
 
 
 def test_a_redis_that_forgot_lets_no_worker_begin_anew(server: Redis) -> None:
     one = counter_of(server)
-    taken = [one.take("weapons", 4) for _ in range(3)]
+    taken = [one.take("weapons", 4, 1) for _ in range(3)]
     connect(f"redis://{server.address}/0", timeout_seconds=5.0).flushall()
-    assert [*taken, *(one.take("weapons", 4) for _ in range(3))] == [True, True, True, True, False, False]
+    assert [*taken, *(one.take("weapons", 4, 1) for _ in range(3))] == [1, 1, 1, 1, 0, 0]

@@ -6,10 +6,12 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from moderation.stream.batch import Batch, Membership, Output, Partition, Position, Record
+from moderation.stream.caution import Caution
 from moderation.stream.dead_letter import Stage
 from moderation.stream.pace import Pace
 from moderation.stream.worker import Worker
@@ -46,6 +48,7 @@ class LogSession:
         self.moves, self.refusals = set(moves), set(refusals)
         self.generation = self.polls = self.commits = 0
         self.next: dict[Partition, int] = {}
+        self.marked: dict[Partition, str] = {}
         self.paused = False
 
     def poll(self, seconds: float) -> Batch:
@@ -65,6 +68,8 @@ class LogSession:
 
     def assign(self) -> Batch:
         self.generation += 1
+        self.log.notes |= self.marked  # what the session leaves when partitions are taken away from a live member
+        self.marked = {}
         self.next = {one: self.log.committed.get(one, 0) for one in self.log.partitions}
         positions = [Position(one, at, self.log.notes.get(one, "")) for one, at in self.next.items()]
         return Batch(self.membership, assigned=tuple(positions))
@@ -76,7 +81,7 @@ class LogSession:
     def done(self) -> bool:
         return all(self.log.committed.get(one, 0) == self.log.lengths[one.number] for one in self.log.partitions)
 
-    def mark(self, batch: Batch, note: str) -> bool:
+    def mark(self, batch: Batch, note: str, *, otherwise: str) -> bool:
         if batch.membership != self.membership:
             return False
         first: dict[Partition, int] = {}
@@ -85,6 +90,7 @@ class LogSession:
         for partition, offset in first.items():
             assert self.log.committed.get(partition, 0) == offset, "a note beside a record that is not next"
             self.log.notes[partition] = note
+            self.marked[partition] = otherwise
         return True
 
     def commit(self, batch: Batch, outputs: Sequence[Output], *, note: str = "") -> bool:
@@ -98,6 +104,7 @@ class LogSession:
             assert self.log.committed.get(record.partition, 0) == record.offset, "out of order"
             self.log.committed[record.partition] = record.offset + 1
             self.log.notes[record.partition] = note
+        self.marked = {}
         self.log.published += outputs
         return True
 
@@ -163,6 +170,62 @@ def test_every_record_is_answered_once_and_in_order(
         assert offsets == sorted(offsets)
     dead = {tuple(map(int, (one.value or b"").split())) for one in log.published if one.topic == "dead"}
     assert dead == killers
+
+
+@given(st.integers(1, 9), st.integers(1, 60))
+def test_members_that_only_lose_their_partitions_are_no_deaths(members: int, size: int) -> None:
+    """Each is asked to give its partition away while its first batch is being tried, and lives on."""
+    log = Log([60])
+    for member in range(members):
+        stop = threading.Event()
+        session = LogSession(log, stop, [], [], size)
+
+        class Moving(Answers):
+            def decide(self, records: Sequence[Record], session: LogSession = session) -> list[tuple[Output, ...]]:
+                session.moves.add(session.polls + 1)
+                session.refusals.add(session.commits + 1)
+                session.stop.set()
+                return super().decide(records)
+
+        Worker(
+            session,
+            Moving(set()),
+            name=f"live {member}",
+            window=WINDOW,
+            pace=Pace(0.5, WINDOW),
+            stop=stop,
+            tries=TRIES,
+        ).run()
+        session.assign()  # the move, whether the loop was still there to see it or not
+    stop = threading.Event()
+    session = LogSession(log, stop, [], [], size)
+    Worker(session, Answers(set()), name="last", window=WINDOW, pace=Pace(0.5, WINDOW), stop=stop, tries=TRIES).run()
+    assert [one.topic for one in log.published] == ["out"] * 60
+
+
+class Holed(LogSession):
+    """One partition whose records up to 12 are gone, `lost` of them known to be deleted by retention."""
+
+    def __init__(self, log: Log, stop: threading.Event, lost: int) -> None:
+        super().__init__(log, stop, [], [], 20)
+        self.lost = lost
+
+    def assign(self) -> Batch:
+        super().assign()
+        (partition,) = self.log.partitions
+        self.next[partition] = self.log.committed[partition] = 12
+        position = Position(partition, 5 + self.lost, self.log.notes[partition], self.lost)
+        return Batch(self.membership, assigned=(position,))
+
+
+@pytest.mark.parametrize("lost", [0, 7])
+def test_the_death_of_a_record_that_is_gone_is_laid_to_no_other(lost: int) -> None:
+    """Its note stands where retention deleted it, or where compaction left a hole."""
+    log, stop = Log([30]), threading.Event()
+    log.notes[Partition("in", 0)] = Caution(5, deaths=7, until=45, alone=TRIES).trying("dead")
+    session = Holed(log, stop, lost)
+    Worker(session, Answers(set()), name="new", window=WINDOW, pace=Pace(0.5, WINDOW), stop=stop, tries=TRIES).run()
+    assert [one.topic for one in log.published] == ["out"] * (30 - 12)
 
 
 def test_a_worker_that_is_stopped_finishes_what_it_decides_and_begins_nothing() -> None:

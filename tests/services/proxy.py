@@ -147,9 +147,10 @@ def _kind(way: str, frame: bytes, kinds: dict[int, int]) -> int:
 
 
 def _frame(source: socket.socket) -> bytes:
-    """The next frame with its length before it, or nothing at the end."""
+    """The next frame with its length before it, or nothing at the end, be it in the middle of a frame."""
     head = _exactly(source, 4)
-    return head and head + _exactly(source, int.from_bytes(head, "big"))
+    body = _exactly(source, int.from_bytes(head, "big"))
+    return head + body if body else b""
 
 
 def _exactly(source: socket.socket, count: int) -> bytes:

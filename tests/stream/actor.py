@@ -135,8 +135,8 @@ class _Play:
         outputs = [Output(topic, one.value, one.key, (("from", str(one.partition).encode()),)) for one in batch.records]
         return {"done": self.session.commit(batch, outputs)}
 
-    def mark(self, number: int, note: str) -> Answer:
-        return {"done": self.session.mark(self.batches[number], note)}
+    def mark(self, number: int, note: str, otherwise: str = "") -> Answer:
+        return {"done": self.session.mark(self.batches[number], note, otherwise=otherwise)}
 
     def pause(self) -> Answer:
         self.session.pause()

@@ -136,7 +136,8 @@ def test_what_cannot_go_back_is_left_and_told(place: Place, told: Told) -> None:
     record = Record(Partition(place.input, 0), 5, 1000, b"k", b"x" * 50, (), 51)
     letter = DeadLetter(record.partition, 5, 1000, Stage.PUBLISH, "too_large", "", 1, "", "a", 2000, replays=2)
     producer = KafkaProducer(bootstrap_servers=place.address)
-    for output in (letter.pointer(record, place.outputs["dlq"]), letter.to_output(record, place.outputs["dlq"])):
+    topic, whole = place.outputs["dlq"], letter.to_output(record, place.outputs["dlq"])
+    for output in (letter.to_output(record, topic, largest=whole.size - 1), whole):
         producer.send(output.topic, output.value, output.key, list(output.headers)).get(timeout=30)
     producer.close()
     left = Counter(one["why"].partition(":")[0] for one in told("replay", "--most-replays", "2", "--yes")["left"])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from moderation.cli.main import run
 from moderation.decision import Decision
 from moderation.errors import ExitCode
 from tests.integration.stream.test_operation import samples, wait_for
@@ -75,6 +76,17 @@ def test_scram_over_tls_and_a_redis_with_password_and_tls(place: Place, secure: 
     said = config.with_suffix(".log").read_text()
     assert WORD not in said
     assert secure.password not in said
+
+
+@pytest.mark.parametrize("words", [["dlq", "list"], ["dlq", "replay"], ["bench", "stream"]], ids=" ".join)
+def test_every_command_that_is_refused_says_why(
+    place: Place, secure: Secure, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = place.config(worker=sections(secure, password=WORD), bootstrap=secure.address, **SHORT)
+    assert run([*words, str(config)]) == ExitCode.DENIED
+    said = "".join(capsys.readouterr())
+    assert f"the brokers refuse user '{secure.username}': Authentication failed" in said
+    assert WORD not in said
 
 
 @pytest.mark.parametrize("wrong", ["password", "authority", "mechanism"])

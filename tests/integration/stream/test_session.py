@@ -281,6 +281,36 @@ def test_a_note_outlives_the_death_of_who_left_it(ground: Ground, delivery: str)
     assert ground.counted() == dict.fromkeys(range(30), 1)
 
 
+@pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
+def test_a_note_of_a_live_member_whose_partitions_are_taken_away_tells_of_no_death(
+    ground: Ground, delivery: str
+) -> None:
+    ground.feed(range(20))
+    with opened(ground, delivery=delivery) as session:
+        tried = next_records(session, 20)
+        assert session.mark(tried, "tried here", otherwise="nobody died")
+        with Actor(ground.settings("b", delivery=delivery)) as other:
+            other.tell("poll", 1.0)
+            notes = [one.note for one in next_assigned(session)]
+            assigned = other.answer()["assigned"] or other.poll_until("assigned")["assigned"]
+            notes += [note for _, _, note in assigned]
+            assert notes == ["nobody died"] * 2
+            assert not session.commit(tried, copies(ground, tried))
+            other.do("close")
+    with opened(ground, delivery=delivery) as session:
+        assert [one.note for one in next_assigned(session)] == ["nobody died"] * 2
+
+
+def test_a_note_stays_where_a_session_is_closed_while_something_is_tried(ground: Ground) -> None:
+    """A worker that ends by an exception of its decision closes in good order, and yet something killed it."""
+    ground.feed(range(20))
+    with opened(ground) as session:
+        tried = next_records(session, 20)
+        assert session.mark(tried, "tried here", otherwise="nobody died")
+    with opened(ground) as session:
+        assert {one.note for one in next_assigned(session)} == {"tried here"}
+
+
 def test_what_is_paused_stays_paused_when_the_group_moves(ground: Ground) -> None:
     ground.feed(range(4))
     with opened(ground) as session:

@@ -314,6 +314,20 @@ def test_a_detector_that_keeps_failing_rests_and_gets_one_trial_afterwards() -> 
     assert counts.quarantined
 
 
+def test_a_runner_that_takes_anothers_place_knows_what_it_knew_of_the_same_detectors(hung: Hung) -> None:
+    """A reload makes a new runner; a plugin's detector is the same one, and what it did is not forgotten with every new build."""
+    settings = DetectorSettings(timeout_seconds=0.01, faults_before_quarantine=100)
+    runner: Runner | None = None
+    for _ in range(3):
+        runner = Runner([hung, FakeDetector("fine")], settings=settings, earlier=runner)
+        for _ in range(MOST_OVERRUNS):
+            run(runner, "hung")
+    assert runner is not None
+    assert sum(one.name == "detector" and one.is_alive() for one in threading.enumerate()) <= MOST_OVERRUNS
+    assert runner.counts()["hung"].faults == {"detector_timeout": 3 * MOST_OVERRUNS}
+    assert Runner([Hung("hung")], settings=settings, earlier=runner).counts()["hung"].calls == 0
+
+
 def test_faults_count_towards_quarantine_only_in_a_row() -> None:
     answers = iter([None, [GOOD, GOOD]] * 10)
     runner = Runner(

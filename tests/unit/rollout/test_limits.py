@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import replace
+from itertools import groupby
 
 import pytest
 from hypothesis import given
@@ -21,7 +23,8 @@ REMOVE = Verdict("weapons", "1.0.0", "abc", "live", Outcome.MATCH, Severity.HIGH
 
 
 def hold(verdict: Verdict, terms: Terms, counter: LocalCounter | None = None, *, item: str = "item") -> Verdict:
-    return Limits(counter or LocalCounter(), ACTIONS).hold(item, verdict, terms)
+    (held,) = Limits(counter or LocalCounter(), ACTIONS).hold([(item, verdict, terms)])
+    return held
 
 
 @given(st.text(), st.text(), st.floats(0, 1), st.floats(0, 1))
@@ -72,21 +75,45 @@ def test_what_does_not_act_is_not_limited(status: str) -> None:
 @given(st.integers(1, 40), st.floats(0.01, 1.0), st.lists(st.sampled_from(["weapons", "fire"]), max_size=120))
 def test_a_process_takes_its_part_of_each_quota_and_no_more(per_hour: int, share: float, asked: list[str]) -> None:
     counter = LocalCounter(share=share, clock=lambda: 7200.0)
-    taken = [policy for policy in asked if counter.take(policy, per_hour)]
+    taken = Counter[str]()
+    for policy, run in groupby(asked):
+        taken[policy] += counter.take(policy, per_hour, len(list(run)))
     for policy in ("weapons", "fire"):
-        assert taken.count(policy) == min(asked.count(policy), math.ceil(per_hour * share))
+        assert taken[policy] == min(asked.count(policy), math.ceil(per_hour * share))
+
+
+@given(st.integers(0, 30), st.lists(st.sampled_from(["remove", "review", None]), max_size=60), st.integers(1, 9))
+def test_in_a_batch_the_first_ones_get_what_is_left_of_a_quota(
+    left: int, actions: list[str | None], batches: int
+) -> None:
+    terms = replace(TERMS, quota=Quota(left, "review"))
+    asked: list[int] = []
+
+    class Spy(LocalCounter):
+        def take(self, policy: str, per_hour: int, items: int) -> int:
+            asked.append(items)
+            return super().take(policy, per_hour, items)
+
+    limits = Limits(Spy(clock=lambda: 0.0), ACTIONS)
+    size = max(1, len(actions) // batches)
+    found = [("item", replace(REMOVE, action=action), terms) for action in actions]
+    held = [one for start in range(0, len(found), size) for one in limits.hold(found[start : start + size])]
+    strong = [one for one in held if one.action == "remove"]
+    assert [one.limit for one in strong] == [None if place < left else "quota" for place in range(len(strong))]
+    assert all(not one.limit for one in held if one.action != "remove")
+    assert len(asked) <= -(-len(actions) // size)
 
 
 def test_every_hour_begins_anew_and_a_clock_that_is_set_back_and_forth_counts_on() -> None:
     now = 5 * HOUR - 1.0
     counter = LocalCounter(clock=lambda: now)
-    assert [counter.take("weapons", 2), counter.take("weapons", 2), counter.take("weapons", 2)] == [True, True, False]
+    assert [counter.take("weapons", 2, 1) for _ in range(3)] == [1, 1, 0]
     now = 5 * HOUR
-    assert counter.take("weapons", 2)
+    assert counter.take("weapons", 2, 1)
     now = 4 * HOUR
-    assert not counter.take("weapons", 2)
+    assert not counter.take("weapons", 2, 1)
     now = 5 * HOUR
-    assert [counter.take("weapons", 2), counter.take("weapons", 2)] == [True, False]
+    assert counter.take("weapons", 2, 2) == 1
 
 
 def test_what_was_counted_long_ago_is_let_go() -> None:
@@ -94,5 +121,5 @@ def test_what_was_counted_long_ago_is_let_go() -> None:
     counter = LocalCounter(clock=lambda: now)
     for hour in range(3 * KEPT):
         now = float(hour * HOUR)
-        counter.take("weapons", 1)
+        counter.take("weapons", 1, 1)
     assert len(counter._taken) <= KEPT

@@ -123,6 +123,19 @@ def test_what_is_too_large_is_set_aside_and_what_is_still_too_large_is_pointed_a
     assert pointer.size <= 1000
 
 
+def test_a_record_that_nearly_fills_its_brokers_limit_is_pointed_at_without_its_key() -> None:
+    ((pointer,),) = decider(largest=2000).decide([record(b"nonsense", key=b"k" * 1900)])
+    assert (pointer.key, pointer.value) == (None, b"")
+    assert pointer.size <= 2000
+
+
+def test_a_dead_letter_names_the_builds_that_were_in_force_when_its_batch_began() -> None:
+    builds = iter([decider(lock("w" * 200)).in_force(), InForce(None, "later")])  # type: ignore[arg-type]
+    reloading = replace(decider(largest=1000), in_force=lambda: next(builds))
+    ((decode,), (publish,)) = reloading.decide([record(b"nonsense"), record(picture(0.95), IMAGE)])
+    assert {dict(one.headers)[PREFIX + "revisions"] for one in (decode, publish)} == {b"cafe"}
+
+
 def test_no_content_is_in_what_is_said_of_it() -> None:
     ((letter,),) = decider().decide([record(b'{"zebra": "zebra-content"}')])
     assert all(b"zebra" not in value for _, value in letter.headers)

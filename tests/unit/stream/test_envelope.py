@@ -119,6 +119,7 @@ JSON = ("content-type", b"application/json")
         (record(as_json(parts=[SECRET])), "wrong_item"),
         (record(as_json(parts=[{"text": SECRET, "image": B64}])), "wrong_item"),
         (record(as_json(parts=[{"text": SECRET, "zebra-content": 1}])), "unknown_key"),
+        (record(as_json(parts=[{"text": SECRET}] * 1001)), "too_many_parts"),
         (record(as_json(text=7)), "wrong_item"),
         (record(as_json(id=7, text=SECRET)), "wrong_item"),
         (record(as_json(id="", text=SECRET)), "no_id"),

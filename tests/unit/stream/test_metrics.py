@@ -29,8 +29,8 @@ class FakeSession:
     def commit(self, _batch: Batch, _outputs: Sequence[Output], *, note: str = "") -> bool:
         return self.commits
 
-    def mark(self, _batch: Batch, _note: str) -> bool:
-        return True
+    def mark(self, _batch: Batch, _note: str, *, otherwise: str) -> bool:
+        return otherwise == ""
 
     def pause(self) -> None:
         pass
@@ -96,6 +96,26 @@ def test_the_oldest_record_that_is_not_finished() -> None:
     assert session.oldest_seconds == 2.0
     session.poll(0.1)
     assert (session.oldest_seconds, session.joined) == (0.0, False)
+
+
+def test_a_record_without_a_time_is_of_no_age() -> None:
+    timeless = replace(record(b"1", offset=1), timestamp_ms=-1)
+    session = MeteredSession(
+        FakeSession(batch_of(timeless), batch_of(record(b"2", offset=2))), Metrics(), clock=lambda: 3.0
+    )
+    session.poll(0.1)
+    assert session.oldest_seconds == 0.0
+    session.poll(0.1)
+    assert session.oldest_seconds == 2.0
+
+
+def test_an_assignment_is_counted_when_it_comes_not_when_it_ends() -> None:
+    metrics = Metrics()
+    session = MeteredSession(FakeSession(Batch(OUTSIDE, assigned=()), batch_of(assigned=())), metrics)
+    session.poll(0.1)
+    assert told(metrics, "rebalances_total") == 0
+    session.poll(0.1)
+    assert told(metrics, "rebalances_total") == 1
 
 
 def test_assignments_and_what_retention_deleted() -> None:

@@ -6,6 +6,9 @@ import threading
 import time
 from collections.abc import Sequence
 
+import pytest
+
+from moderation.errors import StreamError
 from moderation.stream.batch import Batch, Membership, Output, Partition, Position, Record
 from moderation.stream.dead_letter import Stage
 from moderation.stream.pace import FIRST, Pace
@@ -44,7 +47,7 @@ class Stream:
             self.stop.set()
         return True
 
-    def mark(self, batch: Batch, note: str) -> bool:
+    def mark(self, batch: Batch, note: str, *, otherwise: str) -> bool:
         return True
 
     def pause(self) -> None:
@@ -111,8 +114,9 @@ def test_two_batches_are_decided_at_a_time_and_committed_in_order() -> None:
 class Watched(Slow):
     """Remembers which batches were being decided at the same time."""
 
-    def __init__(self) -> None:
+    def __init__(self, pause: float = 0.02) -> None:
         super().__init__(0.0)
+        self.pause = pause
         self.now: set[int] = set()
         self.beside: dict[int, set[int]] = {}
         self.lock = threading.Lock()
@@ -123,7 +127,7 @@ class Watched(Slow):
             self.now.add(first)
             for one in self.now:
                 self.beside[one] = self.beside.get(one, set()) | self.now - {one}
-        time.sleep(0.02)
+        time.sleep(self.pause)
         with self.lock:
             self.now.remove(first)
         return super().decide(records)
@@ -136,3 +140,66 @@ def test_nothing_is_decided_beside_what_may_kill() -> None:
     Worker(stream, decider, name="w", window=4 * FIRST, pace=Pace(1.0, FIRST), stop=stop).run()
     assert decider.beside[0] == set()
     assert any(decider.beside.values())
+
+
+class Moving(Stream):
+    """Hands out everything, and assigns anew while the batches of the first assignment are being decided."""
+
+    def __init__(self, count: int, at_once: int, stop: threading.Event, decider: Watched) -> None:
+        super().__init__(count, at_once, stop)
+        self._decider, self.marks, self.moved = decider, list[tuple[int, set[int]]](), False
+
+    def poll(self, seconds: float) -> Batch:
+        if not self.moved and len(self._decider.now) == 2:
+            self.moved = True
+            self.next = len(self.committed)
+            return Batch(US, assigned=(Position(PLACE, self.next),))
+        return super().poll(seconds)
+
+    def mark(self, batch: Batch, note: str, *, otherwise: str) -> bool:
+        self.marks.append((batch.records[0].offset, set(self._decider.now)))
+        return True
+
+
+def test_nothing_is_noted_while_what_is_void_is_still_at_work() -> None:
+    """It goes on after a new assignment, for a thread cannot be stopped: what it dies of is not the fault of what is tried then."""
+    stop = threading.Event()
+    decider = Watched(0.2)
+    stream = Moving(12 * FIRST, FIRST, stop, decider)
+    Worker(stream, decider, name="w", window=4 * FIRST, pace=Pace(1.0, FIRST), stop=stop).run()
+    assert stream.moved
+    assert len(stream.marks) == 2
+    assert [beside for _, beside in stream.marks] == [set(), set()]
+    assert stream.committed == list(range(12 * FIRST))
+
+
+def test_who_raises_does_not_wait_for_what_is_at_work_and_begins_nothing_more() -> None:
+    stop, hung = threading.Event(), threading.Event()
+    began: list[int] = []
+
+    class Hanging(Slow):
+        def decide(self, records: Sequence[Record]) -> list[tuple[Output, ...]]:
+            began.append(records[0].offset)
+            if records[0].offset > 0:
+                hung.wait(60)
+            return super().decide(records)
+
+    class Fenced(Stream):
+        def poll(self, seconds: float) -> Batch:
+            if len(began) == 3:
+                raise StreamError("fenced")
+            return super().poll(seconds)
+
+    with pytest.raises(StreamError, match="fenced"):
+        Worker(
+            Fenced(100 * FIRST, FIRST, stop),
+            Hanging(0.0),
+            name="w",
+            window=50 * FIRST,
+            pace=Pace(1.0, FIRST),
+            stop=stop,
+        ).run()
+    assert not hung.is_set()
+    hung.set()
+    time.sleep(0.2)
+    assert began == [0, FIRST, 2 * FIRST]
