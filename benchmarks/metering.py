@@ -23,6 +23,8 @@ class _Session:
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
 
+    held = False
+
     def poll(self, _seconds: float) -> Batch:
         return self._batch
 

@@ -74,8 +74,8 @@ class StreamSettings(Section):
     session_seconds: Seconds = 20.0
     poll_interval_seconds: Seconds = 60.0
     request_seconds: Annotated[float, Field(ge=1)] = 10.0
-    commit_seconds: Seconds = 20.0
-    transaction_seconds: Seconds = 20.0
+    commit_seconds: Seconds = 10.0
+    transaction_seconds: Seconds = 10.0
     stall_seconds: Seconds = 120.0
 
     @model_validator(mode="after")

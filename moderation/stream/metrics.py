@@ -133,6 +133,11 @@ class MeteredSession:
         oldest = min((oldest for _, oldest in list(self._open)), default=math.inf)
         return max(0.0, self._clock() - oldest) if oldest < math.inf else 0.0
 
+    @property
+    def held(self) -> bool:
+        """As the session says."""
+        return self._session.held
+
     def poll(self, seconds: float) -> Batch:
         """As the session does."""
         batch = self._session.poll(seconds)

@@ -102,6 +102,11 @@ class Session:
         self._held = self._held - set(partitions) if partitions is not None else set()
 
     @property
+    def held(self) -> bool:
+        """Whether no partition brings records: all are paused, or too many bytes are in flight."""
+        return self._holds_all or self._ledger.bytes >= self._settings.in_flight_bytes
+
+    @property
     def in_flight(self) -> tuple[int, int]:
         """Records that were handed out and are not committed, and their bytes."""
         return self._ledger.records, self._ledger.bytes
@@ -191,8 +196,7 @@ class Session:
     def _hold(self) -> None:
         """Pause what shall be paused, and nothing else: the client forgets it with every assignment. Too many bytes in flight hold all."""
         assigned = self._consumer.assignment()
-        everything = self._holds_all or self._ledger.bytes >= self._settings.in_flight_bytes
-        wanted = {one for one in assigned if everything or ours(one) in self._held}
+        wanted = {one for one in assigned if self.held or ours(one) in self._held}
         self._consumer.pause(*(wanted - self._consumer.paused()))
         self._consumer.resume(*(self._consumer.paused() - wanted))
 

@@ -28,8 +28,10 @@ Outputs = list[tuple[Output, ...]]
 
 
 class Session(Protocol):
-    """What the loop needs of Kafka."""
+    """What the loop needs of Kafka; `held` is whether a poll can bring no records, by `pause` or for too many bytes in flight."""
 
+    @property
+    def held(self) -> bool: ...
     def poll(self, seconds: float) -> Batch: ...
     def commit(self, batch: Batch, outputs: Sequence[Output], *, note: str = "") -> bool: ...
     def mark(self, batch: Batch, note: str, *, otherwise: str) -> bool: ...
@@ -80,7 +82,6 @@ class Worker:
         self._void: list[
             Future[tuple[Outputs, float]]
         ] = []  # still at work on what an assignment before this one brought
-        self._holds = False  # whether nothing more is to be read
         self._polled = 0.0
 
     def run(self) -> None:
@@ -90,7 +91,6 @@ class Worker:
             while not self._stop.is_set():
                 self._step(pool)
             self._session.pause()
-            self._holds = True
             self._waiting.clear()  # not begun: it comes again elsewhere
             while self._running:
                 self._step(pool)
@@ -98,7 +98,7 @@ class Worker:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _step(self, pool: ThreadPoolExecutor) -> None:
-        if self._holds and self._running and time.monotonic() < self._polled + RARELY:
+        if self._session.held and self._running and time.monotonic() < self._polled + RARELY:
             # A poll would bring nothing, and sleep longer than a batch takes.
             wait([self._running[0].outputs], timeout=BUSY)
         else:
@@ -121,10 +121,8 @@ class Worker:
         in_hand = sum(len(one.records) for one in self._waiting) + sum(len(one.batch.records) for one in self._running)
         if in_hand >= 3 * self._window // 4:
             self._session.pause()
-            self._holds = True
         elif not self._stop.is_set():
             self._session.resume()
-            self._holds = False
 
     def _begin(self, assigned: Sequence[Position]) -> None:
         """A new assignment: what came before it is void, and notes may tell of a death."""

@@ -105,7 +105,7 @@ def test_probes_ask_where_the_worker_answers() -> None:
     assert container["ports"] == [{"name": "metrics", "containerPort": 9464}]
     paths = [container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "liveness", "readiness")]
     assert paths == ["/healthz", "/healthz", "/readyz"]
-    assert pods["terminationGracePeriodSeconds"] > 20 + 10  # of commit_seconds and request_seconds
+    assert pods["terminationGracePeriodSeconds"] > 10 + 10  # of commit_seconds and request_seconds
 
 
 def test_workers_are_hardened() -> None:

@@ -49,14 +49,14 @@ class LogSession:
         self.generation = self.polls = self.commits = 0
         self.next: dict[Partition, int] = {}
         self.marked: dict[Partition, str] = {}
-        self.paused = False
+        self.held = False
 
     def poll(self, seconds: float) -> Batch:
         self.polls += 1
         if self.polls == 1 or self.polls in self.moves:
             return self.assign()
         records: list[Record] = []
-        if not self.paused:
+        if not self.held:
             for partition in self.log.partitions:
                 start = self.next[partition]
                 end = min(start + self.size, self.log.lengths[partition.number])
@@ -109,10 +109,10 @@ class LogSession:
         return True
 
     def pause(self) -> None:
-        self.paused = True
+        self.held = True
 
     def resume(self) -> None:
-        self.paused = False
+        self.held = False
 
 
 class Answers:
@@ -238,6 +238,6 @@ def test_a_worker_that_is_stopped_finishes_what_it_decides_and_begins_nothing() 
             return super().decide(records)
 
     Worker(session, Slow(set()), name="w", window=WINDOW, pace=Pace(0.5, WINDOW), stop=stop).run()
-    assert session.paused
+    assert session.held
     assert log.committed[Partition("in", 0)] == len(log.published) == 10
     assert log.notes[Partition("in", 0)] == ""

@@ -338,7 +338,7 @@ def test_too_many_bytes_in_flight_hold_everything_back(ground: Ground) -> None:
     ground.feed(range(1000, 1040))
     with opened(ground, in_flight_bytes=50, poll_records=4) as session:
         first, second = next_records(session), next_records(session)
-        assert session.in_flight == (8, 64)
+        assert (session.in_flight, session.held) == ((8, 64), True)
         assert session.poll(0.5).records == ()
         session.commit(first, copies(ground, first))
         third = next_records(session)

@@ -23,6 +23,8 @@ class FakeSession:
     def __init__(self, *batches: Batch, commits: bool = True) -> None:
         self.batches, self.commits = list(batches), commits
 
+    held = False
+
     def poll(self, _seconds: float) -> Batch:
         return self.batches.pop(0)
 

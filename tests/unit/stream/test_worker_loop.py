@@ -26,7 +26,7 @@ class Stream:
         self.next = 0
         self.committed: list[int] = []
         self.furthest_ahead = 0
-        self._paused = False
+        self.held = False
         self._begun = False
 
     def poll(self, _seconds: float) -> Batch:
@@ -34,7 +34,7 @@ class Stream:
         if not self._begun:
             self._begun = True
             return Batch(US, assigned=(Position(PLACE, 0),))
-        taken = 0 if self._paused else min(self.at_once, self.count - self.next)
+        taken = 0 if self.held else min(self.at_once, self.count - self.next)
         found = tuple(Record(PLACE, self.next + n, 0, None, b"x", (), 1) for n in range(taken))
         self.next += taken
         self.furthest_ahead = max(self.furthest_ahead, self.next - len(self.committed))
@@ -51,10 +51,10 @@ class Stream:
         return True
 
     def pause(self) -> None:
-        self._paused = True
+        self.held = True
 
     def resume(self) -> None:
-        self._paused = False
+        self.held = False
 
 
 class Slow:
@@ -89,6 +89,32 @@ def test_it_reads_no_further_ahead_than_its_window() -> None:
     Worker(stream, Slow(0.00005), name="w", window=1000, pace=Pace(0.01, 250), stop=stop).run()
     assert stream.committed == list(range(6000))
     assert stream.furthest_ahead <= 1000 + 2 * 250
+
+
+class Narrow(Stream):
+    """Holds everything by itself while anything is in flight, as a session does whose bytes in flight are many; `vain` counts polls meanwhile."""
+
+    vain = 0
+
+    @property
+    def held(self) -> bool:  # type: ignore[override]
+        return self.next > len(self.committed)
+
+    @held.setter
+    def held(self, _: bool) -> None:
+        pass
+
+    def poll(self, seconds: float) -> Batch:
+        self.vain += self.held
+        return super().poll(seconds)
+
+
+def test_polls_that_can_bring_nothing_are_rare_whoever_holds() -> None:
+    stop = threading.Event()
+    stream = Narrow(50 * FIRST, FIRST, stop)
+    Worker(stream, Slow(0.0005), name="w", window=100 * FIRST, pace=Pace(1.0, FIRST), stop=stop).run()
+    assert stream.committed == list(range(50 * FIRST))
+    assert stream.vain < 25
 
 
 class Meeting(Slow):
