@@ -28,7 +28,7 @@ from moderation.release.record import record_path, status_beside
 from moderation.rollout.limits import Counter, Limits, LocalCounter
 from moderation.rollout.locks import RunningSet, put_in_force
 from moderation.rollout.reload import Reloader
-from moderation.sections import StreamSettings, WorkerSettings
+from moderation.sections import DEAD_LETTERS, StreamSettings, WorkerSettings
 from moderation.settings import Settings
 
 if TYPE_CHECKING:
@@ -171,10 +171,8 @@ def worker_settings(settings: Settings) -> WorkerSettings:
 
 def dead_letter_topic(settings: Settings) -> str:
     """Where dead letters go: the topic that the settings name, else the first input's name and a suffix."""
-    from moderation.stream.dead_letter import SUFFIX
-
     named = settings.worker.dead_letters if settings.worker else None
-    return named or stream_settings(settings).inputs[0] + SUFFIX
+    return named or stream_settings(settings).inputs[0] + DEAD_LETTERS
 
 
 def dead_letters(settings: Settings) -> DeadLetterTopic:

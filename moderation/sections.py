@@ -50,6 +50,12 @@ class KafkaSettings(Section):
         return self
 
 
+DEAD_LETTERS = ".dlq"  # of a topic's name, after that of the first input
+REPLAY_SLOT = (
+    "dlq-replay"  # in the transactional id: a second replay in the group ends the first one, and then sees what it did
+)
+
+
 class StreamSettings(Section):
     """The stream: topics read and written, who this worker is in its group, what is promised, and every budget.
 
@@ -61,7 +67,7 @@ class StreamSettings(Section):
     inputs: Annotated[tuple[KafkaName, ...], Field(min_length=1)]
     outputs: tuple[KafkaName, ...] = ()
     group: KafkaName
-    slot: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,100}$")] = ""
+    slot: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{0,100}$")] = ""
     static_member: bool = False
     delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
     start: Literal["earliest", "latest", "stop"] = "earliest"
@@ -75,7 +81,7 @@ class StreamSettings(Section):
     poll_interval_seconds: Seconds = 60.0
     request_seconds: Annotated[float, Field(ge=1)] = 10.0
     commit_seconds: Seconds = 10.0
-    transaction_seconds: Seconds = 10.0
+    transaction_seconds: Annotated[float, Field(ge=1, le=900)] = 10.0
     stall_seconds: Seconds = 120.0
 
     @model_validator(mode="after")
@@ -84,6 +90,10 @@ class StreamSettings(Section):
             raise ValueError(
                 "slot: expected a name that this worker alone has, and keeps (exactly_once, static_member)"
             )
+        if self.slot == REPLAY_SLOT:
+            raise ValueError(f"slot: {REPLAY_SLOT!r} is that of `moderation dlq replay`, which would end this worker")
+        if self.stall_seconds <= self.commit_seconds:
+            raise ValueError("stall_seconds: expected more than commit_seconds, or a slow commit is taken for a stall")
         if self.commit_seconds >= self.poll_interval_seconds:
             raise ValueError(
                 "commit_seconds: expected less than poll_interval_seconds, or the group drops a slow worker"

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 
 from moderation.errors import SettingsError
-from moderation.sections import FetchSettings, Section, StreamSettings, WorkerSettings
+from moderation.sections import DEAD_LETTERS, FetchSettings, Section, StreamSettings, WorkerSettings
 
 FILE_VARIABLE = "MODERATION_SETTINGS"
 _PREFIX = "MODERATION_"
@@ -133,6 +133,22 @@ class Settings(Section):
     def _actions_make_sense(self) -> Settings:
         if len(self.actions) < 2 or len(set(self.actions)) != len(self.actions):
             raise ValueError("actions: expected at least two different names, weakest first")
+        return self
+
+    @model_validator(mode="after")
+    def _topics_have_one_use(self) -> Settings:
+        """Or decisions would come back as records, and what nobody may see would stand among what everybody reads."""
+        if not self.stream or not self.worker:
+            return self
+        uses = [("stream.inputs", one) for one in self.stream.inputs]
+        uses += [("worker.decisions", self.worker.decisions)]
+        uses += [("worker.dead_letters", self.worker.dead_letters or self.stream.inputs[0] + DEAD_LETTERS)]
+        uses += [("worker.review.topic", self.worker.review.topic)] if self.worker.review else []
+        seen: dict[str, str] = {}
+        for key, topic in uses:
+            if topic in seen:
+                raise ValueError(f"{key}: {topic!r} is the topic of {seen[topic]}, too; expected one of its own")
+            seen[topic] = key
         return self
 
 

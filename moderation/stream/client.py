@@ -19,7 +19,7 @@ from kafka.structs import TopicPartition
 from moderation.errors import ExitCode, StreamError
 from moderation.sections import KafkaSettings, StreamSettings
 from moderation.stream.batch import Output, Partition, Record
-from moderation.stream.unpacking import keep_foreign_names
+from moderation.stream.unpacking import unpack_safely
 
 # A broker refuses records that are an hour ahead of it, and with them their transaction: a clock that is set while we work must not be asked.
 _TICKS = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # the first counts while the machine sleeps, too
@@ -69,7 +69,7 @@ def make_consumer(settings: StreamSettings, *, taken_away: Callable[[], None] = 
     )
     consumer.subscribe(topics=list(settings.inputs), listener=_Listener(taken_away))
     consumer.topics()  # after subscribing, or what it learns would be news to the group, which assigns anew
-    return keep_foreign_names(consumer)
+    return unpack_safely(consumer, most_bytes=settings.in_flight_bytes)
 
 
 def make_producer(settings: StreamSettings) -> KafkaProducer:
@@ -105,7 +105,7 @@ def make_reader(settings: StreamSettings) -> KafkaConsumer:
         fetch_max_bytes=settings.fetch_bytes,
         max_partition_fetch_bytes=max(1_048_576, settings.fetch_bytes // 8),
     )
-    return keep_foreign_names(consumer)
+    return unpack_safely(consumer, most_bytes=settings.in_flight_bytes)
 
 
 def require(topic: str, producer: KafkaProducer, settings: StreamSettings, *, otherwise: ExitCode) -> None:

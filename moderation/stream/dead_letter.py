@@ -12,7 +12,6 @@ from enum import StrEnum
 from moderation.stream.batch import Headers, Output, Partition, Record
 
 PREFIX = "moderation.dlq."
-SUFFIX = ".dlq"  # of the topic, after the input's name
 LONGEST_MESSAGE = 1000  # characters
 LONGEST_NUMBER = 20  # digits: headers are a stranger's word
 
@@ -95,9 +94,10 @@ def past(record: Record) -> Past:
     told = _told(record.headers)
     try:
         first = _number(told["first_failed"]) if "first_failed" in told else None
-        return Past(_number(told.get("attempts", "0")), _number(told.get("replays", "0")), first)
+        attempts, replays = _number(told.get("attempts", "0")), _number(told.get("replays", "0"))
     except ValueError:
         return Past()
+    return Past(attempts, replays, first) if min(attempts, replays) >= 0 else Past()
 
 
 def read_dead_letter(record: Record) -> DeadLetter | None:

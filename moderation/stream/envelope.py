@@ -14,7 +14,7 @@ from typing import Any
 from moderation.errors import ItemError
 from moderation.item import ContentItem, Modality, Part, is_utf8, unfetchable
 from moderation.policy.json_source import DuplicateKeyError, read_json
-from moderation.stream.batch import ForeignName, Record
+from moderation.stream.batch import ForeignName, Headers, Record
 
 UNDECODABLE = "undecodable"
 DEEPEST = 32
@@ -44,20 +44,21 @@ def read_item(
     if any(isinstance(name, ForeignName) for name, _ in record.headers):
         raise _refused("not_utf8", "the name of a header is no UTF-8")
     headers = {name.casefold(): value or b"" for name, value in reversed(record.headers)}  # the first of a name counts
+    _unambiguous(record.headers)
     kind = _media_type(headers.get("content-type", b""))
     place = f"{record.partition}-{record.offset}"
     if kind == "application/cloudevents+json":
         return _structured(record.value, fetch)
     if CLOUD + "specversion" in headers:
         return _binary(record.value, headers, kind, fetch)
-    if kind.startswith(("image/", "text/plain")) or (not kind and record.value.startswith(_PICTURES)):
+    if _is_raw(record.value, kind):
         attributes = {
             name.removeprefix(ATTRIBUTE): _utf8(value, name)
             for name, value in headers.items()
             if name.startswith(ATTRIBUTE)
         }
         return _raw(record.value, kind, _utf8(headers.get("id", b""), "id") or place, attributes)
-    if kind in {"", "application/json"}:
+    if _is_json(kind):
         body = _object(record.value)
         if osprey_texts or osprey_images:
             return _osprey(body, osprey_texts, osprey_images)
@@ -65,9 +66,18 @@ def read_item(
     raise _refused("content_type", "the header content-type names neither a picture, nor text, nor JSON")
 
 
+def _is_raw(value: bytes, kind: str) -> bool:
+    """Whether a value is content as it is: by its type, or, where it has none, by its first bytes."""
+    return kind.startswith("image/") or kind == "text/plain" or (not kind and value.startswith(_PICTURES))
+
+
+def _is_json(kind: str) -> bool:
+    return kind in {"", "application/json"} or kind.endswith("+json")
+
+
 def _raw(value: bytes, kind: str, item_id: str, attributes: Mapping[str, str]) -> ContentItem:
     """Content as it is. Text that is no UTF-8 is still an item: what judges it says so."""
-    part = Part(Modality.TEXT if kind.startswith("text/") else Modality.IMAGE, value)
+    part = Part(Modality.TEXT if kind == "text/plain" else Modality.IMAGE, value)
     return _checked(item_id, (part,), attributes)
 
 
@@ -76,10 +86,15 @@ def _binary(value: bytes, headers: Mapping[str, bytes], kind: str, fetch: Fetch 
     told = {name.removeprefix(CLOUD): _utf8(one, name) for name, one in headers.items() if name.startswith(CLOUD)}
     extensions = {name: one for name, one in told.items() if name not in _CLOUD_CORE}
     item_id = _cloud_id(told)
-    if kind.startswith(("image/", "text/plain")):
-        return _raw(value, kind, item_id, extensions)
-    if kind in {"", "application/json"}:
-        return _named(_object(value), item_id, extensions, fetch)
+    return _data(value, kind, item_id, extensions, fetch)
+
+
+def _data(value: bytes, kind: str, item_id: str, attributes: Mapping[str, str], fetch: Fetch | None) -> ContentItem:
+    """The item in the bytes of an event's data."""
+    if _is_raw(value, kind):
+        return _raw(value, kind, item_id, attributes)
+    if _is_json(kind):
+        return _named(_object(value), item_id, attributes, fetch)
     raise _refused("content_type", "the event's data is neither a picture, nor text, nor JSON")
 
 
@@ -91,12 +106,14 @@ def _structured(value: bytes, fetch: Fetch | None) -> ContentItem:
     }
     item_id = _cloud_id(event)
     kind = _media_type(_string(event.get("datacontenttype", ""), "datacontenttype").encode())
+    if "data" in event and "data_base64" in event:
+        raise _refused("two_contents", "the event has both data and data_base64")
     if "data_base64" in event:
-        return _raw(_base64(event["data_base64"], "data_base64"), kind, item_id, _attributes(extensions))
+        return _data(_base64(event["data_base64"], "data_base64"), kind, item_id, _attributes(extensions), fetch)
     data = event.get("data")
-    if isinstance(data, str) and kind.startswith("text/plain"):
+    if isinstance(data, str) and kind == "text/plain":
         return _checked(item_id, (Part.text(data),), _attributes(extensions))
-    if isinstance(data, dict):
+    if isinstance(data, dict) and _is_json(kind):
         return _named(data, item_id, _attributes(extensions), fetch)
     raise _refused("no_content", "the event has no data that could be judged")
 
@@ -105,6 +122,9 @@ def _cloud_id(event: Mapping[str, Any]) -> str:
     missing = [name for name in ("specversion", "id", "source", "type") if not event.get(name)]
     if missing:
         raise _refused("cloud_event", f"the event lacks {', '.join(missing)}")
+    if not _string(event["specversion"], "specversion").startswith("1."):
+        raise _refused("cloud_event", "the event's specversion is not 1.x")
+    _string(event["source"], "source"), _string(event["type"], "type")
     return _string(event["id"], "id")
 
 
@@ -127,9 +147,9 @@ def _osprey(body: Mapping[str, Any], texts: Sequence[str], images: Sequence[str]
     ]
     if not parts:
         raise _refused("no_content", "the action has none of the fields that hold content")
-    return _checked(
-        str(action["action_id"]), tuple(parts), {"action_name": _string(action.get("action_name", ""), "action_name")}
-    )
+    given, name = action["action_id"], _string(action.get("action_name", ""), "action_name")
+    item_id = str(given) if type(given) is int else _string(given, "action_id")
+    return _checked(item_id, tuple(parts), {"action_name": name})
 
 
 def _dig(data: Any, path: str) -> Any:
@@ -236,7 +256,24 @@ def _utf8(value: bytes, name: str) -> str:
 
 
 def _media_type(value: bytes) -> str:
-    return value.decode("latin-1").partition(";")[0].strip().casefold()
+    """What a content type names. Bytes in another code than UTF-8 are refused: read as UTF-8 they might say something else."""
+    kind, *parameters = value.decode("latin-1").casefold().split(";")
+    for one in parameters:
+        name, _, told = one.partition("=")
+        if (
+            name.strip() == "charset"
+            and not kind.startswith("image/")
+            and told.strip(' "') not in {"utf-8", "utf8", "us-ascii"}
+        ):
+            raise _refused("charset", "the content is in another code than UTF-8")
+    return kind.strip()
+
+
+def _unambiguous(headers: Headers) -> None:
+    """Attributes choose the policies that judge: of two that bear one name, each reader would take another."""
+    names = [one for name, _ in headers if (one := name.casefold()).startswith((ATTRIBUTE, CLOUD))]
+    if len(names) != len(set(names)):
+        raise _refused("duplicate_key", "a header of an attribute stands twice")
 
 
 def _refused(cause: str, message: str) -> ItemError:

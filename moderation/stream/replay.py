@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from moderation.errors import StreamError
-from moderation.sections import StreamSettings
+from moderation.sections import REPLAY_SLOT, StreamSettings
 from moderation.stream.batch import Output, Record
 from moderation.stream.client import make_producer, publish
 from moderation.stream.credentials import opening
@@ -19,9 +19,6 @@ from moderation.stream.deadline import CallThread
 from moderation.stream.faults import fatal
 from moderation.stream.letters import Letter, Place, marker
 
-SLOT = (
-    "dlq-replay"  # of the transactional id: a second replay in the group ends the first one, and then sees what it did
-)
 AT_ONCE = 500  # records of one transaction, at most
 
 
@@ -74,7 +71,7 @@ class Replay:
     """
 
     def __init__(self, settings: StreamSettings, *, topic: str) -> None:
-        self._settings, self._topic = settings.model_copy(update={"slot": SLOT}), topic
+        self._settings, self._topic = settings.model_copy(update={"slot": REPLAY_SLOT}), topic
         self._exactly_once = settings.delivery == "exactly_once"
         self._thread = CallThread("replay")
         self._thread.call("open", 3 * settings.request_seconds, self._open)

@@ -190,7 +190,6 @@ class Session:
         self._ledger.begin(positions)
         self._membership = found
         self._hold()
-        self.progress.made()
         return Batch(found, assigned=positions)
 
     def _hold(self) -> None:

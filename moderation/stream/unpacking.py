@@ -1,48 +1,82 @@
-"""Header names that are no UTF-8, kept: Kafka lets any producer write them, and the client would never read past one.
+"""How batches are unpacked: header names that are no UTF-8 are kept, and no batch unpacks into more bytes than may be in flight.
 
-The client has no seam for it. What is replaced is the class of one consumer by which it unpacks a partition's batches, and of a batch only the
-reading of a record that failed so; all else is the client's own.
+Kafka lets any producer write such a name, and the client would never read past one; a megabyte that is a gigabyte when it is unpacked would end
+the process in the middle of a poll, where no note can find the record. The client has no seam for either. What is replaced is the class of one
+consumer by which it unpacks a partition's batches, and of a batch only the unpacking, and the reading of a record that failed so; all else is the client's own.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import gzip
+import io
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Protocol
 
+import lz4.frame
+import zstandard
 from kafka import KafkaConsumer
+from kafka.codec import snappy_decode
 from kafka.consumer.fetcher import Fetcher
 from kafka.record.default_records import DefaultRecordBatch
 
+from moderation.errors import ExitCode, StreamError
 from moderation.stream.batch import ForeignName
 
 
-def keep_foreign_names(consumer: KafkaConsumer) -> KafkaConsumer:
-    """Let this consumer hand out a name that is no UTF-8 as a ForeignName; before, its poll raised CorruptRecordError."""
-    consumer._fetcher.PartitionRecords = _Unpacking  # noqa: SLF001 - see above
+def unpack_safely(consumer: KafkaConsumer, *, most_bytes: int) -> KafkaConsumer:
+    """Let this consumer hand out a name that is no UTF-8 as a ForeignName, and raise StreamError for a batch of more than `most_bytes`."""
+    consumer._fetcher.PartitionRecords = partial(_Unpacking, most_bytes=most_bytes)  # noqa: SLF001 - see above
     return consumer
 
 
 class _Unpacking(Fetcher.PartitionRecords):  # type: ignore[misc]
     """The records of one fetch of a partition."""
 
-    def _unpack_records(self, partition: Any, batches: Any, *deserializers: Any) -> Any:
-        return super()._unpack_records(partition, _Batches(batches), *deserializers)
+    def __init__(self, *arguments: Any, most_bytes: int, **options: Any) -> None:
+        self._most_bytes = most_bytes
+        super().__init__(*arguments, **options)
+
+    def _unpack_records(self, place: Any, batches: Any, *deserializers: Any) -> Any:
+        return super()._unpack_records(place, _Batches(batches, place, self._most_bytes), *deserializers)
 
 
 class _Batches:
     """The batches of one fetch; those of formats before headers as they are."""
 
-    def __init__(self, batches: Any) -> None:
-        self._batches = batches
+    def __init__(self, batches: Any, place: Any, most_bytes: int) -> None:
+        self._batches, self._place, self._most_bytes = batches, place, most_bytes
 
     def next_batch(self) -> Any:
         batch = self._batches.next_batch()
-        return _Batch(batch._buffer) if type(batch) is DefaultRecordBatch else batch  # noqa: SLF001
+        if type(batch) is not DefaultRecordBatch:
+            return batch
+        return _Batch(batch._buffer, self._place, self._most_bytes)  # noqa: SLF001
 
 
 class _Batch(DefaultRecordBatch):  # type: ignore[misc]
     """A batch whose records are read strictly until a name fails, and from there on with bytes whose text may be foreign."""
 
     _buffer: bytearray
+    _pos: int
+    _decompressed: bool
+
+    def __init__(self, buffer: Any, place: Any, most_bytes: int) -> None:
+        super().__init__(buffer)
+        self._place, self._most_bytes = place, most_bytes
+
+    def _maybe_uncompress(self) -> None:
+        if self._decompressed or self.compression_type == self.CODEC_NONE:
+            super()._maybe_uncompress()
+            return
+        packed = memoryview(self._buffer)[self._pos :].tobytes()
+        found = _unpacked(self.compression_type, packed, self._most_bytes)
+        if found is None:
+            where = f"{self._place.topic}-{self._place.partition}:{self.base_offset}"
+            message = f"the batch at {where} unpacks into more than {self._most_bytes} bytes (stream.in_flight_bytes)"
+            raise StreamError(message, exit_code=ExitCode.UNREADABLE)
+        self._buffer, self._pos, self._decompressed = bytearray(found), 0, True
 
     def _read_msg(self) -> Any:
         try:
@@ -50,6 +84,38 @@ class _Batch(DefaultRecordBatch):  # type: ignore[misc]
         except UnicodeDecodeError:  # it stands where the record began: the client moves on only after a whole one
             self._buffer = _Bytes(self._buffer)
             return super()._read_msg()
+
+
+_PIECE = 1_000_000  # bytes
+
+
+class _Reader(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+_READERS: Mapping[int, Callable[[io.BytesIO], _Reader]] = MappingProxyType(
+    {
+        DefaultRecordBatch.CODEC_GZIP: lambda packed: gzip.GzipFile(fileobj=packed),
+        DefaultRecordBatch.CODEC_LZ4: lz4.frame.LZ4FrameFile,
+        DefaultRecordBatch.CODEC_ZSTD: lambda packed: zstandard.ZstdDecompressor().stream_reader(
+            packed, read_across_frames=True
+        ),
+    }
+)
+
+
+def _unpacked(codec: int, packed: bytes, most: int) -> bytes | bytearray | None:
+    """The bytes of a batch; None where there are more than `most`, of which not much more are unpacked to find out."""
+    if codec == DefaultRecordBatch.CODEC_SNAPPY:  # it packs some twentyfold at most
+        whole: bytes = snappy_decode(packed)
+        return whole if len(whole) <= most else None
+    reader, found = _READERS[codec](io.BytesIO(packed)), bytearray()
+    while len(found) <= most:
+        piece = reader.read(_PIECE)
+        if not piece:
+            return found
+        found += piece
+    return None
 
 
 class _Bytes(bytearray):

@@ -147,11 +147,21 @@ class Worker:
         while self._running and self._running[0].outputs.done():
             done = self._running.popleft()
             made, seconds = done.outputs.result()
+            if done.alone and not self._survived(done.batch):
+                return
             self._pace.took(len(done.batch.records), seconds)
             batches.append(done.batch)
             outputs += made
         if batches:
             self._commit(Batch.joined(batches), outputs)
+
+    def _survived(self, batch: Batch) -> bool:
+        """Take back the note before what it stands for is published: should that fail, as when brokers are away, nobody died of the records."""
+        resting = self._caution[batch.records[0].partition].resting
+        if not self._session.mark(batch, resting, otherwise=resting):
+            self._forget()
+            return False
+        return True
 
     def _start(self, pool: ThreadPoolExecutor) -> None:
         """Begin to decide what waits. What may kill is tried alone, in pieces, with a note before each: a death beside it would be laid to it."""

@@ -92,6 +92,11 @@ def test_a_header_of_ours_with_a_number_without_end_is_a_strangers(name: str) ->
     assert past(record) == Past()
 
 
+def test_negative_counts_are_a_strangers_too() -> None:
+    record = Record(Partition("in", 0), 1, 2, b"k", b"v", ((PREFIX + "attempts", b"-5"),), 3)
+    assert past(record) == Past()
+
+
 @given(RECORDS)
 def test_any_record_may_be_asked(record: Record) -> None:
     assert read_dead_letter(record) is None or any(name.startswith(PREFIX) for name, _ in record.headers)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moderation.errors import StreamError
 from moderation.stream.batch import Batch, Membership, Output, Partition, Position, Record
 from moderation.stream.caution import Caution
 from moderation.stream.dead_letter import Stage
@@ -197,6 +198,28 @@ def test_members_that_only_lose_their_partitions_are_no_deaths(members: int, siz
             tries=TRIES,
         ).run()
         session.assign()  # the move, whether the loop was still there to see it or not
+    stop = threading.Event()
+    session = LogSession(log, stop, [], [], size)
+    Worker(session, Answers(set()), name="last", window=WINDOW, pace=Pace(0.5, WINDOW), stop=stop, tries=TRIES).run()
+    assert [one.topic for one in log.published] == ["out"] * 60
+
+
+@given(st.integers(1, 12), st.integers(1, 20))
+def test_processes_that_end_since_nothing_can_be_published_are_no_deaths(processes: int, size: int) -> None:
+    """Notes go through and outputs do not, as where the brokers of a topic are away."""
+    log = Log([60])
+
+    class Away(LogSession):
+        def commit(self, batch: Batch, outputs: Sequence[Output], *, note: str = "") -> bool:
+            raise StreamError("nothing can be published")
+
+    for process in range(processes):
+        away = Away(log, threading.Event(), [], [], size)
+        worker = Worker(
+            away, Answers(set()), name=f"{process}", window=WINDOW, pace=Pace(0.5, WINDOW), stop=away.stop, tries=TRIES
+        )
+        with pytest.raises(StreamError):
+            worker.run()
     stop = threading.Event()
     session = LogSession(log, stop, [], [], size)
     Worker(session, Answers(set()), name="last", window=WINDOW, pace=Pace(0.5, WINDOW), stop=stop, tries=TRIES).run()

@@ -159,6 +159,13 @@ def test_an_error_about_a_stream_holds_no_password(
         ('slot = "worker-0"', "", "slot: expected a name that this worker alone has"),
         ('slot = "worker-0"', 'delivery = "at_least_once"\nstatic_member = true', "slot: expected a name"),
         ('slot = "worker-0"', 'slot = "w"\ncommit_seconds = 60', "expected less than poll_interval_seconds"),
+        ('slot = "worker-0"', 'slot = "w"\nstall_seconds = 10', "expected more than commit_seconds"),
+        ('slot = "worker-0"', 'slot = "dlq-replay"', "is that of `moderation dlq replay`"),
+        (
+            'slot = "worker-0"',
+            'slot = "b.c"',
+            "stream.slot: found 'b.c'",
+        ),  # with group "a" it would be slot "c" of group "a.b"
         ('group = "moderation"', 'group = "our group"', "stream.group: found 'our group'"),
         ('bootstrap = ["127.0.0.1:9092"]', "bootstrap = []", "stream.kafka.bootstrap"),
         ("[stream.kafka]", "[stream.kafka]\nboot = 1", "stream.kafka.boot: unknown key"),
@@ -208,3 +215,20 @@ def test_the_variables_of_tests_are_no_settings() -> None:
         "MODERATION_DATA": "/data",
     }
     assert load_settings(environ=environ) == load_settings(environ={})
+
+
+@pytest.mark.parametrize(
+    ("worker", "says"),
+    [
+        ('decisions = "items"', "worker.decisions: 'items' is the topic of stream.inputs, too"),
+        ('decisions = "out"\ndead_letters = "out"', "worker.dead_letters: 'out' is the topic of worker.decisions, too"),
+        ('decisions = "items.dlq"', "worker.dead_letters: 'items.dlq' is the topic of worker.decisions, too"),
+        ('decisions = "out"\ndead_letters = "items"', "worker.dead_letters: 'items' is the topic of stream.inputs, too"),
+        ('decisions = "out"\nreview = {topic = "out"}', "worker.review.topic: 'out' is the topic of worker.decisions, too"),
+        ('decisions = "out"\nreview = {topic = "items.dlq"}', "worker.review.topic: 'items.dlq' is the topic of worker.dead_letters"),
+    ],
+)  # fmt: skip
+def test_every_topic_has_one_use(tmp_path: Path, worker: str, says: str) -> None:
+    text = re.sub(r"inputs = .*", 'inputs = ["items"]', STREAM) + f'\n[worker]\nlocks = ["a.lock.json"]\n{worker}\n'
+    with pytest.raises(SettingsError, match=re.escape(says)):
+        load_settings(write(tmp_path, text), environ={})

@@ -66,6 +66,13 @@ B64 = base64.b64encode(PNG).decode()
             record(as_json(**EVENT, datacontenttype="text/plain", data="a"), ("content-type", b"application/cloudevents+json")),
             ("e-1", [(TEXT, b"a", "")], {}),
         ),
+        (record(as_json(**EVENT, data_base64=B64), ("content-type", b"application/cloudevents+json")), ("e-1", [(IMAGE, PNG, "")], {})),
+        (
+            record(as_json(**EVENT, datacontenttype="application/json", data_base64=base64.b64encode(b'{"text": "a"}').decode()), ("content-type", b"application/cloudevents+json")),
+            ("e-1", [(TEXT, b"a", "")], {}),
+        ),
+        (record(as_json(text="a"), ("content-type", b"application/vnd.shop+json")), ("in-3-42", [(TEXT, b"a", "")], {})),
+        (record(PNG, ("content-type", b"image/png; charset=binary")), ("in-3-42", [(IMAGE, PNG, "")], {})),
     ],
 )  # fmt: skip
 def test_what_a_record_holds(given: Record, wanted: Any) -> None:
@@ -131,6 +138,14 @@ JSON = ("content-type", b"application/json")
         (record(as_json(**EVENT), ("content-type", b"application/cloudevents+json")), "no_content"),
         (record(as_json(text=SECRET), ("content-type", b"application/cloudevents+json")), "cloud_event"),
         (record(PNG, ("attribute-surface", b"\xff")), "not_utf8"),
+        (record(PNG, ("attribute-surface", b"a"), ("Attribute-Surface", b"b")), "duplicate_key"),
+        (record(PNG, *CLOUD, ("ce_surface", b"a"), ("ce_surface", b"b")), "duplicate_key"),
+        (record(SECRET.encode("utf-16le"), ("content-type", b"text/plain; charset=utf-16le")), "charset"),
+        (record(as_json(text=SECRET), ("content-type", b'application/json; charset="latin-1"')), "charset"),
+        (record(as_json(**EVENT, data={"text": SECRET}, data_base64=B64), ("content-type", b"application/cloudevents+json")), "two_contents"),
+        (record(as_json(**EVENT, data_base64=B64, datacontenttype="video/mp4"), ("content-type", b"application/cloudevents+json")), "content_type"),
+        (record(as_json(**EVENT | {"specversion": "9.9"}, data={"text": SECRET}), ("content-type", b"application/cloudevents+json")), "cloud_event"),
+        (record(as_json(**EVENT | {"source": {"a": SECRET}}, data={"text": SECRET}), ("content-type", b"application/cloudevents+json")), "wrong_item"),
         (record(PNG, (ForeignName("zebra\udcff"), b"")), "not_utf8"),
     ],
 )  # fmt: skip
@@ -148,6 +163,8 @@ def test_what_cannot_be_read_is_refused_by_name_and_never_quoted(given: Record, 
         ({"action_id": 1, "data": "a"}, "osprey"),
         ({"action_id": 1, "data": {"bio": "a"}}, "no_content"),
         ({"action_id": 1, "data": {"text": 3}}, "wrong_item"),
+        ({"action_id": [SECRET], "data": {"text": "a"}}, "wrong_item"),
+        ({"action_id": None, "data": {"text": "a"}}, "wrong_item"),
     ],
 )
 def test_an_action_that_is_none_is_refused(action: Any, cause: str) -> None:

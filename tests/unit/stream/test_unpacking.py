@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any, Self
 
 import pytest
@@ -11,10 +12,12 @@ from kafka.errors import CorruptRecordError
 from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
 from kafka.structs import TopicPartition
 
+from moderation.errors import ExitCode, StreamError
 from moderation.stream.batch import ForeignName
 from moderation.stream.unpacking import _Unpacking
 
 AT = TopicPartition("in", 0)
+CODECS = (0, 1, 2, 3, 4)  # none, gzip, snappy, lz4, zstd
 NAMES = st.binary(max_size=20)
 HEADERS = st.lists(st.tuples(NAMES, st.none() | st.binary(max_size=20)), max_size=4)
 RECORDS = st.lists(st.tuples(st.none() | st.binary(max_size=20), st.none() | st.binary(max_size=200), HEADERS), min_size=1, max_size=6)  # fmt: skip
@@ -42,11 +45,11 @@ def packed(records: list[tuple[Any, Any, Any]], codec: int = 0) -> bytes:
     return bytes(builder.buffer())
 
 
-def unpacked(batch: bytes) -> list[Any]:
-    return _Unpacking(0, AT, MemoryRecords(batch)).take()
+def unpacked(batch: bytes, most_bytes: int = 10_000_000) -> list[Any]:
+    return _Unpacking(0, AT, MemoryRecords(batch), most_bytes=most_bytes).take()
 
 
-@given(records=RECORDS, codec=st.sampled_from([0, 1]))
+@given(records=RECORDS, codec=st.sampled_from(CODECS))
 def test_every_record_comes_back_with_the_bytes_of_its_names(records: list[tuple[Any, Any, Any]], codec: int) -> None:
     found = unpacked(packed(records, codec))
     assert [one.offset for one in found] == list(range(len(records)))
@@ -56,6 +59,20 @@ def test_every_record_comes_back_with_the_bytes_of_its_names(records: list[tuple
     assert packed([(one.key, one.value, [(name.encode(), told) for name, told in one.headers]) for one in found]) == (
         packed(records)
     )
+
+
+@pytest.mark.parametrize("codec", CODECS[1:])
+def test_a_batch_that_unpacks_into_too_much_says_where_and_is_not_held(codec: int) -> None:
+    size = 90_000_000 if codec != 2 else 15_000_000  # snappy packs twentyfold at most
+    batch = packed([(None, bytes(size), [])], codec)
+    assert len(batch) < 1_000_000
+    tracemalloc.start()
+    with pytest.raises(StreamError, match=r"the batch at in-0:0 unpacks into more than 5000000 bytes") as refused:
+        unpacked(batch, most_bytes=5_000_000)
+    assert tracemalloc.get_traced_memory()[1] < (25_000_000 if codec != 2 else 3 * size)
+    tracemalloc.stop()
+    assert refused.value.exit_code == ExitCode.UNREADABLE
+    assert unpacked(batch, most_bytes=size + 100)[0].value == bytes(size)
 
 
 @given(name=NAMES)
@@ -71,4 +88,4 @@ def test_what_is_broken_otherwise_is_refused_as_before() -> None:
         unpacked(bytes(batch))
     batch[-7] = 0x7E  # a longer name than there are bytes
     with pytest.raises(CorruptRecordError, match="structure"):
-        _Unpacking(0, AT, MemoryRecords(bytes(batch)), check_crcs=False).take()
+        _Unpacking(0, AT, MemoryRecords(bytes(batch)), check_crcs=False, most_bytes=1000).take()
