@@ -1,15 +1,17 @@
-"""Every record of a place counted at the end, as a reader of what is committed sees them: was each answered, once, by its own answer, in order."""
+"""Every record of a place counted at the end, as a reader of what is committed sees them: was each answered, once, by its own answer, the right one, in order."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from moderation.stream.dead_letter import PREFIX
-from tests.stream.place import Place
+from tests.stream.place import POISON, Place
 
+REVIEW, REMOVE = 0.71, 0.93  # where the build of tests.fakes scores 0.5 and 0.9
 KINDS = {"decisions": "moderation.source.", "dlq": PREFIX}
 
 
@@ -17,7 +19,8 @@ KINDS = {"decisions": "moderation.source.", "dlq": PREFIX}
 class Tally:
     """Records that were written, and their answers.
 
-    `strayed` are decisions on another item than their record's, `disordered` answers that stand before an earlier one of their partition.
+    `strayed` are decisions on another item than their record's, `disordered` answers that stand before an earlier one of their partition,
+    `wrong` are decisions that do not follow from the record's own number, and dead letters of records that deserve none.
     """
 
     records: int
@@ -27,15 +30,16 @@ class Tally:
     repeated: int
     strayed: int
     disordered: int
+    wrong: int
 
     @property
     def whole(self) -> bool:
         """Whether every record has one answer, its own, in its turn."""
-        return not (self.lost or self.repeated or self.strayed or self.disordered)
+        return not (self.lost or self.repeated or self.strayed or self.disordered or self.wrong)
 
 
-def tally(place: Place) -> Tally:
-    """The count of everything; it is printed, for whoever keeps the books of a long run."""
+def tally(place: Place, *, doomed: Collection[bytes] = ()) -> Tally:
+    """The count of everything; it is printed, for whoever keeps the books of a long run. `doomed` are good records that kill whoever tries them."""
     place.settle()
     given = {(one.partition, one.offset): one.value for one in place.read_topic(place.input)}
     assert len(given) == place.fed
@@ -50,6 +54,8 @@ def tally(place: Place) -> Tally:
         repeated=found.total() - len(found),
         strayed=sum(not _own(given[source], json.loads(one.value)["item_id"]) for source, one in answers["decisions"]),
         disordered=sum(_disordered(of_kind) for of_kind in answers.values()),
+        wrong=sum(not _right(given[source], json.loads(one.value)) for source, one in answers["decisions"])
+        + sum(given[source] not in {*POISON, *doomed} for source, _ in answers["dlq"]),
     )
     print(counted)
     return counted
@@ -65,6 +71,16 @@ def _own(value: bytes | None, item_id: str) -> bool:
     if value is None or not value.startswith(b'{"id": "item '):
         return True
     return bool(json.loads(value)["id"] == item_id)
+
+
+def _right(value: bytes | None, decision: Mapping[str, Any]) -> bool:
+    """Whether the policy `weapons` asks for what a text's own number, its cosine to the violating phrase, says."""
+    verdict = next((one for one in decision["verdicts"] if one["policy"] == "weapons"), None)
+    if value is None or verdict is None or verdict["error"]:
+        return value is None  # a tombstone shows nothing, and anything else is judged
+    number = float(json.loads(value)["text"])
+    wanted = "remove" if number >= REMOVE else "review" if number >= REVIEW else None
+    return bool(verdict["action"] == wanted)
 
 
 def _disordered(answers: list[tuple[tuple[int, int], Any]]) -> int:

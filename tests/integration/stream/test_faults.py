@@ -26,7 +26,6 @@ JOIN = [(kinds.INIT_PRODUCER, None), (kinds.JOIN_GROUP, None), (kinds.SYNC_GROUP
 NOTE = [(kinds.ADD_OFFSETS, None), (kinds.COMMIT_IN_TRANSACTION, None), (kinds.END_TRANSACTION, None)]
 PUBLISH = [(kinds.ADD_PARTITIONS, None), (kinds.PRODUCE, None), *[(kind, kinds.PRODUCE) for kind, _ in NOTE]]
 WITHOUT = [(kinds.PRODUCE, None), (kinds.COMMIT_OFFSETS, kinds.PRODUCE)]  # without transactions
-PATIENT = "tries = 1000"  # or a record that was killed with its worker so often is set aside
 
 
 def kill_at(stages: list[tuple[int, int | None]], place: Place, crew: Crew, proxy: FaultProxy) -> int:
@@ -49,7 +48,7 @@ def kill_at(stages: list[tuple[int, int | None]], place: Place, crew: Crew, prox
 def test_a_worker_killed_at_every_stage_loses_and_repeats_nothing(
     place: Place, proxy: FaultProxy, stages: list[tuple[int, int | None]]
 ) -> None:
-    config = place.config(worker=PATIENT, bootstrap=proxy.address, static_member=True, **SHORT)
+    config = place.config(bootstrap=proxy.address, static_member=True, **SHORT)
     with Crew(place, config) as crew:
         deaths = kill_at(stages, place, crew, proxy)
     assert crew.ends == {-signal.SIGKILL: deaths}
@@ -61,11 +60,31 @@ def test_at_least_once_loses_nothing_and_repeats_at_most_what_was_in_hand_at_a_d
     place: Place, proxy: FaultProxy, rounds: int
 ) -> None:
     changes = {**SHORT, "bootstrap": proxy.address, "static_member": True, "delivery": "at_least_once"}
-    with Crew(place, place.config(worker=PATIENT, **changes)) as crew:
+    with Crew(place, place.config(**changes)) as crew:
         deaths = kill_at(rounds * WITHOUT, place, crew, proxy)
     counted = tally(place)
     assert (counted.lost, counted.strayed) == (0, 0)
     assert 0 < counted.repeated <= 4 * SHORT["poll_records"] * deaths
+
+
+@forms("lives", short=3, full=20)
+def test_workers_that_end_since_nothing_can_be_published_are_no_deaths_of_records(
+    place: Place, proxy: FaultProxy, lives: int
+) -> None:
+    """The group's brokers answer, so that notes are left and taken back; those of the outputs do not."""
+    changes = {**SHORT, "commit_seconds": 2.0, "poll_records": 1, "static_member": True}
+    config = place.config(worker="tries = 1", bootstrap=proxy.address, **changes)
+    place.feed(texts(20))
+    proxy.cut(kinds.PRODUCE)
+    with Crew(place, config) as crew:
+        for _ in range(lives):
+            assert crew.ended(0, within=60) in {ExitCode.RESTART, ExitCode.STALLED}
+            crew.restart()
+        proxy.cut(None)
+        crew.restart()
+        crew.work(within=60)
+        crew.drain()
+    assert tally(place).whole
 
 
 @forms("kills", short=4, full=100)
