@@ -132,7 +132,7 @@ class WorkerSettings(Section):
     envelope: Literal["none", "cloudevents"] = "none"
     tries: Annotated[int, Field(gt=0)] = 3
     reload_seconds: Seconds = 5.0
-    batch_seconds: Seconds = 0.5
+    batch_seconds: Seconds = 1.0
     osprey_texts: tuple[str, ...] = ()
     osprey_images: tuple[str, ...] = ()
     fetches: Annotated[int, Field(gt=0)] = 16

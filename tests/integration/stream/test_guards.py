@@ -5,11 +5,16 @@ from __future__ import annotations
 import signal
 import time
 from collections import Counter
+from functools import partial
 
 import pytest
 from kafka import KafkaProducer
 
-from moderation.errors import ExitCode
+from moderation.errors import ExitCode, StreamError
+from moderation.sections import StreamSettings
+from moderation.stream.batch import Membership
+from moderation.stream.client import make_consumer, make_producer
+from tests.integration.stream.test_session import copies, next_assigned, next_records, opened
 from tests.services import proxy as kinds
 from tests.services.proxy import FaultProxy
 from tests.stream.actor import Actor
@@ -165,6 +170,49 @@ def test_d6_a_worker_that_was_dropped_for_silence_commits_nothing_and_goes_on(gr
         assert actor.do("commit", batch["batch"], ground.output) == {"done": False}
         actor.work(ground, 20)
     assert ground.counted() == once(20)
+
+
+def test_d6_the_broker_is_told_who_polled_a_batch_not_who_commits_it(ground: Ground) -> None:
+    """The check before it is taken away: a batch of a generation that is over, in the hands of a member of the next one."""
+    ground.feed(range(20))
+    with opened(ground) as session, Actor(ground.settings("b")) as other:
+        batch = next_records(session)
+        other.tell("poll", 1.0)
+        next_assigned(session)
+        other.answer()
+        ends = {one.partition: one.offset + 1 for one in batch.records}
+        send = partial(session._send, "commit", tuple(copies(ground, batch)), ends, "", batch.membership)
+        with pytest.raises(StreamError, match="Generation"):
+            session._call("commit", 10.0, send)
+    assert ground.counted() == once(0)
+
+
+@pytest.mark.parametrize("who", [Membership("group", -1, "member", None), Membership("group", 1, "", None)])
+def test_d6_what_is_polled_by_a_nobody_is_handed_to_nobody(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, who: Membership
+) -> None:
+    """The broker takes a commit of a generation below 0 without any check."""
+    ground.feed(range(20))
+    with opened(ground) as session:
+        batch = next_records(session)
+        monkeypatch.setattr(session, "_current", lambda: who)
+        ground.feed(range(20, 30))
+        for _ in range(4):
+            polled = session.poll(0.5)
+            assert (polled.records, polled.assigned or ()) == ((), ())
+        assert session.in_flight == (0, 0)
+        assert session.commit(batch, copies(ground, batch)) is False
+    assert ground.counted() == once(0)
+
+
+def test_d7_a_client_is_back_soon_after_its_broker(ground: Ground) -> None:
+    """The client's own 30 s decide how long a restart is felt."""
+    settings = StreamSettings.model_validate_json(ground.settings_json())
+    consumer, producer = make_consumer(settings), make_producer(settings)
+    assert consumer.config["reconnect_backoff_max_ms"] == producer.config["reconnect_backoff_max_ms"] == 1000
+    assert consumer.config["isolation_level"] == "read_committed"
+    consumer.close()
+    producer.close()
 
 
 def test_d7_short_polls_far_apart_still_finish_a_join(ground: Ground) -> None:

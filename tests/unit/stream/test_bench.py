@@ -1,0 +1,21 @@
+"""What a load test tells of what it counted: what nobody answered, and what was answered more than once."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from moderation.stream.bench import _result
+
+NOBODY: Any = SimpleNamespace(killed=1, crew=SimpleNamespace(deaths=[-9], peak=5))
+
+
+def test_records_without_an_answer_are_lost_and_answers_beyond_the_first_are_repeated() -> None:
+    places = [(0, offset) for offset in range(10)]
+    sender: Any = SimpleNamespace(left=dict.fromkeys(places, 1.0))
+    answers: Any = SimpleNamespace(first=dict.fromkeys(places[:7], 3.0), count=9, decisions=8, dead_letters=1)
+    found = _result(sender, answers, NOBODY, {places[0]}, began=0.0, ready=2.0)  # type: ignore[arg-type]
+    assert (found.records, found.lost, found.repeated, found.measured) == (10, 3, 2, 6)
+    assert (found.decisions, found.dead_letters, found.kills, found.deaths) == (8, 1, 1, (-9,))
+    assert found.latency is not None
+    assert found.latency.p50 == found.latency.largest == 2.0
