@@ -1,0 +1,179 @@
+"""Lists of known-bad hashes as ThreatExchange's tools write them, read strictly: every bad line is located, none is quoted.
+
+Read are CSV (`type,value[,tags]`, or with a header as `threatexchange dataset --csv` writes it), pytx's plain `pdq HASH` lines, bare hashes,
+and JSON: a list, `{"data": […]}` or one object a line, of ThreatExchange's descriptors or HMA's bank content.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moderation.detector.names import is_label
+from moderation.errors import DataError, Problem
+from moderation_hashes.pdq import BYTES
+
+MOST_PROBLEMS = 1000  # after so many the rest is not read: it is another kind of file
+
+_PDQ = frozenset({"pdq", "hash_pdq"})
+# Other kinds of signals have one of these words in their name (HASH_MD5, video_md5, trend_query): they are passed over. A kind that has none
+# may be a slip of the pen for pdq, and what it stands for would never be found.
+_OTHER_WORDS = frozenset(
+    ("md5", "sha1", "sha256", "sha512", "ssdeep", "imphash", "tlsh", "tmk", "vpdq", "ocr", "clip", "photodna")
+    + ("text", "string", "query", "url", "uri", "domain", "ip", "email", "file")
+)
+_KINDS = ("signal_type", "indicator_type", "type")
+_VALUES = ("signal_str", "raw_indicator", "indicator", "value", "hash")
+_HARMLESS_OPINIONS = frozenset({"NON_MALICIOUS", "NEGATIVE_CLASS"})
+_HARMLESS = "harmless"  # in place of the kind, where its owner says that it is not bad
+_Found = tuple[int, str, str]  # a line, the kind of its signal, the signal; the kind is "" where the line is none
+
+
+@dataclass(frozen=True, slots=True)
+class HashList:
+    """One list: its name, its hashes uint8 [n, 32] in order and each once, the SHA-256 of its file, and what was passed over, by why."""
+
+    name: str
+    hashes: NDArray[np.uint8]
+    digest: str
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+
+
+def read_list(path: Path, name: str) -> HashList:
+    """Read one list under this name. Raises DataError with every problem, each located; the content of a line is in none of them."""
+    if not is_label(name):
+        raise _refused(path, "H001", f"found the name {name!r}; expected lower-case words and dashes, as labels are")
+    content = _content(path)
+    bits, problems, passed_over = bytearray(), list[Problem](), Counter[str]()
+    for line, kind, value in _signals(content.decode("utf-8-sig"), path.suffix.lower()):
+        if kind.lower() in _PDQ and (found := _bits(value)):
+            bits += found
+        elif kind == _HARMLESS or _OTHER_WORDS & set(kind.lower().split("_")):
+            passed_over[kind] += 1
+        else:
+            problems.append(Problem(path, line, 0, "H003", _expected(kind, value)))
+            if len(problems) == MOST_PROBLEMS:
+                break
+    if problems:
+        raise DataError(problems)
+    if not bits:
+        raise _refused(path, "H004", "holds no PDQ hash; an empty list would match nothing, and nobody would know")
+    return HashList(name, _ordered(bits), hashlib.sha256(content).hexdigest(), dict(passed_over))
+
+
+def _content(path: Path) -> bytes:
+    """The file's bytes, which are UTF-8."""
+    try:
+        content = path.read_bytes()
+        content.decode()
+    except OSError as error:
+        raise _refused(path, "H001", f"cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise _refused(path, "H002", "is no UTF-8; expected a text file", line=line) from None
+    return content
+
+
+def _refused(path: Path, code: str, message: str, *, line: int = 0) -> DataError:
+    return DataError([Problem(path, line, 0, code, message)])
+
+
+def _bits(value: str) -> bytes | None:
+    try:
+        bits = bytes.fromhex(value) if len(value) == 2 * BYTES else b""
+    except ValueError:
+        return None
+    return bits if len(bits) == BYTES else None
+
+
+def _expected(kind: str, value: str) -> str:
+    if kind.lower() not in _PDQ:
+        return "is no signal of a known type; expected `pdq,HASH`, `pdq HASH`, a hash, or a JSON object with a type and a value"
+    found = f"{len(value)} characters" if len(value) != 2 * BYTES else "other characters"
+    return f"found {found} in place of a PDQ hash; expected {2 * BYTES} hexadecimal digits"
+
+
+def _ordered(bits: bytearray) -> NDArray[np.uint8]:
+    """The hashes in order, each once."""
+    words = np.frombuffer(bits, dtype=">u8").reshape(-1, BYTES // 8).astype(np.uint64)
+    words = words[np.lexsort(words.T[::-1])]
+    new = np.concatenate([[True], (words[1:] != words[:-1]).any(axis=1)])
+    return words[new].astype(">u8").view(np.uint8)
+
+
+def _signals(text: str, suffix: str) -> Iterator[_Found]:
+    """Every line's signal; of a JSON document, which is not told by lines, the number of the record."""
+    if suffix in {".jsonl", ".ndjson"}:
+        for number, line in enumerate(text.splitlines(), start=1):
+            if line.strip():
+                yield from _of_record(number, _parsed(line))
+    elif suffix == ".json":
+        document = _parsed(text)
+        records = document.get("data", [document]) if isinstance(document, dict) else document
+        for number, record in enumerate(records if isinstance(records, list) else [None], start=1):
+            yield from _of_record(number, record)
+    else:
+        yield from _of_rows(text)
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _of_record(number: int, record: Any) -> Iterator[_Found]:
+    """What one object says: a descriptor's one signal, or all those of HMA's bank content."""
+    if not isinstance(record, dict):
+        yield number, "", ""
+        return
+    several = record.get("signals")
+    if isinstance(several, dict) and several:
+        for kind, value in several.items():
+            yield number, str(kind), str(value)
+        return
+    yield number, *_judged(record)
+
+
+def _of_rows(text: str) -> Iterator[_Found]:
+    rows = csv.reader(io.StringIO(text, newline=""))
+    columns: list[str] = []
+    try:
+        for number, row in enumerate(row for row in rows if any(row) and not row[0].startswith("#")):
+            names = [one.strip().lower() for one in row]
+            if any("\n" in one for one in row):
+                yield rows.line_num, "", ""  # a quote that nobody closed swallows the lines after it
+            elif number == 0 and set(names) & set(_VALUES) and set(names) & set(_KINDS):
+                columns = names
+            else:
+                yield rows.line_num, *(_judged(dict(zip(columns, row, strict=False))) if columns else _plain(row))
+    except csv.Error:
+        yield rows.line_num, "", ""
+
+
+def _plain(row: list[str]) -> tuple[str, str]:
+    """`type,value[,tags]`, `pdq HASH …` or a hash alone."""
+    cells = [one.strip() for one in row] if len(row) > 1 else row[0].split()
+    if len(cells) == 1:
+        return ("pdq", cells[0]) if len(cells[0]) == 2 * BYTES else ("", "")
+    return cells[0], cells[1]
+
+
+def _judged(record: Mapping[str, Any]) -> tuple[str, str]:
+    """Kind and value of one record with named fields; a kind of its own where its owner says that it is harmless."""
+    kind = next((str(record[name]) for name in _KINDS if record.get(name)), "")
+    value = next((str(record[name]).strip() for name in _VALUES if record.get(name)), "")
+    if {str(record.get("status")), str(record.get("category"))} & _HARMLESS_OPINIONS:
+        return _HARMLESS, value
+    return kind, value
