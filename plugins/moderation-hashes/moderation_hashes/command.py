@@ -87,6 +87,31 @@ def match(
         terminal.say(f"{path}: {best.value:.3f} {best.concept or 'on no list'}")
 
 
+@app.command("hash")
+def hash_(
+    pictures: Annotated[
+        list[Path], typer.Argument(metavar="PICTURE…", help="Picture files.", exists=True, dir_okay=False)
+    ],
+) -> None:
+    """Write a list of pictures of your own, one line each; those with too little in them are told on stderr and left out.
+
+    Example: moderation-hashes hash removed/*.jpg > removed.csv
+    """
+    from moderation.errors import ItemError
+    from moderation_hashes.detector import LEAST_QUALITY, hash_file
+
+    for path in pictures:
+        try:
+            hashed = hash_file(path.read_bytes())
+        except ItemError as error:
+            terminal.note(f"{path}: {error}")
+            continue
+        if hashed.quality < LEAST_QUALITY:
+            terminal.note(f"{path}: quality {hashed.quality} is below {LEAST_QUALITY}")
+            continue
+        terminal.say(f"pdq,{hashed.bits.hex()}")
+
+
 def main() -> None:
     """Run the command; an error of ours is a message, any other keeps its traceback."""
     try:

@@ -14,7 +14,7 @@ from moderation.item import Part
 from moderation.settings import ImageLimits
 from moderation_hashes.bands import MATCH_DISTANCE
 from moderation_hashes.index import Index
-from moderation_hashes.pdq import hash_picture
+from moderation_hashes.pdq import Hash, hash_picture
 
 LEAST_QUALITY = 50  # what has less is a plain or smooth picture whose hash says little; Meta recommends to discard it
 LIMITS = ImageLimits()
@@ -47,10 +47,9 @@ class Hashes:
 
     def _judge(self, part: Part) -> tuple[Score, ...] | Abstention:
         try:
-            picture = decode(part.content, LIMITS)
+            hashed = hash_file(part.content)
         except ItemError as error:
             return Abstention(error.reason, cause=error.cause)
-        hashed = hash_picture(np.asarray(picture))
         if hashed.quality < LEAST_QUALITY:
             why = f"not matched: quality {hashed.quality} is below {LEAST_QUALITY}"
             return tuple(Score(label, 0.0, concept=why) for label in self.labels)
@@ -61,6 +60,11 @@ class Hashes:
         if distance is None:
             return Score(label, 0.0)
         return Score(label, score_of(distance), concept=f"{label} {self._revisions[label]} at distance {distance}")
+
+
+def hash_file(content: bytes) -> Hash:
+    """The hash of a picture's file. Raises ItemError where it is no picture, or beyond the limits that moderation has by default."""
+    return hash_picture(np.asarray(decode(content, LIMITS)))
 
 
 def score_of(distance: int) -> float:

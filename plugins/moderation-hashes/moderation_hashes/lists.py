@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,8 +28,10 @@ _PDQ = frozenset({"pdq", "hash_pdq"})
 # Other kinds of signals have one of these words in their name (HASH_MD5, video_md5, trend_query): they are passed over. A kind that has none
 # may be a slip of the pen for pdq, and what it stands for would never be found.
 _OTHER_WORDS = frozenset(
-    ("md5", "sha1", "sha256", "sha512", "ssdeep", "imphash", "tlsh", "tmk", "vpdq", "ocr", "clip", "photodna")
-    + ("text", "string", "query", "url", "uri", "domain", "ip", "email", "file")
+    [
+        *("md5", "sha1", "sha256", "sha512", "ssdeep", "imphash", "tlsh", "tmk", "vpdq", "ocr", "clip", "photodna"),
+        *("text", "string", "query", "url", "uri", "domain", "ip", "email", "file"),
+    ]
 )
 _KINDS = ("signal_type", "indicator_type", "type")
 _VALUES = ("signal_str", "raw_indicator", "indicator", "value", "hash")
@@ -53,9 +54,9 @@ def read_list(path: Path, name: str) -> HashList:
     """Read one list under this name. Raises DataError with every problem, each located; the content of a line is in none of them."""
     if not is_label(name):
         raise _refused(path, "H001", f"found the name {name!r}; expected lower-case words and dashes, as labels are")
-    content = _content(path)
+    digest = _digest(path)
     bits, problems, passed_over = bytearray(), list[Problem](), Counter[str]()
-    for line, kind, value in _signals(content.decode("utf-8-sig"), path.suffix.lower()):
+    for line, kind, value in _signals(path):
         if kind.lower() in _PDQ and (found := _bits(value)):
             bits += found
         elif kind == _HARMLESS or _OTHER_WORDS & set(kind.lower().split("_")):
@@ -68,20 +69,22 @@ def read_list(path: Path, name: str) -> HashList:
         raise DataError(problems)
     if not bits:
         raise _refused(path, "H004", "holds no PDQ hash; an empty list would match nothing, and nobody would know")
-    return HashList(name, _ordered(bits), hashlib.sha256(content).hexdigest(), dict(passed_over))
+    return HashList(name, _ordered(bits), digest, dict(passed_over))
 
 
-def _content(path: Path) -> bytes:
-    """The file's bytes, which are UTF-8."""
+def _digest(path: Path) -> str:
+    """The SHA-256 of a file that is UTF-8 throughout; read line by line, for lists are long."""
+    digest = hashlib.sha256()
     try:
-        content = path.read_bytes()
-        content.decode()
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                digest.update(line)
+                line.decode()
     except OSError as error:
         raise _refused(path, "H001", f"cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise _refused(path, "H002", "is no UTF-8; expected a text file", line=line) from None
-    return content
+    except UnicodeDecodeError:
+        raise _refused(path, "H002", "is no UTF-8; expected a text file", line=number) from None
+    return digest.hexdigest()
 
 
 def _refused(path: Path, code: str, message: str, *, line: int = 0) -> DataError:
@@ -111,19 +114,20 @@ def _ordered(bits: bytearray) -> NDArray[np.uint8]:
     return words[new].astype(">u8").view(np.uint8)
 
 
-def _signals(text: str, suffix: str) -> Iterator[_Found]:
+def _signals(path: Path) -> Iterator[_Found]:
     """Every line's signal; of a JSON document, which is not told by lines, the number of the record."""
-    if suffix in {".jsonl", ".ndjson"}:
-        for number, line in enumerate(text.splitlines(), start=1):
-            if line.strip():
-                yield from _of_record(number, _parsed(line))
-    elif suffix == ".json":
-        document = _parsed(text)
-        records = document.get("data", [document]) if isinstance(document, dict) else document
-        for number, record in enumerate(records if isinstance(records, list) else [None], start=1):
-            yield from _of_record(number, record)
-    else:
-        yield from _of_rows(text)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        if path.suffix.lower() in {".jsonl", ".ndjson"}:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield from _of_record(number, _parsed(line))
+        elif path.suffix.lower() == ".json":
+            document = _parsed(file.read())
+            records = document.get("data", [document]) if isinstance(document, dict) else document
+            for number, record in enumerate(records if isinstance(records, list) else [None], start=1):
+                yield from _of_record(number, record)
+        else:
+            yield from _of_rows(file)
 
 
 def _parsed(text: str) -> Any:
@@ -146,8 +150,8 @@ def _of_record(number: int, record: Any) -> Iterator[_Found]:
     yield number, *_judged(record)
 
 
-def _of_rows(text: str) -> Iterator[_Found]:
-    rows = csv.reader(io.StringIO(text, newline=""))
+def _of_rows(lines: Iterable[str]) -> Iterator[_Found]:
+    rows = csv.reader(lines)
     columns: list[str] = []
     try:
         for number, row in enumerate(row for row in rows if any(row) and not row[0].startswith("#")):

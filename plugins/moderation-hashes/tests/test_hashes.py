@@ -125,6 +125,20 @@ def test_lists_become_an_index_that_pictures_are_matched_against(tmp_path: Path)
     assert three.startswith("three.gif: cannot be judged (unsupported_input, ")
 
 
+def test_pictures_of_ones_own_become_a_list(tmp_path: Path) -> None:
+    for name, content in (
+        ("one.png", file(waves(1))),
+        ("blank.png", file(Image.new("RGB", (64, 64)))),
+        ("no.jpg", b"no picture"),
+    ):
+        (tmp_path / name).write_bytes(content)
+    done = command("hash", "one.png", "blank.png", "no.jpg", folder=tmp_path)
+    assert done.stdout == f"pdq,{listed('x', waves(1)).hashes.tobytes().hex()}\n"
+    told = done.stderr.splitlines()
+    assert told[0] == "blank.png: quality 0 is below 50"
+    assert told[1].startswith("no.jpg: unsupported_input: ")
+
+
 def test_bad_lines_of_all_lists_are_told_without_a_traceback_and_nothing_is_written(tmp_path: Path) -> None:
     (tmp_path / "one.csv").write_text("pdq,c0ffee\n")
     (tmp_path / "two.csv").write_text("pdq,c0ffee\n")
