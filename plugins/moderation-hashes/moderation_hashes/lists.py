@@ -79,12 +79,19 @@ def _digest(path: Path) -> str:
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 digest.update(line)
-                line.decode()
+                if not _is_text(line):
+                    raise _refused(path, "H002", "is no UTF-8; expected a text file", line=number)
     except OSError as error:
         raise _refused(path, "H001", f"cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise _refused(path, "H002", "is no UTF-8; expected a text file", line=number) from None
     return digest.hexdigest()
+
+
+def _is_text(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _refused(path: Path, code: str, message: str, *, line: int = 0) -> DataError:
@@ -155,15 +162,19 @@ def _of_rows(lines: Iterable[str]) -> Iterator[_Found]:
     columns: list[str] = []
     try:
         for number, row in enumerate(row for row in rows if any(row) and not row[0].startswith("#")):
-            names = [one.strip().lower() for one in row]
-            if any("\n" in one for one in row):
+            if "\n" in "".join(row):
                 yield rows.line_num, "", ""  # a quote that nobody closed swallows the lines after it
-            elif number == 0 and set(names) & set(_VALUES) and set(names) & set(_KINDS):
-                columns = names
+            elif number == 0 and _are_columns(row):
+                columns = [one.strip().lower() for one in row]
             else:
                 yield rows.line_num, *(_judged(dict(zip(columns, row, strict=False))) if columns else _plain(row))
     except csv.Error:
         yield rows.line_num, "", ""
+
+
+def _are_columns(row: list[str]) -> bool:
+    names = {one.strip().lower() for one in row}
+    return bool(names & set(_VALUES) and names & set(_KINDS))
 
 
 def _plain(row: list[str]) -> tuple[str, str]:
