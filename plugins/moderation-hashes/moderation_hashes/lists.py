@@ -161,7 +161,7 @@ def _of_rows(lines: Iterable[str]) -> Iterator[_Found]:
     rows = csv.reader(lines)
     columns: list[str] = []
     try:
-        for number, row in enumerate(row for row in rows if any(row) and not row[0].startswith("#")):
+        for number, row in enumerate(row for row in rows if "".join(row).strip() and not row[0].startswith("#")):
             if "\n" in "".join(row):
                 yield rows.line_num, "", ""  # a quote that nobody closed swallows the lines after it
             elif number == 0 and _are_columns(row):

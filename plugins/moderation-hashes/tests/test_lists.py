@@ -57,7 +57,7 @@ def test_every_form_is_read(tmp_path: Path, form: str) -> None:
     assert hexes(read(tmp_path, *FORMS[form])) == sorted([A, B])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.binary(min_size=32, max_size=32), min_size=1, max_size=30))
 def test_hashes_come_in_order_and_once(tmp_path_factory: pytest.TempPathFactory, hashes: list[bytes]) -> None:
     content = "".join(f"pdq,{one.hex()}\n" for one in [*hashes, *hashes])
@@ -107,7 +107,7 @@ def test_a_quote_that_nobody_closed_loses_no_hash_in_silence(tmp_path: Path) -> 
     assert problems(tmp_path, "list.csv", f"pdq,{A},{'x' * 200_000}\n")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.sampled_from(["list.csv", "list.json", "list.jsonl"]), st.text(max_size=80))
 def test_whatever_comes_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, name: str, content: str) -> None:
     path = tmp_path_factory.mktemp("list") / name

@@ -87,7 +87,7 @@ def test_strips_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert distance(hash_picture(pixels), whole) <= 2
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.integers(5, 300), st.integers(5, 300))
 def test_half_of_the_bits_are_set(seed: int, height: int, width: int) -> None:
     """They are those above the median, so a hash says where a picture is strong, not how strong it is."""
