@@ -43,6 +43,7 @@ TINY = {
     "chaos.py": ["--faults", "2", "--records", "300", "--loops", "ours", "at_least_once"],
     "recovery.py": ["--rounds", "1"],
     "stream.py": ["--rounds", "1", "--texts", "6000", "--pictures", "8"],
+    "hashes.py": ["--hashes", "3000", "--queries", "20"],
     "few_shot.py": ["--shots", "32", "--draws", "1", "--steps", "2", "--most", "60"],
 }
 KEYS = {
@@ -69,6 +70,7 @@ KEYS = {
     "chaos.py": {"seed", "records", "faults", "seconds", "rows"},
     "recovery.py": {"session_seconds", "rounds", "seconds", "median"},
     "stream.py": {"load_before", "peers", "rates", "spread", "ratios"},
+    "hashes.py": {"hashes", "load_before", "engines", "hash_ms"},
     "few_shot.py": {"policy", "measured_on", "violating_objects", "draws", "steps", "rows"},
 }  # fmt: skip
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import DATA, ROOT
 
 PACKAGES = sorted(path.parent for path in (ROOT / "plugins").glob("*/pyproject.toml"))
 
@@ -27,7 +27,7 @@ def metadata(package: Path, folder: Path) -> None:
 
 
 def test_there_is_one() -> None:
-    assert [package.name for package in PACKAGES] == ["moderation-keywords"]
+    assert [package.name for package in PACKAGES] == ["moderation-hashes", "moderation-keywords"]
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
@@ -36,7 +36,12 @@ def test_a_plugin_passes_its_own_tests_once_installed(package: Path, tmp_path: P
     paths = os.pathsep.join(map(str, [tmp_path, package, ROOT]))
     command = [sys.executable, "-m", "pytest", "-q", "-c", str(ROOT / "pyproject.toml"), str(package / "tests")]
     done = subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=tmp_path, env={**os.environ, "PYTHONPATH": paths}
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": paths, "MODERATION_DATA": str(DATA)},
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
