@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from moderation.detector.base import DetectionBatch, Detector
-from moderation.detector.isolated import IsolatedDetector, start_all
+from moderation.detector.isolated import IsolatedDetector
 from moderation.detector.runner import Runner
 from moderation.item import Part
 from moderation.plugin import manager
@@ -109,7 +109,7 @@ def main() -> None:
         there = manager.load(("idle",), isolated=("idle",)).detectors["idle"]
         assert isinstance(there, IsolatedDetector)
         began = time.perf_counter()
-        start_all([there])
+        there.setup()
         start = time.perf_counter() - began
         rows = _measured(arguments.rounds, here, there)
         megabytes = _megabytes(there)

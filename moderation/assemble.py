@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from moderation.detector.isolated import start_all
 from moderation.detector.runner import Runner
 from moderation.embedding.cache import EmbeddingCache, MemoryCache, TieredCache
 from moderation.embedding.embedder import Embedder
@@ -42,7 +41,12 @@ if TYPE_CHECKING:
 def plugins(settings: Settings) -> Plugins:
     """Every plugin that the settings allow, and the heads that they name; what is wrong with one is in its record. Call it once for a process."""
     chosen = settings.plugins
-    found = load(chosen.only, isolated=chosen.isolated, memory_bytes=chosen.isolated_memory_bytes)
+    found = load(
+        chosen.only,
+        isolated=chosen.isolated,
+        memory_bytes=chosen.isolated_memory_bytes,
+        setup_seconds=chosen.setup_seconds,
+    )
     return with_heads(found, settings.heads)
 
 
@@ -135,10 +139,9 @@ def quota_counter(settings: Settings) -> Counter:
 
 
 def runner(settings: Settings, running: RunningSet, *, earlier: Runner | None = None) -> Runner:
-    """What runs the detectors of a set; those that are ours go without a thread, isolated ones have started when it returns."""
+    """What runs the detectors of a set; those that are ours go without a thread."""
     trusted = {id_ for id_, one in running.detectors.items() if one.trusted}
     detectors = [one.detector for one in running.detectors.values()]
-    start_all(detectors)
     return Runner(detectors, trusted=trusted, settings=settings.detectors, earlier=earlier)
 
 
@@ -217,7 +220,7 @@ def worker(settings: Settings, *, folder: Path, stop: threading.Event) -> Iterat
         def progress() -> None:
             session.progress.made()
 
-        known = plugins(settings)
+        known = stack.enter_context(closing(plugins(settings)))
         builds = stack.enter_context(closing(_reloader(settings, locks, embedders, known=known)))
         read = partial(read_item, osprey_texts=own.osprey_texts, osprey_images=own.osprey_images)
         intake = _intake(settings, read, stack, known=known, answered=progress)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 
 from moderation.errors import SettingsError
-from moderation.sections import DEAD_LETTERS, FetchSettings, Section, StreamSettings, WorkerSettings
+from moderation.sections import DEAD_LETTERS, FetchSettings, Seconds, Section, StreamSettings, WorkerSettings
 
 FILE_VARIABLE = "MODERATION_SETTINGS"
 _PREFIX = "MODERATION_"
@@ -102,11 +102,13 @@ class PluginSettings(Section):
     """Which installed plugins are used: all of them where `only` is absent.
 
     Those that `isolated` names (`*`: all) run in processes of their own, each of `isolated_memory_bytes` of address space (0: no limit).
+    Setting up one of a plugin's detectors, or starting such a process, may take `setup_seconds`.
     """
 
     only: tuple[str, ...] | None = None
     isolated: tuple[str, ...] = ()
     isolated_memory_bytes: Annotated[int, Field(ge=0)] = 0
+    setup_seconds: Seconds = 120.0
 
 
 class Settings(Section):

@@ -162,6 +162,29 @@ class FakeDetector:
         return answered
 
 
+class Lived(FakeDetector):
+    """A detector with a life: writes down what is called, and raises where it is told to."""
+
+    def __init__(self, id: str = "fake", **raised: BaseException) -> None:  # noqa: A002 - named as in Detector
+        super().__init__(id)
+        self.called: list[str] = []
+        self.raised = raised
+
+    def _call(self, step: str) -> None:
+        self.called.append(step)
+        if step in self.raised:
+            raise self.raised[step]
+
+    def setup(self) -> None:
+        self._call("setup")
+
+    def verify(self) -> None:
+        self._call("verify")
+
+    def close(self) -> None:
+        self._call("close")
+
+
 def always(value: float | Abstention, label: str = "risk") -> Callable[[DetectionBatch], list[Detection]]:
     return lambda batch: [value if isinstance(value, Abstention) else (Score(label, value),)] * len(batch)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from moderation.errors import ItemError
     from moderation.item import ContentItem
     from moderation.pipeline import Pipeline
+    from moderation.plugin.manager import Plugins
     from moderation.settings import Settings
 
 BATCH = 32
@@ -59,6 +60,7 @@ def scan(  # noqa: PLR0917 - typer passes options by name
 
     Example: moderation scan pictures/ --policy policies/weapons.yaml --out decisions.jsonl
     """
+    from moderation import assemble
     from moderation.cli.sources import find
     from moderation.cli.summary import Summary
     from moderation.settings import load_settings
@@ -67,9 +69,9 @@ def scan(  # noqa: PLR0917 - typer passes options by name
         raise typer.BadParameter("expected either --quiet or --json; --out FILE writes decisions beside --quiet")
     settings = load_settings()
     found = find(paths, max_bytes=settings.images.max_bytes)
-    pipeline = _pipeline(policies, settings)
     summary = Summary(settings.actions, found.left_alone)
     with ExitStack() as stack:
+        pipeline = _pipeline(policies, settings, stack.enter_context(closing(assemble.plugins(settings))))
         file = stack.enter_context(terminal.replacing(out)) if out else None
         advance = stack.enter_context(terminal.progress("deciding", found.total))
         for decision in _decisions(found, pipeline, settings.actions, advance, quiet=quiet):
@@ -81,7 +83,7 @@ def scan(  # noqa: PLR0917 - typer passes options by name
             terminal.emit(summary.to_dict(), to=file)
 
 
-def _pipeline(policies: Sequence[Path], settings: Settings) -> Pipeline:
+def _pipeline(policies: Sequence[Path], settings: Settings, known: Plugins) -> Pipeline:
     """The pipeline under these policies; says which of them have no threshold."""
     from moderation import assemble
     from moderation.cli.lock_words import UNCERTIFIED
@@ -89,7 +91,7 @@ def _pipeline(policies: Sequence[Path], settings: Settings) -> Pipeline:
 
     locks = [find_lock(path, settings) for path in policies]
     with terminal.working("loading the encoder"):
-        pipeline = assemble.pipeline(settings, locks, counter=assemble.quota_counter(settings))
+        pipeline = assemble.pipeline(settings, locks, known=known, counter=assemble.quota_counter(settings))
     for running in pipeline.running.policies:
         if not running.terms.cuts:
             terminal.note(f"policy {running.terms.policy!r}: {UNCERTIFIED}")

@@ -12,10 +12,10 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
-from moderation.detector.base import Detection, DetectionBatch, Detector
-from moderation.detector.faults import BAD_ANSWER, ERROR, TIMEOUT, FaultError
+from moderation.detector.base import Detection, DetectionBatch
+from moderation.detector.faults import BAD_ANSWER, ERROR, TIMEOUT, FaultError, SetupError
+from moderation.detector.life import SETUP_SECONDS
 from moderation.detector.wire import (
     LENGTH,
     MOST_GREETING_BYTES,
@@ -27,8 +27,6 @@ from moderation.detector.wire import (
     most_bytes,
 )
 
-# How long a process may take to start: it imports a plugin, which may load a model.
-START_SECONDS = 120.0
 _REAP_SECONDS = 5.0
 _SECRETS = "MODERATION_"
 
@@ -37,31 +35,36 @@ class IsolatedDetector:
     """Judges in a process that `command` starts, given two more arguments: the descriptors of a socket that speaks `wire` and of a pipe
     that ends when its parent does.
 
-    The process is started when it is first needed and again after its death; calls wait for their turn. It ends with this object and
-    with this process, whatever ends that. `starts` counts its lives.
+    The process is started when it is first needed and again after its death, and has `start_seconds` each time, in which it sets the detector
+    up; calls wait for their turn. It ends with this object and with this process, whatever ends that. `starts` counts its lives.
     """
 
-    def __init__(self, described: Description, command: Sequence[str]) -> None:
+    def __init__(self, described: Description, command: Sequence[str], *, start_seconds: float = SETUP_SECONDS) -> None:
         self.id, self.labels, self.modalities = described.id, described.labels, described.modalities
         self.needs_embeddings = described.needs_embeddings
         self.starts = 0
-        self._command, self._turn = tuple(command), threading.Lock()
+        self._command, self._start_seconds = tuple(command), start_seconds
+        self._turn = threading.Lock()
         self._process: _Process | None = None
 
-    def detect(self, batch: DetectionBatch, *, seconds: float = START_SECONDS) -> Sequence[Detection]:
+    def detect(self, batch: DetectionBatch, *, seconds: float = SETUP_SECONDS) -> Sequence[Detection]:
         """Its answers, unchecked: what is no answer at all is WRONG.
 
         Raises FaultError where it raised, died, gave rubbish, or had not answered after `seconds`; of these only a process that raised, or
-        has not finished its start, is left alive. Raises OSError where no process can be started.
+        has not finished its start, is left alive. Raises OSError where no process can be started, SetupError where a fresh one cannot set the
+        detector up.
         """
         with self._ready(seconds) as (process, deadline):
             process.send(encode_batch(self.id, batch), deadline)
             return decode_answers(process.receive(most_bytes(len(batch)), deadline))
 
-    def start(self) -> None:
-        """Start the process and wait until it is ready. Where it fails, the next call starts another one, and tells how that failed."""
-        with contextlib.suppress(FaultError, OSError), self._ready(START_SECONDS):
-            pass
+    def setup(self) -> None:
+        """Start the process and wait until it is ready, its detector set up there. Raises SetupError, or OSError, where it does not come to that."""
+        try:
+            with self._ready(self._start_seconds):
+                pass
+        except FaultError as fault:
+            raise SetupError(how_it_died(fault)) from None
 
     def close(self) -> None:
         """End the process, if there is one; a later call starts another one."""
@@ -77,7 +80,9 @@ class IsolatedDetector:
         try:
             with _faults(self._end):
                 process = self._running()
-                process.greet(deadline)
+                told = process.greet(deadline)
+                if told.broken:
+                    raise SetupError(told.broken)
                 yield process, deadline
         finally:
             self._turn.release()
@@ -86,7 +91,7 @@ class IsolatedDetector:
         if self._process and not self._process.waits:
             self._end()
         if not self._process:
-            self._process = _Process(self._command)
+            self._process = _Process(self._command, self._start_seconds)
             self.starts += 1
         return self._process
 
@@ -95,17 +100,16 @@ class IsolatedDetector:
         return process.end() if process else ""
 
 
-def start_all(detectors: Iterable[Detector]) -> None:
-    """Start the processes of those that are isolated, side by side, so that the first batch finds them ready."""
-    isolated = [one for one in detectors if isinstance(one, IsolatedDetector)]
-    if isolated:
-        with ThreadPoolExecutor(len(isolated)) as pool:
-            list(pool.map(IsolatedDetector.start, isolated))
+def how_it_died(fault: FaultError) -> str:
+    """What became of a process that did not start, for people."""
+    return (
+        "its process took too long" if fault.reason == TIMEOUT else f"its process ended with {fault.cause or 'rubbish'}"
+    )
 
 
-def greeting_of(command: Sequence[str], *, seconds: float = START_SECONDS) -> Greeting:
+def greeting_of(command: Sequence[str], *, seconds: float = SETUP_SECONDS) -> Greeting:
     """What a process says that it has; it is ended then. Raises FaultError where it does not say so in time, OSError where none can be started."""
-    process = _Process(command)
+    process = _Process(command, seconds)
     with _faults(process.end):
         try:
             return process.greet(time.monotonic() + seconds)
@@ -137,10 +141,10 @@ class _Process:
     `send`, `receive` and `greet` raise TimeoutError at the deadline, EOFError or ConnectionError where it is gone.
     """
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], start_seconds: float) -> None:
         self._line, theirs = socket.socketpair()
         lifeline, ours = os.pipe()
-        self._read, self._began = bytearray(), time.monotonic()
+        self._read, self._may_start_until = bytearray(), time.monotonic() + start_seconds
         self._greeting: Greeting | None = None
         self._how = ""
         with theirs:
@@ -174,7 +178,7 @@ class _Process:
             try:
                 self._greeting = decode_greeting(self.receive(MOST_GREETING_BYTES, deadline))
             except TimeoutError:
-                if time.monotonic() - self._began < START_SECONDS:
+                if time.monotonic() < self._may_start_until:
                     raise FaultError(TIMEOUT) from None
                 raise
         return self._greeting

@@ -1,6 +1,7 @@
 """The process of one isolated plugin: loads it by its own door, says what it brings, judges batch after batch, and ends with its parent.
 
-Run as `python -m moderation.plugin.child PLUGIN MEMORY_BYTES SOCKET LIFELINE`, the last two as descriptors, by `detector/isolated.py` alone.
+Run as `python -m moderation.plugin.child PLUGIN MEMORY_BYTES DETECTOR SOCKET LIFELINE`, the last two as descriptors, by `detector/isolated.py` alone.
+DETECTOR is set up before anything is said; without one (""), nothing is.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import sys
 from collections.abc import Mapping
 
 from moderation.detector.base import DetectionBatch, Detector
+from moderation.detector.faults import SetupError
+from moderation.detector.life import set_up
 from moderation.detector.runner import check_answers
 from moderation.detector.wire import (
     Description,
@@ -29,13 +32,13 @@ from moderation.plugin.manager import Plugins, PluginState, load
 
 def main() -> int:
     """Serve until the parent is gone; the exit code tells whether there was something to serve."""
-    plugin, memory, line, lifeline = sys.argv[1], *map(int, sys.argv[2:])
-    _end_with_parent(lifeline)
-    _limit(memory)
-    with socket.socket(fileno=line) as parent, parent.makefile("rb") as asked:
+    plugin, memory, detector, line, lifeline = sys.argv[1:]
+    _end_with_parent(int(lifeline))
+    _limit(int(memory))
+    with socket.socket(fileno=int(line)) as parent, parent.makefile("rb") as asked:
         parent.set_inheritable(False)
         known = load((plugin,))
-        greeting = _greeting(plugin, known)
+        greeting = _greeting(plugin, detector, known)
         parent.sendall(encode_greeting(greeting))
         labels = {one.id: frozenset(one.labels) for one in greeting.detectors}
         while labels and (request := read_batch(asked)):
@@ -65,13 +68,17 @@ def _limit(memory_bytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
 
 
-def _greeting(plugin: str, known: Plugins) -> Greeting:
+def _greeting(plugin: str, detector: str, known: Plugins) -> Greeting:
     record = next(one for one in known.records if one.id == plugin)
     if record.state is not PluginState.LOADED:
         return Greeting(broken=record.cause)
     others = sorted({*record.detectors, *record.encoders, *record.fetchers} - set(known.detectors))
     if others:
         return Greeting(broken=f"brings {', '.join(others)}; only detectors that are ready to run can be isolated")
+    try:
+        set_up(known.detectors.get(detector))
+    except SetupError as error:
+        return Greeting(broken=str(error))
     return Greeting(
         tuple(
             Description(id_, one.labels, one.modalities, one.needs_embeddings) for id_, one in known.detectors.items()

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from moderation.detector.base import Detector
+from moderation.detector.faults import describe
 from moderation.detector.imported import import_detector
 from moderation.errors import DetectorError, PluginError
-from moderation.plugin.manager import PluginRecord, Plugins, PluginState, describe
+from moderation.plugin.manager import PluginRecord, Plugins, PluginState
 from moderation.plugin.registry import DetectorRegistry
 from moderation.settings import HeadSettings
 

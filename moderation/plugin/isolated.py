@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import sys
 
-from moderation.detector.faults import TIMEOUT, FaultError
-from moderation.detector.isolated import IsolatedDetector, greeting_of
+from moderation.detector.faults import FaultError
+from moderation.detector.isolated import IsolatedDetector, greeting_of, how_it_died
+from moderation.detector.life import SETUP_SECONDS
 from moderation.errors import PluginError
 from moderation.plugin.hookspecs import hookimpl
 from moderation.plugin.registry import DetectorRegistry
 
+NO_DETECTOR = ""  # in place of the one that a process is for: it only says what there is
+
 
 class IsolatedPlugin:
-    """Stands where the plugin's own module would; each detector that it registers gets a process, of at most `memory_bytes` (0: no limit)."""
+    """Stands where the plugin's own module would; each detector that it registers gets a process, of at most `memory_bytes` (0: no limit).
 
-    def __init__(self, plugin: str, *, memory_bytes: int = 0) -> None:
-        self._plugin = plugin
+    A process has so many `seconds` to start, in which it sets its detector up.
+    """
+
+    def __init__(self, plugin: str, *, memory_bytes: int = 0, seconds: float = SETUP_SECONDS) -> None:
+        self._plugin, self._seconds = plugin, seconds
         # -P: nothing is found in the working directory only because we stand there.
         self._command = (sys.executable, "-P", "-m", "moderation.plugin.child", plugin, str(memory_bytes))
 
@@ -23,11 +29,10 @@ class IsolatedPlugin:
     def register_detectors(self, registry: DetectorRegistry) -> None:
         """Register what its process says that it has. Raises PluginError where it does not say so, or says that the plugin is broken."""
         try:
-            greeting = greeting_of(self._command)
+            greeting = greeting_of((*self._command, NO_DETECTOR), seconds=self._seconds)
         except FaultError as fault:
-            died = "took too long" if fault.reason == TIMEOUT else f"ended with {fault.cause or 'rubbish'}"
-            raise PluginError(self._plugin, f"its process {died} before it said what it brings") from None
+            raise PluginError(self._plugin, f"{how_it_died(fault)} before it said what it brings") from None
         if greeting.broken:
             raise PluginError(self._plugin, greeting.broken)
         for described in greeting.detectors:
-            registry.add(IsolatedDetector(described, self._command))
+            registry.add(IsolatedDetector(described, (*self._command, described.id), start_seconds=self._seconds))

@@ -13,9 +13,10 @@ import pluggy
 
 from moderation import __version__
 from moderation.detector.base import Detector
-from moderation.detector.faults import kind_of
+from moderation.detector.faults import describe
+from moderation.detector.life import SETUP_SECONDS, Lives
 from moderation.detector.names import SLUG, is_slug
-from moderation.errors import ModerationError, PluginError, SettingsError
+from moderation.errors import PluginError, SettingsError
 from moderation.plugin import builtin, hookspecs
 from moderation.plugin.isolated import IsolatedPlugin
 from moderation.plugin.registry import (
@@ -29,7 +30,6 @@ from moderation.plugin.registry import (
 
 BUILTIN = "builtin"
 EVERY = "*"
-LONGEST_CAUSE = 300
 
 
 class PluginState(StrEnum):
@@ -74,6 +74,7 @@ class Plugins:
     makers: Mapping[str, DetectorMaker] = field(default_factory=dict)
     loaders: Mapping[str, EncoderLoader] = field(default_factory=dict)
     fetchers: Mapping[str, FetcherMaker] = field(default_factory=dict)
+    lives: Lives = field(default_factory=Lives)
 
     def detector(self, id_: str, *, needed_by: str) -> Detector:
         """The detector with this id. Raises PluginError that says why it is not there and what has a similar name."""
@@ -99,6 +100,18 @@ class Plugins:
             raise PluginError(scheme, self._absent("fetcher", scheme, needed_by, self.fetchers))
         return self.fetchers[scheme]
 
+    def set_up(self, needed: Mapping[str, str]) -> None:
+        """Set up these detectors, as far as they are not yet, side by side. By id, who needs each: it is told in the PluginError where one fails."""
+        failed = self.lives.begin([self.detectors[id_] for id_ in needed])
+        told = [f"{needed[id_]} needs the detector {id_!r}, which cannot be set up: {failed[id_]}" for id_ in failed]
+        if told:
+            first = next(iter(failed))
+            raise PluginError(next((r.id for r in self.records if first in r.detectors), first), "; ".join(told))
+
+    def close(self) -> None:
+        """Close what was set up: the process is done with it."""
+        self.lives.close()
+
     def versions(self, names: Iterable[str]) -> dict[str, str]:
         """The distributions that bring these detectors and encoder loaders, with their versions."""
         wanted = set(names)
@@ -119,11 +132,13 @@ def load(
     *,
     isolated: Collection[str] = (),
     memory_bytes: int = 0,
+    setup_seconds: float = SETUP_SECONDS,
     found: Iterable[EntryPoint] | None = None,
 ) -> Plugins:
     """Load the built-in plugin and every installed one, or those that `only` names; call it once, on purpose.
 
-    Those that `isolated` names (`*`: all) are not imported here: they run in processes of `memory_bytes` at most (0: no limit).
+    Those that `isolated` names (`*`: all) are not imported here: they run in processes of `memory_bytes` at most (0: no limit). Setting up a
+    detector may take `setup_seconds`, and so may the start of a process.
     `found` stands for the entry points of group `moderation`. Never raises for a plugin's sake: read `records`. Raises SettingsError
     where `isolated` names none that is installed: the one that was meant would run here.
     """
@@ -138,10 +153,11 @@ def load(
             staged.append(_Staged(_record(entry, PluginState.BROKEN, _duplicate_cause(entry, entries))))
         else:
             apart = entry.name in isolated or EVERY in isolated
-            staged.append(_load_entry(entry, IsolatedPlugin(entry.name, memory_bytes=memory_bytes) if apart else None))
+            process = IsolatedPlugin(entry.name, memory_bytes=memory_bytes, seconds=setup_seconds) if apart else None
+            staged.append(_load_entry(entry, process))
     names = [entry.name for entry in entries]
     staged += [_missing(name, names) for name in only or () if name not in names and name != BUILTIN]
-    return _in_force(_without_rivals(staged))
+    return _in_force(_without_rivals(staged), Lives(setup_seconds))
 
 
 @dataclass(slots=True)
@@ -231,26 +247,15 @@ def _claims(one: _Staged) -> list[tuple[str, str]]:
     return claims + [("scheme", name) for name in one.fetchers.makers]
 
 
-def _in_force(staged: Sequence[_Staged]) -> Plugins:
+def _in_force(staged: Sequence[_Staged], lives: Lives) -> Plugins:
     return Plugins(
         records=tuple(one.record for one in staged),
         detectors={name: it for one in staged for name, it in one.detectors.detectors.items()},
         makers={name: it for one in staged for name, it in one.detectors.makers.items()},
         loaders={name: it for one in staged for name, it in one.encoders.loaders.items()},
         fetchers={name: it for one in staged for name, it in one.fetchers.makers.items()},
+        lives=lives,
     )
-
-
-def describe(error: BaseException) -> str:
-    """An error's type and the first line of its message; a message that cannot be had is left out."""
-    kind = kind_of(error)
-    try:
-        lines = str(error).strip().splitlines()
-    except Exception:  # noqa: BLE001 - the handler that isolates a plugin must not fail at its error's own __str__
-        lines = []
-    if isinstance(error, ModerationError):
-        return lines[0][:LONGEST_CAUSE] if lines else kind
-    return f"{kind}: {lines[0]}"[:LONGEST_CAUSE] if lines else kind
 
 
 def _check_isolated(isolated: Collection[str], names: Sequence[str]) -> None:

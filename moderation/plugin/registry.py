@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from moderation.detector.base import Detector
+from moderation.detector.life import STEPS
 from moderation.detector.names import SLUG, is_label, is_slug
 from moderation.encoder.base import Encoder
 from moderation.errors import PluginError
@@ -100,6 +101,7 @@ def _check_detector(plugin: str, detector: Any) -> None:
         "modalities (a frozenset of Modality)": _modalities_fit(detector.modalities),
         "needs_embeddings (True or False)": isinstance(detector.needs_embeddings, bool),
         "detect (a method)": callable(detector.detect),
+        **{f"{step} (a method)": callable(getattr(detector, step, callable)) for step in STEPS},
     }
     problems = [name for name, fits in wrong.items() if not fits]
     if problems:

@@ -110,10 +110,11 @@ def put_in_force(
     `embedders` by the encoder's name in the settings; `actions` in order of force; `statuses` by the policy's id, as its release record
     gives it for this build, a draft where it says nothing. Raises LockError when a lock does not
     fit them, FingerprintMismatchError (with both identities) when it was built on another encoder, PluginError when it
-    needs a detector that is not there.
+    needs a detector that is not there, or cannot be set up: that is done here, last of all.
     """
     policies: dict[str, RunningPolicy] = {}
     detectors: dict[str, RunningDetector] = {}
+    needed: dict[str, str] = {}
     for lock in sorted(locks, key=lambda one: one.policy):
         if lock.policy in policies:
             raise LockError(f"policy {lock.policy!r}: found two locks; expected one lock for each policy")
@@ -124,12 +125,14 @@ def put_in_force(
         epsilon = _check_encoder(lock, embedders)
         for running in others:
             _check_bound(running.detector, lock, embedders[lock.encoder])
+            needed.setdefault(running.detector.id, f"policy {lock.policy!r}")
         policies[lock.policy] = RunningPolicy(
             lock,
             terms_of(lock, actions=actions, epsilon=epsilon, status=(statuses or {}).get(lock.policy, DRAFT)),
             (_own_watch(own.detector), *watches),
             embedders[lock.encoder].encoder.fingerprint.numeric,
         )
+    plugins.set_up(needed)
     return RunningSet(tuple(policies.values()), detectors)
 
 

@@ -59,7 +59,7 @@ def test_no_loose_ends(path: Path) -> None:
 
 def test_pickle_is_used_nowhere_but_on_the_kits_own_bytes() -> None:
     for path in CODE:
-        if path == ROOT / "moderation" / "testing" / "detector.py":
+        if path == ROOT / "moderation" / "testing" / "unit.py":
             continue
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"^\s*(import|from) (pickle|joblib|dill|cloudpickle|marshal)\b", text, re.MULTILINE), path

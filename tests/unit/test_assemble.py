@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,14 +14,15 @@ from moderation.detector.isolated import IsolatedDetector
 from moderation.detector.wire import Description
 from moderation.embedding.cache import MemoryCache
 from moderation.embedding.embedder import Embedder
-from moderation.errors import ItemError, PluginError, SettingsError
+from moderation.errors import ExitCode, ItemError, PluginError, SettingsError
 from moderation.item import Modality
 from moderation.plugin.manager import Plugins
 from moderation.plugin.registry import EncoderRequest, FetcherRequest
 from moderation.policy.lock import lock_path, write_lock
+from moderation.rollout.reload import Reloader
 from moderation.sections import FetchSettings
 from moderation.settings import DetectorSettings, EncoderSettings, ImageLimits, PluginSettings, Settings
-from tests.fakes import FakeDetector, FakeEncoder, item, lock, picture, plugins_with
+from tests.fakes import FakeDetector, FakeEncoder, Lived, item, lock, picture, plugins_with
 
 SETTINGS = Settings(
     encoders={"default": EncoderSettings(loader="fake", checkpoint="here"), "other": EncoderSettings(loader="absent")},
@@ -88,16 +91,50 @@ def test_who_is_to_run_apart_must_be_there() -> None:
 def test_isolated_detectors_have_started_before_the_first_batch() -> None:
     described = Description("fake", ("risk",), frozenset(Modality), needs_embeddings=False)
     detector = IsolatedDetector(described, [sys.executable, "-c", "raise SystemExit(3)"])
-    pipeline = assemble.pipeline(
-        SETTINGS,
-        [lock(detectors=("fake",))],
-        embedders={"default": assemble.embedder(SETTINGS, known=known([]))},
-        known=plugins_with(detector),
-    )
+    with pytest.raises(
+        PluginError, match=r"policy 'weapons' needs the detector 'fake', .*: its process ended with exit_3"
+    ):
+        assemble.pipeline(
+            SETTINGS,
+            [lock(detectors=("fake",))],
+            embedders={"default": assemble.embedder(SETTINGS, known=known([]))},
+            known=plugins_with(detector),
+        )
     assert detector.starts == 1
-    verdict = pipeline.decide([item(picture(0.1))])[0].verdicts[0]
-    assert (verdict.error, verdict.cause) == ("detector_error", "exit_3")
-    assert pipeline.runner.counts()["fake"].restarts == 1
+
+
+def test_a_detector_that_is_set_up_is_not_set_up_again_by_a_reload_and_a_failed_one_leaves_the_old_build(
+    tmp_path: Path,
+) -> None:
+    good, bad = Lived("good"), Lived("bad", setup=OSError("no index"))
+    brought, embedders = plugins_with(good, bad), {"default": assemble.embedder(SETTINGS, known=known([]))}
+    path = lock_path(tmp_path, "weapons")
+    write_lock(lock(detectors=("good",)), path)
+    build = partial(assemble.pipeline, SETTINGS, [path], embedders=embedders, known=brought)
+    with closing(Reloader(build, [path], seconds=1000.0)) as builds:
+        first = builds.current()
+        write_lock(lock(detectors=("bad", "good")), path)
+        builds.look(), builds.look()
+        assert (builds.current(), builds.refusals) == (first, 1)
+        bad.raised = {}
+        write_lock(lock(detectors=("bad", "good"), version="2.0.0"), path)
+        builds.look(), builds.look()
+        assert (builds.current() is first, builds.reloads) == (False, 1)
+    brought.close()
+    assert good.called == ["setup", "verify", "close"]
+    assert bad.called == ["setup", "setup", "verify", "close"]
+
+
+def test_a_plugin_that_cannot_be_set_up_ends_a_start_as_a_broken_one_does() -> None:
+    with pytest.raises(PluginError) as refused:
+        assemble.pipeline(
+            SETTINGS,
+            [lock(detectors=("bad",))],
+            embedders={"default": assemble.embedder(SETTINGS, known=known([]))},
+            known=plugins_with(Lived("bad", setup=OSError("no index"))),
+        )
+    assert refused.value.exit_code == ExitCode.PLUGIN
+    assert "setup failed: OSError: no index" in str(refused.value)
 
 
 def test_an_empty_cache_is_shared_all_the_same() -> None:

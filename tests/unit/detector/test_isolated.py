@@ -15,8 +15,9 @@ import pytest
 
 from moderation.decision import Score
 from moderation.detector.base import DetectionBatch
-from moderation.detector.faults import BAD_ANSWER, ERROR, TIMEOUT, FaultError
-from moderation.detector.isolated import IsolatedDetector, greeting_of, start_all
+from moderation.detector.faults import BAD_ANSWER, ERROR, TIMEOUT, FaultError, SetupError
+from moderation.detector.isolated import IsolatedDetector, greeting_of
+from moderation.detector.life import Lives, set_up
 from moderation.detector.wire import Description, Greeting, encode_answers, encode_greeting, most_bytes
 from moderation.item import Modality, Part
 
@@ -37,7 +38,7 @@ def serve():
     while True:
         hear(); line.sendall(answer)
 """
-Make = Callable[[str], IsolatedDetector]
+Make = Callable[..., IsolatedDetector]
 
 
 @pytest.fixture
@@ -45,9 +46,9 @@ def make(tmp_path: Path) -> Iterator[Make]:
     """A detector whose process lives as the code says."""
     made: list[IsolatedDetector] = []
 
-    def make(code: str) -> IsolatedDetector:
+    def make(code: str, **options: float) -> IsolatedDetector:
         command = [sys.executable, "-I", "-S", "-c", HEAD + code, str(tmp_path)]
-        made.append(IsolatedDetector(HERE, command))
+        made.append(IsolatedDetector(HERE, command, **options))
         return made[-1]
 
     yield make
@@ -141,7 +142,7 @@ def test_trap_04_and_10_who_hangs_is_killed_at_the_deadline_and_the_next_call_ge
     make: Make, tmp_path: Path, code: str, batch: DetectionBatch
 ) -> None:
     detector = make(f"if lives == 1:\n    {code}\nline.sendall(greeting); serve()")
-    detector.start()
+    detector.setup()
     (hung,) = alive(tmp_path)
     began = time.monotonic()
     with pytest.raises(FaultError, match=TIMEOUT):
@@ -159,7 +160,7 @@ if os.fork() == 0: open(folder + "/" + str(os.getpid()), "w").close()
 time.sleep(100)
 """
     detector = make(code)
-    detector.start()
+    detector.setup()
     assert fault(detector, seconds=2.0) == (TIMEOUT, "")
     end = time.monotonic() + 5.0
     while alive(tmp_path):  # whose parent is dead is waited for by init
@@ -175,9 +176,8 @@ def test_who_has_not_finished_its_start_is_given_time(make: Make) -> None:
     assert detector.starts == 1
 
 
-def test_but_not_for_ever(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("moderation.detector.isolated.START_SECONDS", 0.1)
-    detector = make("time.sleep(100)")
+def test_but_not_for_ever(make: Make, tmp_path: Path) -> None:
+    detector = make("time.sleep(100)", start_seconds=0.1)
     assert fault(detector, seconds=0.2) == (TIMEOUT, "")
     assert alive(tmp_path) == []
 
@@ -210,7 +210,7 @@ serve()
 
 def test_who_waits_for_its_turn_too_long_times_out_and_harms_nobody(make: Make) -> None:
     detector = make("line.sendall(greeting); hear(); time.sleep(1.0); line.sendall(answer); serve()")
-    detector.start()
+    detector.setup()
     answers: list[object] = []
     first = threading.Thread(target=lambda: answers.append(detector.detect(BATCH, seconds=60.0)))
     first.start()
@@ -227,16 +227,17 @@ def test_processes_start_side_by_side(make: Make) -> None:
     # Each waits for the others: started one after the other, none would ever be ready.
     meet = "while len(os.listdir(folder)) < 3: time.sleep(0.01)\nline.sendall(greeting); serve()"
     detectors = [make(meet) for _ in range(3)]
-    start_all(detectors)
+    lives = Lives()
+    assert lives.begin(detectors) == lives.begin(detectors) == {}
     assert [one.starts for one in detectors] == [1, 1, 1]
-    start_all(detectors)
     assert [one.detect(BATCH, seconds=5.0) for one in detectors] == [GOOD] * 3
     assert [one.starts for one in detectors] == [1, 1, 1]
 
 
 def test_a_process_that_cannot_be_started_is_an_error_of_the_call() -> None:
     detector = IsolatedDetector(HERE, ["/nowhere/python"])
-    start_all([detector])
+    with pytest.raises(SetupError, match="setup failed: FileNotFoundError"):
+        set_up(detector)
     before = len(started(Path("/proc/self/fd")))
     for _ in range(3):
         with pytest.raises(FileNotFoundError):

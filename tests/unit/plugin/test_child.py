@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,10 @@ import pytest
 
 from moderation.decision import Abstention, Score
 from moderation.detector.base import Detection, DetectionBatch, Detector
-from moderation.detector.isolated import IsolatedDetector, start_all
+from moderation.detector.isolated import IsolatedDetector
+from moderation.detector.life import set_up
 from moderation.detector.runner import Runner
-from moderation.errors import SettingsError
+from moderation.errors import PluginError, SettingsError
 from moderation.item import Modality, Part
 from moderation.plugin import manager
 from moderation.plugin.manager import Plugins, PluginState
@@ -57,6 +59,11 @@ def load(*only: str, isolated: tuple[str, ...] = (), memory_bytes: int = 0) -> P
     return manager.load(only, isolated=isolated, memory_bytes=memory_bytes)
 
 
+def start(plugins: Plugins) -> None:
+    for one in plugins.detectors.values():
+        set_up(one)
+
+
 def ended(plugins: Plugins) -> None:
     for one in plugins.detectors.values():
         if isinstance(one, IsolatedDetector):
@@ -67,7 +74,7 @@ def ended(plugins: Plugins) -> None:
 def wild(install_once: Install) -> Iterator[Plugins]:
     install_once("wild-dist", {"wild": "wild_module"}, wild_module=WILD)
     plugins = load("wild", isolated=("wild",), memory_bytes=6 << 30)
-    start_all(plugins.detectors.values())
+    plugins.set_up({"wild": "a test", "twin": "a test"})
     yield plugins
     ended(plugins)
 
@@ -171,13 +178,13 @@ def test_trap_27_what_it_prints_goes_nowhere(runner: Runner, capfd: pytest.Captu
 def test_a_hang_ends_at_the_deadline_and_in_the_end_in_quarantine(wild: Plugins) -> None:
     settings = DetectorSettings(timeout_seconds=1.0, faults_before_quarantine=1, quarantine_seconds=0.5)
     runner = Runner(wild.detectors.values(), settings=settings)
-    start_all(wild.detectors.values())
+    start(wild)
     began = time.monotonic()
     assert told(judge(runner, "do time.sleep(100)")) == ["detector_timeout"]
     assert time.monotonic() - began < 20.0
     assert told(judge(runner, "good")) == ["quarantined"]
     time.sleep(0.6)
-    start_all(wild.detectors.values())
+    start(wild)
     assert told(judge(runner, "good")) == ["scored"]
     assert not runner.counts()["wild"].quarantined
 
@@ -218,6 +225,7 @@ def test_what_is_told_to_the_whole_service_is_not_for_it(runner: Runner, tmp_pat
 PARENT = """
 import sys
 from moderation.detector.base import DetectionBatch
+from moderation.detector.life import set_up
 from moderation.detector.runner import Runner
 from moderation.item import Part
 from moderation.plugin import manager
@@ -296,3 +304,39 @@ def test_a_name_that_is_not_installed_is_refused_for_who_was_meant_would_run_her
         SettingsError, match=r"plugins\.isolated: no plugin 'wiled' is installed; nearest known: 'wild'"
     ):
         load(isolated=("wiled",))
+
+
+LIVED = f"""{HEAD}
+class Lived(One):
+    def setup(self):
+        open(os.path.join(FOLDER, f"{{self.id}}-{{os.getpid()}}"), "w").close()
+        if os.path.exists(os.path.join(FOLDER, "broken")):
+            raise OSError("no index")
+@hookimpl
+def register_detectors(registry):
+    registry.add(Lived("wild"))
+    registry.add(Lived("twin"))
+"""
+
+
+def test_it_is_set_up_in_its_own_process_alone_and_again_in_a_fresh_one(install: Install, tmp_path: Path) -> None:
+    folder = tmp_path / "calls"
+    folder.mkdir()
+    install("lived-dist", {"lived": "lived_module"}, lived_module=f"FOLDER = {str(folder)!r}\n{LIVED}")
+    plugins = load("lived", isolated=("lived",))
+    assert list(folder.iterdir()) == []  # registering sets nothing up
+    with closing(plugins):
+        plugins.set_up({"wild": "policy 'p'"})
+        runner = Runner(plugins.detectors.values(), settings=DetectorSettings(timeout_seconds=60.0))
+        assert told(judge(runner, "good")) == ["scored"]
+        assert [one.name.partition("-")[0] for one in folder.iterdir()] == ["wild"]
+        judge(runner, "do os.abort()")
+        assert told(judge(runner, "good")) == ["scored"]
+        assert [one.name.partition("-")[0] for one in folder.iterdir()] == ["wild", "wild"]
+        (folder / "broken").touch()
+        judge(runner, "do os.abort()")
+        assert told(judge(runner, "good")) == ["detector_error SetupError"]
+        with pytest.raises(
+            PluginError, match=r"policy 'q' needs the detector 'twin', .*: setup failed: OSError: no index"
+        ):
+            plugins.set_up({"twin": "policy 'q'"})

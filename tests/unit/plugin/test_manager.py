@@ -148,6 +148,10 @@ BROKEN = {
     "no labels": (registering("x").replace('("risk",)', "()"), "wrong labels"),
     "wrong modalities": (registering("x").replace("{Modality.TEXT}", "{'smell'}"), "wrong modalities"),
     "one id twice": (registering("x", "x"), "registers detector 'x' twice"),
+    "a setup that cannot be called": (
+        registering("x").replace("needs_embeddings", "setup = 7; needs_embeddings"),
+        "wrong setup",
+    ),
     "the kind that is ours": (
         f"{HEAD}\n@hookimpl\ndef register_detectors(registry): registry.add_maker('concept', One)",
         "kind of detector 'concept' is registered by 'builtin' of moderation and 'broken'",

@@ -14,7 +14,7 @@ from moderation.item import ContentItem, Modality, Part
 from moderation.policy.decide import Cut, Finding
 from moderation.policy.lock import Lock
 from moderation.rollout.locks import RunningPolicy, RunningSet, Watch, put_in_force
-from tests.fakes import ACTIONS, FakeDetector, FakeEncoder, action, item, lock, picture, plugins_with
+from tests.fakes import ACTIONS, FakeDetector, FakeEncoder, Lived, action, item, lock, picture, plugins_with
 
 
 def run(
@@ -166,3 +166,27 @@ def test_findings_are_the_labels_that_count_or_the_abstention() -> None:
     judged = item(picture(0.1), picture(0.2, name="cover"))
     assert one.findings(judged, 0, (Score("a", 0.1), Score("b", 0.9))) == [Finding("0", Score("a", 0.1), "d")]
     assert one.findings(judged, 1, Abstention("bad_answer")) == [Finding("cover", Abstention("bad_answer"), "d")]
+
+
+def test_detectors_are_set_up_once_each_when_their_policies_are_put_in_force() -> None:
+    shared, unused = Lived("shared"), Lived("unused")
+    run(lock("a", detectors=("shared",)), lock("b", detectors=("shared/risk",)), detectors=(shared, unused))
+    assert (shared.called, unused.called) == (["setup", "verify"], [])
+
+
+def test_a_detector_that_cannot_be_set_up_refuses_the_policy_by_name() -> None:
+    broken = Lived("keywords", verify=ValueError("a gun scores 0"))
+    told = (
+        "policy 'guns' needs the detector 'keywords', which cannot be set up: verify failed: ValueError: a gun scores 0"
+    )
+    with pytest.raises(PluginError, match=told):
+        run(lock("arms"), lock("guns", detectors=("keywords",)), detectors=(broken,))
+    assert run(lock("arms"), detectors=(broken,)).policies[0].id == "arms"
+    assert broken.called == ["setup", "verify"]
+
+
+def test_nothing_is_set_up_for_a_lock_that_does_not_fit() -> None:
+    one = Lived("keywords")
+    with pytest.raises(LockError):
+        run(lock("guns", detectors=("keywords",)), lock("other", on_error="panic"), detectors=(one,))
+    assert one.called == []

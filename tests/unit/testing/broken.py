@@ -200,6 +200,78 @@ class TestClosed(Kit):
     make = Closed
 
 
+class Lived(Good):
+    """Loads its words when it is set up."""
+
+    words: Any = None
+
+    def setup(self) -> None:
+        self.words = (b"gun",)
+
+    def verify(self) -> None:
+        assert self.words
+
+    def close(self) -> None:
+        self.words = None
+
+    def detect(self, batch: DetectionBatch) -> Any:
+        return [(Score("gun", float(any(word in part.content for word in self.words))),) for part in batch.parts]
+
+
+class TestLived(Kit):
+    make = Lived
+
+
+class Unverified(Lived):
+    def verify(self) -> None:
+        assert not self.words
+
+
+class TestUnverified(Kit):
+    make = Unverified
+
+
+class OnceOnly(Lived):
+    """The second of them finds its place taken."""
+
+    taken: Any = None
+
+    def setup(self) -> None:
+        super().setup()
+        assert OnceOnly.taken in {None, self}
+        OnceOnly.taken = self
+
+
+class TestOnceOnly(Kit):
+    make = OnceOnly
+
+
+class ClosedOnce(Lived):
+    def close(self) -> None:
+        del self.words
+
+
+class TestClosedOnce(Kit):
+    make = ClosedOnce
+
+
+class Shared(Lived):
+    """All of them have one list of words, which the first that is closed takes along."""
+
+    shared: Any = {}
+
+    def setup(self) -> None:
+        self.words = self.shared
+        self.words[b"gun"] = True
+
+    def close(self) -> None:
+        self.shared.clear()
+
+
+class TestShared(Kit):
+    make = Shared
+
+
 class TestClosedAndSaysSo(Kit):
     make = Closed
     expected_failures = {"test_pickling_keeps_it": "it holds a function"}

@@ -1,0 +1,107 @@
+"""The life of a unit, which is what a plugin brings to be called with batches: set up once in a process, before its first batch, closed at the end.
+
+Of `setup()` (heavy work), `verify()` (raises where it is not what it should be) and `close()` a unit has those that it needs.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterable
+from typing import Protocol
+
+from moderation.detector.faults import SetupError, describe, kind_of
+
+SETUP_SECONDS = 120.0  # what setting up may take by default: it may load a model
+CLOSE_SECONDS = 10.0  # for all of them together
+STEPS = ("setup", "verify", "close")
+
+_log = logging.getLogger(__name__)
+
+
+class Unit(Protocol):
+    """A detector, or a reader."""
+
+    @property
+    def id(self) -> str:
+        """A short name, unique among its kind."""
+        ...
+
+
+def set_up(unit: object) -> None:
+    """Call what the unit has of `setup` and `verify`. Raises SetupError that says which of them failed, and how."""
+    for step in ("setup", "verify"):
+        try:
+            getattr(unit, step, _nothing)()
+        except SetupError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it raises is its own fault, even SystemExit
+            raise SetupError(f"{step} failed: {describe(error)}") from None
+
+
+class Lives:
+    """Sets units up, each once, and closes them; safe to call from several threads.
+
+    Who is still at it after `seconds` is left behind, and waited for again when it is needed again; who failed is tried again then.
+    """
+
+    def __init__(self, seconds: float = SETUP_SECONDS) -> None:
+        self._seconds = seconds
+        self._lives: dict[int, _Life] = {}  # by identity: units need not be hashable, and nobody forgets one
+        self._turn = threading.Lock()
+
+    def begin(self, units: Iterable[Unit]) -> dict[str, str]:
+        """Set up those that are not yet, side by side. By id, what went wrong: nothing at all where all are ready."""
+        with self._turn:
+            deadline = time.monotonic() + self._seconds
+            lives = [self._life(one) for one in units if any(hasattr(one, step) for step in STEPS)]
+            for life in lives:
+                life.thread.join(max(0.0, deadline - time.monotonic()))
+        late = f"setup took longer than {self._seconds:g} s"
+        return {one.unit.id: late if one.cause is None else one.cause for one in lives if one.cause != ""}
+
+    def close(self) -> None:
+        """Close those that are set up. What fails, or takes too long, is told in the log and stops nobody."""
+        with self._turn:
+            ready = [one.unit for one in self._lives.values() if one.cause == ""]
+            self._lives.clear()
+        closing = threading.Thread(target=_close, args=(ready,), daemon=True, name="close")
+        closing.start()
+        closing.join(CLOSE_SECONDS)
+
+    def _life(self, unit: Unit) -> _Life:
+        known = self._lives.get(id(unit))
+        if known is None or known.cause:
+            known = self._lives[id(unit)] = _Life(unit)
+        return known
+
+
+class _Life:
+    """One unit's being set up, on a thread, because only so can it be left behind. `cause`: None as long as it lasts, "" once it is ready."""
+
+    def __init__(self, unit: Unit) -> None:
+        self.unit = unit
+        self.cause: str | None = None
+        self.thread = threading.Thread(target=self._set_up, daemon=True, name="setup")
+        self.thread.start()
+
+    def _set_up(self) -> None:
+        try:
+            set_up(self.unit)
+        except SetupError as error:
+            self.cause = str(error)
+        else:
+            self.cause = ""
+
+
+def _close(units: Iterable[Unit]) -> None:
+    for unit in units:
+        try:
+            getattr(unit, "close", _nothing)()
+        except BaseException as error:  # noqa: BLE001 - as above; it is needed no more
+            _log.warning("%s cannot be closed: %s", unit.id, kind_of(error))
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,74 @@
+"""What every kit has: how the thing under test is made, whether it arrives, what its import does, and promises that it cannot keep."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import pytest
+
+from moderation.plugin import manager
+from moderation.testing.content import fault_of_import
+
+
+class Kit:
+    """Inherited by the kits; `brings` is where a plugin's record names what this one tests."""
+
+    make: ClassVar[Callable[[], Any]]
+    plugin: ClassVar[str] = ""
+    expected_failures: ClassVar[Mapping[str, str]] = {}
+    brings: ClassVar[str]
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        """Raises TypeError where an expected failure names no test of the kit, or gives no reason."""
+        super().__init_subclass__(**more)
+        for name, reason in cls.expected_failures.items():
+            if not (name.startswith("test_") and hasattr(cls, name) and reason):
+                raise TypeError(
+                    f"{cls.__name__}.expected_failures: found {name!r}; expected a test of the kit, and why"
+                )
+
+    @pytest.fixture(autouse=True)
+    def _expect(self, request: pytest.FixtureRequest) -> None:
+        """An expected failure is one, and fails once it is none."""
+        reason = self.expected_failures.get(request.function.__name__)
+        if reason:
+            request.node.add_marker(pytest.mark.xfail(reason=reason, strict=True))
+
+    # Identity
+
+    def test_identity_arrives_by_its_entry_point(self) -> None:
+        """Once installed, the plugin is found, whole, and brings this one."""
+        if not self.plugin:
+            pytest.skip("the kit is not told the name of the plugin's entry point")
+        found = [one for one in manager.load(only=(self.plugin,)).records if one.id == self.plugin]
+        assert found, f"no plugin named {self.plugin!r} is installed"
+        assert found[0].state == manager.PluginState.LOADED, (
+            f"plugin {self.plugin!r} is {found[0].state}: {found[0].cause}"
+        )
+        assert self._name() in getattr(found[0], self.brings), (
+            f"plugin {self.plugin!r} does not register {self._name()!r}"
+        )
+
+    # Import
+
+    def test_import_asks_no_network(self) -> None:
+        """Importing the plugin looks up no host and opens no connection: registering is cheap, and works where there is no network."""
+        module = self._module()
+        fault = fault_of_import(module)
+        assert not fault, f"importing {module!r}: {fault}"
+
+    # What the tests share
+
+    def _made(self) -> Any:
+        make = inspect.getattr_static(type(self), "make")
+        return (make.__func__ if isinstance(make, staticmethod) else make)()
+
+    def _name(self) -> str:
+        """What it is registered under."""
+        name: str = self._made().id
+        return name
+
+    def _module(self) -> str:
+        return type(self._made()).__module__

@@ -1,0 +1,159 @@
+"""What everything promises that is called with batches of parts: the tests that the kits for detectors and for readers share."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar
+
+from moderation.detector.life import set_up
+from moderation.item import Modality, Part
+from moderation.testing.content import HOSTILE_FILES, HOSTILE_TEXTS
+from moderation.testing.kit import Kit
+
+Content = str | bytes | Part
+
+MANY = 256  # parts in a large batch
+
+
+class UnitKit(Kit):
+    """The tests need to know what it is shown unseen (`_sees`), its good examples, what it answers (checked), and when two answers agree."""
+
+    _shared: ClassVar[Any]
+
+    # Determinism
+
+    def test_determinism_of_equal_batches(self) -> None:
+        """The same batch twice, and another one between, has the same answers."""
+        unit, parts = self._ready(), self._examples()
+        first = self._answers(unit, parts)
+        self._answers(unit, list(reversed(parts)))
+        self._agree(first, self._answers(unit, parts), "the same batch has another answer the second time")
+
+    def test_determinism_of_equal_units(self) -> None:
+        """Two of a kind answer alike."""
+        parts = self._examples()
+        self._agree(self._answers(self._fresh(), parts), self._answers(self._fresh(), parts), "two of a kind disagree")
+
+    # Batching
+
+    def test_batching_changes_no_answer(self) -> None:
+        """A part is judged alike alone, in company, and in another order."""
+        unit, parts = self._ready(), self._examples()
+        together = self._answers(unit, parts)
+        alone = [self._answers(unit, [one])[0] for one in parts]
+        self._agree(together, alone, "a part is judged otherwise in company than alone")
+        turned = self._answers(unit, list(reversed(parts)))
+        self._agree(together, list(reversed(turned)), "a part is judged otherwise in another order")
+
+    def test_batching_of_many_parts(self) -> None:
+        """A large batch has as many answers, each of them good."""
+        unit, parts = self._ready(), self._many()
+        assert len(self._answers(unit, parts)) == len(parts)
+
+    # Failure
+
+    def test_failure_of_hostile_content(self) -> None:
+        """What is empty, endless, cut off or not what it seems is answered too: nothing is raised, nothing else is spoilt."""
+        unit = self._ready()
+        self._answers(unit, self._hostile(unit))
+        parts = self._examples()
+        mixed = self._answers(unit, [*self._hostile(unit), *parts])[-len(parts) :]
+        self._agree(self._answers(unit, parts), mixed, "a part is judged otherwise beside hostile ones")
+
+    def test_failure_of_one_thread_reaches_no_other(self) -> None:
+        """Calls from several threads at once answer as one alone does: a call that overran may still be at work beside the next."""
+        unit, parts = self._ready(), self._examples()
+        wanted = self._answers(unit, parts)
+        with ThreadPoolExecutor(4) as pool:
+            for found in pool.map(lambda _: self._answers(unit, parts), range(8)):
+                self._agree(wanted, found, "calls from several threads disagree")
+
+    # Life cycle
+
+    def test_life_cycle_of_two_in_one_process(self) -> None:
+        """Two of a kind are set up beside each other, each verifies itself, and both answer."""
+        one, other = self._fresh(), self._fresh()
+        self._answers(one, self._examples())
+        self._answers(other, self._examples())
+
+    def test_life_cycle_ends_more_than_once(self) -> None:
+        """Closed twice, and closed before it was ever set up: nothing is raised."""
+        for unit in (self._fresh(), self._made()):
+            for _ in range(2):
+                getattr(unit, "close", _nothing)()
+
+    def test_life_cycle_of_one_leaves_the_others_alone(self) -> None:
+        """Where one of a kind is closed, another one answers as before."""
+        one, other, parts = self._fresh(), self._fresh(), self._examples()
+        wanted = self._answers(other, parts)
+        getattr(one, "close", _nothing)()
+        self._agree(wanted, self._answers(other, parts), "it answers otherwise once another one is closed")
+
+    # Pickling
+
+    def test_pickling_keeps_it(self) -> None:
+        """A copy that came through pickle before it was set up, as to another process, answers alike."""
+        parts = self._examples()
+        copy = pickle.loads(pickle.dumps(self._made()))  # noqa: S301 - our own bytes
+        set_up(copy)
+        self._agree(self._answers(self._ready(), parts), self._answers(copy, parts), "a pickled copy answers otherwise")
+
+    # What the tests share
+
+    def _fresh(self) -> Any:
+        """A new one, set up as a process does it before the first batch."""
+        made = self._made()
+        set_up(made)
+        return made
+
+    @classmethod
+    def _ready(cls) -> Any:
+        """One that is set up, the same for all tests that need no new one: setting up may be heavy."""
+        if "_shared" not in vars(cls):
+            cls._shared = cls._fresh(cls())
+        return cls._shared
+
+    def _many(self) -> list[Part]:
+        parts = self._examples()
+        return [parts[number % len(parts)] for number in range(MANY)]
+
+    def _hostile(self, unit: Any) -> list[Part]:
+        texts = [Part.text(one) for one in HOSTILE_TEXTS] if Modality.TEXT in self._sees(unit) else []
+        return texts + ([Part.image(one) for one in HOSTILE_FILES] if Modality.IMAGE in self._sees(unit) else [])
+
+    def _sees(self, unit: Any) -> frozenset[Modality]:
+        """The modalities of which it is shown content that nobody looked at."""
+        raise NotImplementedError
+
+    def _examples(self) -> list[Part]:
+        raise NotImplementedError
+
+    def _answers(self, unit: Any, parts: Sequence[Part]) -> Sequence[Any]:
+        raise NotImplementedError
+
+    def _alike(self, one: Any, other: Any) -> bool:
+        raise NotImplementedError
+
+    def _agree(self, wanted: Sequence[Any], found: Sequence[Any], otherwise: str) -> None:
+        assert len(wanted) == len(found), otherwise
+        for number, (one, other) in enumerate(zip(wanted, found, strict=True)):
+            assert self._alike(one, other), f"{otherwise}: part {number}: {one} and {other}"
+
+
+def as_part(content: Content, modalities: frozenset[Modality]) -> Part:
+    """Text and bytes as the part that they mean, bytes being a picture; it must be of these modalities."""
+    part = (
+        content
+        if isinstance(content, Part)
+        else Part.text(content)
+        if isinstance(content, str)
+        else Part.image(content)
+    )
+    assert part.modality in modalities, f"an example is {part.modality}; expected {', '.join(sorted(modalities))}"
+    return part
+
+
+def _nothing() -> None:
+    pass
