@@ -8,17 +8,14 @@ from dataclasses import dataclass
 from itertools import islice
 
 from moderation.decision import Abstention, Decision, Score, Timing, Verdict
-from moderation.detector.base import Detection, DetectionBatch
 from moderation.detector.runner import Runner
 from moderation.embedding.embedder import Embedder
 from moderation.embedding.keyed import KeyedVectors, origin
 from moderation.item import ContentItem, Part
 from moderation.policy.decide import Finding, answer, final_score, judge
 from moderation.rollout.limits import Limits
-from moderation.rollout.locks import RunningPolicy, RunningSet, Watch
-
-Place = tuple[int, int]  # which item of the batch, which part of that item
-Needs = Mapping[RunningPolicy, list[tuple[Watch, int]]]  # what each policy needs: which detector's word on which part
+from moderation.rollout.locks import RunningPolicy, RunningSet
+from moderation.rollout.panel import Answers, Asked, Needs, Panel, Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +27,7 @@ class _Seen:
 
     needs: Sequence[Needs]
     vectors: Mapping[str, KeyedVectors[Place]]
-    answers: Mapping[str, Mapping[Place, Detection]]
+    answers: Answers
     timing: Timing
 
 
@@ -51,6 +48,7 @@ class Pipeline:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.running, self.runner, self._limits = running, runner, limits
+        self._panel = Panel(running, runner)
         self._embedders, self._actions, self._clock = embedders, tuple(actions), clock
 
     def decide(self, items: Sequence[ContentItem], *, ids: Sequence[str] = ()) -> list[Decision]:
@@ -83,25 +81,16 @@ class Pipeline:
     def _see(self, items: Sequence[ContentItem]) -> _Seen:
         policies = self.running.policies
         needs = [{policy: need for policy in policies if (need := policy.needs(item))} for item in items]
-        asked = self._asked(items, needs)
+        asked = self._panel.asked(items, needs)
         vectors = self._embed(asked)
         start = self._clock()
-        answers = self._detect(asked, vectors)
+        answers = self._panel.answers(asked, vectors)
         detect = self._clock() - start
         decode = sum(one.decode_seconds for one in vectors.values())
         encode = sum(one.encode_seconds for one in vectors.values())
         return _Seen(needs, vectors, answers, Timing(decode, encode, detect).shared_by(len(items)))
 
-    def _asked(self, items: Sequence[ContentItem], needs: Sequence[Needs]) -> dict[str, dict[Place, Part]]:
-        """The parts that each detector must judge: those on which some policy needs its word."""
-        asked: dict[str, dict[Place, Part]] = {detector: {} for detector in self.running.detectors}
-        for index, item in enumerate(items):
-            for need in needs[index].values():
-                for watch, part in need:
-                    asked[watch.detector][index, part] = item.parts[part]
-        return asked
-
-    def _embed(self, asked: Mapping[str, Mapping[Place, Part]]) -> dict[str, KeyedVectors[Place]]:
+    def _embed(self, asked: Asked) -> dict[str, KeyedVectors[Place]]:
         """Each encoder's vectors of the parts that its detectors must judge, every part once."""
         wanted: dict[str, dict[Place, Part]] = {}
         for detector, parts in asked.items():
@@ -109,25 +98,6 @@ class Pipeline:
             if encoder and parts:
                 wanted.setdefault(encoder, {}).update(parts)
         return {name: KeyedVectors(self._embedders[name], parts) for name, parts in wanted.items()}
-
-    def _detect(
-        self, asked: Mapping[str, Mapping[Place, Part]], vectors: Mapping[str, KeyedVectors[Place]]
-    ) -> dict[str, dict[Place, Detection]]:
-        """Each detector's answer on each part. A part that cannot be read is an abstention, and no detector sees it."""
-        answers: dict[str, dict[Place, Detection]] = {}
-        batches: dict[str, DetectionBatch] = {}
-        for detector, parts in asked.items():
-            own = vectors.get(self.running.detectors[detector].encoder or "")
-            faults = {place: own.fault(place) if own else part.fault for place, part in parts.items()}
-            answers[detector] = {
-                place: Abstention(fault.reason, cause=fault.cause) for place, fault in faults.items() if fault
-            }
-            fit = [place for place, fault in faults.items() if not fault]
-            batches[detector] = DetectionBatch(tuple(parts[place] for place in fit), own.take(fit) if own else None)
-        for detector, said in self.runner.run(batches).items():
-            fit = [place for place in asked[detector] if place not in answers[detector]]
-            answers[detector].update(zip(fit, said, strict=True))
-        return answers
 
     def _findings(self, index: int, item: ContentItem, seen: _Seen) -> dict[RunningPolicy, list[Finding]]:
         """Every policy that judges this item, with all that was found for it."""

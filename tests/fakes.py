@@ -148,9 +148,10 @@ class FakeDetector:
         labels: tuple[str, ...] = ("risk",),
         modalities: Iterable[Modality] = tuple(Modality),
         needs_embeddings: bool = False,
+        needs_scores: tuple[str, ...] = (),
     ) -> None:
         self.id, self.labels, self.modalities = id, labels, frozenset(modalities)
-        self.needs_embeddings = needs_embeddings
+        self.needs_embeddings, self.needs_scores = needs_embeddings, needs_scores
         self.answer = answer
         self.batches: list[DetectionBatch] = []
 

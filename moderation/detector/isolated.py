@@ -41,7 +41,7 @@ class IsolatedDetector:
 
     def __init__(self, described: Description, command: Sequence[str], *, start_seconds: float = SETUP_SECONDS) -> None:
         self.id, self.labels, self.modalities = described.id, described.labels, described.modalities
-        self.needs_embeddings = described.needs_embeddings
+        self.needs_embeddings, self.needs_scores = described.needs_embeddings, described.needs_scores
         self.starts = 0
         self._command, self._start_seconds = tuple(command), start_seconds
         self._turn = threading.Lock()

@@ -12,8 +12,10 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from numbers import Real
 
 from moderation.decision import Abstention, Score
@@ -26,13 +28,14 @@ from moderation.settings import DetectorSettings
 
 # An overrun call cannot be stopped, only left behind. So many of one detector may be left at once before it gets no more.
 MOST_OVERRUNS = 4
+NO_TIME_LEFT = "no_time_left"  # others, whose scores it needs, took it all
 LONGEST_CONCEPT = 200
 MOST_EVIDENCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class DetectorCounts:
-    """What one detector did so far: calls, parts judged, faulty calls by reason, parts refused while in quarantine.
+    """What one detector did so far: calls, parts judged, faulty calls by reason, parts it was not shown while in quarantine or for want of time.
 
     `restarts` counts how often its process had to be replaced, since it was first started; 0 of one without.
     """
@@ -92,14 +95,25 @@ class Runner:
 
         All share one deadline, counted from when it is their turn; a detector with an empty batch is not called.
         """
+        with self.turn() as run:
+            return run(batches)
+
+    @contextmanager
+    def turn(self) -> Iterator[Callable[[Mapping[str, DetectionBatch]], dict[str, tuple[Detection, ...]]]]:
+        """What runs detectors, wave after wave, against one deadline, counted from when it is their turn.
+
+        Whose wave comes when no time is left is not called, and not blamed.
+        """
         with self._running:
-            deadline = self._clock() + self._settings.timeout_seconds
-            calls = {
-                id_: self._start(self._guards[id_], batch, deadline)
-                for id_, batch in self._outsiders_first(batches)
-                if len(batch)
-            }
-            done = {id_: self._finish(self._guards[id_], call, deadline) for id_, call in calls.items()}
+            yield partial(self._run, self._clock() + self._settings.timeout_seconds)
+
+    def _run(self, deadline: float, batches: Mapping[str, DetectionBatch]) -> dict[str, tuple[Detection, ...]]:
+        calls = {
+            id_: self._start(self._guards[id_], batch, deadline)
+            for id_, batch in self._outsiders_first(batches)
+            if len(batch)
+        }
+        done = {id_: self._finish(self._guards[id_], call, deadline) for id_, call in calls.items()}
         return {id_: done.get(id_, ()) for id_ in batches}
 
     def counts(self) -> dict[str, DetectorCounts]:
@@ -118,6 +132,8 @@ class Runner:
             call.settle(_Result(TIMEOUT))
         elif guard.trusted:
             call.run_here()
+        elif not call.seconds:
+            call.settle(_Result(TIMEOUT, cause=NO_TIME_LEFT))
         else:
             call.run_on_a_thread()
         return call
@@ -130,7 +146,7 @@ class Runner:
             result = _Result(TIMEOUT)
             guard.overruns.append(call)
         parts = len(call.batch)
-        if result.fault == QUARANTINED:
+        if result.fault == QUARANTINED or result.cause == NO_TIME_LEFT:
             guard.refused += parts
         else:
             self._record(guard, result.fault)

@@ -36,6 +36,7 @@ class Description:
     labels: tuple[str, ...]
     modalities: frozenset[Modality]
     needs_embeddings: bool
+    needs_scores: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,9 @@ def encode_batch(detector: str, batch: DetectionBatch) -> Iterator[bytes | bytea
         "detector": detector,
         "parts": [[part.modality.value, part.name, part.source, len(part.content)] for part in batch.parts],
         "vectors": None if vectors is None else vectors.shape,
+        "scores": None
+        if batch.scores is None
+        else [{id_: _plain(one) for id_, one in row.items()} for row in batch.scores],
     }
     held = bytearray(_frame(told))
     for content in _contents(batch):
@@ -82,7 +86,10 @@ def read_batch(stream: BinaryIO) -> tuple[str, DetectionBatch] | None:
         rows, width = told["vectors"]
         held = bytearray(stream.read(rows * width * _FLOAT16.itemsize))
         vectors = np.frombuffer(held, _FLOAT16).reshape(rows, width)
-    return told["detector"], DetectionBatch(parts, vectors)
+    scores: tuple[dict[str, Detection], ...] | None = None
+    if told["scores"] is not None:
+        scores = tuple({id_: _detection(one) for id_, one in row.items()} for row in told["scores"])
+    return told["detector"], DetectionBatch(parts, vectors, scores)
 
 
 def encode_answers(answers: Iterable[Detection]) -> bytes:
@@ -111,7 +118,10 @@ def decode_answers(data: bytes) -> Sequence[Detection]:
 
 def encode_greeting(greeting: Greeting) -> bytes:
     """A frame that tells which detectors a process has, or why it has none."""
-    detectors = [[one.id, one.labels, sorted(one.modalities), one.needs_embeddings] for one in greeting.detectors]
+    detectors = [
+        [one.id, one.labels, sorted(one.modalities), one.needs_embeddings, one.needs_scores]
+        for one in greeting.detectors
+    ]
     return _frame({"detectors": detectors, "broken": greeting.broken[:LONGEST_CAUSE]})
 
 
@@ -120,8 +130,8 @@ def decode_greeting(data: bytes) -> Greeting:
     told = _load(data)
     try:
         detectors = tuple(
-            Description(id_, tuple(labels), frozenset(Modality(one) for one in modalities), needs)
-            for id_, labels, modalities, needs in told["detectors"]
+            Description(id_, tuple(labels), frozenset(Modality(one) for one in modalities), vectors, tuple(scores))
+            for id_, labels, modalities, vectors, scores in told["detectors"]
         )
         broken = "".join(one for one in told["broken"][:LONGEST_CAUSE] if one.isprintable())
     except (TypeError, KeyError, AttributeError):

@@ -14,7 +14,7 @@ import socket
 import sys
 from collections.abc import Mapping
 
-from moderation.detector.base import DetectionBatch, Detector
+from moderation.detector.base import DetectionBatch, Detector, needs_scores
 from moderation.detector.faults import SetupError
 from moderation.detector.life import set_up
 from moderation.detector.runner import check_answers
@@ -81,7 +81,8 @@ def _greeting(plugin: str, detector: str, known: Plugins) -> Greeting:
         return Greeting(broken=str(error))
     return Greeting(
         tuple(
-            Description(id_, one.labels, one.modalities, one.needs_embeddings) for id_, one in known.detectors.items()
+            Description(id_, one.labels, one.modalities, one.needs_embeddings, needs_scores(one))
+            for id_, one in known.detectors.items()
         )
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from moderation.detector.base import Detector
+from moderation.detector.base import Detector, needs_scores
 from moderation.detector.life import STEPS
 from moderation.detector.names import SLUG, is_label, is_slug
 from moderation.encoder.base import Encoder
@@ -100,6 +100,7 @@ def _check_detector(plugin: str, detector: Any) -> None:
         "labels (a tuple of different words such as 'gambling' or 'self-harm/intent')": _labels_fit(detector.labels),
         "modalities (a frozenset of Modality)": _modalities_fit(detector.modalities),
         "needs_embeddings (True or False)": isinstance(detector.needs_embeddings, bool),
+        "needs_scores (a tuple of names such as 'keywords' or 'keywords/gambling')": _names_fit(needs_scores(detector)),
         "detect (a method)": callable(detector.detect),
         **{f"{step} (a method)": callable(getattr(detector, step, callable)) for step in STEPS},
     }
@@ -109,9 +110,13 @@ def _check_detector(plugin: str, detector: Any) -> None:
 
 
 def _labels_fit(labels: Any) -> bool:
-    if not isinstance(labels, tuple) or not all(isinstance(one, str) and is_label(one) for one in labels):
+    return _names_fit(labels) and len(labels) > 0
+
+
+def _names_fit(names: Any) -> bool:
+    if not isinstance(names, tuple) or not all(isinstance(one, str) and is_label(one) for one in names):
         return False
-    return len(labels) == len(set(labels)) > 0
+    return len(names) == len(set(names))
 
 
 def _modalities_fit(modalities: Any) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 
 from moderation.decision import DRAFT, Abstention
-from moderation.detector.base import Detection, Detector
+from moderation.detector.base import Detection, Detector, ids_of, names_of, needs_scores
 from moderation.detector.linear import ImportedDetector
 from moderation.embedding.embedder import Embedder
-from moderation.errors import FingerprintMismatchError, LockError
+from moderation.errors import FingerprintMismatchError, LockError, PluginError
 from moderation.item import ContentItem, Modality
 from moderation.plugin.manager import Plugins
 from moderation.policy.decide import Cut, Finding, Terms
@@ -67,16 +68,17 @@ class RunningPolicy:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunningDetector:
-    """A detector in use, the name of the encoder whose vectors it sees (None: it sees none), and whether it is ours."""
+    """A detector in use, the name of the encoder whose vectors it sees (None: it sees none), and whether it is ours; whose scores it sees."""
 
     detector: Detector
     encoder: str | None
     trusted: bool
+    sources: tuple[Watch, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunningSet:
-    """Everything in force at one moment: policies in the order of their ids, and every detector they need, by id."""
+    """Everything in force at one moment: policies in the order of their ids, and every detector they need, by id, each after its sources."""
 
     policies: tuple[RunningPolicy, ...]
     detectors: Mapping[str, RunningDetector]
@@ -121,7 +123,7 @@ def put_in_force(
         own, others = _detectors(lock, plugins)
         for running in (own, *others):
             _admit(running, detectors, lock)
-        watches = _watches(lock.policy, lock.detectors, lock.modalities, [one.detector for one in others])
+        watches = _watches(f"policy {lock.policy!r}", lock.detectors, lock.modalities, [one.detector for one in others])
         epsilon = _check_encoder(lock, embedders)
         for running in others:
             _check_bound(running.detector, lock, embedders[lock.encoder])
@@ -161,23 +163,50 @@ def terms_of(lock: Lock, *, actions: Sequence[str], epsilon: float = 0.0, status
 def check_detectors(policy: str, names: Sequence[str], modalities: Collection[str], plugins: Plugins) -> None:
     """Raises what `put_in_force` raises of a policy whose detectors are not there, lack a label, or would never be asked."""
     others = _brought(policy, names, plugins)
-    _watches(policy, names, modalities, others)
+    _watches(f"policy {policy!r}", names, modalities, others)
     for detector in others:
+        _sources(policy, detector, others)
         if detector.id == policy:
             raise _same_name(policy, policy)
 
 
 def _detectors(lock: Lock, plugins: Plugins) -> tuple[RunningDetector, list[RunningDetector]]:
     own = plugins.maker(CONCEPT, needed_by=f"policy {lock.policy!r}")(lock)
+    others = _brought(lock.policy, lock.detectors, plugins)
     return RunningDetector(own, lock.encoder, trusted=True), [
-        RunningDetector(one, lock.encoder if one.needs_embeddings else None, trusted=False)
-        for one in _brought(lock.policy, lock.detectors, plugins)
+        RunningDetector(
+            one,
+            lock.encoder if one.needs_embeddings else None,
+            trusted=False,
+            sources=_sources(lock.policy, one, others),
+        )
+        for one in others
     ]
 
 
 def _brought(policy: str, names: Iterable[str], plugins: Plugins) -> list[Detector]:
-    ids = sorted({name.partition("/")[0] for name in names})
-    return [plugins.detector(id_, needed_by=f"policy {policy!r}") for id_ in ids]
+    """The detectors behind these names, and all those whose scores they need, each after its sources."""
+    found: dict[str, Detector] = {}
+    wanted = [(id_, f"policy {policy!r}") for id_ in ids_of(names)]
+    for id_, needed_by in wanted:
+        if id_ not in found:
+            found[id_] = plugins.detector(id_, needed_by=needed_by)
+            wanted += [(one, f"{needed_by}: detector {id_!r}") for one in ids_of(needs_scores(found[id_]))]
+    order = TopologicalSorter({id_: ids_of(needs_scores(one)) for id_, one in found.items()})
+    try:
+        return [found[id_] for id_ in order.static_order()]
+    except CycleError as error:
+        circle = " needs ".join(map(repr, error.args[1][::-1]))
+        raise PluginError(
+            error.args[1][0], f"policy {policy!r} needs detectors that need each other's scores: {circle}"
+        ) from None
+
+
+def _sources(policy: str, detector: Detector, brought: Sequence[Detector]) -> tuple[Watch, ...]:
+    names = needs_scores(detector)
+    named = [one for one in brought if one.id in ids_of(names)]
+    who = f"policy {policy!r}: detector {detector.id!r}"
+    return tuple(_watches(who, names, detector.modalities, named, scope=f"{detector.id!r} judges"))
 
 
 def _same_name(policy: str, id_: str) -> LockError:
@@ -200,28 +229,31 @@ def _own_watch(own: Detector) -> Watch:
     return Watch(own.id, frozenset(own.labels), own.modalities)
 
 
-def _watches(policy: str, names: Sequence[str], modalities: Collection[str], others: Sequence[Detector]) -> list[Watch]:
-    """A policy's `detectors` name a detector (`keywords`: all its labels) or one label of it (`keywords/gambling`)."""
-    meant = {detector.id: _names_of(detector) for detector in others}
-    known = {name for names_of in meant.values() for name in names_of}
+def _watches(
+    who: str,
+    names: Sequence[str],
+    modalities: Collection[str],
+    others: Sequence[Detector],
+    *,
+    scope: str = "the policy's scope is",
+) -> list[Watch]:
+    """Who needs a word names a detector (`keywords`: all its labels) or one label of it (`keywords/gambling`)."""
+    meant = {detector.id: names_of(detector) for detector in others}
+    known = {name for named in meant.values() for name in named}
     for name in names:
         if name not in known:
-            raise LockError(f"policy {policy!r}: no detector it needs has a label {name!r}{_known(name, known)}")
+            raise LockError(f"{who}: no detector it needs has a label {name!r}{_known(name, known)}")
     watches = []
     for detector in others:
-        if not detector.modalities & set(modalities):
-            raise LockError(
-                f"policy {policy!r}: detector {detector.id!r} judges {', '.join(sorted(detector.modalities))}, "
-                f"but the policy's scope is {', '.join(modalities)}, so it would never be asked"
-            )
         chosen = frozenset(label for name in names for label in meant[detector.id].get(name, ()))
+        if chosen and not detector.modalities & set(modalities):
+            raise LockError(
+                f"{who}: detector {detector.id!r} judges {', '.join(sorted(detector.modalities))}, "
+                f"but {scope} {', '.join(sorted(modalities))}, so it would never be asked"
+            )
         if chosen:
             watches.append(Watch(detector.id, chosen, detector.modalities))
     return watches
-
-
-def _names_of(detector: Detector) -> dict[str, tuple[str, ...]]:
-    return {detector.id: detector.labels, **{f"{detector.id}/{label}": (label,) for label in detector.labels}}
 
 
 def _check_encoder(lock: Lock, embedders: Mapping[str, Embedder]) -> float:

@@ -18,8 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from moderation.decision import Abstention, Score
-from moderation.detector.base import Detection, DetectionBatch, Detector
+from moderation.detector.base import Detection, DetectionBatch, Detector, names_of, needs_scores, under
 from moderation.detector.faults import FAULTS, WRONG
+from moderation.detector.life import set_up
 from moderation.detector.runner import Runner, check_answers
 from moderation.item import Modality, Part
 from moderation.plugin.registry import DetectorRegistry
@@ -39,15 +40,17 @@ class DetectorKit(UnitKit):
 
     `make` gives a new detector each time, not set up yet; `flagged` names for each label contents that score at least 0.5 under it, `passed`
     contents that score less under every label: texts, the bytes of picture files, or parts. `width` is that of the vectors, for a detector
-    that asks for them. `tolerance` is how far equal scores may differ. `plugin` is the entry point's name; where it is empty, arriving is not tested.
+    that asks for them; `sources` make the detectors whose scores it needs, which judge before it here as they do in a worker. `tolerance` is how far equal scores may differ. `plugin` is the entry point's name; where it is empty, arriving is not tested.
     """
 
     make: ClassVar[Callable[[], Detector]]
     flagged: ClassVar[Mapping[str, Sequence[Content]]]
     passed: ClassVar[Sequence[Content]]
     width: ClassVar[int] = WIDTH
+    sources: ClassVar[Sequence[Callable[[], Detector]]] = ()
     tolerance: ClassVar[float] = 1e-6
     brings: ClassVar[str] = "detectors"
+    _made_sources: ClassVar[Sequence[Detector]]
 
     # Identity
 
@@ -133,10 +136,33 @@ class DetectorKit(UnitKit):
         return st.one_of(*kinds, st.sampled_from(self._examples()))
 
     def _batch(self, detector: Detector, parts: Sequence[Part]) -> DetectionBatch:
-        """Parts with vectors that follow from their content, where the detector asks for any."""
-        if not detector.needs_embeddings:
-            return DetectionBatch(tuple(parts))
-        return DetectionBatch(tuple(parts), made_vectors(parts, self.width))
+        """Parts with vectors that follow from their content, and with the scores of other detectors, where it asks for any."""
+        vectors = made_vectors(parts, self.width) if detector.needs_embeddings else None
+        scores = self._scores_of(needs_scores(detector), parts) if needs_scores(detector) else None
+        return DetectionBatch(tuple(parts), vectors, scores)
+
+    def _scores_of(self, names: Sequence[str], parts: Sequence[Part]) -> tuple[dict[str, Detection], ...]:
+        """For each part, what the sources say of it under the labels that these names mean."""
+        told: list[dict[str, Detection]] = [{} for _ in parts]
+        for source in self._sources():
+            labels = {label for name in names for label in names_of(source).get(name, ())}
+            seen = [number for number, part in enumerate(parts) if labels and part.modality in source.modalities]
+            answers = self._answers(source, [parts[number] for number in seen])
+            for number, answer in zip(seen, answers, strict=True):
+                told[number][source.id] = under(answer, labels)
+        return tuple(told)
+
+    @classmethod
+    def _sources(cls) -> Sequence[Detector]:
+        """Set up, and all that are needed."""
+        if "_made_sources" not in vars(cls):
+            cls._made_sources = [make() for make in cls.sources]
+            for one in cls._made_sources:
+                set_up(one)
+        known = {name for one in cls._made_sources for name in names_of(one)}
+        missing = set(needs_scores(cls._ready())) - known
+        assert not missing, f"sources make no detector for {', '.join(sorted(missing))}"
+        return cls._made_sources
 
     def _answers(self, unit: Detector, parts: Sequence[Part]) -> Sequence[Detection]:
         given = unit.detect(self._batch(unit, parts))
@@ -170,7 +196,7 @@ class DetectorKit(UnitKit):
 
 
 def _identity(detector: Detector) -> tuple[Any, ...]:
-    return detector.id, detector.labels, detector.modalities, detector.needs_embeddings
+    return detector.id, detector.labels, detector.modalities, detector.needs_embeddings, needs_scores(detector)
 
 
 def _shown(given: Any, number: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from hypothesis.extra import numpy as arrays
 
 from moderation.decision import Abstention, Score
 from moderation.detector.base import Detection, DetectionBatch
-from moderation.detector.faults import ERROR, WRONG, FaultError
+from moderation.detector.faults import ERROR, WRONG, FaultError, SetupError
 from moderation.detector.isolated import IsolatedDetector
 from moderation.detector.names import is_word
 from moderation.detector.runner import Runner, check_answers
@@ -75,13 +76,15 @@ REPLIES = st.one_of(
 @given(PARTS, st.none() | st.integers(0, 9), st.data())
 def test_a_batch_arrives_as_it_was_sent(parts: list[Part], width: int | None, data: st.DataObject) -> None:
     vectors = None if width is None else data.draw(arrays.arrays(np.float16, (len(parts), width)))
-    stream = io.BytesIO(b"".join(encode_batch("keywords", DetectionBatch(tuple(parts), vectors))))
+    told = st.dictionaries(TEXT, DETECTIONS, max_size=3)
+    scores = data.draw(st.none() | st.lists(told, min_size=len(parts), max_size=len(parts)).map(tuple))
+    stream = io.BytesIO(b"".join(encode_batch("keywords", DetectionBatch(tuple(parts), vectors, scores))))
     for _ in range(2):
         found = read_batch(stream)
         if found is None:
             break
         id_, batch = found
-        assert (id_, batch.parts) == ("keywords", tuple(parts))
+        assert (id_, batch.parts, batch.scores) == ("keywords", tuple(parts), scores)
         if vectors is None:
             assert batch.embeddings is None
         else:
@@ -110,7 +113,11 @@ def test_answers_arrive_as_they_were_sent(answers: list[Detection]) -> None:
 
 
 @given(
-    st.lists(st.builds(Description, TEXT, st.tuples(TEXT), st.frozensets(st.sampled_from(Modality)), st.booleans())),
+    st.lists(
+        st.builds(
+            Description, TEXT, st.tuples(TEXT), st.frozensets(st.sampled_from(Modality)), st.booleans(), st.tuples(TEXT)
+        )
+    ),
     st.text(st.characters(categories=["L", "N"]), max_size=300),
 )
 def test_a_greeting_arrives_as_it_was_sent(detectors: list[Description], broken: str) -> None:
@@ -198,7 +205,8 @@ def framed(data: bytes) -> bytes:
 @settings(max_examples=15)
 def test_whatever_a_process_says_is_an_abstention_or_in_order(reply: bytes, after: str) -> None:
     rogue = IsolatedDetector(HERE, [sys.executable, "-I", "-S", "-c", ROGUE, GREETING, reply.hex(), after])
-    rogue.start()
+    with suppress(SetupError):
+        rogue.setup()
     runner = Runner([rogue], settings=DetectorSettings(timeout_seconds=0.25))
     answers = runner.run({"rogue": DetectionBatch((Part.text("one"), Part.text("two")))})["rogue"]
     rogue.close()

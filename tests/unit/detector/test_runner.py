@@ -124,6 +124,25 @@ def test_trap_10_one_deadline_holds_for_all(hung: Hung) -> None:
     assert granted == [6.0, 2.0, 0.0]
 
 
+def test_trap_10_waves_share_one_deadline_and_who_gets_no_time_is_not_blamed(hung: Hung) -> None:
+    clock, granted = Clock(), []
+
+    def wait(call: Any, seconds: float) -> bool:
+        granted.append(seconds)
+        clock.now += 4.0
+        return bool(call.finished)
+
+    late = FakeDetector("late")
+    runner = Runner([hung, late], settings=DetectorSettings(timeout_seconds=4.0), clock=clock, wait=wait)
+    with runner.turn() as run_wave:
+        first, second = run_wave({"hung": batch()}), run_wave({"late": batch()})
+    assert granted == [4.0, 0.0]
+    assert (reasons(first["hung"]), late.batches) == (["detector_timeout"] * 2, [])
+    assert second["late"] == (Abstention("detector_timeout", cause="no_time_left"),) * 2
+    assert (runner.counts()["late"].faults, runner.counts()["late"].refused) == ({}, 2)
+    assert runner.counts()["hung"].faults == {"detector_timeout": 1}
+
+
 def test_an_answer_that_comes_after_the_deadline_is_nobodys(hung: Hung) -> None:
     def too_late(call: Any, _: float) -> bool:
         hung.let_go.set()

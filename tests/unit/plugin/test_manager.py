@@ -146,6 +146,10 @@ BROKEN = {
     "an id that is no id": (registering("Not An Id"), "found detector id 'Not An Id'; expected lower-case"),
     "wrong labels": (registering("x").replace('("risk",)', '("Risk!",)'), "wrong labels"),
     "no labels": (registering("x").replace('("risk",)', "()"), "wrong labels"),
+    "wrong needs for scores": (
+        registering("x").replace("needs_embeddings", "needs_scores = 'a'; needs_embeddings"),
+        "wrong needs_scores",
+    ),
     "wrong modalities": (registering("x").replace("{Modality.TEXT}", "{'smell'}"), "wrong modalities"),
     "one id twice": (registering("x", "x"), "registers detector 'x' twice"),
     "a setup that cannot be called": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 
@@ -13,7 +14,7 @@ from moderation.errors import FingerprintMismatchError, LockError, PluginError
 from moderation.item import ContentItem, Modality, Part
 from moderation.policy.decide import Cut, Finding
 from moderation.policy.lock import Lock
-from moderation.rollout.locks import RunningPolicy, RunningSet, Watch, put_in_force
+from moderation.rollout.locks import RunningPolicy, RunningSet, Watch, check_detectors, put_in_force
 from tests.fakes import ACTIONS, FakeDetector, FakeEncoder, Lived, action, item, lock, picture, plugins_with
 
 
@@ -116,6 +117,49 @@ def test_a_detector_that_could_never_be_asked_is_refused() -> None:
     deaf = FakeDetector("keywords", modalities={Modality.TEXT})
     with pytest.raises(LockError, match="detector 'keywords' judges text, but the policy's scope is image"):
         run(lock(detectors=("keywords",)), detectors=(deaf,))
+
+
+def test_whose_scores_a_detector_needs_come_with_it_sources_first_and_count_for_nothing_else() -> None:
+    detectors = (
+        FakeDetector("blend", needs_scores=("tone/mild", "words")),
+        FakeDetector("tone", labels=("mild", "harsh"), needs_scores=("words",), modalities={Modality.TEXT}),
+        FakeDetector("words", needs_embeddings=True),
+    )
+    running = run(lock(detectors=("blend",)), detectors=detectors)
+    assert list(running.detectors) == ["weapons", "words", "tone", "blend"]
+    assert running.detectors["blend"].sources == (
+        Watch("words", frozenset({"risk"}), frozenset(Modality)),
+        Watch("tone", frozenset({"mild"}), frozenset({Modality.TEXT})),
+    )
+    assert {id_: one.encoder for id_, one in running.detectors.items() if not one.trusted} == {
+        "words": "default",
+        "tone": None,
+        "blend": None,
+    }
+    assert [one.detector for one in running.policies[0].watches] == ["weapons", "blend"]
+
+
+BLENDS = {
+    "policy 'weapons': detector 'a' needs the detector 'gone', which no plugin provides": {"a": ("gone",)},
+    "policy 'weapons': detector 'a': detector 'b' needs the detector 'gone'": {"a": ("b",), "b": ("gone",)},
+    "policy 'weapons': detector 'a': no detector it needs has a label 'b/rsik'; did you mean 'b/risk'": {"a": ("b/rsik",), "b": ()},
+    "policy 'weapons' needs detectors that need each other's scores: 'a' needs 'a'": {"a": ("a",)},
+    "each other's scores: 'a' needs 'c' needs 'b' needs 'a'": {"a": ("c/risk",), "c": ("b",), "b": ("a",)},
+    "policy 'weapons': detector 'a': detector 'deaf' judges text, but 'a' judges image, so it would never be asked": {"a": ("deaf",), "deaf": ()},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("told", BLENDS)
+def test_a_policy_whose_detectors_cannot_have_the_scores_that_they_need_is_refused_by_lint_too(told: str) -> None:
+    sides = {"a": {Modality.IMAGE}, "deaf": {Modality.TEXT}}
+    detectors = [
+        FakeDetector(id_, needs_scores=needs, modalities=sides.get(id_, set(Modality)))
+        for id_, needs in BLENDS[told].items()
+    ]
+    with pytest.raises((PluginError, LockError), match=re.escape(told)):
+        check_detectors("weapons", ("a",), ("image",), plugins_with(*detectors))
+    with pytest.raises((PluginError, LockError), match=re.escape(told)):
+        run(lock(detectors=("a",)), detectors=tuple(detectors))
 
 
 def test_a_detectors_id_and_a_policys_id_must_differ() -> None:

@@ -200,6 +200,38 @@ class TestClosed(Kit):
     make = Closed
 
 
+class Blend(Good):
+    """As risky as the likelier of two others; what one abstains from is as risky as the other says."""
+
+    id, labels, needs_scores = "blend", ("risk",), ("guns", "loud/noise")
+
+    def detect(self, batch: DetectionBatch) -> Any:
+        assert batch.scores is not None
+        found = [[one for told in row.values() if isinstance(told, tuple) for one in told] for row in batch.scores]
+        return [(Score("risk", max((one.value for one in row), default=0.0)),) for row in found]
+
+
+class Loud(Good):
+    id, labels = "loud", ("noise", "shouting")
+
+    def detect(self, batch: DetectionBatch) -> Any:
+        noise = [part.content.decode().isupper() for part in batch.parts]
+        return [
+            (Score("noise", float(one)), Score("shouting", 1.0)) if part.content else Abstention("silent")
+            for one, part in zip(noise, batch.parts, strict=True)
+        ]
+
+
+class TestBlend(Kit):
+    make = Blend
+    sources = (Good, Loud)
+    flagged = {"risk": ["a gun", "FIRE"]}
+
+
+class TestBlendOfWhatIsNotThere(TestBlend):
+    sources = (Good,)
+
+
 class Lived(Good):
     """Loads its words when it is set up."""
 

@@ -34,16 +34,17 @@ BREAKS = {
     "TestShared": {"life_cycle_of_one_leaves_the_others_alone"},
     "TestShy": {"shape_of_what_it_finds", "shape_of_what_it_lets_pass"},
 }  # fmt: skip
-# These say what is no answer, raise, or are never set up: whatever shows them such a part fails, the named tests among others.
+# These say what is no answer, raise, are never set up or not fed: whatever shows them such a part fails, the named tests among others.
 NO_ANSWER = {
     "TestEager": {"shape_of_no_parts"},
     "TestPercent": {"shape_of_every_answer", "shape_of_what_it_finds"},
     "TestForgetful": {"shape_of_every_answer", "shape_of_what_it_lets_pass"},
     "TestUnverified": {"life_cycle_of_two_in_one_process"},
+    "TestBlendOfWhatIsNotThere": {"shape_of_no_parts", "shape_of_what_it_finds"},
     "TestOnceOnly": {"life_cycle_of_two_in_one_process"},
     "TestRaises": {"shape_of_every_answer", "failure_of_hostile_content"},
 }
-WHOLE = {"TestGood", "TestLived", "TestGoodWithVectors", "TestClosedAndSaysSo"}
+WHOLE = {"TestGood", "TestBlend", "TestLived", "TestGoodWithVectors", "TestClosedAndSaysSo"}
 
 
 @pytest.fixture(scope="module")
