@@ -65,12 +65,16 @@ class QuotaSettings(Section):
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
-class DetectorSettings(Section):
-    """How detectors run: the deadline of one batch, the faults in a row that quarantine one, and for how long."""
+class RunnerSettings(Section):
+    """How detectors or readers run: the deadline of one batch, the faults in a row that quarantine one, and for how long."""
 
     timeout_seconds: Annotated[float, Field(gt=0)] = 10.0
     faults_before_quarantine: Annotated[int, Field(gt=0)] = 5
     quarantine_seconds: Annotated[float, Field(gt=0)] = 30.0
+
+
+class DetectorSettings(RunnerSettings):
+    """How detectors run."""
 
 
 class HeadSettings(Section):

@@ -14,10 +14,10 @@ import socket
 import sys
 from collections.abc import Mapping
 
+from moderation.detector.answers import check_answers
 from moderation.detector.base import DetectionBatch, Detector, needs_scores
 from moderation.detector.faults import SetupError
 from moderation.detector.life import set_up
-from moderation.detector.runner import check_answers
 from moderation.detector.wire import (
     Description,
     Greeting,

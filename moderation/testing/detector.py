@@ -18,10 +18,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from moderation.decision import Abstention, Score
+from moderation.detector.answers import check_answers
 from moderation.detector.base import Detection, DetectionBatch, Detector, names_of, needs_scores, under
 from moderation.detector.faults import FAULTS, WRONG
 from moderation.detector.life import set_up
-from moderation.detector.runner import Runner, check_answers
+from moderation.detector.runner import Runner
 from moderation.item import Modality, Part
 from moderation.plugin.registry import DetectorRegistry
 from moderation.settings import DetectorSettings

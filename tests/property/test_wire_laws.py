@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from moderation.decision import Abstention, Score
+from moderation.detector.answers import check_answers
 from moderation.detector.base import Detection, DetectionBatch
 from moderation.detector.faults import ERROR, WRONG, FaultError, SetupError
 from moderation.detector.isolated import IsolatedDetector
 from moderation.detector.names import is_word
-from moderation.detector.runner import Runner, check_answers
+from moderation.detector.runner import Runner
 from moderation.detector.wire import (
     LENGTH,
     Description,

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from moderation.decision import Abstention, Score
+from moderation.detector.answers import check_answers
 from moderation.detector.base import Detection, DetectionBatch
-from moderation.detector.runner import MOST_OVERRUNS, Runner, check_answers
+from moderation.detector.runner import MOST_OVERRUNS, Runner
 from moderation.item import Part
 from moderation.settings import DetectorSettings
 from tests.fakes import FakeDetector, always
@@ -27,7 +28,7 @@ def batch(count: int = 2) -> DetectionBatch:
 
 
 def run(runner: Runner, *ids: str, count: int = 2) -> dict[str, tuple[Detection, ...]]:
-    return runner.run({id_: batch(count) for id_ in ids or runner.detectors})
+    return runner.run({id_: batch(count) for id_ in ids or runner.counts()})
 
 
 def reasons(answers: tuple[Detection, ...]) -> list[str]:
@@ -97,7 +98,7 @@ def test_trap_04_a_hung_detector_does_not_delay_the_others(hung: Hung) -> None:
         [hung, FakeDetector("ours", always(0.2)), FakeDetector("other", always(0.3))],
         trusted={"ours"},
         # Every detector is given for ever, but the hung one: its deadline comes as soon as it is at work.
-        wait=lambda call, _: call.wait(60.0) if call.detector is not hung else not hung.running.wait(60.0),
+        wait=lambda call, _: call.wait(60.0) if call.unit is not hung else not hung.running.wait(60.0),
     )
     answers = run(runner)
     assert [reasons(answers[id_]) for id_ in ("hung", "ours", "other")] == [

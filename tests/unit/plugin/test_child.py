@@ -207,7 +207,7 @@ def test_two_of_them_work_at_the_same_time_and_ours_meanwhile(runner: Runner, wi
     ours: Detector = Ours()
     both = Runner([*wild.detectors.values(), ours], trusted={"ours"}, settings=DetectorSettings(timeout_seconds=60.0))
     answers = both.run({"wild": batch(f"do {code}"), "twin": batch(f"do {code}"), "ours": batch("x")})
-    assert {id_: told(one) for id_, one in answers.items()} == {id_: ["scored"] for id_ in both.detectors}
+    assert {id_: told(one) for id_, one in answers.items()} == {id_: ["scored"] for id_ in both.counts()}
 
 
 def test_what_is_told_to_the_whole_service_is_not_for_it(runner: Runner, tmp_path: Path) -> None:

@@ -1,0 +1,67 @@
+"""What a detector may answer: one tuple of scores or one abstention a part, and nothing that cannot be kept in a decision."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from numbers import Real
+
+from moderation.decision import Abstention, Score
+from moderation.detector.base import Detection
+from moderation.detector.faults import WRONG
+from moderation.detector.names import is_name, is_word
+
+LONGEST_CONCEPT = 200
+MOST_EVIDENCE = 1000
+
+
+def check_answers(answers: object, length: int, labels: frozenset[str]) -> tuple[Detection, ...]:
+    """A detector's answer, with an abstention `bad_answer` wherever it is not what a detector may say.
+
+    A wrong length spoils the whole batch, for then nobody knows which answer belongs to which part. A part's scores must
+    cover exactly the labels that the detector declared: a label left out is not a score of 0.
+    """
+    if not isinstance(answers, Sequence) or isinstance(answers, str | bytes) or len(answers) != length:
+        return (WRONG,) * length
+    return tuple(_check(one, labels) for one in answers)
+
+
+def _check(answer: object, labels: frozenset[str]) -> Detection:
+    if isinstance(answer, Abstention):
+        return answer if is_told(answer) else WRONG
+    if not isinstance(answer, tuple) or not all(_is_score(one) for one in answer):
+        return WRONG
+    if {score.label for score in answer} != labels:
+        return WRONG
+    return tuple(s if type(s.value) is float else replace(s, value=float(s.value)) for s in answer)
+
+
+def is_told(answer: Abstention) -> bool:
+    """Whether reason and cause, which are kept in decisions, are stable words, never a piece of content."""
+    told = isinstance(answer.reason, str) and is_word(answer.reason) and isinstance(answer.cause, str)
+    return told and (not answer.cause or is_name(answer.cause))
+
+
+def _is_score(score: object) -> bool:
+    if not isinstance(score, Score) or not isinstance(score.label, str) or not isinstance(score.value, Real):
+        return False
+    named = score.concept is None or (isinstance(score.concept, str) and len(score.concept) <= LONGEST_CONCEPT)
+    told = score.evidence is None or _is_evidence(score.evidence)
+    return (
+        named
+        and told
+        and not isinstance(score.value, bool)
+        and math.isfinite(score.value)
+        and 0.0 <= score.value <= 1.0
+    )
+
+
+def _is_evidence(evidence: object) -> bool:
+    # A plain dict and plain numbers: what is kept in a decision must not change or raise when it is written.
+    return (
+        type(evidence) is dict
+        and len(evidence) <= MOST_EVIDENCE
+        and all(type(name) is str and len(name) <= LONGEST_CONCEPT for name in evidence)
+        and all(type(one) is float and math.isfinite(one) for one in evidence.values())
+    )
