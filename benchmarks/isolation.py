@@ -28,7 +28,7 @@ import os
 from moderation import Modality, Score, hookimpl
 
 class Idle:
-    id, labels, modalities, needs_embeddings = "idle", ("risk",), frozenset(Modality), False
+    id, labels, modalities, needs_embeddings = "idle", ("risk",), frozenset({Modality.IMAGE, Modality.TEXT}), False
     def detect(self, batch):
         if batch.parts[0].content == b"how large":
             return [(Score("risk", int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e12),)]

@@ -19,10 +19,13 @@ from moderation.errors import SettingsError
 from moderation.fetcher.references import References, Source
 from moderation.item import ContentItem
 from moderation.pipeline import Pipeline
+from moderation.plugin.brought import Plugins
 from moderation.plugin.heads import with_heads
-from moderation.plugin.manager import Plugins, load
+from moderation.plugin.manager import load
+from moderation.plugin.readers import readers_in_force, reads_videos
 from moderation.plugin.registry import EncoderRequest, FetcherRequest
 from moderation.policy.lock import Lock, arrays_path, read_lock
+from moderation.reader.step import Readers
 from moderation.release.record import record_path, status_beside
 from moderation.rollout.limits import Counter, Limits, LocalCounter
 from moderation.rollout.locks import RunningSet, put_in_force
@@ -115,6 +118,7 @@ def pipeline(
     cache = embedding_cache(settings) if missing else None  # a reload finds its encoders loaded
     for name in missing:
         embedders[name] = embedder(settings, name, known=known, cache=cache)
+    reading = readers_in_force(known, settings.readers)
     running = put_in_force(read, embedders=embedders, plugins=known, actions=settings.actions, statuses=statuses)
     return Pipeline(
         running,
@@ -122,6 +126,7 @@ def pipeline(
         runner=runner(settings, running, earlier=earlier.runner if earlier else None),
         limits=Limits(counter or LocalCounter(), settings.actions),
         actions=settings.actions,
+        readers=Readers(reading, settings.readers, earlier=earlier.readers if earlier else None) if reading else None,
     )
 
 
@@ -222,7 +227,12 @@ def worker(settings: Settings, *, folder: Path, stop: threading.Event) -> Iterat
 
         known = stack.enter_context(closing(plugins(settings)))
         builds = stack.enter_context(closing(_reloader(settings, locks, embedders, known=known)))
-        read = partial(read_item, osprey_texts=own.osprey_texts, osprey_images=own.osprey_images)
+        read = partial(
+            read_item,
+            osprey_texts=own.osprey_texts,
+            osprey_images=own.osprey_images,
+            videos=reads_videos(known, settings.readers),
+        )
         intake = _intake(settings, read, stack, known=known, answered=progress)
         decider = Decider(
             in_force=builds.current,

@@ -130,10 +130,13 @@ class Timing:
     decode: float = 0.0
     encode: float = 0.0
     detect: float = 0.0
+    read: float = 0.0
 
     def shared_by(self, items: int) -> Timing:
         """The share of one of so many items; of none, nothing was spent."""
-        return Timing(self.decode / items, self.encode / items, self.detect / items) if items else Timing()
+        if not items:
+            return Timing()
+        return Timing(self.decode / items, self.encode / items, self.detect / items, self.read / items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +169,12 @@ class Decision:
             "proposed": self.proposed,
             "verdicts": [one.to_dict() for one in self.verdicts],
             "encoders": dict(self.encoders),
-            "timing": {"decode": timing.decode, "encode": timing.encode, "detect": timing.detect},
+            "timing": {
+                "decode": timing.decode,
+                "encode": timing.encode,
+                "detect": timing.detect,
+                "read": timing.read,
+            },
             "cache_hit": self.cache_hit,
         }
 

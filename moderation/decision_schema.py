@@ -18,6 +18,7 @@ _LIMITS: dict[str, dict[str, Any]] = {
     "decode": {"minimum": 0},
     "encode": {"minimum": 0},
     "detect": {"minimum": 0},
+    "read": {"minimum": 0},
     "limit": {"enum": ["rollout", "quota"]},
     "status": {"enum": ["draft", "shadow", "live", "deprecated"]},
 }

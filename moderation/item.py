@@ -1,4 +1,4 @@
-"""What is judged: an item, made of parts that are images or text."""
+"""What is judged: an item, made of parts that are images or text; a video is read into such parts first."""
 
 from __future__ import annotations
 
@@ -18,15 +18,21 @@ UNFETCHABLE = "unfetchable"
 
 
 class Modality(StrEnum):
-    """What a part is made of."""
+    """What a part is made of; policies and detectors judge images and text (JUDGED), a video is for readers alone."""
 
     IMAGE = "image"
     TEXT = "text"
+    VIDEO = "video"
+
+
+JUDGED = (Modality.IMAGE, Modality.TEXT)
+VIDEOS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"})
 
 
 def modality_of(path: Path) -> Modality:
     """What a file of this name is read as."""
-    return Modality.TEXT if path.suffix.lower() == ".txt" else Modality.IMAGE
+    suffix = path.suffix.lower()
+    return Modality.TEXT if suffix == ".txt" else Modality.VIDEO if suffix in VIDEOS else Modality.IMAGE
 
 
 def content_digest(content: bytes) -> str:
@@ -45,15 +51,17 @@ def is_utf8(value: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One image (the bytes of its file) or one text (UTF-8) of an item.
+    """One image or video (the bytes of its file) or one text (UTF-8) of an item.
 
-    `name` tells parts of one item apart; `source` names the part a reader derived this one from.
+    `name` tells parts of one item apart; `source` names the part a reader derived this one from. `unread` says why a reader could not
+    derive it: it stands in the place of what nobody has seen.
     """
 
     modality: Modality
     content: bytes = field(repr=False)
     name: str = ""
     source: str = ""
+    unread: ItemError | None = None
 
     @classmethod
     def image(cls, content: bytes, *, name: str = "") -> Part:
@@ -66,14 +74,23 @@ class Part:
         return cls(Modality.TEXT, text.encode("utf-8"), name)
 
     @classmethod
+    def video(cls, content: bytes, *, name: str = "") -> Part:
+        """A video, as the bytes of its file; only a reader can make something of it."""
+        return cls(Modality.VIDEO, content, name)
+
+    @classmethod
     def from_file(cls, path: Path, content: bytes, *, name: str = "") -> Part:
-        """What a file of this name holds: UTF-8 text in a .txt (a byte order mark is no part of it), else a picture."""
+        """What a file of this name holds: UTF-8 text in a .txt (a byte order mark is no part of it), a video in a .mp4 and its like, else a picture."""
         modality = modality_of(path)
         return cls(modality, content.removeprefix(BOM_UTF8) if modality is Modality.TEXT else content, name)
 
     @property
     def fault(self) -> ItemError | None:
         """Why nothing can read this part, where that can be told without decoding a picture."""
+        if self.unread:
+            return self.unread
+        if self.modality is Modality.VIDEO:
+            return ItemError(UNSUPPORTED_INPUT, "no reader in force reads videos", cause="no_reader")
         if self.modality is Modality.TEXT:
             try:
                 self.content.decode("utf-8")

@@ -1,4 +1,4 @@
-"""The spine: items in, decisions out. Who must judge what, embed, detect, decide: all that judges comes this way."""
+"""The spine: items in, decisions out. Read, who must judge what, embed, detect, decide: all that judges comes this way."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from moderation.embedding.embedder import Embedder
 from moderation.embedding.keyed import KeyedVectors, origin
 from moderation.item import ContentItem, Part
 from moderation.policy.decide import Finding, answer, final_score, judge
+from moderation.reader.step import Readers
 from moderation.rollout.limits import Limits
 from moderation.rollout.locks import RunningPolicy, RunningSet
 from moderation.rollout.panel import Answers, Asked, Needs, Panel, Place
@@ -22,9 +23,10 @@ from moderation.rollout.panel import Answers, Asked, Needs, Panel, Place
 class _Seen:
     """What was found out about a batch.
 
-    What is needed by item, vectors by encoder, answers by detector and place, each item's share of the seconds by step.
+    Its items as they were read, what is needed by item, vectors by encoder, answers by detector and place, each item's share of the seconds by step.
     """
 
+    items: Sequence[ContentItem]
     needs: Sequence[Needs]
     vectors: Mapping[str, KeyedVectors[Place]]
     answers: Answers
@@ -45,10 +47,11 @@ class Pipeline:
         runner: Runner,
         limits: Limits,
         actions: Sequence[str],
+        readers: Readers | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.running, self.runner, self._limits = running, runner, limits
-        self._panel = Panel(running, runner)
+        self.readers, self._panel = readers, Panel(running, runner)
         self._embedders, self._actions, self._clock = embedders, tuple(actions), clock
 
     def decide(self, items: Sequence[ContentItem], *, ids: Sequence[str] = ()) -> list[Decision]:
@@ -60,11 +63,11 @@ class Pipeline:
         seen = self._see(items)
         judged = [
             (item.id, judge(one.terms, found, parts=len(one.scope(item)), order=self._actions), one.terms)
-            for index, item in enumerate(items)
+            for index, item in enumerate(seen.items)
             for one, found in self._findings(index, item, seen).items()
         ]
         held = iter(self._limits.hold(judged))
-        named = zip(items, ids or ("",) * len(items), strict=True)
+        named = zip(seen.items, ids or ("",) * len(items), strict=True)
         return [self._decision(index, item, held, seen, id_) for index, (item, id_) in enumerate(named)]
 
     def score(self, items: Sequence[ContentItem]) -> list[dict[str, Score | Abstention]]:
@@ -75,10 +78,17 @@ class Pipeline:
         seen = self._see(items)
         return [
             {policy.id: final_score(findings) for policy, findings in self._findings(index, item, seen).items()}
-            for index, item in enumerate(items)
+            for index, item in enumerate(seen.items)
         ]
 
+    def read(self, items: Sequence[ContentItem]) -> Sequence[ContentItem]:
+        """The items with what readers in force derive from their parts: what policies are asked about."""
+        return self.readers.read(items) if self.readers else items
+
     def _see(self, items: Sequence[ContentItem]) -> _Seen:
+        begun = self._clock() if self.readers else 0.0
+        items = self.read(items)
+        read = self._clock() - begun if self.readers else 0.0
         policies = self.running.policies
         needs = [{policy: need for policy in policies if (need := policy.needs(item))} for item in items]
         asked = self._panel.asked(items, needs)
@@ -88,7 +98,7 @@ class Pipeline:
         detect = self._clock() - start
         decode = sum(one.decode_seconds for one in vectors.values())
         encode = sum(one.encode_seconds for one in vectors.values())
-        return _Seen(needs, vectors, answers, Timing(decode, encode, detect).shared_by(len(items)))
+        return _Seen(items, needs, vectors, answers, Timing(decode, encode, detect, read).shared_by(len(items)))
 
     def _embed(self, asked: Asked) -> dict[str, KeyedVectors[Place]]:
         """Each encoder's vectors of the parts that its detectors must judge, every part once."""

@@ -77,6 +77,18 @@ class DetectorSettings(RunnerSettings):
     """How detectors run."""
 
 
+class ReaderSettings(RunnerSettings):
+    """Which readers are in force (`use`, none by default), how they run, and how much they may derive from one part.
+
+    A video's file may have `most_bytes`, and so may everything together that is derived from one part.
+    """
+
+    use: tuple[str, ...] = ()
+    timeout_seconds: Seconds = 30.0
+    most_parts: Annotated[int, Field(gt=0)] = 64
+    most_bytes: Annotated[int, Field(gt=0)] = 100_000_000
+
+
 class HeadSettings(Section):
     """A third party's head over an encoder's vectors, by the id of the detector that it becomes.
 
@@ -124,6 +136,7 @@ class Settings(Section):
     cache: CacheSettings = CacheSettings()
     quota: QuotaSettings = QuotaSettings()
     detectors: DetectorSettings = DetectorSettings()
+    readers: ReaderSettings = ReaderSettings()
     heads: Mapping[str, HeadSettings] = {}
     plugins: PluginSettings = PluginSettings()
     fetch: Mapping[str, FetchSettings] = {}

@@ -15,10 +15,11 @@ from moderation.detector.base import Detection, DetectionBatch, Detector
 from moderation.encoder.base import Encoded, Fingerprint
 from moderation.encoder.card import EncoderCard
 from moderation.errors import ItemError
-from moderation.item import ContentItem, Modality, Part
+from moderation.item import JUDGED, ContentItem, Modality, Part
 from moderation.plugin import manager
-from moderation.plugin.manager import Plugins
+from moderation.plugin.brought import Plugins
 from moderation.policy.lock import Lock, LockedAction
+from moderation.reader.base import Reader
 
 ACTIONS = ("allow", "label", "limit", "review", "remove")
 WIDTH = 8
@@ -146,7 +147,7 @@ class FakeDetector:
         answer: Callable[[DetectionBatch], Any] | None = None,
         *,
         labels: tuple[str, ...] = ("risk",),
-        modalities: Iterable[Modality] = tuple(Modality),
+        modalities: Iterable[Modality] = JUDGED,
         needs_embeddings: bool = False,
         needs_scores: tuple[str, ...] = (),
     ) -> None:
@@ -186,12 +187,38 @@ class Lived(FakeDetector):
         self._call("close")
 
 
+class FakeReader:
+    """A reader that answers what a function says of a batch; without one, the content of each part as a text."""
+
+    def __init__(
+        self,
+        id: str = "ocr",  # noqa: A002 - named as in Reader
+        answer: Callable[[tuple[Part, ...]], Any] | None = None,
+        *,
+        reads: Iterable[Modality] = (Modality.IMAGE,),
+        yields: Iterable[Modality] = (Modality.TEXT,),
+    ) -> None:
+        self.id, self.reads, self.yields = id, frozenset(reads), frozenset(yields)
+        self.answer = answer
+        self.batches: list[tuple[Part, ...]] = []
+
+    def read(self, parts: tuple[Part, ...]) -> Any:
+        self.batches.append(parts)
+        return self.answer(parts) if self.answer else [[Part(Modality.TEXT, part.content)] for part in parts]
+
+
 def always(value: float | Abstention, label: str = "risk") -> Callable[[DetectionBatch], list[Detection]]:
     return lambda batch: [value if isinstance(value, Abstention) else (Score(label, value),)] * len(batch)
 
 
-def plugins_with(*detectors: Detector) -> Plugins:
-    """The built-in plugin, and these detectors as if plugins had brought them."""
+def plugins_with(*detectors: Detector, readers: Iterable[Reader] = ()) -> Plugins:
+    """The built-in plugin, and these detectors and readers as if plugins had brought them."""
     builtin = manager.load(found=())
     brought: Mapping[str, Detector] = {one.id: one for one in detectors}
-    return Plugins(builtin.records, detectors=brought, makers=builtin.makers, loaders=builtin.loaders)
+    return Plugins(
+        builtin.records,
+        detectors=brought,
+        makers=builtin.makers,
+        loaders=builtin.loaders,
+        readers={one.id: one for one in readers},
+    )

@@ -18,7 +18,7 @@ from moderation.encoder.card import EncoderCard
 from moderation.errors import DataError, PolicyError, Problem
 from moderation.item import ContentItem, Part
 from moderation.pipeline import Pipeline
-from moderation.plugin.manager import Plugins
+from moderation.plugin.brought import Plugins
 from moderation.policy.loader import load_policy
 from moderation.policy.lock import Lock, lock_path, write_lock
 from moderation.policy.manifest import TargetRow, load_manifest

@@ -12,7 +12,7 @@ from moderation.cli import terminal
 from moderation.errors import ExitCode
 
 if TYPE_CHECKING:
-    from moderation.plugin.manager import PluginRecord
+    from moderation.plugin.brought import PluginRecord
 
 app = typer.Typer(no_args_is_help=True, help="Start a plugin; see which are installed and what each one brings.")
 
@@ -54,7 +54,7 @@ def list_(
     Example: moderation plugin list --json
     """
     from moderation import assemble
-    from moderation.plugin.manager import PluginState
+    from moderation.plugin.brought import PluginState
     from moderation.settings import load_settings
 
     records = assemble.plugins(load_settings()).records
@@ -72,6 +72,7 @@ def _tell(records: Sequence[PluginRecord], *, as_json: bool) -> None:
                 "version": one.version,
                 "state": one.state.value,
                 "detectors": list(one.detectors),
+                "readers": list(one.readers),
                 "encoders": list(one.encoders),
                 "fetchers": list(one.fetchers),
                 "isolated": one.isolated,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from moderation.errors import ItemError
     from moderation.item import ContentItem
     from moderation.pipeline import Pipeline
-    from moderation.plugin.manager import Plugins
+    from moderation.plugin.brought import Plugins
     from moderation.settings import Settings
 
 BATCH = 32
@@ -63,15 +63,18 @@ def scan(  # noqa: PLR0917 - typer passes options by name
     from moderation import assemble
     from moderation.cli.sources import find
     from moderation.cli.summary import Summary
+    from moderation.plugin.readers import reads_videos
     from moderation.settings import load_settings
 
     if quiet and as_json:
         raise typer.BadParameter("expected either --quiet or --json; --out FILE writes decisions beside --quiet")
     settings = load_settings()
-    found = find(paths, max_bytes=settings.images.max_bytes)
-    summary = Summary(settings.actions, found.left_alone)
     with ExitStack() as stack:
-        pipeline = _pipeline(policies, settings, stack.enter_context(closing(assemble.plugins(settings))))
+        known = stack.enter_context(closing(assemble.plugins(settings)))
+        videos = settings.readers.most_bytes if reads_videos(known, settings.readers) else 0
+        found = find(paths, max_bytes=settings.images.max_bytes, video_bytes=videos)
+        pipeline = _pipeline(policies, settings, known)
+        summary = Summary(settings.actions, found.left_alone)
         file = stack.enter_context(terminal.replacing(out)) if out else None
         advance = stack.enter_context(terminal.progress("deciding", found.total))
         for decision in _decisions(found, pipeline, settings.actions, advance, quiet=quiet):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from moderation.errors import DataError, ItemError, Problem
-from moderation.item import ContentItem, Part, is_utf8
+from moderation.item import VIDEOS, ContentItem, Modality, Part, is_utf8
 from moderation.policy.json_source import read_json
 from moderation.policy.manifest import MAX_LINE_BYTES, bounded_lines
 
@@ -22,6 +22,7 @@ LINES = frozenset({".jsonl"})
 STDIN = Path("-")
 
 T = TypeVar("T")
+Most = Mapping[str, int]  # by suffix of what is judged, the most bytes that a file may have
 
 _ITEM_KEYS = frozenset({"id", "path", "text", "parts", "attributes"})
 _PART_KEYS = frozenset({"path", "text", "name", "sha256"})
@@ -54,13 +55,15 @@ class Found:
 
 @dataclass(slots=True)
 class _Search:
-    max_bytes: int
+    most: Most
     files: list[Path] = field(default_factory=list)
     left_alone: list[str] = field(default_factory=list)
 
 
-def find(paths: Iterable[Path], *, max_bytes: int) -> Found:
-    """What the arguments name, folders searched through and sorted; a file over `max_bytes` is never read.
+def find(paths: Iterable[Path], *, max_bytes: int, video_bytes: int = 0) -> Found:
+    """What the arguments name, folders searched through and sorted; a file over `max_bytes`, or a video over `video_bytes`, is never read.
+
+    Without `video_bytes` there is no reader for videos: they are files of the wrong kind.
 
     Raises DataError for an argument that is not there, and when nothing at all is found.
     """
@@ -68,12 +71,13 @@ def find(paths: Iterable[Path], *, max_bytes: int) -> Found:
     missing = [path for path in paths if path != STDIN and not os.path.lexists(path)]
     if missing:
         raise DataError(Problem(path, 0, 0, "D000", "no such file or folder") for path in missing)
-    search = _Search(max_bytes)
+    most = dict.fromkeys(PICTURES | TEXTS, max_bytes) | (dict.fromkeys(VIDEOS, video_bytes) if video_bytes else {})
+    search = _Search(most)
     for path in paths:
         _search(path, search)
     if not search.files:
         where = paths[0] if paths else Path()
-        message = f"nothing to judge here; expected {', '.join(sorted(PICTURES | TEXTS | LINES))}"
+        message = f"nothing to judge here; expected {', '.join(sorted(most.keys() | LINES))}"
         raise DataError([Problem(where, 0, 0, "D000", message)])
     return Found(_entries(search), _total(search.files), search.left_alone)
 
@@ -95,7 +99,7 @@ def _search(path: Path, search: _Search) -> None:
         for name in sorted(names):
             suffix = Path(name).suffix.lower()
             # A pipe of lines would be waited on for ever; one that is named on the command line is meant.
-            if suffix in PICTURES | TEXTS or (suffix in LINES and not Path(folder, name).is_fifo()):
+            if suffix in search.most or (suffix in LINES and not Path(folder, name).is_fifo()):
                 search.files.append(Path(folder, name))
             else:
                 search.left_alone.append(_printable(Path(folder, name)))
@@ -121,20 +125,20 @@ def _count_lines(path: Path) -> int:
 def _entries(search: _Search) -> Iterator[Entry]:
     for path in search.files:
         if path == STDIN:
-            yield from _lines(sys.stdin.buffer, "stdin", Path(), search.max_bytes)
+            yield from _lines(sys.stdin.buffer, "stdin", Path(), search.most)
         elif path.is_dir():
             yield Entry(
                 path.as_posix(), _failing(ItemError("unreadable", f"{path}: the folder cannot be read", cause="folder"))
             )
         elif path.suffix.lower() in LINES:
-            yield from _manifest(path, search.max_bytes)
+            yield from _manifest(path, search.most)
         else:
-            yield _file(path, search.max_bytes)
+            yield _file(path, search.most)
 
 
-def _file(path: Path, max_bytes: int) -> Entry:
+def _file(path: Path, most: Most) -> Entry:
     one = _printable(path)
-    return Entry(one, lambda: ContentItem(one, (_part(path, max_bytes=max_bytes),)))
+    return Entry(one, lambda: ContentItem(one, (_part(path, most=most),)))
 
 
 def _printable(path: Path) -> str:
@@ -142,15 +146,15 @@ def _printable(path: Path) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def _manifest(path: Path, max_bytes: int) -> Iterator[Entry]:
+def _manifest(path: Path, most: Most) -> Iterator[Entry]:
     try:
         with path.open("rb") as stream:
-            yield from _lines(stream, path.as_posix(), path.parent, max_bytes)
+            yield from _lines(stream, path.as_posix(), path.parent, most)
     except OSError as error:
         yield Entry(path.as_posix(), _failing(_unreadable(path, error)))
 
 
-def _lines(stream: BinaryIO, name: str, folder: Path, max_bytes: int) -> Iterator[Entry]:
+def _lines(stream: BinaryIO, name: str, folder: Path, most: Most) -> Iterator[Entry]:
     for number, line in enumerate(bounded_lines(stream), start=1):
         where = f"{name}:{number}"
         if line is None:
@@ -158,17 +162,17 @@ def _lines(stream: BinaryIO, name: str, folder: Path, max_bytes: int) -> Iterato
             entry = Entry(where, _failing(ItemError("unsupported_input", message, cause="line_too_long")))
             yield replace(entry, file=Path(name), line=number)
         elif line.strip():
-            yield replace(_line(line, where, folder, max_bytes), file=Path(name), line=number)
+            yield replace(_line(line, where, folder, most), file=Path(name), line=number)
 
 
-def _line(line: bytes, where: str, folder: Path, max_bytes: int) -> Entry:
+def _line(line: bytes, where: str, folder: Path, most: Most) -> Entry:
     try:
         row = _row(line)
         one = row.get("id", row.get("path", where))
         _expect(isinstance(one, str) and one != "", f"'id' is {one!r}; expected a non-empty string")
     except ItemError as error:
         return Entry(where, _failing(error))
-    return Entry(one, lambda: _item(one, row, folder, max_bytes), row)
+    return Entry(one, lambda: _item(one, row, folder, most), row)
 
 
 def _row(line: bytes) -> Mapping[str, Any]:
@@ -186,23 +190,23 @@ def _row(line: bytes) -> Mapping[str, Any]:
     return dict(row)
 
 
-def _item(one: str, row: Mapping[str, Any], folder: Path, max_bytes: int) -> ContentItem:
+def _item(one: str, row: Mapping[str, Any], folder: Path, most: Most) -> ContentItem:
     rows = row.get("parts", [{key: row[key] for key in ("path", "text") if key in row}])
     _expect(isinstance(rows, list) and rows != [], "'parts' is not a list of at least one part")
     attributes = row.get("attributes", {})
     named = isinstance(attributes, dict) and all(isinstance(value, str) for value in attributes.values())
     _expect(named, "'attributes' is not an object of strings")
-    return ContentItem(one, tuple(_row_part(part, folder, max_bytes) for part in rows), dict(attributes))
+    return ContentItem(one, tuple(_row_part(part, folder, most) for part in rows), dict(attributes))
 
 
-def _row_part(row: Any, folder: Path, max_bytes: int) -> Part:
+def _row_part(row: Any, folder: Path, most: Most) -> Part:
     _expect(isinstance(row, dict) and row.keys() <= _PART_KEYS, f"part {row!r}: expected 'path' or 'text', and 'name'")
     _expect(("path" in row) != ("text" in row), f"part {row!r}: expected one of 'path' and 'text'")
     _expect(all(isinstance(value, str) for value in row.values()), f"part {row!r}: expected strings")
     name = row.get("name", "")
     if "text" in row:
         return _text(row["text"], name)
-    return _part(folder / row["path"], name=name, max_bytes=max_bytes)
+    return _part(folder / row["path"], name=name, most=most)
 
 
 def _text(text: str, name: str) -> Part:
@@ -212,10 +216,11 @@ def _text(text: str, name: str) -> Part:
         raise ItemError("unsupported_input", "the text holds half a surrogate pair", cause="not_utf8") from None
 
 
-def _part(path: Path, *, max_bytes: int, name: str = "") -> Part:
+def _part(path: Path, *, most: Most, name: str = "") -> Part:
     suffix = path.suffix.lower()
     what = f"{path}: a file of kind {suffix or 'unknown'!r} is neither picture nor text"
-    _expect(suffix in PICTURES | TEXTS, what, cause="wrong_kind")
+    _expect(suffix in most, what, cause="wrong_kind")
+    max_bytes = most[suffix]
     try:
         # A pipe or a device would be read for ever.
         _expect(stat.S_ISREG(path.stat().st_mode), f"{path}: not a regular file", cause="not_a_file")
@@ -227,7 +232,7 @@ def _part(path: Path, *, max_bytes: int, name: str = "") -> Part:
         raise ItemError("unreadable", f"{path!r}: {error}", cause="wrong_path") from None
     _expect(len(content) <= max_bytes, f"{path}: larger than {max_bytes} bytes", cause="too_many_bytes")
     part = Part.from_file(path, content, name=name)
-    _expect(part.fault is None, f"{path}: not UTF-8", cause="not_utf8")
+    _expect(part.modality is Modality.VIDEO or part.fault is None, f"{path}: not UTF-8", cause="not_utf8")
     return part
 
 

@@ -1,4 +1,4 @@
-"""What a detector's own failure is called, as an abstention's reason; every other reason is about the content."""
+"""What a detector's, or a reader's, own failure is called, as an abstention's reason; every other reason is about the content."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from moderation.decision import Abstention
 from moderation.errors import ModerationError
 
 ERROR, TIMEOUT, BAD_ANSWER, QUARANTINED = "detector_error", "detector_timeout", "bad_answer", "quarantined"
-FAULTS = frozenset({ERROR, TIMEOUT, BAD_ANSWER, QUARANTINED})
+READER_ERROR, READER_TIMEOUT = "reader_error", "reader_timeout"
+FAULTS = frozenset({ERROR, TIMEOUT, READER_ERROR, READER_TIMEOUT, BAD_ANSWER, QUARANTINED})
 
 LONGEST_CAUSE = 300
 

@@ -175,7 +175,8 @@ class Embedder:
     def _encode_modality(self, modality: Modality, parts: Sequence[Part]) -> Encoded:
         if modality.value not in self.encoder.card.modalities:
             message = f"encoder {self.encoder.card.name!r} has no {modality} tower"
-            return _refused(len(parts), self.encoder.card.width, ItemError("unsupported_modality", message))
+            missing = parts[0].fault if modality is Modality.VIDEO else None  # no encoder has one for it
+            return _refused(len(parts), self.encoder.card.width, missing or ItemError("unsupported_modality", message))
         width = self.encoder.card.width
         if modality is Modality.IMAGE:
             encoded = self.encoder.encode_images([part.content for part in parts])

@@ -20,8 +20,10 @@ class KeyedVectors(Generic[Key]):
 
     def __init__(self, embedder: Embedder, parts: Mapping[Key, Part]) -> None:
         self.fingerprint = str(embedder.encoder.fingerprint)
-        self._rows = {key: row for row, key in enumerate(parts)}
-        self._embedded = embedder.embed(tuple(parts.values()))
+        fit = {key: part for key, part in parts.items() if not part.unread}  # of the others there is no content
+        self._parts = parts
+        self._rows = {key: row for row, key in enumerate(fit)}
+        self._embedded = embedder.embed(tuple(fit.values()))
         self._hits: list[bool] = self._embedded.hits.tolist()
 
     @property
@@ -40,7 +42,8 @@ class KeyedVectors(Generic[Key]):
 
     def fault(self, key: Key) -> ItemError | None:
         """Why a part has no vector; None when it has one."""
-        return self._embedded.errors.get(self._rows[key])
+        row = self._rows.get(key)
+        return self._parts[key].unread if row is None else self._embedded.errors.get(row)
 
     def hit(self, key: Key) -> bool:
         """Whether the vector came from the cache."""

@@ -38,7 +38,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, Decision]]:
 def _check(decision: Decision) -> None:
     """Raises ValueError for values of other types than a decision has."""
     texts = [decision.item_id, decision.decision_id, decision.action, decision.proposed, *decision.encoders.values()]
-    numbers = [decision.timing.decode, decision.timing.encode, decision.timing.detect]
+    numbers = [decision.timing.decode, decision.timing.encode, decision.timing.detect, decision.timing.read]
     for verdict in decision.verdicts:
         texts += [getattr(verdict, name) for name in _TEXTS]
         texts += [value for name in _PERHAPS_TEXTS if (value := getattr(verdict, name)) is not None]

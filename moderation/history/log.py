@@ -45,7 +45,7 @@ _DECISION: Mapping[str, pa.DataType] = {
     "severity": pa.string(),
     "proposed": pa.string(),
     "encoders": TEXTS,
-    "timing": pa.struct({"decode": pa.float64(), "encode": pa.float64(), "detect": pa.float64()}),
+    "timing": pa.struct(dict.fromkeys(("decode", "encode", "detect", "read"), pa.float64())),
     "cache_hit": pa.bool_(),
 }
 _READ = ("status", "outcome", "action", "score", "concept", "error")  # of a verdict, to compare it

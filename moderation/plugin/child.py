@@ -27,7 +27,8 @@ from moderation.detector.wire import (
     read_batch,
 )
 from moderation.errors import ExitCode
-from moderation.plugin.manager import Plugins, PluginState, load
+from moderation.plugin.brought import Plugins, PluginState
+from moderation.plugin.manager import load
 
 
 def main() -> int:
@@ -72,7 +73,7 @@ def _greeting(plugin: str, detector: str, known: Plugins) -> Greeting:
     record = next(one for one in known.records if one.id == plugin)
     if record.state is not PluginState.LOADED:
         return Greeting(broken=record.cause)
-    others = sorted({*record.detectors, *record.encoders, *record.fetchers} - set(known.detectors))
+    others = sorted({*record.detectors, *record.readers, *record.encoders, *record.fetchers} - set(known.detectors))
     if others:
         return Greeting(broken=f"brings {', '.join(others)}; only detectors that are ready to run can be isolated")
     try:

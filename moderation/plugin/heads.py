@@ -9,7 +9,7 @@ from moderation.detector.base import Detector
 from moderation.detector.faults import describe
 from moderation.detector.imported import import_detector
 from moderation.errors import DetectorError, PluginError
-from moderation.plugin.manager import PluginRecord, Plugins, PluginState
+from moderation.plugin.brought import PluginRecord, Plugins, PluginState
 from moderation.plugin.registry import DetectorRegistry
 from moderation.settings import HeadSettings
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pluggy
 
-from moderation.plugin.registry import DetectorRegistry, EncoderRegistry, FetcherRegistry
+from moderation.plugin.registry import DetectorRegistry, EncoderRegistry, FetcherRegistry, ReaderRegistry
 
 GROUP = "moderation"
 
@@ -18,6 +18,11 @@ hookimpl = pluggy.HookimplMarker(GROUP)
 @hookspec
 def register_detectors(registry: DetectorRegistry) -> None:
     """Register detectors: call `registry.add(detector)` for each."""
+
+
+@hookspec
+def register_readers(registry: ReaderRegistry) -> None:
+    """Register readers: call `registry.add(reader)` for each."""
 
 
 @hookspec

@@ -2,129 +2,25 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from importlib.metadata import EntryPoint, entry_points
 
 import pluggy
 
 from moderation import __version__
-from moderation.detector.base import Detector
 from moderation.detector.faults import describe
 from moderation.detector.life import SETUP_SECONDS, Lives
 from moderation.detector.names import SLUG, is_slug
 from moderation.errors import PluginError, SettingsError
 from moderation.plugin import builtin, hookspecs
+from moderation.plugin.brought import PluginRecord, Plugins, PluginState, nearest
 from moderation.plugin.isolated import IsolatedPlugin
-from moderation.plugin.registry import (
-    DetectorMaker,
-    DetectorRegistry,
-    EncoderLoader,
-    EncoderRegistry,
-    FetcherMaker,
-    FetcherRegistry,
-)
+from moderation.plugin.registry import DetectorRegistry, EncoderRegistry, FetcherRegistry, ReaderRegistry
 
 BUILTIN = "builtin"
 EVERY = "*"
-
-
-class PluginState(StrEnum):
-    """What became of a plugin: `off` means that the settings leave it out, so it was not even imported."""
-
-    LOADED = "loaded"
-    BROKEN = "broken"
-    OFF = "off"
-    MISSING = "missing"
-
-
-@dataclass(frozen=True, slots=True)
-class PluginRecord:
-    """One plugin as found: where it came from, what it brought, and why it is not in force where it is not.
-
-    Where it is `isolated`, its code runs in other processes alone.
-    """
-
-    id: str
-    distribution: str
-    version: str
-    state: PluginState
-    detectors: tuple[str, ...] = ()
-    encoders: tuple[str, ...] = ()
-    cause: str = ""
-    fetchers: tuple[str, ...] = ()
-    isolated: bool = False
-
-    @property
-    def kind(self) -> str:
-        """What it brings, for people: `detector`, `encoder`, `fetcher`, several of them or nothing."""
-        brought = (("detector", self.detectors), ("encoder", self.encoders), ("fetcher", self.fetchers))
-        return ", ".join(word for word, names in brought if names)
-
-
-@dataclass(frozen=True, slots=True)
-class Plugins:
-    """Everything that plugins brought and that is in force, and a record of every plugin found."""
-
-    records: tuple[PluginRecord, ...]
-    detectors: Mapping[str, Detector] = field(default_factory=dict)
-    makers: Mapping[str, DetectorMaker] = field(default_factory=dict)
-    loaders: Mapping[str, EncoderLoader] = field(default_factory=dict)
-    fetchers: Mapping[str, FetcherMaker] = field(default_factory=dict)
-    lives: Lives = field(default_factory=Lives)
-
-    def detector(self, id_: str, *, needed_by: str) -> Detector:
-        """The detector with this id. Raises PluginError that says why it is not there and what has a similar name."""
-        if id_ not in self.detectors:
-            raise PluginError(id_, self._absent("detector", id_, needed_by, self.detectors))
-        return self.detectors[id_]
-
-    def maker(self, kind: str, *, needed_by: str) -> DetectorMaker:
-        """What makes a detector of this kind out of a lock. Raises PluginError when there is none."""
-        if kind not in self.makers:
-            raise PluginError(kind, self._absent("kind of detector", kind, needed_by, self.makers))
-        return self.makers[kind]
-
-    def loader(self, name: str, *, needed_by: str) -> EncoderLoader:
-        """The encoder loader with this name. Raises PluginError when there is none."""
-        if name not in self.loaders:
-            raise PluginError(name, self._absent("encoder loader", name, needed_by, self.loaders))
-        return self.loaders[name]
-
-    def fetcher(self, scheme: str, *, needed_by: str) -> FetcherMaker:
-        """What makes the fetcher of this scheme. Raises PluginError when there is none."""
-        if scheme not in self.fetchers:
-            raise PluginError(scheme, self._absent("fetcher", scheme, needed_by, self.fetchers))
-        return self.fetchers[scheme]
-
-    def set_up(self, needed: Mapping[str, str]) -> None:
-        """Set up these detectors, as far as they are not yet, side by side. By id, who needs each: it is told in the PluginError where one fails."""
-        failed = self.lives.begin([self.detectors[id_] for id_ in needed])
-        told = [f"{needed[id_]} needs the detector {id_!r}, which cannot be set up: {failed[id_]}" for id_ in failed]
-        if told:
-            first = next(iter(failed))
-            raise PluginError(next((r.id for r in self.records if first in r.detectors), first), "; ".join(told))
-
-    def close(self) -> None:
-        """Close what was set up: the process is done with it."""
-        self.lives.close()
-
-    def versions(self, names: Iterable[str]) -> dict[str, str]:
-        """The distributions that bring these detectors and encoder loaders, with their versions."""
-        wanted = set(names)
-        brought = [r for r in self.records if r.state is PluginState.LOADED and wanted & {*r.detectors, *r.encoders}]
-        return {one.distribution: one.version for one in brought}
-
-    def _absent(self, what: str, name: str, needed_by: str, known: Iterable[str]) -> str:
-        absent = [r for r in self.records if r.state is not PluginState.LOADED]
-        named = [r for r in absent if name in _names(r)]
-        if named:
-            return f"{needed_by} needs the {what} {name!r}, but {_causes(named)}"
-        others = f"; besides, {_causes(absent)}" if absent else ""
-        return f"{needed_by} needs the {what} {name!r}, which no plugin provides{_nearest(name, known)}{others}"
 
 
 def load(
@@ -168,6 +64,7 @@ class _Staged:
     detectors: DetectorRegistry = field(default_factory=lambda: DetectorRegistry(""))
     encoders: EncoderRegistry = field(default_factory=lambda: EncoderRegistry(""))
     fetchers: FetcherRegistry = field(default_factory=lambda: FetcherRegistry(""))
+    readers: ReaderRegistry = field(default_factory=lambda: ReaderRegistry(""))
 
     def broken(self, cause: str) -> _Staged:
         """The same plugin, everything it registered taken back; what it would have brought stays in the record."""
@@ -189,7 +86,7 @@ def _load_entry(entry: EntryPoint, isolated: IsolatedPlugin | None) -> _Staged:
 
 def _load_module(record: PluginRecord, module: object) -> _Staged:
     id_ = record.id
-    staged = _Staged(record, DetectorRegistry(id_), EncoderRegistry(id_), FetcherRegistry(id_))
+    staged = _Staged(record, DetectorRegistry(id_), EncoderRegistry(id_), FetcherRegistry(id_), ReaderRegistry(id_))
     try:
         _call_hooks(module, staged)
     except KeyboardInterrupt:
@@ -200,7 +97,8 @@ def _load_module(record: PluginRecord, module: object) -> _Staged:
         failed = None
     detectors = (*staged.detectors.detectors, *staged.detectors.makers)
     encoders, fetchers = tuple(staged.encoders.loaders), tuple(staged.fetchers.makers)
-    staged.record = replace(record, detectors=detectors, encoders=encoders, fetchers=fetchers)
+    readers = tuple(staged.readers.readers)
+    staged.record = replace(record, detectors=detectors, readers=readers, encoders=encoders, fetchers=fetchers)
     return staged if failed is None else staged.broken(f"cannot be registered: {failed}")
 
 
@@ -213,6 +111,7 @@ def _call_hooks(module: object, staged: _Staged) -> None:
     if not manager.get_hookcallers(module):
         raise PluginError(staged.record.id, f"implements no hook; expected one of {', '.join(hook_names())}")
     manager.hook.register_detectors(registry=staged.detectors)
+    manager.hook.register_readers(registry=staged.readers)
     manager.hook.register_encoders(registry=staged.encoders)
     manager.hook.register_fetchers(registry=staged.fetchers)
 
@@ -243,6 +142,7 @@ def _without_rivals(staged: Sequence[_Staged]) -> list[_Staged]:
 def _claims(one: _Staged) -> list[tuple[str, str]]:
     claims = [("detector", name) for name in one.detectors.detectors]
     claims += [("kind of detector", name) for name in one.detectors.makers]
+    claims += [("reader", name) for name in one.readers.readers]
     claims += [("loader", name) for name in one.encoders.loaders]
     return claims + [("scheme", name) for name in one.fetchers.makers]
 
@@ -254,6 +154,7 @@ def _in_force(staged: Sequence[_Staged], lives: Lives) -> Plugins:
         makers={name: it for one in staged for name, it in one.detectors.makers.items()},
         loaders={name: it for one in staged for name, it in one.encoders.loaders.items()},
         fetchers={name: it for one in staged for name, it in one.fetchers.makers.items()},
+        readers={name: it for one in staged for name, it in one.readers.readers.items()},
         lives=lives,
     )
 
@@ -261,11 +162,11 @@ def _in_force(staged: Sequence[_Staged], lives: Lives) -> Plugins:
 def _check_isolated(isolated: Collection[str], names: Sequence[str]) -> None:
     for name in isolated:
         if name not in names and name != EVERY:
-            raise SettingsError(f"settings: plugins.isolated: no plugin {name!r} is installed{_nearest(name, names)}")
+            raise SettingsError(f"settings: plugins.isolated: no plugin {name!r} is installed{nearest(name, names)}")
 
 
 def _missing(name: str, names: Sequence[str]) -> _Staged:
-    cause = f"settings.plugins.only names it, but it is not installed{_nearest(name, names)}"
+    cause = f"settings.plugins.only names it, but it is not installed{nearest(name, names)}"
     return _Staged(PluginRecord(name, "", "", PluginState.MISSING, cause=cause))
 
 
@@ -282,18 +183,3 @@ def _record(entry: EntryPoint, state: PluginState, cause: str) -> PluginRecord:
 
 def _order(entry: EntryPoint) -> tuple[str, str, str]:
     return entry.name, entry.dist.name if entry.dist else "", entry.value
-
-
-def _names(record: PluginRecord) -> set[str]:
-    return {record.id, *record.detectors, *record.encoders, *record.fetchers}
-
-
-def _causes(records: Iterable[PluginRecord]) -> str:
-    return "; ".join(f"plugin {r.id!r} of {r.distribution or 'no package'} is {r.state}: {r.cause}" for r in records)
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
-    return (
-        f"; nearest known: {', '.join(map(repr, close))}" if close else f"; known: {', '.join(sorted(known)) or 'none'}"
-    )

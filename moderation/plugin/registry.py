@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,8 +11,9 @@ from moderation.detector.life import STEPS
 from moderation.detector.names import SLUG, is_label, is_slug
 from moderation.encoder.base import Encoder
 from moderation.errors import PluginError
-from moderation.item import Fetcher, Modality
+from moderation.item import JUDGED, Fetcher, Modality
 from moderation.policy.lock import Lock
+from moderation.reader.base import Reader
 from moderation.sections import FetchSettings
 from moderation.settings import EncoderSettings, ImageLimits
 
@@ -64,6 +65,21 @@ class DetectorRegistry:
 
 
 @dataclass(slots=True)
+class ReaderRegistry:
+    """Takes one plugin's readers."""
+
+    plugin: str
+    readers: dict[str, Reader] = field(default_factory=dict)
+
+    def add(self, reader: Reader) -> None:
+        """Register one reader, ready to run. Raises PluginError when it is not what a reader must be."""
+        _check_reader(self.plugin, reader)
+        if reader.id in self.readers:
+            raise PluginError(self.plugin, f"registers reader {reader.id!r} twice; expected every id once")
+        self.readers[reader.id] = reader
+
+
+@dataclass(slots=True)
 class EncoderRegistry:
     """Takes one plugin's loaders of encoders."""
 
@@ -92,21 +108,43 @@ class FetcherRegistry:
 
 
 def _check_detector(plugin: str, detector: Any) -> None:
-    lacking = [n for n in ("id", "labels", "modalities", "needs_embeddings", "detect") if not hasattr(detector, n)]
-    if lacking:
-        raise PluginError(plugin, f"registers a {_kind(detector)} that lacks {', '.join(lacking)}; expected a Detector")
+    _check_has(plugin, detector, "Detector", "id", "labels", "modalities", "needs_embeddings", "detect")
     _check_name(plugin, "detector id", detector.id)
-    wrong = {
+    fits = {
         "labels (a tuple of different words such as 'gambling' or 'self-harm/intent')": _labels_fit(detector.labels),
-        "modalities (a frozenset of Modality)": _modalities_fit(detector.modalities),
+        "modalities (a frozenset of Modality.IMAGE, Modality.TEXT)": _modalities_fit(detector.modalities, JUDGED),
         "needs_embeddings (True or False)": isinstance(detector.needs_embeddings, bool),
         "needs_scores (a tuple of names such as 'keywords' or 'keywords/gambling')": _names_fit(needs_scores(detector)),
         "detect (a method)": callable(detector.detect),
-        **{f"{step} (a method)": callable(getattr(detector, step, callable)) for step in STEPS},
     }
-    problems = [name for name, fits in wrong.items() if not fits]
+    _check_fits(plugin, f"detector {detector.id!r}", {**fits, **_life_fits(detector)})
+
+
+def _check_reader(plugin: str, reader: Any) -> None:
+    _check_has(plugin, reader, "Reader", "id", "reads", "yields", "read")
+    _check_name(plugin, "reader id", reader.id)
+    fits = {
+        "reads (a frozenset of Modality)": _modalities_fit(reader.reads, tuple(Modality)),
+        "yields (a frozenset of Modality.IMAGE, Modality.TEXT)": _modalities_fit(reader.yields, JUDGED),
+        "read (a method)": callable(reader.read),
+    }
+    _check_fits(plugin, f"reader {reader.id!r}", {**fits, **_life_fits(reader)})
+
+
+def _check_has(plugin: str, unit: Any, kind: str, *names: str) -> None:
+    lacking = [name for name in names if not hasattr(unit, name)]
+    if lacking:
+        raise PluginError(plugin, f"registers a {_kind(unit)} that lacks {', '.join(lacking)}; expected a {kind}")
+
+
+def _check_fits(plugin: str, what: str, fits: Mapping[str, bool]) -> None:
+    problems = [name for name, fit in fits.items() if not fit]
     if problems:
-        raise PluginError(plugin, f"detector {detector.id!r} has a wrong {'; a wrong '.join(problems)}")
+        raise PluginError(plugin, f"{what} has a wrong {'; a wrong '.join(problems)}")
+
+
+def _life_fits(unit: Any) -> dict[str, bool]:
+    return {f"{step} (a method)": callable(getattr(unit, step, callable)) for step in STEPS}
 
 
 def _labels_fit(labels: Any) -> bool:
@@ -119,8 +157,12 @@ def _names_fit(names: Any) -> bool:
     return len(names) == len(set(names))
 
 
-def _modalities_fit(modalities: Any) -> bool:
-    return isinstance(modalities, frozenset) and bool(modalities) and all(isinstance(m, Modality) for m in modalities)
+def _modalities_fit(modalities: Any, known: Collection[Modality]) -> bool:
+    return (
+        isinstance(modalities, frozenset)
+        and bool(modalities)
+        and all(isinstance(one, Modality) and one in known for one in modalities)
+    )
 
 
 def _check_name(plugin: str, what: str, name: Any) -> None:

@@ -6,9 +6,10 @@ import datetime as dt
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, StringConstraints, WithJsonSchema
+from pydantic_core import PydanticKnownError
 
-from moderation.item import Modality
+from moderation.item import JUDGED, Modality
 
 
 def _day(value: Any) -> Any:
@@ -17,6 +18,13 @@ def _day(value: Any) -> Any:
         return dt.date.fromisoformat(value) if isinstance(value, str) else value
     except ValueError:
         return value
+
+
+def _judged(value: Any) -> Modality:
+    """A modality that a policy can judge."""
+    if value not in JUDGED:
+        raise PydanticKnownError("enum", {"expected": " or ".join(f"'{one.value}'" for one in JUDGED)})
+    return Modality(value)
 
 
 Trimmed = Annotated[str, StringConstraints(strip_whitespace=True)]
@@ -32,7 +40,11 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Day = Annotated[dt.date, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date"})]
 # A Path already, joined to the folder of the file that names it; relative text in the YAML.
 FilePath = Annotated[Path, WithJsonSchema({"type": "string", "minLength": 1, "pattern": r"^[^/~\\][^\\]*$"})]
-OneModality = Annotated[Modality, Field(strict=False)]
+OneModality = Annotated[
+    Modality,
+    PlainValidator(_judged),
+    WithJsonSchema({"type": "string", "enum": [one.value for one in JUDGED]}),
+]
 
 
 class Section(BaseModel):

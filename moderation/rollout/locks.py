@@ -13,7 +13,7 @@ from moderation.detector.linear import ImportedDetector
 from moderation.embedding.embedder import Embedder
 from moderation.errors import FingerprintMismatchError, LockError, PluginError
 from moderation.item import ContentItem, Modality
-from moderation.plugin.manager import Plugins
+from moderation.plugin.brought import Plugins
 from moderation.policy.decide import Cut, Finding, Terms
 from moderation.policy.lock import Lock
 from moderation.policy.scripts import same_language
@@ -88,7 +88,7 @@ def scope_of(lock: Lock, attributes: Mapping[str, str], modalities: Sequence[Mod
     """Which parts, by position, the policy judges of an item with these attributes and parts of these modalities.
 
     Attributes narrow the scope only where they are stated: an item of an unknown surface is judged. The attribute `language` is
-    about text; a picture is judged whatever language stands beside it.
+    about text; a picture is judged whatever language stands beside it. A video that nobody read is in every scope, and an error there.
     """
     surface, language = attributes.get("surface"), attributes.get("language", "").strip().casefold()
     if lock.surfaces and surface is not None and surface not in lock.surfaces:
@@ -96,6 +96,7 @@ def scope_of(lock: Lock, attributes: Mapping[str, str], modalities: Sequence[Mod
     # en-GB is English, however it is written.
     foreign = language and lock.languages and not same_language(language, [one.casefold() for one in lock.languages])
     seen = [one for one in lock.modalities if not (foreign and one is Modality.TEXT)]
+    seen.append(Modality.VIDEO)  # one that no reader took apart may hold anything
     return tuple(place for place, modality in enumerate(modalities) if modality in seen)
 
 
@@ -134,7 +135,7 @@ def put_in_force(
             (_own_watch(own.detector), *watches),
             embedders[lock.encoder].encoder.fingerprint.numeric,
         )
-    plugins.set_up(needed)
+    plugins.set_up([detectors[id_].detector for id_ in needed], needed)
     return RunningSet(tuple(policies.values()), detectors)
 
 
@@ -226,7 +227,7 @@ def _admit(running: RunningDetector, detectors: dict[str, RunningDetector], lock
 
 
 def _own_watch(own: Detector) -> Watch:
-    return Watch(own.id, frozenset(own.labels), own.modalities)
+    return Watch(own.id, frozenset(own.labels), own.modalities | {Modality.VIDEO})
 
 
 def _watches(

@@ -21,8 +21,8 @@ DEEPEST = 32
 MOST_PARTS = 1000  # of one item
 ATTRIBUTE = "attribute-"  # of a header that states an attribute of raw content
 CLOUD = "ce_"
-_ITEM = frozenset({"id", "text", "image", "reference", "parts", "attributes"})
-_CONTENT = ("text", "image", "reference")
+_ITEM = frozenset({"id", "text", "image", "video", "reference", "parts", "attributes"})
+_CONTENT = ("text", "image", "video", "reference")
 _PART = frozenset({*_CONTENT, "name"})
 _CLOUD_CORE = frozenset({"specversion", "id", "source", "type", "time", "subject", "dataschema", "datacontenttype"})
 _PICTURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"RIFF")
@@ -31,16 +31,31 @@ Fetch = Callable[[str], bytes]
 
 
 def read_item(
-    record: Record, *, fetch: Fetch | None = None, osprey_texts: Sequence[str] = (), osprey_images: Sequence[str] = ()
+    record: Record,
+    *,
+    fetch: Fetch | None = None,
+    osprey_texts: Sequence[str] = (),
+    osprey_images: Sequence[str] = (),
+    videos: bool = False,
 ) -> ContentItem | None:
     """The item that a record holds; None for a record without a value, which deletes a key and shows nothing.
 
     An item without an id of its own is named after its place, `topic-partition-offset`. `fetch` gives the content of a reference, and
     without it a reference is refused; `osprey_texts` and `osprey_images` (base64) name the fields of an action's data that hold content,
-    nested ones with dots. Raises ItemError whose cause says what is wrong; the message quotes no content.
+    nested ones with dots. Without `videos` there is no reader for any, and they are refused. Raises ItemError whose cause says what is wrong;
+    the message quotes no content.
     """
     if record.value is None:
         return None
+    item = _item(record, record.value, fetch, osprey_texts, osprey_images)
+    if not videos and any(part.modality is Modality.VIDEO for part in item.parts):
+        raise _refused("content_type", "it holds a video, and no reader in force reads videos")
+    return item
+
+
+def _item(
+    record: Record, value: bytes, fetch: Fetch | None, osprey_texts: Sequence[str], osprey_images: Sequence[str]
+) -> ContentItem:
     if any(isinstance(name, ForeignName) for name, _ in record.headers):
         raise _refused("not_utf8", "the name of a header is no UTF-8")
     headers = {name.casefold(): value or b"" for name, value in reversed(record.headers)}  # the first of a name counts
@@ -48,27 +63,27 @@ def read_item(
     kind = _media_type(headers.get("content-type", b""))
     place = f"{record.partition}-{record.offset}"
     if kind == "application/cloudevents+json":
-        return _structured(record.value, fetch)
+        return _structured(value, fetch)
     if CLOUD + "specversion" in headers:
-        return _binary(record.value, headers, kind, fetch)
-    if _is_raw(record.value, kind):
+        return _binary(value, headers, kind, fetch)
+    if _is_raw(value, kind):
         attributes = {
             name.removeprefix(ATTRIBUTE): _utf8(value, name)
             for name, value in headers.items()
             if name.startswith(ATTRIBUTE)
         }
-        return _raw(record.value, kind, _utf8(headers.get("id", b""), "id") or place, attributes)
+        return _raw(value, kind, _utf8(headers.get("id", b""), "id") or place, attributes)
     if _is_json(kind):
-        body = _object(record.value)
+        body = _object(value)
         if osprey_texts or osprey_images:
             return _osprey(body, osprey_texts, osprey_images)
         return _json_item(body, place, fetch)
-    raise _refused("content_type", "the header content-type names neither a picture, nor text, nor JSON")
+    raise _refused("content_type", "the header content-type names neither a picture, nor a video, nor text, nor JSON")
 
 
 def _is_raw(value: bytes, kind: str) -> bool:
     """Whether a value is content as it is: by its type, or, where it has none, by its first bytes."""
-    return kind.startswith("image/") or kind == "text/plain" or (not kind and value.startswith(_PICTURES))
+    return kind.startswith(("image/", "video/")) or kind == "text/plain" or (not kind and value.startswith(_PICTURES))
 
 
 def _is_json(kind: str) -> bool:
@@ -77,7 +92,8 @@ def _is_json(kind: str) -> bool:
 
 def _raw(value: bytes, kind: str, item_id: str, attributes: Mapping[str, str]) -> ContentItem:
     """Content as it is. Text that is no UTF-8 is still an item: what judges it says so."""
-    part = Part(Modality.TEXT if kind == "text/plain" else Modality.IMAGE, value)
+    files = Modality.VIDEO if kind.startswith("video/") else Modality.IMAGE
+    part = Part(Modality.TEXT if kind == "text/plain" else files, value)
     return _checked(item_id, (part,), attributes)
 
 
@@ -95,7 +111,7 @@ def _data(value: bytes, kind: str, item_id: str, attributes: Mapping[str, str], 
         return _raw(value, kind, item_id, attributes)
     if _is_json(kind):
         return _named(_object(value), item_id, attributes, fetch)
-    raise _refused("content_type", "the event's data is neither a picture, nor text, nor JSON")
+    raise _refused("content_type", "the event's data is neither a picture, nor a video, nor text, nor JSON")
 
 
 def _structured(value: bytes, fetch: Fetch | None) -> ContentItem:
@@ -164,7 +180,7 @@ def _json_item(body: Mapping[str, Any], place: str, fetch: Fetch | None) -> Cont
     given = [name for name in (*_CONTENT, "parts") if name in body]
     if len(given) != 1:
         raise _refused(
-            "no_content" if not given else "two_contents", "expected one of text, image, reference and parts"
+            "no_content" if not given else "two_contents", "expected one of text, image, video, reference and parts"
         )
     if "parts" not in body:
         rows = [{name: body[name] for name in given}]
@@ -182,12 +198,14 @@ def _part(row: Any, fetch: Fetch | None) -> Part:
     _known(row, _PART, "a part")
     given = [name for name in _CONTENT if name in row]
     if len(given) != 1:
-        raise _refused("wrong_item", "a part needs one of text, image and reference")
+        raise _refused("wrong_item", "a part needs one of text, image, video and reference")
     name, content = _string(row.get("name", ""), "name"), _string(row[given[0]], given[0])
     if given == ["text"]:
         return Part.text(content, name=name)
     if given == ["image"]:
         return Part.image(_base64(content, "image"), name=name)
+    if given == ["video"]:
+        return Part.video(_base64(content, "video"), name=name)
     if fetch is None:
         raise unfetchable("no_fetcher", "a part is a reference, and no fetcher is set up")
     return Part.image(fetch(content), name=name)

@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from moderation import __version__
 from moderation.breaker import State
+from moderation.detector.runner import Counts
 from moderation.embedding.cache import EmbeddingCache, TieredCache
 from moderation.embedding.embedder import Embedder
 from moderation.embedding.redis_cache import RedisCache
@@ -42,7 +43,7 @@ class Gauges(Collector):
         """Every family, also those that have nothing to tell."""
         yield from self._session()
         yield from self._builds()
-        yield from self._detectors()
+        yield from self._detectors_and_readers()
         yield from self._caches()
 
     def _session(self) -> Iterator[Metric]:
@@ -77,22 +78,17 @@ class Gauges(Collector):
         reloads.add_metric(["refused"], self._of.builds.refusals)
         yield reloads
 
-    def _detectors(self) -> Iterator[Metric]:
-        calls = _counter("detector_calls", "Calls of a detector.", "detector")
-        faults = _counter(
-            "detector_faults", "Calls that raised, took too long, or were answered badly.", "detector", "reason"
-        )
-        quarantined = _gauge("detector_quarantined", "Whether a detector is left alone for a while.", "detector")
+    def _detectors_and_readers(self) -> Iterator[Metric]:
+        pipeline = self._of.pipeline()
+        detectors = pipeline.runner.counts()
+        yield from _units("detector", detectors)
         restarts = _counter(
             "detector_restarts", "Processes of an isolated detector that had to be replaced.", "detector"
         )
-        for id_, one in self._of.pipeline().runner.counts().items():
-            calls.add_metric([id_], one.calls)
+        for id_, one in detectors.items():
             restarts.add_metric([id_], one.restarts)
-            quarantined.add_metric([id_], one.quarantined)
-            for reason, count in one.faults.items():
-                faults.add_metric([id_, reason], count)
-        yield from (calls, faults, quarantined, restarts)
+        yield restarts
+        yield from _units("reader", pipeline.readers.runner.counts() if pipeline.readers else {})
 
     def _caches(self) -> Iterator[Metric]:
         requests = _counter("cache_requests", "Parts looked for in the embedding cache.", "encoder", "result")
@@ -118,6 +114,19 @@ class Gauges(Collector):
             for one in State:
                 breaker.add_metric([one.value], one is state)
         yield from (calls, breaker)
+
+
+def _units(kind: str, counts: Mapping[str, Counts]) -> Iterator[Metric]:
+    """What detectors, or readers, did."""
+    calls = _counter(f"{kind}_calls", f"Calls of a {kind}.", kind)
+    faults = _counter(f"{kind}_faults", "Calls that raised, took too long, or were answered badly.", kind, "reason")
+    quarantined = _gauge(f"{kind}_quarantined", f"Whether a {kind} is left alone for a while.", kind)
+    for id_, one in counts.items():
+        calls.add_metric([id_], one.calls)
+        quarantined.add_metric([id_], one.quarantined)
+        for reason, count in one.faults.items():
+            faults.add_metric([id_, reason], count)
+    yield from (calls, faults, quarantined)
 
 
 def _gauge(name: str, told: str, *labels: str, value: float | None = None) -> GaugeMetricFamily:

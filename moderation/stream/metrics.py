@@ -29,7 +29,7 @@ from moderation.telemetry import ERROR, OFFSET, PARTITION, TOPIC
 NONE = "none"  # the action of a verdict without one
 _log = logging.getLogger(__name__)
 
-_STEPS = ("decode", "encode", "detect", "decide", "commit")
+_STEPS = ("read", "decode", "encode", "detect", "decide", "commit")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _LATENCY = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0)
 _SIZES = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000)
@@ -226,6 +226,6 @@ class MeteredDecider:
         self._metrics.seconds.labels("decide").observe(time.perf_counter() - began)
         self._metrics.size.observe(len(records))
         timings = [one.decision.timing for of_record in outputs for one in of_record[:1] if one.decision]
-        for step in ("decode", "encode", "detect"):
+        for step in ("read", "decode", "encode", "detect"):
             self._metrics.seconds.labels(step).observe(sum(getattr(one, step) for one in timings))
         return outputs

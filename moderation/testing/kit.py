@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import pytest
 
 from moderation.plugin import manager
+from moderation.plugin.brought import PluginState
 from moderation.testing.content import fault_of_import
 
 
@@ -44,9 +45,7 @@ class Kit:
             pytest.skip("the kit is not told the name of the plugin's entry point")
         found = [one for one in manager.load(only=(self.plugin,)).records if one.id == self.plugin]
         assert found, f"no plugin named {self.plugin!r} is installed"
-        assert found[0].state == manager.PluginState.LOADED, (
-            f"plugin {self.plugin!r} is {found[0].state}: {found[0].cause}"
-        )
+        assert found[0].state == PluginState.LOADED, f"plugin {self.plugin!r} is {found[0].state}: {found[0].cause}"
         assert self._name() in getattr(found[0], self.brings), (
             f"plugin {self.plugin!r} does not register {self._name()!r}"
         )

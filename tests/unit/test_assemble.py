@@ -16,13 +16,21 @@ from moderation.embedding.cache import MemoryCache
 from moderation.embedding.embedder import Embedder
 from moderation.errors import ExitCode, ItemError, PluginError, SettingsError
 from moderation.item import Modality
-from moderation.plugin.manager import Plugins
+from moderation.pipeline import Pipeline
+from moderation.plugin.brought import Plugins
 from moderation.plugin.registry import EncoderRequest, FetcherRequest
 from moderation.policy.lock import lock_path, write_lock
 from moderation.rollout.reload import Reloader
 from moderation.sections import FetchSettings
-from moderation.settings import DetectorSettings, EncoderSettings, ImageLimits, PluginSettings, Settings
-from tests.fakes import FakeDetector, FakeEncoder, Lived, item, lock, picture, plugins_with
+from moderation.settings import (
+    DetectorSettings,
+    EncoderSettings,
+    ImageLimits,
+    PluginSettings,
+    ReaderSettings,
+    Settings,
+)
+from tests.fakes import FakeDetector, FakeEncoder, FakeReader, Lived, item, lock, picture, plugins_with
 
 SETTINGS = Settings(
     encoders={"default": EncoderSettings(loader="fake", checkpoint="here"), "other": EncoderSettings(loader="absent")},
@@ -135,6 +143,28 @@ def test_a_plugin_that_cannot_be_set_up_ends_a_start_as_a_broken_one_does() -> N
         )
     assert refused.value.exit_code == ExitCode.PLUGIN
     assert "setup failed: OSError: no index" in str(refused.value)
+
+
+def test_readers_that_the_settings_put_in_force_are_set_up_and_unknown_ones_end_the_start() -> None:
+    def run(*readers: FakeReader, use: str) -> Pipeline:
+        settings = Settings(readers=ReaderSettings(use=(use,)))
+        embedders = {"default": assemble.embedder(SETTINGS, known=known([]))}
+        return assemble.pipeline(settings, [lock()], embedders=embedders, known=plugins_with(readers=readers))
+
+    good, bad = FakeReader("ocr"), FakeReader("bad")
+    called: list[str] = []
+    good.setup, bad.verify = lambda: called.append("setup"), lambda: 1 / 0  # type: ignore[attr-defined]
+    assert run(good, bad, use="ocr").decide([item(picture(0.1))])[0].proposed == "allow"
+    assert (called, len(good.batches), bad.batches) == (["setup"], 1, [])
+    with pytest.raises(
+        PluginError,
+        match=r"the setting readers\.use needs the reader 'ocrr', which no plugin provides; nearest known: 'ocr'",
+    ):
+        run(good, use="ocrr")
+    with pytest.raises(
+        PluginError, match=r"readers\.use needs the reader 'bad', which cannot be set up: verify failed"
+    ):
+        run(good, bad, use="bad")
 
 
 def test_an_empty_cache_is_shared_all_the_same() -> None:

@@ -37,7 +37,7 @@ decisions = st.builds(
     severity=st.sampled_from(Severity),
     verdicts=st.lists(verdicts, max_size=3).map(tuple),
     encoders=st.dictionaries(words, words, max_size=2),
-    timing=st.builds(Timing, numbers, numbers, numbers),
+    timing=st.builds(Timing, numbers, numbers, numbers, numbers),
     cache_hit=st.booleans(),
 )
 

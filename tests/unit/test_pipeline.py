@@ -21,8 +21,8 @@ from moderation.pipeline import Pipeline
 from moderation.policy.lock import Lock, Quota, write_lock
 from moderation.release.record import Change, Record, encode_record, record_path
 from moderation.rollout.limits import Limits, LocalCounter
-from moderation.settings import DetectorSettings, Settings
-from tests.fakes import FakeDetector, FakeEncoder, action, always, item, lock, picture, plugins_with
+from moderation.settings import DetectorSettings, ReaderSettings, Settings
+from tests.fakes import FakeDetector, FakeEncoder, FakeReader, action, always, item, lock, picture, plugins_with
 
 TEXT, BOTH = (Modality.TEXT,), (Modality.IMAGE, Modality.TEXT)
 
@@ -32,12 +32,17 @@ def pipeline(
     detectors: tuple[FakeDetector, ...] = (),
     faults: int = 1000,
     seconds: float = 10.0,
+    readers: tuple[FakeReader, ...] = (),
     **encoders: FakeEncoder,
 ) -> Pipeline:
     named = {"default": FakeEncoder(), **encoders}
     embedders = {name: Embedder(one, MemoryCache(1_000_000)) for name, one in named.items()}
-    settings = Settings(detectors=DetectorSettings(faults_before_quarantine=faults, timeout_seconds=seconds))
-    return assemble.pipeline(settings, locks or (lock(),), embedders=embedders, known=plugins_with(*detectors))
+    settings = Settings(
+        detectors=DetectorSettings(faults_before_quarantine=faults, timeout_seconds=seconds),
+        readers=ReaderSettings(use=tuple(one.id for one in readers)),
+    )
+    known = plugins_with(*detectors, readers=readers)
+    return assemble.pipeline(settings, locks or (lock(),), embedders=embedders, known=known)
 
 
 def outcomes(decision: Decision) -> dict[str, str]:
@@ -292,6 +297,93 @@ def test_seconds_are_counted_by_step() -> None:
     assert [one.timing.detect for one in decisions] == [0.25] * 3  # shares, which add up to what the batch took
     assert min(one.timing.decode for one in decisions) >= 0.0
     assert min(one.timing.encode for one in decisions) >= 0.0
+
+
+def frames(parts: tuple[Part, ...]) -> Any:
+    """One frame for each word of the video."""
+    return [
+        [Part.image(word, name=f"t={n}.0") for n, word in enumerate(part.content.split())] or Abstention("empty_file")
+        for part in parts
+    ]
+
+
+VIDEO = FakeReader("frames", frames, reads=(Modality.VIDEO,), yields=(Modality.IMAGE,))
+
+
+def test_policies_judge_what_readers_derive_and_verdicts_name_where_it_comes_from() -> None:
+    running = pipeline(lock("weapons"), lock("insults", modalities=TEXT), readers=(VIDEO, FakeReader()))
+    clip, shot, both = running.decide(
+        [
+            item(Part.video(b"0.1 0.95 0.3", name="clip")),
+            item(picture(0.95)),
+            item(Part.video(b"0.2"), Part.text("0.95")),
+        ]
+    )
+    assert outcomes(clip) == {"weapons": "match"}
+    assert (clip.verdicts[0].part, clip.encoders) == ("clip#t=1.0", {"image": "0123456789abcdef/fake"})
+    assert outcomes(shot) == {"weapons": "match", "insults": "match"}
+    assert {one.policy: one.part for one in shot.verdicts} == {"weapons": "0", "insults": "part-0#ocr-0"}
+    assert outcomes(both) == {"weapons": "no_match", "insults": "match"}
+    assert clip == clip.from_dict(clip.to_dict())
+    assert clip.timing.read > 0.0
+
+
+def test_frames_count_as_parts_above_those_that_were_certified() -> None:
+    four, five = pipeline(readers=(VIDEO,)).decide([item(Part.video(b"0.95 " * n)) for n in (4, 5)])
+    assert (four.proposed, five.proposed) == ("remove", "review")
+
+
+@pytest.mark.parametrize("on_error", ["allow", "review", "remove"])
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (lambda _: 1 / 0, "reader_error"),
+        (lambda _: [], "bad_answer"),
+        (lambda parts: [Abstention("damaged_file")] * len(parts), "damaged_file"),
+        (lambda parts: [[Part.text("0.1")] * 65] * len(parts), "unsupported_input"),
+    ],
+    ids=["raises", "wrong length", "abstains", "too many parts"],
+)
+def test_trap_09_a_part_that_a_reader_failed_on_is_no_way_out_of_moderation(
+    answer: Any, reason: str, on_error: str
+) -> None:
+    words = lock("insults", modalities=TEXT, on_error=on_error, actions=(action("remove", 0.9),))
+    running = pipeline(words, lock("weapons"), readers=(FakeReader(answer=answer),))
+    # An empty text is in the cache before: what could not be read has no content either, and must not be taken for it.
+    running.decide([item(Part.text(""))])
+    failed, alone = running.decide([item(picture(0.1), Part.text("")), item(Part.text(""))])
+    assert outcomes(failed) == {"insults": reason, "weapons": "no_match"}
+    assert outcomes(alone) == {"insults": "no_match"}
+    assert failed.proposed == on_error
+    assert running.score([item(picture(0.1))])[0]["insults"].reason == reason  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("readers", [(), (FakeReader(),)], ids=["no reader", "none for videos"])
+def test_a_video_without_a_reader_is_an_error_of_every_policy(readers: tuple[FakeReader, ...]) -> None:
+    locks = (lock("weapons"), lock("insults", modalities=TEXT), lock("avatars", surfaces=("avatar",)))
+    (decision,) = pipeline(*locks, readers=readers).decide([item(Part.video(b"0.1"), surface="listing")])
+    assert {one.policy: (one.error, one.cause) for one in decision.verdicts} == {
+        "weapons": ("unsupported_input", "no_reader"),
+        "insults": ("unsupported_input", "no_reader"),
+    }
+    assert decision.proposed == "review"
+
+
+def test_a_failed_reader_errs_for_detectors_of_plugins_too() -> None:
+    detector = keywords()
+    running = pipeline(
+        lock("gambling", detectors=("keywords",), modalities=BOTH),
+        detectors=(detector,),
+        readers=(FakeReader(answer=lambda _: 1 / 0),),
+    )
+    (decision,) = running.decide([item(picture(0.1))])
+    assert outcomes(decision) == {"gambling": "reader_error"}
+    assert detector.batches == []
+
+
+def test_without_readers_no_time_is_counted_for_them() -> None:
+    (decision,) = pipeline().decide([item(picture(0.1))])
+    assert decision.timing.read == 0.0
 
 
 def test_what_a_limit_holds_back_is_marked_and_proposed_and_not_asked_for(tmp_path: Path) -> None:

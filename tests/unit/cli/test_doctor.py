@@ -10,7 +10,7 @@ import pytest
 from moderation import assemble
 from moderation.cli import health
 from moderation.errors import CheckpointError, ExitCode
-from moderation.plugin.manager import PluginRecord, Plugins, PluginState
+from moderation.plugin.brought import PluginRecord, Plugins, PluginState
 from tests.fakes import FakeEncoder
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.words import WordEncoder
@@ -197,7 +197,7 @@ def test_plugins_are_listed_with_their_state(run: Run, monkeypatch: pytest.Monke
     found = json.loads(run("plugin", "list", "--json")[1])
     assert found["plugins"][1] == {
         "id": "keywords", "distribution": "acme-keywords", "version": "2.0", "state": "broken", "detectors": [],
-        "encoders": [], "fetchers": [], "isolated": False, "cause": "cannot be imported: no module x",
+        "readers": [], "encoders": [], "fetchers": [], "isolated": False, "cause": "cannot be imported: no module x",
     }  # fmt: skip
 
 

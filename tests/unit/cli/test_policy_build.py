@@ -16,7 +16,7 @@ from moderation.cli import lock_words
 from moderation.decision import Score
 from moderation.encoder.base import Encoded, Fingerprint
 from moderation.errors import ExitCode
-from moderation.plugin.manager import PluginRecord, PluginState
+from moderation.plugin.brought import PluginRecord, PluginState
 from moderation.policy.lock import read_lock, write_lock
 from tests.fakes import FakeDetector, plugins_with
 from tests.unit.cli.conftest import Run

@@ -31,6 +31,18 @@ def refusal(entry: sources.Entry) -> str:
     return str(caught.value)
 
 
+def test_videos_are_judged_where_a_reader_reads_them_and_left_alone_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "clip.MP4").write_bytes(b"film")
+    (tmp_path / "long.webm").write_bytes(b"a long film")
+    (tmp_path / "a.txt").write_bytes(b"x")
+    without, given = find([tmp_path], max_bytes=LIMIT), find([tmp_path], max_bytes=LIMIT, video_bytes=4)
+    assert ([Path(one).name for one in without.left_alone], given.left_alone) == (["clip.MP4", "long.webm"], [])
+    text, clip, long = given.entries
+    assert [part.modality for one in (text, clip) for part in one.read().parts] == ["text", "video"]
+    assert "larger than 4 bytes" in refusal(long)
+    assert "neither picture nor text" in refusal(next(iter(find([tmp_path / "clip.MP4"], max_bytes=LIMIT).entries)))
+
+
 def test_folders_are_searched_through_and_sorted(tmp_path: Path) -> None:
     for name in ("b/2.png", "b/1.JPG", "a/x.txt", "c.webp", "d.gif"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

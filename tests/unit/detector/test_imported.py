@@ -17,7 +17,7 @@ from moderation.embedding.cache import MemoryCache
 from moderation.embedding.embedder import Embedder
 from moderation.errors import DetectorError, LockError, PluginError
 from moderation.item import Part
-from moderation.plugin.manager import PluginState
+from moderation.plugin.brought import PluginState
 from moderation.settings import HeadSettings, Settings
 from tests import fakes, recordings
 

@@ -54,7 +54,7 @@ decisions = st.builds(
     proposed=texts,
     verdicts=builds.map(lambda found: tuple(sorted(found, key=lambda one: (one.policy, one.revision)))),
     encoders=st.dictionaries(texts, texts, max_size=2),
-    timing=st.builds(Timing, numbers, numbers, numbers),
+    timing=st.builds(Timing, numbers, numbers, numbers, numbers),
     cache_hit=st.booleans(),
 )
 

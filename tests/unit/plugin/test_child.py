@@ -20,9 +20,9 @@ from moderation.detector.isolated import IsolatedDetector
 from moderation.detector.life import set_up
 from moderation.detector.runner import Runner
 from moderation.errors import PluginError, SettingsError
-from moderation.item import Modality, Part
+from moderation.item import JUDGED, Modality, Part
 from moderation.plugin import manager
-from moderation.plugin.manager import Plugins, PluginState
+from moderation.plugin.brought import Plugins, PluginState
 from moderation.settings import DetectorSettings
 from tests.conftest import ROOT
 
@@ -34,7 +34,7 @@ from moderation import Abstention, DetectionBatch, Modality, Score, hookimpl
 
 class One:
     labels = ("risk",)
-    modalities = frozenset(Modality)
+    modalities = frozenset({Modality.IMAGE, Modality.TEXT})
     needs_embeddings = True
     def __init__(self, id):
         self.id = id
@@ -74,7 +74,7 @@ def ended(plugins: Plugins) -> None:
 def wild(install_once: Install) -> Iterator[Plugins]:
     install_once("wild-dist", {"wild": "wild_module"}, wild_module=WILD)
     plugins = load("wild", isolated=("wild",), memory_bytes=6 << 30)
-    plugins.set_up({"wild": "a test", "twin": "a test"})
+    start(plugins)
     yield plugins
     ended(plugins)
 
@@ -114,7 +114,7 @@ def test_nothing_of_it_is_imported_here_and_it_is_on_record(wild: Plugins) -> No
     assert record.distribution == "wild-dist"
     detector = wild.detector("wild", needed_by="a policy")
     assert isinstance(detector, IsolatedDetector)
-    assert (detector.labels, detector.modalities, detector.needs_embeddings) == (("risk",), frozenset(Modality), True)
+    assert (detector.labels, detector.modalities, detector.needs_embeddings) == (("risk",), frozenset(JUDGED), True)
 
 
 def test_it_sees_and_says_the_same_as_without_a_process(install: Install, runner: Runner) -> None:
@@ -191,7 +191,7 @@ def test_a_hang_ends_at_the_deadline_and_in_the_end_in_quarantine(wild: Plugins)
 
 def test_two_of_them_work_at_the_same_time_and_ours_meanwhile(runner: Runner, wild: Plugins, tmp_path: Path) -> None:
     class Ours:
-        id, labels, modalities, needs_embeddings = "ours", ("risk",), frozenset(Modality), False
+        id, labels, modalities, needs_embeddings = "ours", ("risk",), frozenset(JUDGED), False
 
         def detect(self, given: DetectionBatch) -> list[Detection]:
             meet("ours")
@@ -278,6 +278,9 @@ BROKEN = {
     f"{HEAD}\n@hookimpl\ndef register_encoders(registry): registry.add('mine', lambda request: request)": (
         "brings mine; only detectors that are ready to run can be isolated"
     ),
+    f"{HEAD}\nOne.reads = One.yields = One.modalities\nOne.read = One.detect\n@hookimpl\ndef register_readers(registry): registry.add(One('mine'))": (
+        "brings mine; only detectors that are ready to run can be isolated"
+    ),
     f"{HEAD}\n@hookimpl\ndef register_detectors(registry): registry.add_maker('other', lambda lock: One('mine'))": (
         "brings other; only detectors that are ready to run can be isolated"
     ),
@@ -326,7 +329,7 @@ def test_it_is_set_up_in_its_own_process_alone_and_again_in_a_fresh_one(install:
     plugins = load("lived", isolated=("lived",))
     assert list(folder.iterdir()) == []  # registering sets nothing up
     with closing(plugins):
-        plugins.set_up({"wild": "policy 'p'"})
+        plugins.set_up([plugins.detectors["wild"]], {"wild": "policy 'p'"})
         runner = Runner(plugins.detectors.values(), settings=DetectorSettings(timeout_seconds=60.0))
         assert told(judge(runner, "good")) == ["scored"]
         assert [one.name.partition("-")[0] for one in folder.iterdir()] == ["wild"]
@@ -339,4 +342,4 @@ def test_it_is_set_up_in_its_own_process_alone_and_again_in_a_fresh_one(install:
         with pytest.raises(
             PluginError, match=r"policy 'q' needs the detector 'twin', .*: setup failed: OSError: no index"
         ):
-            plugins.set_up({"twin": "policy 'q'"})
+            plugins.set_up([plugins.detectors["twin"]], {"twin": "policy 'q'"})

@@ -12,7 +12,7 @@ import pytest
 from moderation import __version__
 from moderation.errors import PluginError
 from moderation.plugin import manager
-from moderation.plugin.manager import PluginRecord, Plugins, PluginState
+from moderation.plugin.brought import PluginRecord, Plugins, PluginState
 
 Install = Callable[..., Path]
 
@@ -33,6 +33,20 @@ class One:
 def registering(*ids: str, after: str = "") -> str:
     adds = "\n".join(f"    registry.add(One({id_!r}))" for id_ in ids)
     return f"{HEAD}\n@hookimpl\ndef register_detectors(registry):\n{adds}\n    {after}\n"
+
+
+def reading(*, reads: str = "{Modality.VIDEO}", yields: str = "{Modality.IMAGE}") -> str:
+    code = """
+class Ocr:
+    id, reads, yields = "ocr", frozenset(READS), frozenset(YIELDS)
+    def read(self, parts):
+        return [()] * len(parts)
+
+@hookimpl
+def register_readers(registry):
+    registry.add(Ocr())
+"""
+    return HEAD + code.replace("READS", reads).replace("YIELDS", yields)
 
 
 GOOD = registering("good")
@@ -127,7 +141,7 @@ BROKEN = {
     ),
     "no hook at all": (
         "x = 1",
-        "implements no hook; expected one of register_detectors, register_encoders, register_fetchers",
+        "implements no hook; expected one of register_detectors, register_encoders, register_fetchers, register_readers",
     ),
     "an unknown hook": (
         f"{HEAD}\n@hookimpl\ndef register_detector(registry): pass",
@@ -160,6 +174,13 @@ BROKEN = {
         f"{HEAD}\n@hookimpl\ndef register_detectors(registry): registry.add_maker('concept', One)",
         "kind of detector 'concept' is registered by 'builtin' of moderation and 'broken'",
     ),
+    "something that is no reader": (
+        f"{HEAD}\n@hookimpl\ndef register_readers(registry): registry.add(object())",
+        "lacks id, reads, yields, read; expected a Reader",
+    ),
+    "a reader that yields videos": (reading(yields="{Modality.VIDEO}"), "reader 'ocr' has a wrong yields"),
+    "a reader that reads nothing": (reading(reads="()"), "reader 'ocr' has a wrong reads"),
+    "a detector of videos": (registering("x").replace("{Modality.TEXT}", "{Modality.VIDEO}"), "wrong modalities"),
     "an encoder loader that cannot be called": (
         f"{HEAD}\n@hookimpl\ndef register_encoders(registry): registry.add('mine', 7)",
         "loader 'mine' is a int; expected something to call",
@@ -195,6 +216,22 @@ def test_trap_02_and_28_a_broken_plugin_is_reported_and_does_not_stop_the_others
     assert set(plugins.makers) == {"concept"}
     with pytest.raises(PluginError, match="broken-dist"):
         plugins.detector("broken", needed_by="policy 'weapons'")
+
+
+def test_a_reader_arrives_and_is_on_record(install: Install) -> None:
+    install("ocr-dist", {"ocr": "ocr_module"}, ocr_module=reading())
+    plugins = load()
+    assert (record(plugins, "ocr").readers, record(plugins, "ocr").kind) == (("ocr",), "reader")
+    assert plugins.reader("ocr", needed_by="a test").id == "ocr"
+
+
+def test_two_plugins_that_register_one_reader_id_are_both_broken(install: Install) -> None:
+    install("first-dist", {"first": "first_module"}, first_module=reading())
+    install("second-dist", {"second": "second_module"}, second_module=reading())
+    plugins = load()
+    assert plugins.readers == {}
+    with pytest.raises(PluginError, match="reader 'ocr' is registered by 'first' of first-dist and 'second'"):
+        plugins.reader("ocr", needed_by="the setting readers.use")
 
 
 def test_ctrl_c_while_loading_is_the_users(install: Install) -> None:

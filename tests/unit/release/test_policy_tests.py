@@ -11,7 +11,7 @@ import pytest
 
 from moderation.compiler.degenerate import KINDS, degenerate
 from moderation.decision import Decision, Outcome, Severity, Verdict
-from moderation.item import ContentItem, Modality
+from moderation.item import JUDGED, ContentItem, Modality
 from moderation.release.policy_tests import Status, TestReport, count_items, prepare, run_tests
 from moderation.release.suite import Expectation, Suite
 from tests.policy_text import ACTIONS
@@ -136,7 +136,7 @@ def test_items_are_judged_in_batches_and_counted(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("match")
     content = suite(cases=[case("match", f"match {n}", f"n-{n}") for n in range(150)], degenerate=["blank"])
     pipeline, told = FakePipeline(lambda _item: Outcome.MATCH), []
-    run_tests("weapons", prepare([content], list(Modality), ACTIONS), pipeline, advance=told.append)
+    run_tests("weapons", prepare([content], list(JUDGED), ACTIONS), pipeline, advance=told.append)
     assert pipeline.batches == told == [64, 64, 27]
 
 
@@ -150,7 +150,7 @@ def test_the_same_content_is_judged_once() -> None:
 
 def test_what_there_is_to_judge_is_counted() -> None:
     content = suite(cases=[case("match", "match", f"n-{n}") for n in range(150)], degenerate=["blank"])
-    assert count_items(prepare([content], list(Modality), ACTIONS)) == 155
+    assert count_items(prepare([content], list(JUDGED), ACTIONS)) == 155
 
 
 def test_the_report_is_plain_values_with_stable_keys() -> None:
@@ -178,7 +178,7 @@ def test_junit_counts_a_known_gap_as_skipped_never_as_passed() -> None:
     }
 
 
-@pytest.mark.parametrize("modality", list(Modality))
+@pytest.mark.parametrize("modality", list(JUDGED))
 @pytest.mark.parametrize("kind", KINDS)
 def test_made_content_is_the_same_every_time_and_its_names_differ(kind: str, modality: Modality) -> None:
     parts = list(degenerate(kind, modality))

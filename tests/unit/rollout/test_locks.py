@@ -11,7 +11,7 @@ from moderation.decision import Abstention, Score
 from moderation.embedding.cache import MemoryCache
 from moderation.embedding.embedder import Embedder
 from moderation.errors import FingerprintMismatchError, LockError, PluginError
-from moderation.item import ContentItem, Modality, Part
+from moderation.item import JUDGED, ContentItem, Modality, Part
 from moderation.policy.decide import Cut, Finding
 from moderation.policy.lock import Lock
 from moderation.rollout.locks import RunningPolicy, RunningSet, Watch, check_detectors, put_in_force
@@ -128,7 +128,7 @@ def test_whose_scores_a_detector_needs_come_with_it_sources_first_and_count_for_
     running = run(lock(detectors=("blend",)), detectors=detectors)
     assert list(running.detectors) == ["weapons", "words", "tone", "blend"]
     assert running.detectors["blend"].sources == (
-        Watch("words", frozenset({"risk"}), frozenset(Modality)),
+        Watch("words", frozenset({"risk"}), frozenset(JUDGED)),
         Watch("tone", frozenset({"mild"}), frozenset({Modality.TEXT})),
     )
     assert {id_: one.encoder for id_, one in running.detectors.items() if not one.trusted} == {
@@ -153,7 +153,7 @@ BLENDS = {
 def test_a_policy_whose_detectors_cannot_have_the_scores_that_they_need_is_refused_by_lint_too(told: str) -> None:
     sides = {"a": {Modality.IMAGE}, "deaf": {Modality.TEXT}}
     detectors = [
-        FakeDetector(id_, needs_scores=needs, modalities=sides.get(id_, set(Modality)))
+        FakeDetector(id_, needs_scores=needs, modalities=sides.get(id_, set(JUDGED)))
         for id_, needs in BLENDS[told].items()
     ]
     with pytest.raises((PluginError, LockError), match=re.escape(told)):
@@ -206,7 +206,7 @@ def test_the_scope_is_narrowed_by_modality_and_by_what_the_item_states(
 
 
 def test_findings_are_the_labels_that_count_or_the_abstention() -> None:
-    one = Watch("d", frozenset({"a"}), frozenset(Modality))
+    one = Watch("d", frozenset({"a"}), frozenset(JUDGED))
     judged = item(picture(0.1), picture(0.2, name="cover"))
     assert one.findings(judged, 0, (Score("a", 0.1), Score("b", 0.9))) == [Finding("0", Score("a", 0.1), "d")]
     assert one.findings(judged, 1, Abstention("bad_answer")) == [Finding("cover", Abstention("bad_answer"), "d")]

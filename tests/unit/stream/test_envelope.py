@@ -121,7 +121,7 @@ JSON = ("content-type", b"application/json")
         (record(b'{"text": ' + b"[" * 40 + b"]" * 40 + b"}"), "too_deep"),
         (record(as_json(id="1")), "no_content"),
         (record(as_json(text=SECRET, image=B64)), "two_contents"),
-        (record(as_json(text=SECRET, video="x")), "unknown_key"),
+        (record(as_json(text=SECRET, audio="x")), "unknown_key"),
         (record(as_json(parts=[])), "wrong_item"),
         (record(as_json(parts=[SECRET])), "wrong_item"),
         (record(as_json(parts=[{"text": SECRET, "image": B64}])), "wrong_item"),
@@ -154,6 +154,24 @@ def test_what_cannot_be_read_is_refused_by_name_and_never_quoted(given: Record, 
         read_item(given)
     assert (refused.value.reason, refused.value.cause) == ("undecodable", cause)
     assert "zebra" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        record(b"film", ("content-type", b"video/mp4")),
+        record(b"film", *CLOUD, ("content-type", b"video/webm")),
+        record(as_json(video=base64.b64encode(b"film").decode())),
+        record(as_json(parts=[{"video": base64.b64encode(b"film").decode()}])),
+    ],
+)
+def test_videos_are_taken_where_a_reader_reads_them(given: Record) -> None:
+    read = read_item(given, videos=True)
+    assert read is not None
+    assert [(part.modality, part.content) for part in read.parts] == [(Modality.VIDEO, b"film")]
+    with pytest.raises(ItemError) as refused:
+        read_item(given)
+    assert (refused.value.reason, refused.value.cause) == ("undecodable", "content_type")
 
 
 @pytest.mark.parametrize(

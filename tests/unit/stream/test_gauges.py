@@ -12,12 +12,14 @@ from moderation.embedding.cache import MemoryCache, TieredCache
 from moderation.embedding.embedder import Embedder
 from moderation.embedding.redis_cache import RedisCache
 from moderation.item import Part
+from moderation.reader.step import Readers
+from moderation.settings import ReaderSettings
 from moderation.stream.batch import Partition, Record
 from moderation.stream.dead_letter import Stage
 from moderation.stream.gauges import Gauges, Sources
 from moderation.stream.liveness import Progress
 from moderation.stream.metrics import MeteredDecider, MeteredSession, Metrics
-from tests.fakes import FakeEncoder
+from tests.fakes import FakeEncoder, FakeReader, item
 from tests.unit.stream.test_decider import IMAGE, decider, picture, record
 from tests.unit.stream.test_metrics import FakeSession, batch_of
 
@@ -54,6 +56,8 @@ def metrics() -> Metrics:
     made.limited.labels("weapons", "quota").inc()
     pipeline: Any = judge.in_force().pipeline
     pipeline.runner._guards["weapons"].faults["detector_timeout"] += 1
+    pipeline.readers = Readers([FakeReader(answer=lambda _: 1 / 0)], ReaderSettings(faults_before_quarantine=1))
+    pipeline.readers.read([item(Part.image(b"x"))])
     real: Any = SimpleNamespace(
         lag={Partition("in", 2): 7}, in_flight=(1, 80), progress=Progress(iter([0.0, 4.0]).__next__), joined=True
     )
@@ -104,6 +108,8 @@ def test_every_part_is_told() -> None:
         told(name, detector="weapons")
         for name in ("detector_calls_total", "detector_quarantined", "detector_restarts_total")
     ] == [1, 0, 0]
+    assert told("reader_faults_total", reader="ocr", reason="reader_error") == 1
+    assert [told(name, reader="ocr") for name in ("reader_calls_total", "reader_quarantined")] == [1, 1]
     assert told("dead_letters_total", stage=Stage.DECODE.value) == 1
 
 
@@ -111,6 +117,6 @@ def test_names_follow_the_conventions() -> None:
     ours = {name: labels for name, labels in families().items() if name.startswith("moderation_")}
     assert len(ours) > 30
     bounded = {"le", "step", "action", "policy", "outcome", "status", "limit", "stage", "result", "topic", "partition"}
-    bounded |= {"version", "revision", "detector", "reason", "encoder", "state"}
+    bounded |= {"version", "revision", "detector", "reader", "reason", "encoder", "state"}
     assert set().union(*ours.values()) <= bounded
     assert not [name for name in ours if name.endswith(("_ms", "_milliseconds", "_count_total", "_created"))]

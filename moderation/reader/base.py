@@ -1,0 +1,82 @@
+"""What a reader is: a batch of parts in, for each of them the parts that it derives out; and what it may answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from moderation.decision import Abstention
+from moderation.detector.answers import is_told
+from moderation.detector.faults import WRONG
+from moderation.detector.names import LONGEST
+from moderation.errors import one_line
+from moderation.item import UNSUPPORTED_INPUT, Modality, Part
+from moderation.settings import ReaderSettings
+
+Reading = Sequence[Part] | Abstention
+
+
+class Reader(Protocol):
+    """A plugin unit. `id` is unique among readers; it is shown parts of the modalities that it `reads`, and derives parts of those that it `yields`.
+
+    It may have methods for its life (`detector/life.py`).
+    """
+
+    @property
+    def id(self) -> str:
+        """A short name, unique among all readers."""
+        ...
+
+    @property
+    def reads(self) -> frozenset[Modality]:
+        """The modalities it can make something of."""
+        ...
+
+    @property
+    def yields(self) -> frozenset[Modality]:
+        """The modalities of what it makes: those that policies judge."""
+        ...
+
+    def read(self, parts: tuple[Part, ...]) -> Sequence[Reading]:
+        """For each part, in order, the parts derived from it, none where it holds nothing; or an abstention with its reason."""
+        ...
+
+
+def check_readings(
+    answers: object, length: int, *, yields: frozenset[Modality], limits: ReaderSettings
+) -> tuple[Reading, ...]:
+    """A reader's answer, with an abstention `bad_answer` wherever it is not what a reader may say.
+
+    A wrong length spoils the whole batch. More than the limits allow is no fault of the reader's, for long content is somebody else's doing,
+    but nobody would judge the rest: an abstention `unsupported_input`.
+    """
+    if not isinstance(answers, Sequence) or isinstance(answers, str | bytes) or len(answers) != length:
+        return (WRONG,) * length
+    return tuple(_check(one, yields, limits) for one in answers)
+
+
+def _check(answer: object, yields: frozenset[Modality], limits: ReaderSettings) -> Reading:
+    if isinstance(answer, Abstention):
+        return answer if is_told(answer) else WRONG
+    if not isinstance(answer, Sequence) or isinstance(answer, str | bytes):
+        return WRONG
+    if len(answer) > limits.most_parts:
+        return Abstention(UNSUPPORTED_INPUT, cause="too_many_parts")
+    if not all(_is_part(one, yields) for one in answer):
+        return WRONG
+    if sum(len(one.content) for one in answer) > limits.most_bytes:
+        return Abstention(UNSUPPORTED_INPUT, cause="too_many_bytes")
+    return tuple(replace(one, source="", unread=None) for one in answer)
+
+
+def _is_part(part: object, yields: frozenset[Modality]) -> bool:
+    """Names are kept in decisions: short, of one line, and no content."""
+    if not isinstance(part, Part) or part.modality not in yields or type(part.content) is not bytes:
+        return False
+    return (
+        type(part.name) is str
+        and len(part.name) <= LONGEST
+        and part.name.isascii()
+        and part.name == one_line(part.name)
+    )

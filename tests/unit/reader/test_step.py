@@ -1,0 +1,174 @@
+"""What readers derive joins its item; what they could not read leaves a mark of each modality that they yield."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moderation.decision import Abstention
+from moderation.item import ContentItem, Modality, Part
+from moderation.reader.step import Readers
+from moderation.settings import ReaderSettings
+from tests.fakes import FakeReader, item, picture
+
+BOTH = (Modality.IMAGE, Modality.TEXT)
+FRAMES = {"reads": (Modality.VIDEO,), "yields": (Modality.IMAGE,)}
+
+
+def frames(parts: tuple[Part, ...]) -> Any:
+    """Two frames of each video, or as its content says."""
+    return [[Part.image(part.content, name=f"t={n}.0") for n in range(2)] if part.content else [] for part in parts]
+
+
+def read(*items: ContentItem, readers: Any = None, **settings: Any) -> list[ContentItem]:
+    return Readers(readers or [FakeReader()], ReaderSettings(**settings)).read(items)
+
+
+def told(parts: tuple[Part, ...]) -> list[tuple[str, str, str, str]]:
+    return [(one.modality.value, one.name, one.source, one.unread.reason if one.unread else "") for one in parts]
+
+
+def test_what_is_derived_joins_its_item_and_names_its_source() -> None:
+    first, second = read(item(picture(1, name="cover"), Part.text("x"), picture(2)), item(Part.text("y")))
+    assert told(first.parts) == [
+        ("image", "cover", "", ""),
+        ("text", "", "", ""),
+        ("image", "", "", ""),
+        ("text", "cover#ocr-0", "cover", ""),
+        ("text", "part-2#ocr-0", "part-2", ""),
+    ]
+    assert [one.content for one in first.parts[3:]] == [b"1", b"2"]
+    assert second == item(Part.text("y"))
+
+
+def test_a_video_gives_way_to_what_was_derived_from_it() -> None:
+    (found,) = read(item(Part.video(b"0.9", name="clip")), readers=[FakeReader("frames", frames, **FRAMES)])
+    assert told(found.parts) == [("image", "clip#t=0.0", "clip", ""), ("image", "clip#t=1.0", "clip", "")]
+
+
+def test_several_readers_each_read_every_part_and_none_reads_what_another_derived() -> None:
+    ocr, again = FakeReader("ocr"), FakeReader("again", reads=BOTH, yields=BOTH)
+    (found,) = read(item(picture(1)), readers=[ocr, again])
+    assert told(found.parts)[1:] == [("text", "part-0#ocr-0", "part-0", ""), ("text", "part-0#again-0", "part-0", "")]
+    assert ocr.batches == again.batches == [(picture(1),)]
+
+
+def test_a_part_that_holds_nothing_yields_nothing() -> None:
+    assert read(item(picture(1)), readers=[FakeReader(answer=lambda parts: [()] * len(parts))]) == [item(picture(1))]
+
+
+def fault(answer: Any, **settings: Any) -> list[tuple[str, str]]:
+    """Reason and cause of what stands for the video that a reader of pictures and texts could not read."""
+    reader = FakeReader("frames", answer, reads=(Modality.VIDEO,), yields=BOTH)
+    (found,) = read(item(Part.video(b"v")), readers=[reader], **settings)
+    assert [(one.modality, one.name, one.source, one.content) for one in found.parts] == [
+        (Modality.IMAGE, "part-0#frames", "part-0", b""),
+        (Modality.TEXT, "part-0#frames", "part-0", b""),
+    ]
+    return [(one.unread.reason, one.unread.cause) for one in found.parts if one.unread]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason", "cause"),
+    [
+        (lambda _: 1 / 0, "reader_error", "ZeroDivisionError"),
+        (lambda _: [], "bad_answer", ""),
+        (lambda _: [[Part.video(b"x")]], "bad_answer", ""),
+        (lambda _: [Abstention("damaged_file", "canary", "NoMoov")], "damaged_file", "NoMoov"),
+        (lambda _: [[Part.text("x")] * 65], "unsupported_input", "too_many_parts"),
+        (lambda _: [[Part.image(bytes(200))]], "unsupported_input", "too_many_bytes"),
+    ],
+)
+def test_what_cannot_be_read_leaves_a_mark_of_each_modality(answer: Any, reason: str, cause: str) -> None:
+    assert fault(answer, most_bytes=100) == [(reason, cause)] * 2
+
+
+def test_a_reader_that_hangs_is_left_behind() -> None:
+    release = threading.Event()
+    try:
+        assert fault(lambda _: release.wait(60.0), timeout_seconds=0.01) == [("reader_timeout", "")] * 2
+    finally:
+        release.set()
+
+
+def test_repeated_faults_end_in_quarantine_but_long_content_does_not() -> None:
+    reader = FakeReader(answer=lambda _: 1 / 0)
+    step = Readers([reader], ReaderSettings(faults_before_quarantine=2))
+    found = [step.read([item(picture(1))])[0].parts[1].unread for _ in range(3)]
+    assert [one.reason for one in found if one] == ["reader_error", "reader_error", "quarantined"]
+    counts = step.runner.counts()["ocr"]
+    assert (counts.calls, counts.faults, counts.quarantined) == (2, {"reader_error": 2}, True)
+    long = Readers(
+        [FakeReader(answer=lambda p: [[Part.text("x")] * 65] * len(p))], ReaderSettings(faults_before_quarantine=1)
+    )
+    for _ in range(3):
+        assert long.read([item(picture(1))])[0].parts[1].unread is not None
+    assert (long.runner.counts()["ocr"].faults, long.runner.counts()["ocr"].quarantined) == ({}, False)
+
+
+def test_what_is_known_of_a_reader_outlives_a_build() -> None:
+    reader = FakeReader(answer=lambda _: 1 / 0)
+    first = Readers([reader], ReaderSettings(faults_before_quarantine=1))
+    first.read([item(picture(1))])
+    second = Readers([reader], ReaderSettings(faults_before_quarantine=1), earlier=first)
+    assert second.read([item(picture(1))])[0].parts[1].unread.reason == "quarantined"  # type: ignore[union-attr]
+
+
+def test_a_video_of_which_nothing_was_made_stays_and_says_so() -> None:
+    (found,) = read(item(Part.video(b"", name="clip")), readers=[FakeReader("frames", frames, **FRAMES)])
+    (part,) = found.parts
+    assert (part.name, part.fault and (part.fault.reason, part.fault.cause)) == (
+        "clip",
+        ("unsupported_input", "nothing_read"),
+    )
+
+
+def test_a_text_that_is_none_is_shown_to_no_reader_and_leaves_a_mark_too() -> None:
+    reader = FakeReader("speak", reads=(Modality.TEXT,), yields=(Modality.IMAGE,))
+    (found,) = read(item(Part(Modality.TEXT, b"\xff")), readers=[reader])
+    assert told(found.parts)[1:] == [("image", "part-0#speak", "part-0", "unsupported_input")]
+    assert reader.batches == []
+
+
+parts = st.builds(
+    Part, st.sampled_from(Modality), st.sampled_from([b"", b"0.9", b"\xff"]), st.sampled_from(["", "a", "b"])
+)
+items = st.lists(st.builds(ContentItem, st.just("i"), st.lists(parts, min_size=1, max_size=4).map(tuple)), max_size=4)
+sides = st.frozensets(st.sampled_from(Modality), min_size=1)
+readings = st.sampled_from(
+    [(), None, [Part.text("t")], [Part.image(b"p"), Part.text("t")], Abstention("shy"), [Part.video(b"v")]]
+)
+
+
+@given(items, st.lists(sides, max_size=3), st.data())
+def test_no_part_is_lost_or_overlooked_and_the_company_changes_nothing(
+    batch: list[ContentItem], reads: list[frozenset[Modality]], data: st.DataObject
+) -> None:
+    answers = [data.draw(readings) for _ in reads]
+    readers = [
+        FakeReader(f"r{n}", lambda some, told=told: [told] * len(some), reads=side, yields=BOTH)
+        for n, (side, told) in enumerate(zip(reads, answers, strict=True))
+    ]
+    step = Readers(readers, ReaderSettings(faults_before_quarantine=10_000))
+    found = step.read(batch)
+    assert found == [step.read([one])[0] for one in batch] or any(part.unread for one in found for part in one.parts)
+    for before, after in zip(batch, found, strict=True):
+        assert (after.id, after.attributes) == (before.id, before.attributes)
+        kept = [part for part in after.parts if not part.source]
+        assert [part for part in before.parts if part.modality is not Modality.VIDEO] == [
+            part for part in kept if part.modality is not Modality.VIDEO
+        ]
+        for at, part in enumerate(before.parts):
+            source = part.name or f"part-{at}"
+            made = [one for one in after.parts if one.source == source]
+            for reader, told in zip(readers, answers, strict=True):
+                failed = told is None or isinstance(told, Abstention) or told == [Part.video(b"v")]
+                if part.modality in reader.reads and (failed or (part.fault and part.modality is not Modality.VIDEO)):
+                    marks = {one.modality for one in made if one.unread and one.name == f"{source}#{reader.id}"}
+                    assert marks == set(BOTH)
+            if part.modality is Modality.VIDEO:
+                assert made or any(one.modality is Modality.VIDEO and one.fault for one in kept)
