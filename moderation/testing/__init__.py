@@ -1,5 +1,6 @@
 """The conformance kit: a plugin's whole test is one subclass (extra `testing`: pytest and hypothesis)."""
 
 from moderation.testing.detector import DetectorKit
+from moderation.testing.reader import ReaderKit
 
-__all__ = ["DetectorKit"]
+__all__ = ["DetectorKit", "ReaderKit"]

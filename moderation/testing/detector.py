@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from moderation.decision import Abstention, Score
@@ -27,13 +27,11 @@ from moderation.item import Modality, Part
 from moderation.plugin.registry import DetectorRegistry
 from moderation.settings import DetectorSettings
 from moderation.testing.content import made_vectors
-from moderation.testing.unit import Content, UnitKit, as_part
+from moderation.testing.unit import LIMITS, Content, UnitKit, as_part
 
 CUT = 0.5  # an example is flagged from here on
 DEFAULTS = DetectorSettings()
 WIDTH = 512  # of made vectors, where the plugin does not say how wide its encoder's are
-
-LIMITS = settings(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))
 
 
 class DetectorKit(UnitKit):

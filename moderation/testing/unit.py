@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
+from hypothesis import HealthCheck, settings
+
 from moderation.detector.life import set_up
 from moderation.item import Modality, Part
 from moderation.testing.content import HOSTILE_FILES, HOSTILE_TEXTS
@@ -14,12 +16,13 @@ from moderation.testing.kit import Kit
 
 Content = str | bytes | Part
 
-MANY = 256  # parts in a large batch
+LIMITS = settings(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))
 
 
 class UnitKit(Kit):
     """The tests need to know what it is shown unseen (`_sees`), its good examples, what it answers (checked), and when two answers agree."""
 
+    many: ClassVar[int] = 256  # parts in a large batch
     _shared: ClassVar[Any]
 
     # Determinism
@@ -117,11 +120,11 @@ class UnitKit(Kit):
 
     def _many(self) -> list[Part]:
         parts = self._examples()
-        return [parts[number % len(parts)] for number in range(MANY)]
+        return [parts[number % len(parts)] for number in range(self.many)]
 
     def _hostile(self, unit: Any) -> list[Part]:
         texts = [Part.text(one) for one in HOSTILE_TEXTS] if Modality.TEXT in self._sees(unit) else []
-        return texts + ([Part.image(one) for one in HOSTILE_FILES] if Modality.IMAGE in self._sees(unit) else [])
+        return texts + [Part(one, file) for one in sorted(self._sees(unit) - {Modality.TEXT}) for file in HOSTILE_FILES]
 
     def _sees(self, unit: Any) -> frozenset[Modality]:
         """The modalities of which it is shown content that nobody looked at."""

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
 from moderation.testing import DetectorKit
 from moderation.testing.content import fault_of_import
-from tests.conftest import ROOT
+from tests.unit.testing.outcomes import Outcomes, failed, outcomes_of
 
 # By test class of broken.py, what fails there and nothing else; those that are not named pass whole.
 BREAKS = {
@@ -48,26 +44,12 @@ WHOLE = {"TestGood", "TestBlend", "TestLived", "TestGoodWithVectors", "TestClose
 
 
 @pytest.fixture(scope="module")
-def outcomes() -> dict[str, dict[str, str]]:
-    """By class and test, what pytest says of it in one run over broken.py."""
-    command = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:xdist", "tests/unit/testing/broken.py"]
-    env = {**os.environ, "COLUMNS": "400"}
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=env)
-    found: dict[str, dict[str, str]] = defaultdict(dict)
-    for line in done.stdout.splitlines():
-        outcome, _, rest = line.partition(" ")
-        if "::Test" in rest and outcome.isupper():
-            _, name, test = rest.split(" ")[0].split("::")
-            found[name][test.removeprefix("test_")] = outcome
-    assert found, done.stdout + done.stderr
-    return found
+def outcomes() -> Outcomes:
+    """By class and test, what pytest says of broken.py."""
+    return outcomes_of("broken.py")
 
 
-def failed(outcomes: dict[str, str]) -> set[str]:
-    return {test for test, outcome in outcomes.items() if outcome not in {"PASSED", "XFAIL", "SKIPPED"}}
-
-
-def test_every_test_of_the_kit_is_seen_to_fail(outcomes: dict[str, dict[str, str]]) -> None:
+def test_every_test_of_the_kit_is_seen_to_fail(outcomes: Outcomes) -> None:
     assert outcomes.keys() == BREAKS.keys() | NO_ANSWER.keys() | WHOLE
     tests = {name.removeprefix("test_") for name in dir(DetectorKit) if name.startswith("test_")}
     # An import is made to fail below.
@@ -75,18 +57,18 @@ def test_every_test_of_the_kit_is_seen_to_fail(outcomes: dict[str, dict[str, str
 
 
 @pytest.mark.parametrize("name", sorted(WHOLE))
-def test_a_detector_that_keeps_its_promises_passes(name: str, outcomes: dict[str, dict[str, str]]) -> None:
+def test_a_detector_that_keeps_its_promises_passes(name: str, outcomes: Outcomes) -> None:
     assert failed(outcomes[name]) == set()
     assert len(outcomes[name]) >= 13
 
 
 @pytest.mark.parametrize("name", BREAKS)
-def test_the_promise_that_is_broken_is_named(name: str, outcomes: dict[str, dict[str, str]]) -> None:
+def test_the_promise_that_is_broken_is_named(name: str, outcomes: Outcomes) -> None:
     assert failed(outcomes[name]) == BREAKS[name]
 
 
 @pytest.mark.parametrize("name", NO_ANSWER)
-def test_what_is_no_answer_is_refused(name: str, outcomes: dict[str, dict[str, str]]) -> None:
+def test_what_is_no_answer_is_refused(name: str, outcomes: Outcomes) -> None:
     assert failed(outcomes[name]) >= NO_ANSWER[name]
 
 
