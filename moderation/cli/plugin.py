@@ -1,8 +1,9 @@
-"""`moderation plugin`: a plugin to start from; which plugins are installed, and what each one brings."""
+"""`moderation plugin`: a plugin to start from; which plugins are installed, what each one brings, and whether it works."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from moderation.errors import ExitCode
 
 if TYPE_CHECKING:
     from moderation.plugin.brought import PluginRecord
+    from moderation.plugin.check import Trial
 
 app = typer.Typer(no_args_is_help=True, help="Start a plugin; see which are installed and what each one brings.")
 
@@ -61,6 +63,53 @@ def list_(
     _tell(records, as_json=as_json)
     if any(one.state in {PluginState.BROKEN, PluginState.MISSING} for one in records):
         raise typer.Exit(ExitCode.PLUGIN)
+
+
+@app.command()
+def check(
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID]...", help="Plugins by id; all of them without.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The result as JSON on stdout, keys stable.")] = False,
+) -> None:
+    """Try what plugins bring: set it up, show it content on which plugins break, ask it twice.
+
+    The whole of what a plugin promises is tested by its own tests (plugins/README.md). What is isolated is tried in its process. Exit code 14
+    where something fails, or a plugin is broken or not there.
+
+    Example: moderation plugin check keywords
+    """
+    from contextlib import closing
+
+    from moderation import assemble
+    from moderation.plugin.brought import BUILTIN, PluginState
+    from moderation.plugin.check import check as tried
+    from moderation.settings import load_settings
+
+    settings = load_settings()
+    with closing(assemble.plugins(settings)) as known:
+        found = {one.id: one for one in known.records}
+        wanted = ids or [id_ for id_, one in found.items() if id_ != BUILTIN and one.state is not PluginState.OFF]
+        missing = {id_: found[id_].cause if id_ in found else "no such plugin is installed" for id_ in wanted}
+        loaded = [one for id_ in wanted if (one := found.get(id_)) and one.state is PluginState.LOADED]
+        trials = [trial for one in loaded for trial in tried(known, one, settings)]
+    absent = {id_: cause for id_, cause in missing.items() if id_ not in {one.id for one in loaded}}
+    _tell_trials(trials, absent, as_json=as_json)
+    if absent or any(one.fault for one in trials):
+        raise typer.Exit(ExitCode.PLUGIN)
+
+
+def _tell_trials(trials: Sequence[Trial], absent: Mapping[str, str], *, as_json: bool) -> None:
+    if as_json:
+        rows = [asdict(one) for one in trials]
+        terminal.emit({"schema": "plugin-check/v1", "trials": rows, "absent": dict(absent)})
+        return
+    cells = [
+        [one.plugin, f"{one.kind} {one.id}", one.step, f"{one.seconds * 1e3:.1f}", one.fault or "ok"] for one in trials
+    ]
+    terminal.table(["plugin", "brings", "step", "ms", "result"], cells)
+    for id_, cause in absent.items():
+        terminal.say(f"{id_}: {cause}")
 
 
 def _tell(records: Sequence[PluginRecord], *, as_json: bool) -> None:

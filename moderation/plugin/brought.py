@@ -13,6 +13,7 @@ from moderation.errors import PluginError
 from moderation.plugin.registry import DetectorMaker, EncoderLoader, FetcherMaker
 from moderation.reader.base import Reader
 
+BUILTIN = "builtin"  # the id of what the package itself brings
 KINDS = ("detector", "reader", "encoder", "fetcher")
 
 

@@ -15,11 +15,10 @@ from moderation.detector.life import SETUP_SECONDS, Lives
 from moderation.detector.names import SLUG, is_slug
 from moderation.errors import PluginError, SettingsError
 from moderation.plugin import builtin, hookspecs
-from moderation.plugin.brought import PluginRecord, Plugins, PluginState, nearest
+from moderation.plugin.brought import BUILTIN, PluginRecord, Plugins, PluginState, nearest
 from moderation.plugin.isolated import IsolatedPlugin
 from moderation.plugin.registry import DetectorRegistry, EncoderRegistry, FetcherRegistry, ReaderRegistry
 
-BUILTIN = "builtin"
 EVERY = "*"
 
 

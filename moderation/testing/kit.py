@@ -10,7 +10,7 @@ import pytest
 
 from moderation.plugin import manager
 from moderation.plugin.brought import PluginState
-from moderation.testing.content import fault_of_import
+from moderation.testing.imports import fault_of_import
 
 
 class Kit:

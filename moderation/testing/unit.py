@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 
 from moderation.detector.life import set_up
 from moderation.item import Modality, Part
-from moderation.testing.content import HOSTILE_FILES, HOSTILE_TEXTS
+from moderation.plugin.samples import HOSTILE_FILES, HOSTILE_TEXTS
 from moderation.testing.kit import Kit
 
 Content = str | bytes | Part

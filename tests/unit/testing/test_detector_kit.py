@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from moderation.testing import DetectorKit
-from moderation.testing.content import fault_of_import
+from moderation.testing.imports import fault_of_import
 from tests.unit.testing.outcomes import Outcomes, failed, outcomes_of
 
 # By test class of broken.py, what fails there and nothing else; those that are not named pass whole.

@@ -1,28 +1,9 @@
-"""What the kit shows a plugin: made vectors, content on which plugins break, and an interpreter that watches an import."""
+"""An interpreter that watches an import."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
-
-import numpy as np
-
-from moderation.encoder.base import Vectors
-from moderation.item import Part
-
-# Texts and files on which detectors break: empty, endless, of no language, cut off, and not what they seem.
-HOSTILE_TEXTS = (
-    "",
-    " ",
-    "\x00",
-    "a" * 100_000,
-    "\u202e\u200b\ufeff",
-    "\U0001f3f4\u200d\u2620\ufe0f" * 50,
-    "%s{}\\N",
-    "<b>",
-)
-HOSTILE_FILES = (b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"not a picture", bytes(10_000))
 
 # Run in a fresh interpreter: whoever looks for a host or opens a connection while the module is imported is caught at it.
 _WATCHED = """
@@ -34,15 +15,6 @@ def watch(event, arguments):
 sys.addaudithook(watch)
 importlib.import_module(sys.argv[1])
 """
-
-
-def made_vectors(parts: Sequence[Part], width: int) -> Vectors:
-    """Vectors that follow from the content and from nothing else, float16 [n, width], L2-normalised."""
-    vectors = np.zeros((len(parts), width), dtype=np.float16)
-    for row, part in enumerate(parts):
-        drawn = np.random.default_rng(int(part.digest[:16], 16)).normal(size=width)
-        vectors[row] = (drawn / np.linalg.norm(drawn)).astype(np.float16)
-    return vectors
 
 
 def fault_of_import(module: str) -> str:

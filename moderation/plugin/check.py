@@ -1,0 +1,124 @@
+"""A plugin, tried without tests of its own: what it brings is set up, shown content on which plugins break, and asked twice."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from moderation.decision import Abstention
+from moderation.detector.base import DetectionBatch, Detector, ids_of, needs_scores
+from moderation.detector.faults import FAULTS
+from moderation.detector.runner import Runner, UnitRunner
+from moderation.item import Modality, Part
+from moderation.plugin.brought import PluginRecord, Plugins
+from moderation.plugin.samples import HOSTILE_FILES, HOSTILE_TEXTS, made_pictures, made_vectors
+from moderation.reader.base import Reader
+from moderation.reader.step import ReaderRunner
+from moderation.settings import Settings
+
+WIDTH = 512  # of made vectors
+STEPS = ("life", "shape", "determinism", "failure")
+_TEXTS = ("a walk in the park", "Grüße aus Köln", "buy now")
+_NOT_ASKED = Abstention("not_asked")  # of whose scores it needs: what that means is for it to say
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One step of one detector or reader: how long it took, and what went wrong, "" where nothing did."""
+
+    plugin: str
+    kind: str
+    id: str
+    step: str
+    seconds: float
+    fault: str
+
+
+def check(known: Plugins, plugin: PluginRecord, settings: Settings) -> Iterator[Trial]:
+    """Every step of everything that the plugin brings; the steps after one that failed are left out."""
+    for id_ in plugin.detectors:
+        if id_ in known.detectors:  # what only makes detectors has none yet
+            detector = known.detectors[id_]
+            trial = _Trial(known, detector, Runner([detector], settings=settings.detectors), _batch(detector))
+            yield from trial.run(plugin.id, "detector", _shown(detector.modalities, vectors=detector.needs_embeddings))
+    for id_ in plugin.readers:
+        reader = known.readers[id_]
+        runner = ReaderRunner([reader], settings.readers, earlier=None)
+        yield from _Trial(known, reader, runner, tuple).run(plugin.id, "reader", _shown(reader.reads))
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What a unit is shown: harmless content, and content on which plugins break."""
+
+    plain: tuple[Part, ...]
+    hostile: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    known: Plugins
+    unit: Detector | Reader
+    runner: UnitRunner[Any, Any]
+    batch: Callable[[Sequence[Part]], Any]
+
+    def run(self, plugin: str, kind: str, shown: _Shown) -> Iterator[Trial]:
+        steps: dict[str, Callable[[_Shown], str]] = dict(
+            zip(STEPS, (self._life, self._shape, self._determinism, self._failure), strict=True)
+        )
+        for name, step in steps.items():
+            began = time.perf_counter()
+            fault = step(shown)
+            yield Trial(plugin, kind, self.unit.id, name, time.perf_counter() - began, fault)
+            if fault:
+                return
+
+    def _life(self, _: _Shown) -> str:
+        return self.known.lives.begin([self.unit]).get(self.unit.id, "")
+
+    def _shape(self, shown: _Shown) -> str:
+        return _fault(self._ask(shown.plain))
+
+    def _determinism(self, shown: _Shown) -> str:
+        first, second = self._ask(shown.plain), self._ask(tuple(reversed(shown.plain)))[::-1]
+        return _fault(first) or _fault(second) or ("" if first == second else "the same parts have other answers")
+
+    def _failure(self, shown: _Shown) -> str:
+        alone, beside = self._ask(shown.plain), self._ask((*shown.hostile, *shown.plain))
+        spoilt = "a part is judged otherwise beside hostile ones"
+        return _fault(beside) or ("" if beside[len(shown.hostile) :] == alone else spoilt)
+
+    def _ask(self, parts: Sequence[Part]) -> tuple[Any, ...]:
+        return self.runner.run({self.unit.id: self.batch(parts)})[self.unit.id]
+
+
+def _fault(answers: Sequence[Any]) -> str:
+    for number, one in enumerate(answers):
+        if isinstance(one, Abstention) and one.reason in FAULTS:
+            return f"part {number}: {one.reason}{one.cause and f' ({one.cause})'}"
+    return ""
+
+
+def _batch(detector: Detector) -> Callable[[Sequence[Part]], DetectionBatch]:
+    sources = ids_of(needs_scores(detector))
+
+    def make(parts: Sequence[Part]) -> DetectionBatch:
+        vectors = made_vectors(parts, WIDTH) if detector.needs_embeddings else None
+        return DetectionBatch(
+            tuple(parts), vectors, tuple(dict.fromkeys(sources, _NOT_ASKED) for _ in parts) if sources else None
+        )
+
+    return make
+
+
+def _shown(modalities: frozenset[Modality], *, vectors: bool = False) -> _Shown:
+    texts = Modality.TEXT in modalities
+    # A picture that cannot be decoded has no vector, so that a detector of vectors is never shown one.
+    files = [one for one in sorted(modalities) if one is not Modality.TEXT and not vectors]
+    hostile = [Part(one, content) for one in files for content in HOSTILE_FILES]
+    plain = [Part.text(one) for one in _TEXTS if texts]
+    if Modality.IMAGE in modalities:
+        plain += [Part.image(one) for one in made_pictures(3)]
+    return _Shown(tuple(plain), tuple([Part.text(one) for one in HOSTILE_TEXTS if texts] + hostile))
