@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 from moderation.encoder.checkpoint import load
 from moderation.encoder.locate import BUNDLED
 from moderation.encoder.tokens import BATCH_BUCKETS
+from moderation.testing import EncoderKit
 from tests.unit.encoder.pictures import encoded, picture
 
 
@@ -40,3 +43,11 @@ def test_company_changes_nothing_beyond_a_rounding(size: int) -> None:
     parts = [encoder.encode_images(files[start : start + size]).vectors for start in range(0, len(files), size)]
     # One step of float16, for numbers below a half.
     assert np.abs(whole - np.concatenate(parts).astype(np.float32)).max() <= 2.5e-4
+
+
+class TestByTheKit(EncoderKit):
+    """It passes what a plugin's encoder must."""
+
+    make = partial(load, "bundled", device="cpu")
+    name = "torch"
+    plugin = "builtin"
