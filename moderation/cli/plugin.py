@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -63,6 +63,62 @@ def list_(
     _tell(records, as_json=as_json)
     if any(one.state in {PluginState.BROKEN, PluginState.MISSING} for one in records):
         raise typer.Exit(ExitCode.PLUGIN)
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="The result as JSON on stdout, keys stable.")] = False,
+) -> None:
+    """Tell of every plugin its version, its hooks, whether it could have a process of its own, and where in its code a broken one failed.
+
+    Exit code 14 where one is broken or missing; nothing is set up (moderation plugin check does that).
+
+    Example: moderation plugin doctor
+    """
+    from moderation import assemble
+    from moderation.plugin.brought import PluginState
+    from moderation.settings import load_settings
+
+    known = assemble.plugins(load_settings())
+    rows = [
+        {
+            "id": one.id,
+            "distribution": one.distribution,
+            "version": one.version,
+            "state": one.state.value,
+            "hooks": list(one.hooks),
+            "isolated": one.isolated,
+            "can_be_isolated": known.can_be_isolated(one),
+            "cause": one.cause,
+            "place": one.place,
+        }
+        for one in known.records
+    ]
+    if as_json:
+        terminal.emit({"schema": "plugin-doctor/v1", "plugins": rows})
+    else:
+        _tell_health(rows)
+    if any(one.state in {PluginState.BROKEN, PluginState.MISSING} for one in known.records):
+        raise typer.Exit(ExitCode.PLUGIN)
+
+
+def _tell_health(rows: Sequence[Mapping[str, Any]]) -> None:
+    terminal.table(
+        ["plugin", "from", "state", "hooks", "process of its own"],
+        [
+            [
+                row["id"],
+                f"{row['distribution']} {row['version']}",
+                row["state"],
+                ", ".join(row["hooks"]) or "none",
+                "yes" if row["isolated"] else "possible" if row["can_be_isolated"] else "no",
+            ]
+            for row in rows
+        ],
+    )
+    for row in rows:
+        if row["cause"]:
+            terminal.say(f"{row['id']}: {row['cause']}{row['place'] and ' (' + row['place'] + ')'}")
 
 
 @app.command()

@@ -30,7 +30,8 @@ class PluginState(StrEnum):
 class PluginRecord:
     """One plugin as found: where it came from, what it brought, and why it is not in force where it is not.
 
-    Where it is `isolated`, its code runs in other processes alone.
+    Where it is `isolated`, its code runs in other processes alone. `hooks` are those that it implements; `place` is where in the code (file and line)
+    it failed, where it raised.
     """
 
     id: str
@@ -43,6 +44,8 @@ class PluginRecord:
     fetchers: tuple[str, ...] = ()
     isolated: bool = False
     readers: tuple[str, ...] = ()
+    hooks: tuple[str, ...] = field(default=(), compare=False)
+    place: str = field(default="", compare=False)
 
     @property
     def kind(self) -> str:
@@ -100,6 +103,11 @@ class Plugins:
         if told:
             first = next(iter(failed))
             raise PluginError(next((one.id for one in self.records if first in _names(one)), first), "; ".join(told))
+
+    def can_be_isolated(self, record: PluginRecord) -> bool:
+        """Whether a loaded plugin brings what can run in a process of its own: detectors that are ready, and nothing else."""
+        others = (*record.readers, *record.encoders, *record.fetchers)
+        return bool(record.detectors) and not others and set(record.detectors) <= set(self.detectors)
 
     def close(self) -> None:
         """Close what was set up: the process is done with it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import traceback
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -79,25 +81,30 @@ def _load_entry(entry: EntryPoint, isolated: IsolatedPlugin | None) -> _Staged:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - a module may do anything when imported, even call sys.exit()
-        return _Staged(_record(entry, PluginState.BROKEN, f"cannot be imported: {describe(error)}"))
+        record = _record(entry, PluginState.BROKEN, f"cannot be imported: {describe(error)}")
+        return _Staged(replace(record, place=_place()))
     return _load_module(replace(_record(entry, PluginState.LOADED, ""), isolated=isolated is not None), module)
 
 
 def _load_module(record: PluginRecord, module: object) -> _Staged:
     id_ = record.id
     staged = _Staged(record, DetectorRegistry(id_), EncoderRegistry(id_), FetcherRegistry(id_), ReaderRegistry(id_))
+    place = ""
     try:
         _call_hooks(module, staged)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - as above: its hooks are its own code
         failed: str | None = describe(error)
+        place = _place()
     else:
         failed = None
     detectors = (*staged.detectors.detectors, *staged.detectors.makers)
     encoders, fetchers = tuple(staged.encoders.loaders), tuple(staged.fetchers.makers)
     readers = tuple(staged.readers.readers)
-    staged.record = replace(record, detectors=detectors, readers=readers, encoders=encoders, fetchers=fetchers)
+    staged.record = replace(
+        staged.record, detectors=detectors, readers=readers, encoders=encoders, fetchers=fetchers, place=place
+    )
     return staged if failed is None else staged.broken(f"cannot be registered: {failed}")
 
 
@@ -107,12 +114,20 @@ def _call_hooks(module: object, staged: _Staged) -> None:
     manager.add_hookspecs(hookspecs)
     manager.register(module, name=staged.record.id)
     manager.check_pending()
-    if not manager.get_hookcallers(module):
+    hooks = manager.get_hookcallers(module)
+    staged.record = replace(staged.record, hooks=tuple(sorted(one.name for one in hooks or ())))
+    if not hooks:
         raise PluginError(staged.record.id, f"implements no hook; expected one of {', '.join(hook_names())}")
     manager.hook.register_detectors(registry=staged.detectors)
     manager.hook.register_readers(registry=staged.readers)
     manager.hook.register_encoders(registry=staged.encoders)
     manager.hook.register_fetchers(registry=staged.fetchers)
+
+
+def _place() -> str:
+    """Where the error that is being handled was raised: the last frame of its traceback. Nothing of the error itself is asked."""
+    frames = traceback.extract_tb(sys.exc_info()[2])
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
 
 
 def hook_names() -> tuple[str, ...]:

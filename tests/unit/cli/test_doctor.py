@@ -188,6 +188,15 @@ def test_the_device_is_told_where_the_encoder_does_not_load(run: Run, monkeypatc
     assert json.loads(run("doctor", "--json")[1])["device"]["cpu_cores"] >= 1
 
 
+def test_plugins_are_told_with_their_hooks_and_what_is_wrong(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken(monkeypatch)
+    code, out, _ = run("plugin", "doctor")
+    assert code == run("plugin", "doctor", "--json")[0] == ExitCode.PLUGIN
+    assert "keywords: cannot be imported: no module x" in out
+    found = json.loads(run("plugin", "doctor", "--json")[1])
+    assert (found["schema"], found["plugins"][1]["can_be_isolated"]) == ("plugin-doctor/v1", False)
+
+
 def test_plugins_are_listed_with_their_state(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     broken(monkeypatch)
     code, out, _ = run("plugin", "list")

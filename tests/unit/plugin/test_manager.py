@@ -234,6 +234,27 @@ def test_two_plugins_that_register_one_reader_id_are_both_broken(install: Instal
         plugins.reader("ocr", needed_by="the setting readers.use")
 
 
+def test_a_record_tells_hooks_where_it_failed_and_whether_it_can_be_isolated(install: Install) -> None:
+    install("good-dist", {"good": "good_module"}, good_module=GOOD)
+    install("ocr-dist", {"ocr": "ocr_module"}, ocr_module=reading())
+    folder = install("bad-dist", {"bad": "bad_module"}, bad_module="import sys\n\nsys.exit(3)")
+    install("half-dist", {"half": "half_module"}, half_module=registering(after="raise ValueError('boom')"))
+    plugins = load()
+    good, ocr, bad, half = (record(plugins, id_) for id_ in ("good", "ocr", "bad", "half"))
+    assert (good.hooks, ocr.hooks, bad.hooks, half.hooks) == (
+        ("register_detectors",),
+        ("register_readers",),
+        (),
+        ("register_detectors",),
+    )
+    assert (good.place, bad.place) == ("", f"{folder / 'bad_module.py'}:3")
+    assert half.place.partition("half_module.py:")[2].isdigit()
+    assert [plugins.can_be_isolated(one) for one in (good, ocr, bad, half, record(plugins, "builtin"))] == [
+        True,
+        *[False] * 4,
+    ]
+
+
 def test_ctrl_c_while_loading_is_the_users(install: Install) -> None:
     install("a-dist", {"a": "a_module"}, a_module="raise KeyboardInterrupt")
     with pytest.raises(KeyboardInterrupt):
