@@ -53,11 +53,11 @@ class Lives:
 
     def begin(self, units: Iterable[Unit]) -> dict[str, str]:
         """Set up those that are not yet, side by side. By id, what went wrong: nothing at all where all are ready."""
+        deadline = time.monotonic() + self._seconds
         with self._turn:
-            deadline = time.monotonic() + self._seconds
             lives = [self._life(one) for one in units if any(hasattr(one, step) for step in STEPS)]
-            for life in lives:
-                life.thread.join(max(0.0, deadline - time.monotonic()))
+        for life in lives:
+            life.thread.join(max(0.0, deadline - time.monotonic()))
         late = f"setup took longer than {self._seconds:g} s"
         return {one.unit.id: late if one.cause is None else one.cause for one in lives if one.cause != ""}
 

@@ -24,6 +24,8 @@ def changed(part: Part, change: str, swap: Mapping[str, str]) -> Part | None:
     """
     if part.modality is Modality.IMAGE:
         return _picture(part, change)
+    if part.modality is Modality.VIDEO:
+        return None
     text = part.content.decode("utf-8", errors="replace")
     if change == "swap":
         words = {word.casefold(): other for word, other in swap.items()}

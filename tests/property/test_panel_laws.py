@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from moderation import assemble
@@ -50,6 +50,12 @@ parts = st.builds(Part, st.sampled_from((Modality.TEXT, Modality.IMAGE)), st.sam
 items = st.lists(st.lists(parts, min_size=1, max_size=3).map(lambda some: ContentItem("i", tuple(some))), max_size=4)
 
 
+TEXT = frozenset({Modality.TEXT})
+CHAIN = {"a": ((), TEXT), "b": (("a",), TEXT), "c": (("b",), TEXT), "d": (("a", "c"), TEXT)}
+
+
+@example(CHAIN, {"d"}, [ContentItem("i", (Part.text("x"),))])
+@example(CHAIN, {"c"}, [ContentItem("i", (Part.text("x"),))])
 @given(detectors(), st.sets(st.sampled_from(NAMES), min_size=1), items)
 def test_each_is_asked_once_and_shown_what_its_sources_said(
     graph: dict[str, tuple[tuple[str, ...], frozenset[Modality]]], named: set[str], batch: list[ContentItem]
