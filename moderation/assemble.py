@@ -49,6 +49,7 @@ def plugins(settings: Settings) -> Plugins:
         isolated=chosen.isolated,
         memory_bytes=chosen.isolated_memory_bytes,
         setup_seconds=chosen.setup_seconds,
+        settings=chosen.settings,
     )
     return with_heads(found, settings.heads)
 

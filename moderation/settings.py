@@ -118,13 +118,15 @@ class PluginSettings(Section):
     """Which installed plugins are used: all of them where `only` is absent.
 
     Those that `isolated` names (`*`: all) run in processes of their own, each of `isolated_memory_bytes` of address space (0: no limit).
-    Setting up one of a plugin's detectors, or starting such a process, may take `setup_seconds`.
+    Setting up one of a plugin's detectors, or starting such a process, may take `setup_seconds`. `settings` holds a section for each
+    plugin by id, which that plugin alone understands.
     """
 
     only: tuple[str, ...] | None = None
     isolated: tuple[str, ...] = ()
     isolated_memory_bytes: Annotated[int, Field(ge=0)] = 0
     setup_seconds: Seconds = 120.0
+    settings: Mapping[str, Mapping[str, Any]] = {}
 
 
 class Settings(Section):

@@ -12,6 +12,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import IO, cast
 
 from moderation.detector.base import Detection, DetectionBatch
 from moderation.detector.faults import BAD_ANSWER, ERROR, TIMEOUT, FaultError, SetupError
@@ -33,17 +34,24 @@ _SECRETS = "MODERATION_"
 
 class IsolatedDetector:
     """Judges in a process that `command` starts, given two more arguments: the descriptors of a socket that speaks `wire` and of a pipe
-    that ends when its parent does.
+    that ends when its parent does. `given` is all that it finds in its standard input.
 
     The process is started when it is first needed and again after its death, and has `start_seconds` each time, in which it sets the detector
     up; calls wait for their turn. It ends with this object and with this process, whatever ends that. `starts` counts its lives.
     """
 
-    def __init__(self, described: Description, command: Sequence[str], *, start_seconds: float = SETUP_SECONDS) -> None:
+    def __init__(
+        self,
+        described: Description,
+        command: Sequence[str],
+        *,
+        given: bytes = b"",
+        start_seconds: float = SETUP_SECONDS,
+    ) -> None:
         self.id, self.labels, self.modalities = described.id, described.labels, described.modalities
         self.needs_embeddings, self.needs_scores = described.needs_embeddings, described.needs_scores
         self.starts = 0
-        self._command, self._start_seconds = tuple(command), start_seconds
+        self._command, self._given, self._start_seconds = tuple(command), given, start_seconds
         self._turn = threading.Lock()
         self._process: _Process | None = None
 
@@ -91,7 +99,7 @@ class IsolatedDetector:
         if self._process and not self._process.waits:
             self._end()
         if not self._process:
-            self._process = _Process(self._command, self._start_seconds)
+            self._process = _Process(self._command, self._given, self._start_seconds)
             self.starts += 1
         return self._process
 
@@ -107,9 +115,9 @@ def how_it_died(fault: FaultError) -> str:
     )
 
 
-def greeting_of(command: Sequence[str], *, seconds: float = SETUP_SECONDS) -> Greeting:
+def greeting_of(command: Sequence[str], *, given: bytes = b"", seconds: float = SETUP_SECONDS) -> Greeting:
     """What a process says that it has; it is ended then. Raises FaultError where it does not say so in time, OSError where none can be started."""
-    process = _Process(command, seconds)
+    process = _Process(command, given, seconds)
     with _faults(process.end):
         try:
             return process.greet(time.monotonic() + seconds)
@@ -141,7 +149,7 @@ class _Process:
     `send`, `receive` and `greet` raise TimeoutError at the deadline, EOFError or ConnectionError where it is gone.
     """
 
-    def __init__(self, command: Sequence[str], start_seconds: float) -> None:
+    def __init__(self, command: Sequence[str], given: bytes, start_seconds: float) -> None:
         self._line, theirs = socket.socketpair()
         lifeline, ours = os.pipe()
         self._read, self._may_start_until = bytearray(), time.monotonic() + start_seconds
@@ -149,7 +157,7 @@ class _Process:
         self._how = ""
         with theirs:
             try:
-                child = _spawn([*command, str(theirs.fileno()), str(lifeline)], (theirs.fileno(), lifeline))
+                child = _spawn([*command, str(theirs.fileno()), str(lifeline)], given, (theirs.fileno(), lifeline))
             except BaseException:
                 self._line.close()
                 os.close(ours)
@@ -213,19 +221,22 @@ class _Process:
             self._read += came
 
 
-def _spawn(command: Sequence[str], handed: tuple[int, ...]) -> subprocess.Popen[bytes]:
-    """A process in a session of its own, with our import path, without our secrets, deaf and mute but for what is handed to it."""
+def _spawn(command: Sequence[str], given: bytes, handed: tuple[int, ...]) -> subprocess.Popen[bytes]:
+    """A process in a session of its own, with our import path, without our secrets, deaf and mute but for what is given and handed to it."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_SECRETS)}
     environment["PYTHONPATH"] = os.pathsep.join(os.path.abspath(one) for one in sys.path)  # noqa: PTH100 - "" is the working directory
-    return subprocess.Popen(  # noqa: S603 - our own command
+    child = subprocess.Popen(  # noqa: S603 - our own command
         command,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         pass_fds=handed,
         start_new_session=True,
         env=environment,
     )
+    with contextlib.suppress(BrokenPipeError), cast(IO[bytes], child.stdin) as line:  # it may be dead already
+        line.write(given)
+    return child
 
 
 def _end(child: subprocess.Popen[bytes], line: socket.socket, lifeline: int) -> str:

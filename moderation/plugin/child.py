@@ -1,12 +1,14 @@
 """The process of one isolated plugin: loads it by its own door, says what it brings, judges batch after batch, and ends with its parent.
 
-Run as `python -m moderation.plugin.child PLUGIN MEMORY_BYTES DETECTOR SOCKET LIFELINE`, the last two as descriptors, by `detector/isolated.py` alone.
+Run as `python -m moderation.plugin.child PLUGIN MEMORY_BYTES DETECTOR SOCKET LIFELINE`, the last two as descriptors, by `detector/isolated.py` alone, which writes
+the plugin's settings to its standard input, as JSON.
 DETECTOR is set up before anything is said; without one (""), nothing is.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import resource
 import signal
@@ -36,9 +38,10 @@ def main() -> int:
     plugin, memory, detector, line, lifeline = sys.argv[1:]
     _end_with_parent(int(lifeline))
     _limit(int(memory))
+    settings = json.load(sys.stdin)
     with socket.socket(fileno=int(line)) as parent, parent.makefile("rb") as asked:
         parent.set_inheritable(False)
-        known = load((plugin,))
+        known = load((plugin,), settings={plugin: settings} if settings else {})
         greeting = _greeting(plugin, detector, known)
         parent.sendall(encode_greeting(greeting))
         labels = {one.id: frozenset(one.labels) for one in greeting.detectors}

@@ -23,7 +23,7 @@ def with_heads(known: Plugins, heads: Mapping[str, HeadSettings]) -> Plugins:
     for id_, settings in heads.items():
         record = PluginRecord(f"heads.{id_}", SETTINGS, "", PluginState.LOADED, detectors=(id_,))
         try:
-            registry = DetectorRegistry(SETTINGS, dict(detectors))  # an id that a plugin has is twice there
+            registry = DetectorRegistry(SETTINGS, detectors=dict(detectors))  # an id that a plugin has is twice there
             registry.add(import_detector(id_, settings))
         except (DetectorError, PluginError) as error:
             record = replace(record, state=PluginState.BROKEN, cause=describe(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 from moderation.detector.faults import FaultError
@@ -29,10 +30,14 @@ class IsolatedPlugin:
     def register_detectors(self, registry: DetectorRegistry) -> None:
         """Register what its process says that it has. Raises PluginError where it does not say so, or says that the plugin is broken."""
         try:
-            greeting = greeting_of((*self._command, NO_DETECTOR), seconds=self._seconds)
+            given = json.dumps(
+                dict(registry.settings), default=str
+            ).encode()  # not in its arguments, which everybody may read
+            greeting = greeting_of((*self._command, NO_DETECTOR), given=given, seconds=self._seconds)
         except FaultError as fault:
             raise PluginError(self._plugin, f"{how_it_died(fault)} before it said what it brings") from None
         if greeting.broken:
             raise PluginError(self._plugin, greeting.broken)
         for described in greeting.detectors:
-            registry.add(IsolatedDetector(described, (*self._command, described.id), start_seconds=self._seconds))
+            command = (*self._command, described.id)
+            registry.add(IsolatedDetector(described, command, given=given, start_seconds=self._seconds))

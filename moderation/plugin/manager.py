@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType
 
 import pluggy
 
@@ -19,7 +20,13 @@ from moderation.errors import PluginError, SettingsError
 from moderation.plugin import builtin, hookspecs
 from moderation.plugin.brought import BUILTIN, PluginRecord, Plugins, PluginState, nearest
 from moderation.plugin.isolated import IsolatedPlugin
-from moderation.plugin.registry import DetectorRegistry, EncoderRegistry, FetcherRegistry, ReaderRegistry
+from moderation.plugin.registry import (
+    DetectorRegistry,
+    EncoderRegistry,
+    FetcherRegistry,
+    PluginSection,
+    ReaderRegistry,
+)
 
 EVERY = "*"
 
@@ -30,17 +37,19 @@ def load(
     isolated: Collection[str] = (),
     memory_bytes: int = 0,
     setup_seconds: float = SETUP_SECONDS,
+    settings: Mapping[str, PluginSection] = MappingProxyType({}),
     found: Iterable[EntryPoint] | None = None,
 ) -> Plugins:
     """Load the built-in plugin and every installed one, or those that `only` names; call it once, on purpose.
 
     Those that `isolated` names (`*`: all) are not imported here: they run in processes of `memory_bytes` at most (0: no limit). Setting up a
-    detector may take `setup_seconds`, and so may the start of a process.
+    detector may take `setup_seconds`, and so may the start of a process. `settings` holds sections of plugins' own.
     `found` stands for the entry points of group `moderation`. Never raises for a plugin's sake: read `records`. Raises SettingsError
-    where `isolated` names none that is installed: the one that was meant would run here.
+    where `isolated` or `settings` name none that is installed: the one that was meant would run here, or without its settings.
     """
     entries = sorted(entry_points(group=hookspecs.GROUP) if found is None else found, key=_order)
-    _check_isolated(isolated, [entry.name for entry in entries])
+    _check_installed("isolated", isolated, {EVERY, *(entry.name for entry in entries)})
+    _check_installed("settings", settings, {entry.name for entry in entries})
     claims = Counter(entry.name for entry in entries)
     staged = [_load_module(PluginRecord(BUILTIN, "moderation", __version__, PluginState.LOADED), builtin)]
     for entry in entries:
@@ -50,8 +59,9 @@ def load(
             staged.append(_Staged(_record(entry, PluginState.BROKEN, _duplicate_cause(entry, entries))))
         else:
             apart = entry.name in isolated or EVERY in isolated
+            own = settings.get(entry.name, {})
             process = IsolatedPlugin(entry.name, memory_bytes=memory_bytes, seconds=setup_seconds) if apart else None
-            staged.append(_load_entry(entry, process))
+            staged.append(_load_entry(entry, process, own))
     names = [entry.name for entry in entries]
     staged += [_missing(name, names) for name in only or () if name not in names and name != BUILTIN]
     return _in_force(_without_rivals(staged), Lives(setup_seconds))
@@ -72,7 +82,7 @@ class _Staged:
         return _Staged(replace(self.record, state=PluginState.BROKEN, cause=cause))
 
 
-def _load_entry(entry: EntryPoint, isolated: IsolatedPlugin | None) -> _Staged:
+def _load_entry(entry: EntryPoint, isolated: IsolatedPlugin | None, settings: PluginSection) -> _Staged:
     if not is_slug(entry.name):
         cause = f"its entry point is named {entry.name!r}; expected {SLUG}"
         return _Staged(_record(entry, PluginState.BROKEN, cause))
@@ -83,12 +93,14 @@ def _load_entry(entry: EntryPoint, isolated: IsolatedPlugin | None) -> _Staged:
     except BaseException as error:  # noqa: BLE001 - a module may do anything when imported, even call sys.exit()
         record = _record(entry, PluginState.BROKEN, f"cannot be imported: {describe(error)}")
         return _Staged(replace(record, place=_place()))
-    return _load_module(replace(_record(entry, PluginState.LOADED, ""), isolated=isolated is not None), module)
+    return _load_module(
+        replace(_record(entry, PluginState.LOADED, ""), isolated=isolated is not None), module, settings
+    )
 
 
-def _load_module(record: PluginRecord, module: object) -> _Staged:
-    id_ = record.id
-    staged = _Staged(record, DetectorRegistry(id_), EncoderRegistry(id_), FetcherRegistry(id_), ReaderRegistry(id_))
+def _load_module(record: PluginRecord, module: object, settings: PluginSection = MappingProxyType({})) -> _Staged:
+    own = record.id, settings
+    staged = _Staged(record, DetectorRegistry(*own), EncoderRegistry(*own), FetcherRegistry(*own), ReaderRegistry(*own))
     place = ""
     try:
         _call_hooks(module, staged)
@@ -173,10 +185,11 @@ def _in_force(staged: Sequence[_Staged], lives: Lives) -> Plugins:
     )
 
 
-def _check_isolated(isolated: Collection[str], names: Sequence[str]) -> None:
-    for name in isolated:
-        if name not in names and name != EVERY:
-            raise SettingsError(f"settings: plugins.isolated: no plugin {name!r} is installed{nearest(name, names)}")
+def _check_installed(key: str, names: Iterable[str], known: Collection[str]) -> None:
+    for name in names:
+        if name not in known:
+            others = sorted(set(known) - {EVERY})
+            raise SettingsError(f"settings: plugins.{key}: no plugin {name!r} is installed{nearest(name, others)}")
 
 
 def _missing(name: str, names: Sequence[str]) -> _Staged:

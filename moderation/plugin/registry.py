@@ -17,6 +17,7 @@ from moderation.reader.base import Reader
 from moderation.sections import FetchSettings
 from moderation.settings import EncoderSettings, ImageLimits
 
+PluginSection = Mapping[str, Any]  # what `[plugins.settings.ID]` holds, as TOML has it: nothing of it is checked by us
 DetectorMaker = Callable[[Lock], Detector]
 
 
@@ -44,9 +45,10 @@ FetcherMaker = Callable[[FetcherRequest], Fetcher]
 
 @dataclass(slots=True)
 class DetectorRegistry:
-    """Takes one plugin's detectors."""
+    """Takes one plugin's detectors. `settings` is its own section of the settings, in every registry."""
 
     plugin: str
+    settings: PluginSection = field(default_factory=dict)
     detectors: dict[str, Detector] = field(default_factory=dict)
     makers: dict[str, DetectorMaker] = field(default_factory=dict)
 
@@ -69,6 +71,7 @@ class ReaderRegistry:
     """Takes one plugin's readers."""
 
     plugin: str
+    settings: PluginSection = field(default_factory=dict)
     readers: dict[str, Reader] = field(default_factory=dict)
 
     def add(self, reader: Reader) -> None:
@@ -84,6 +87,7 @@ class EncoderRegistry:
     """Takes one plugin's loaders of encoders."""
 
     plugin: str
+    settings: PluginSection = field(default_factory=dict)
     loaders: dict[str, EncoderLoader] = field(default_factory=dict)
 
     def add(self, name: str, load: EncoderLoader) -> None:
@@ -98,6 +102,7 @@ class FetcherRegistry:
     """Takes what makes one plugin's fetchers."""
 
     plugin: str
+    settings: PluginSection = field(default_factory=dict)
     makers: dict[str, FetcherMaker] = field(default_factory=dict)
 
     def add(self, scheme: str, make: FetcherMaker) -> None:

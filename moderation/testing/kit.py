@@ -18,6 +18,7 @@ class Kit:
 
     make: ClassVar[Callable[[], Any]]
     plugin: ClassVar[str] = ""
+    settings: ClassVar[Mapping[str, Any]] = {}
     expected_failures: ClassVar[Mapping[str, str]] = {}
     brings: ClassVar[str]
 
@@ -43,7 +44,8 @@ class Kit:
         """Once installed, the plugin is found, whole, and brings this one."""
         if not self.plugin:
             pytest.skip("the kit is not told the name of the plugin's entry point")
-        found = [one for one in manager.load(only=(self.plugin,)).records if one.id == self.plugin]
+        own = {self.plugin: self.settings} if self.settings else {}
+        found = [one for one in manager.load(only=(self.plugin,), settings=own).records if one.id == self.plugin]
         assert found, f"no plugin named {self.plugin!r} is installed"
         assert found[0].state == PluginState.LOADED, f"plugin {self.plugin!r} is {found[0].state}: {found[0].cause}"
         assert self._name() in getattr(found[0], self.brings), (

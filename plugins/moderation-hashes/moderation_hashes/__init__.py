@@ -1,16 +1,17 @@
-"""Pictures against lists of known-bad ones, by PDQ. HASHES_INDEX names the index; without it the plugin brings nothing."""
+"""Pictures against lists of known-bad ones, by PDQ. The settings name the index; without it the plugin brings nothing."""
 
-import os
 from pathlib import Path
 
 from moderation import hookimpl
-
-INDEX_VARIABLE = "HASHES_INDEX"
+from moderation.errors import PluginError
 
 
 @hookimpl
 def register_detectors(registry):
-    if os.environ.get(INDEX_VARIABLE):
+    unknown = registry.settings.keys() - {"index"}
+    if unknown:
+        raise PluginError(registry.plugin, f"its settings have {', '.join(sorted(unknown))}; expected index alone")
+    if "index" in registry.settings:
         from moderation_hashes.detector import Hashes
 
-        registry.add(Hashes(Path(os.environ[INDEX_VARIABLE])))
+        registry.add(Hashes(Path(registry.settings["index"])))

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import io
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from moderation_hashes import INDEX_VARIABLE
 from moderation_hashes.bands import MATCH_DISTANCE
 from moderation_hashes.detector import Hashes, score_of
 from moderation_hashes.index import write_index
@@ -19,6 +17,7 @@ from moderation_hashes.pdq import hash_picture
 from PIL import Image
 
 from moderation import Abstention, DetectionBatch, Part, Score
+from moderation.plugin import manager
 from moderation.testing import DetectorKit
 
 
@@ -42,12 +41,11 @@ def listed(name: str, *images: Image.Image) -> HashList:
 
 @pytest.fixture(scope="module", autouse=True)
 def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two lists of two pictures each; the kit, which finds the plugin by its entry point, finds them too."""
+    """Two lists of two pictures each; the kit, which loads the plugin by its entry point, is told of them too."""
     path = tmp_path_factory.mktemp("index") / "known.index"
     write_index([listed("gore", waves(1), waves(2)), listed("ncii", waves(3), waves(4))], path)
-    os.environ[INDEX_VARIABLE] = str(path)
-    yield path
-    del os.environ[INDEX_VARIABLE]
+    TestHashes.settings = {"index": str(path)}
+    return path
 
 
 def judged(path: Path, *contents: bytes) -> list[tuple[Score, ...] | Abstention]:
@@ -55,7 +53,7 @@ def judged(path: Path, *contents: bytes) -> list[tuple[Score, ...] | Abstention]
 
 
 class TestHashes(DetectorKit):
-    make = staticmethod(lambda: Hashes(Path(os.environ[INDEX_VARIABLE])))
+    make = staticmethod(lambda: Hashes(Path(TestHashes.settings["index"])))
     plugin = "hashes"
     flagged = {
         "gore": [file(waves(1)), file(waves(2), "JPEG", quality=30)],
@@ -158,14 +156,19 @@ def test_two_lists_of_one_name_are_refused(tmp_path: Path) -> None:
     assert "each with a name of its own" in " ".join(failed.stderr.replace("│", " ").split())
 
 
-def test_without_an_index_the_plugin_brings_nothing_and_with_a_bad_one_it_is_broken(tmp_path: Path) -> None:
-    code = "from moderation.plugin import manager; r = [x for x in manager.load(only=('hashes',)).records if x.id == 'hashes'][0]; print(r.state, r.detectors, r.cause)"
-    for value, expected in (("", "loaded ()"), (str(tmp_path / "absent"), "cannot be read: No such file")):
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, INDEX_VARIABLE: value},
-        )
-        assert expected in done.stdout, done.stdout + done.stderr
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, "loaded"),
+        ({"index": "/nowhere/known.index"}, "cannot be read: No such file"),
+        ({"indices": "known.index"}, "its settings have indices; expected index alone"),
+    ],
+)
+def test_without_an_index_the_plugin_brings_nothing_and_with_a_bad_one_it_is_broken(
+    settings: dict[str, str], expected: str
+) -> None:
+    (found,) = [
+        one for one in manager.load(only=("hashes",), settings={"hashes": settings}).records if one.id == "hashes"
+    ]
+    assert expected in f"{found.state} {found.cause}"
+    assert found.detectors == ()

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,8 +56,8 @@ def register_detectors(registry):
 """
 
 
-def load(*only: str, isolated: tuple[str, ...] = (), memory_bytes: int = 0) -> Plugins:
-    return manager.load(only, isolated=isolated, memory_bytes=memory_bytes)
+def load(*only: str, isolated: tuple[str, ...] = (), memory_bytes: int = 0, **more: Any) -> Plugins:
+    return manager.load(only, isolated=isolated, memory_bytes=memory_bytes, **more)
 
 
 def start(plugins: Plugins) -> None:
@@ -343,3 +344,41 @@ def test_it_is_set_up_in_its_own_process_alone_and_again_in_a_fresh_one(install:
             PluginError, match=r"policy 'q' needs the detector 'twin', .*: setup failed: OSError: no index"
         ):
             plugins.set_up([plugins.detectors["twin"]], {"twin": "policy 'q'"})
+
+
+SETTLED = """
+from moderation import DetectionBatch, Modality, Score, hookimpl
+from moderation.errors import PluginError
+
+class Settled:
+    id, labels, modalities, needs_embeddings = "settled", ("risk",), frozenset({Modality.TEXT}), False
+    def __init__(self, value):
+        self.value = value
+    def detect(self, batch):
+        return [(Score("risk", self.value),) for _ in batch.parts]
+
+@hookimpl
+def register_detectors(registry):
+    if registry.settings.keys() - {"value", "key"}:
+        raise PluginError(registry.plugin, "it does not understand its settings")
+    registry.add(Settled(registry.settings.get("value", 0.0)))
+"""
+
+
+@pytest.mark.parametrize("isolated", [(), ("settled",)])
+def test_a_plugin_gets_the_settings_of_its_own(install: Install, isolated: tuple[str, ...]) -> None:
+    install("settled-dist", {"settled": "settled_module"}, settled_module=SETTLED)
+    for settings, value in (({}, 0.0), ({"settled": {"value": 0.25, "key": "canary" * 20_000}}, 0.25)):
+        known = load("settled", isolated=isolated, settings=settings)
+        (answer,) = Runner(known.detectors.values()).run({"settled": batch("one")})["settled"]
+        ended(known)
+        assert answer == (Score("risk", value),)
+    broken = load("settled", isolated=isolated, settings={"settled": {"valve": 1}})
+    (record,) = (one for one in broken.records if one.id == "settled")
+    assert record.state == PluginState.BROKEN
+    assert record.cause.endswith("it does not understand its settings")
+
+
+def test_settings_of_who_is_not_installed_are_refused() -> None:
+    with pytest.raises(SettingsError, match=r"plugins.settings: no plugin 'absent' is installed"):
+        manager.load(settings={"absent": {}})
