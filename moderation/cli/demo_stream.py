@@ -57,7 +57,9 @@ def _settings(kafka: str, locks: Sequence[str]) -> str:
 inputs = ["items"]
 group = "moderation-demo"
 slot = "worker-0"
-kafka = {{bootstrap = {json.dumps(kafka.split(","))}}}
+
+[stream.kafka]
+bootstrap = {json.dumps(kafka.split(","))}
 
 [worker]
 locks = {json.dumps(locks)}

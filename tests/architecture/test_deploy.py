@@ -91,9 +91,10 @@ def embedded() -> list[str]:
 @pytest.mark.parametrize("text", embedded())
 def test_settings_are_read(text: str, tmp_path: Path) -> None:
     file = tmp_path / "worker.toml"
-    file.write_text(text, encoding="utf-8")
+    file.write_text(f"{text}\n[stream.kafka.tls]\n", encoding="utf-8")  # as whoever copies it may write below it
     settings = load_settings(file, environ={"MODERATION_STREAM__SLOT": "moderation-worker-0"})
     assert settings.stream
+    assert settings.stream.kafka.tls
     assert settings.worker
     assert settings.worker.probe
     assert (settings.stream.slot, settings.worker.probe.port) == ("moderation-worker-0", 9464)

@@ -40,6 +40,18 @@ def test_what_may_be_fetched_is_set_as_the_page_says(tmp_path: Path) -> None:
     assert assemble.references(settings)
 
 
+def test_the_pages_worker_has_room_for_tls_and_a_password(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "stream.md").read_text(encoding="utf-8")
+    worker, secured, *_ = re.findall(r"^```toml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    (variable,) = re.findall(r"`(MODERATION_STREAM__\w+)`", page)
+    file = tmp_path / "worker.toml"
+    file.write_text(worker + secured, encoding="utf-8")
+    stream = load_settings(file, environ={variable: "hidden"}).stream
+    assert stream
+    assert stream.kafka.tls
+    assert stream.kafka.sasl
+
+
 def test_every_cause_of_a_failed_fetch_is_told() -> None:
     code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "moderation").rglob("*.py"))
     causes = set(re.findall(r'(?:unfetchable|_PassingError)\(\s*"(\w+)"', code))
