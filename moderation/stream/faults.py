@@ -30,5 +30,8 @@ def fatal(what: str, *, otherwise: ExitCode = ExitCode.RESTART) -> Iterator[None
         raise
     except Exception as error:  # noqa: BLE001 - the client raises whatever its code ran into
         code = next((code for kinds, code in _CODES if isinstance(error, kinds)), otherwise)
-        said = "" if isinstance(error, kafka.CorruptRecordError) else f": {error}"
-        raise StreamError(f"{what}: {type(error).__name__}{said}", exit_code=code) from None
+        name, said = type(error).__name__, "" if isinstance(error, kafka.CorruptRecordError) else str(error)
+        told = (
+            said if said.startswith(name) else ": ".join(one for one in (name, said) if one)
+        )  # the client's own say it
+        raise StreamError(f"{what}: {told}", exit_code=code) from None

@@ -114,6 +114,18 @@ def test_who_is_refused_says_why_and_ends_for_a_person(
     assert secure.password not in said
 
 
+@pytest.mark.parametrize("wrong", ["no TLS: remove the section", "TLS, for which there is no section"])
+def test_brokers_that_are_spoken_to_in_the_wrong_way_say_so(place: Place, secure: Secure, wrong: str) -> None:
+    ours = wrong.startswith("no")
+    own, address = (
+        (f'[stream.kafka.tls]\nca_file = "{secure.ca_file}"', place.address) if ours else ("", secure.address)
+    )
+    config = place.config(worker=own, bootstrap=address, **SHORT)
+    with running(config) as worker:
+        assert worker.wait(60) == ExitCode.DENIED
+    assert f"{address} speaks {wrong} stream.kafka.tls" in config.with_suffix(".log").read_text().splitlines()[-1]
+
+
 def test_a_wrong_password_of_redis_costs_the_cache_alone(place: Place, secure: Secure, secured_redis: Redis) -> None:
     (port,) = free_ports(1)
     own = f"probe = {{port = {port}}}\n{redis_section(secured_redis, 'a-wrong-word-2718')}{sections(secure)}"

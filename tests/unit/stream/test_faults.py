@@ -34,6 +34,21 @@ def test_what_has_no_code_of_its_own_has_the_one_of_its_moment() -> None:
     assert caught.value.exit_code == ExitCode.UNAVAILABLE
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (kafka.KafkaTimeoutError("Unable to bootstrap"), "open: KafkaTimeoutError: Unable to bootstrap"),
+        (kafka.KafkaTimeoutError(), "open: KafkaTimeoutError"),
+        (OSError("no route"), "open: OSError: no route"),
+        (RuntimeError(), "open: RuntimeError"),
+    ],
+)
+def test_a_type_is_named_once(error: Exception, told: str) -> None:
+    with pytest.raises(StreamError) as caught, fatal("open"):
+        raise error
+    assert str(caught.value) == told
+
+
 def test_a_corrupt_record_is_not_quoted() -> None:
     with pytest.raises(StreamError) as caught, fatal("poll at in-0:7"):
         raise kafka.CorruptRecordError("Found invalid record structure: b'secret'")
