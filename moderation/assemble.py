@@ -29,7 +29,7 @@ from moderation.reader.step import Readers
 from moderation.release.record import record_path, status_beside
 from moderation.rollout.limits import Counter, Limits, LocalCounter
 from moderation.rollout.locks import RunningSet, put_in_force
-from moderation.rollout.reload import Reloader
+from moderation.rollout.reload import Reloader, tell_change
 from moderation.sections import DEAD_LETTERS, StreamSettings, WorkerSettings
 from moderation.settings import Settings
 
@@ -308,7 +308,9 @@ def _reloader(
 
     def build() -> InForce:
         nonlocal made
-        made = pipeline(settings, locks, embedders=embedders, known=known, counter=counter, earlier=made)
+        before = made
+        made = pipeline(settings, locks, embedders=embedders, known=known, counter=counter, earlier=before)
+        tell_change(before.running if before else None, made.running)
         return InForce(made, " ".join(f"{one.id}={one.lock.revision}" for one in made.running.policies))
 
     return Reloader(

@@ -7,9 +7,14 @@ import os
 import signal
 import threading
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from moderation.telemetry import GROUP
+
+if TYPE_CHECKING:
+    from moderation.settings import Settings
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +51,7 @@ def worker(
         signal.signal(number, end)
     try:
         with assemble.worker(settings, folder=config.parent, stop=stop) as ready:
-            _log.info("ready")
+            _log.info("ready", extra={"told": _place(settings)})
             try:
                 ready.run()
             except StreamError as error:
@@ -60,3 +65,18 @@ def worker(
         _log.critical("not caught", exc_info=True)
         leave(StreamError("ended by an exception that nobody foresaw", exit_code=ExitCode.INTERNAL))
     _log.info("stopped in good order")
+
+
+def _place(settings: Settings) -> dict[str, Any]:
+    """What a log should hold once: which software this is, who it is, and where it reads and writes."""
+    from moderation import __version__, assemble
+
+    stream, own = assemble.stream_settings(settings), assemble.worker_settings(settings)
+    written = [own.decisions, assemble.dead_letter_topic(settings), *([own.review.topic] if own.review else [])]
+    return {
+        "service.version": __version__,
+        GROUP: stream.group,
+        "slot": stream.slot,
+        "inputs": " ".join(stream.inputs),
+        "outputs": " ".join(written),
+    }

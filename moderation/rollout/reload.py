@@ -6,7 +6,10 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
+
+from moderation.decision import LIVE
+from moderation.rollout.locks import RunningPolicy, RunningSet
 
 InForce = TypeVar("InForce")
 State = tuple[tuple[int, ...] | None, ...]
@@ -57,10 +60,49 @@ class Reloader(Generic[InForce]):
             _log.error("builds on disk are refused, those in force stay: %s: %s", type(error).__name__, error)
         else:
             self.reloads += 1
-            _log.warning("builds on disk are in force from the next batch on")
 
     def _look(self) -> State:
         return tuple(_stat(path) for path in self._files)
+
+
+def tell_change(before: RunningSet | None, after: RunningSet) -> None:
+    """Log, one line for each policy, what changes where the one set takes the other's place; without `before`, everything that is there.
+
+    What begins or ends to act is a warning, and so is a set in which nothing acts.
+    """
+    earlier = {one.id: _build(one) for one in before.policies} if before else {}
+    later = {one.id: _build(one) for one in after.policies}
+    changed = [(id_, earlier.get(id_), later.get(id_)) for id_ in sorted(earlier | later)]
+    changed = [(id_, old, new) for id_, old, new in changed if old != new]
+    for id_, old, new in changed:
+        turned = before is not None and (old is not None and old.live) != (new is not None and new.live)
+        level = logging.WARNING if turned else logging.INFO
+        _log.log(level, "policy %s: %s", id_, _step(old, new), extra={"told": {"policy": id_}})
+    if (changed or before is None) and not any(one.live for one in later.values()):
+        _log.warning("no policy is live, so nothing is acted on: `moderation policy release` makes one live")
+
+
+class _Build(NamedTuple):
+    revision: str
+    status: str
+
+    @property
+    def live(self) -> bool:
+        return self.status == LIVE
+
+
+def _build(policy: RunningPolicy) -> _Build:
+    return _Build(policy.lock.revision, policy.terms.status)
+
+
+def _step(old: _Build | None, new: _Build | None) -> str:
+    if new is None:
+        return "is gone"
+    if old is None:
+        return f"revision {new.revision}, status {new.status}"
+    return ", ".join(
+        f"{name} {was} -> {now}" for name, was, now in zip(_Build._fields, old, new, strict=True) if was != now
+    )
 
 
 def _stat(path: Path) -> tuple[int, ...] | None:

@@ -154,6 +154,9 @@ def test_builds_are_replaced_while_it_runs_and_a_bad_one_is_not_taken(place: Pla
         (one.action == "remove") == (one.verdicts[0].score >= first_cut[one.verdicts[0].revision]) for one in decided
     )
     assert replace(tally(place), wrong=0).whole  # the tally knows the first build alone
+    said = config.with_suffix(".log").read_text()
+    assert f"policy weapons: revision {first.revision}, status live" in said
+    assert f"policy weapons: revision {first.revision} -> {other.revision} policy=weapons" in said
 
 
 def test_settings_that_lack_something_are_told(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from moderation import __version__
 from moderation.errors import ExitCode
 
 ENDING = """
@@ -29,6 +31,20 @@ assemble.worker = worker
 main(["worker", sys.argv[1]])
 """
 
+CONFIG = """
+[stream]
+inputs = ["items"]
+group = "moderation"
+slot = "worker-0"
+[stream.kafka]
+bootstrap = ["127.0.0.1:9"]
+[worker]
+locks = ["weapons.lock.json"]
+decisions = "decisions"
+review = {topic = "to-review"}
+log = "json"
+"""
+
 
 @pytest.mark.parametrize(
     ("error", "code", "said"),
@@ -41,7 +57,7 @@ def test_a_process_ends_at_once_with_a_code_whatever_still_hangs(
     tmp_path: Path, error: str, code: ExitCode, said: str
 ) -> None:
     config = tmp_path / "worker.toml"
-    config.write_text("[encoders.default]\n", encoding="utf-8")
+    config.write_text(CONFIG, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-c", ENDING.format(error=error), str(config)],
         capture_output=True,
@@ -52,3 +68,8 @@ def test_a_process_ends_at_once_with_a_code_whatever_still_hangs(
     assert done.returncode == code
     assert said in done.stderr
     assert "zebra" not in done.stderr
+    ready = json.loads(done.stderr.splitlines()[0])
+    assert ready["message"] == "ready"
+    assert (ready["service.version"], ready["messaging.consumer.group.name"]) == (__version__, "moderation")
+    assert (ready["slot"], ready["inputs"]) == ("worker-0", "items")
+    assert ready["outputs"] == "decisions items.dlq to-review"

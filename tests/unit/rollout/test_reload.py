@@ -7,14 +7,17 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from moderation.errors import LockError
 from moderation.policy.lock import arrays_path, lock_path, read_lock, write_lock
-from moderation.rollout.reload import Reloader
+from moderation.rollout.locks import RunningSet
+from moderation.rollout.reload import Reloader, tell_change
 from tests.fakes import action, lock
+from tests.unit.rollout.test_locks import run
 
 
 @contextmanager
@@ -91,3 +94,55 @@ def test_it_looks_by_itself(path: Path) -> None:
 def test_what_cannot_be_built_at_the_start_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(LockError), reloading(lock_path(tmp_path, "none")):
         pass
+
+
+def said(before: RunningSet | None, after: RunningSet, caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    """What is logged of a change, with its level."""
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        tell_change(before, after)
+    return [(one.levelname, one.getMessage()) for one in caplog.records]
+
+
+def status_of(made: RunningSet, **statuses: str) -> RunningSet:
+    """The same set with these statuses."""
+    policies = tuple(
+        replace(one, terms=replace(one.terms, status=statuses.get(one.id, "draft"))) for one in made.policies
+    )
+    return replace(made, policies=policies)
+
+
+def test_what_changes_is_told_for_each_policy_and_acting_or_no_longer_is_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    old, new = lock("weapons").revision, OTHER.revision
+    first = status_of(run(lock("weapons"), lock("alcohol")), alcohol="live")
+    second = status_of(run(OTHER, lock("alcohol")), alcohol="live")
+    assert said(first, first, caplog) == []
+    assert said(first, second, caplog) == [("INFO", f"policy weapons: revision {old} -> {new}")]
+    third = status_of(run(OTHER, lock("alcohol")), alcohol="live", weapons="live")
+    assert said(second, third, caplog) == [("WARNING", "policy weapons: status draft -> live")]
+    assert said(first, third, caplog) == [
+        ("WARNING", f"policy weapons: revision {old} -> {new}, status draft -> live"),
+    ]
+    fourth = status_of(run(OTHER), weapons="shadow")
+    assert said(third, fourth, caplog) == [
+        ("WARNING", "policy alcohol: is gone"),
+        ("WARNING", "policy weapons: status live -> shadow"),
+        ("WARNING", "no policy is live, so nothing is acted on: `moderation policy release` makes one live"),
+    ]
+    assert said(fourth, fourth, caplog) == []
+    assert [level for level, _ in said(fourth, second, caplog)] == ["WARNING", "INFO"]
+
+
+def test_the_first_set_is_told_whole_and_one_in_which_nothing_acts_is_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    made = run(lock("weapons"))
+    assert said(None, made, caplog) == [
+        ("INFO", f"policy weapons: revision {lock('weapons').revision}, status draft"),
+        ("WARNING", "no policy is live, so nothing is acted on: `moderation policy release` makes one live"),
+    ]
+    assert said(None, status_of(made, weapons="live"), caplog) == [
+        ("INFO", f"policy weapons: revision {lock('weapons').revision}, status live")
+    ]
