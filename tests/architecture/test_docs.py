@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from moderation import assemble
+from moderation.errors import ItemError
 from moderation.settings import load_settings
+from moderation.stream.batch import Partition, Record
+from moderation.stream.envelope import read_item
 from moderation.training.config import PairRun, read_config
 from tests.conftest import ROOT
 
@@ -50,6 +55,29 @@ def test_the_pages_worker_has_room_for_tls_and_a_password(tmp_path: Path) -> Non
     assert stream
     assert stream.kafka.tls
     assert stream.kafka.sasl
+
+
+def test_an_action_of_osprey_is_read_as_the_page_says(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "stream.md").read_text(encoding="utf-8")
+    told = page.partition("### Osprey's actions")[2]
+    toml, action = re.findall(r"^```(?:toml|json)\n(.*?)^```", told, re.DOTALL | re.MULTILINE)[:2]
+    file = tmp_path / "worker.toml"
+    file.write_text(f'{toml}locks = ["a.lock.json"]\ndecisions = "out"\n', encoding="utf-8")
+    own = load_settings(file, environ={}).worker
+    assert own
+    record = Record(Partition("in", 0), 5, 0, None, action.encode(), (), len(action))
+    read = partial(read_item, osprey_texts=own.osprey_texts, osprey_images=own.osprey_images)
+    found = read(record)
+    assert found
+    assert (found.id, found.attributes) == ("17", {"action_name": "create_post"})
+    assert [(one.name, one.modality) for one in found.parts] == [("post.text", "text"), ("avatar", "image")]
+    for other, cause in (
+        ('{"text": "plain"}', "osprey"),
+        (action.replace("post", "poem").replace("avatar", "x"), "no_content"),
+    ):
+        with pytest.raises(ItemError) as caught:
+            read(replace(record, value=other.encode()))
+        assert caught.value.cause == cause
 
 
 def test_every_cause_of_a_failed_fetch_is_told() -> None:
