@@ -184,6 +184,12 @@ def dead_letter_topic(settings: Settings) -> str:
     return named or stream_settings(settings).inputs[0] + DEAD_LETTERS
 
 
+def output_topics(settings: Settings) -> tuple[str, ...]:
+    """The topics that a worker publishes to. Raises SettingsError without the sections stream and worker."""
+    own = worker_settings(settings)
+    return (own.decisions, dead_letter_topic(settings), *([own.review.topic] if own.review else []))
+
+
 def dead_letters(settings: Settings) -> DeadLetterTopic:
     """The dead-letter topic, to be read. Raises SettingsError without the section stream, StreamError where Kafka cannot be used."""
     from moderation.stream.letters import DeadLetterTopic
@@ -246,8 +252,7 @@ def worker(settings: Settings, *, folder: Path, stop: threading.Event) -> Iterat
             largest=stream.output_bytes,
             event_source=f"/moderation/{stream.group}" if own.envelope == "cloudevents" else "",
         )
-        named = {topics.decisions, topics.dead_letters, topics.review} - {""}
-        outputs = tuple(sorted(named | set(stream.outputs)))
+        outputs = tuple(sorted({*output_topics(settings), *stream.outputs}))
         session = stack.enter_context(Session(stream.model_copy(update={"outputs": outputs})))
         watch(session.progress, stream.stall_seconds)
         metered = MeteredSession(session, metrics)

@@ -46,9 +46,18 @@ class Finding:
     looked_at: bool = True
 
 
-def report(*, as_json: bool) -> None:
-    """Look at everything and say how it stands; leaves with the exit code of the first thing that is unusable."""
-    findings = [_checked(name, check) for name, check in _CHECKS.items()]
+Check = Callable[[Path | None], Finding]  # of the settings file, if there is one
+
+
+def report(config: Path | None, *, as_json: bool) -> None:
+    """Look at everything and say how it stands, under the settings of this file or of the environment; leaves with the exit code of the first thing that is unusable."""
+    from moderation.cli import worker_health
+    from moderation.settings import FILE_VARIABLE
+
+    named = os.environ.get(FILE_VARIABLE)
+    file = config or (Path(named) if named else None)
+    checks = {**_CHECKS, **worker_health.CHECKS}
+    findings = [_checked(name, check, file) for name, check in checks.items()]
     if as_json:
         found = {finding.name: _plain(finding) for finding in findings}
         terminal.emit({"schema": "doctor/v1", "usable": all(one.usable for one in findings), **found})
@@ -60,11 +69,11 @@ def report(*, as_json: bool) -> None:
         raise typer.Exit(unusable.exit_code)
 
 
-def _checked(name: str, check: Callable[[], Finding]) -> Finding:
+def _checked(name: str, check: Check, file: Path | None) -> Finding:
     try:
-        return check()
+        return check(file)
     except SettingsError as error:
-        own = name == "settings"
+        own = name == "settings" or _are_sound(file)
         told = str(error) if own else "not looked at: the settings are wrong"
         return Finding(name, False, told, exit_code=int(error.exit_code), looked_at=own)
     except ModerationError as error:
@@ -126,19 +135,28 @@ def _device() -> Finding:
     return Finding("device", True, summary, {"cpu_cores": cores, "cuda": gpus})
 
 
-def _settings() -> Finding:
-    settings = _load()
+def _settings(file: Path | None) -> Finding:
+    settings = load(file)
     origins = {
-        ".".join(keys): f"{masked(keys, value)}  ({_origin(keys)})" for keys, value in _leaves(settings.model_dump())
+        ".".join(keys): f"{masked(keys, value)}  ({_origin(keys, file)})"
+        for keys, value in _leaves(settings.model_dump())
     }
-    named = os.environ.get("MODERATION_SETTINGS")
-    return Finding("settings", True, f"read from {named}" if named else "no settings file; defaults", origins)
+    return Finding("settings", True, f"read from {file}" if file else "no settings file; defaults", origins)
 
 
-def _load() -> Settings:
+def load(file: Path | None) -> Settings:
+    """The settings that a check is about. Raises SettingsError."""
     from moderation.settings import load_settings
 
-    return load_settings()
+    return load_settings(file)
+
+
+def _are_sound(file: Path | None) -> bool:
+    try:
+        load(file)
+    except SettingsError:
+        return False
+    return True
 
 
 def _leaves(value: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -158,18 +176,17 @@ def masked(keys: tuple[str, ...], value: Any) -> str:
     return f"{scheme}://****@{rest.rpartition('@')[2]}" if separator and "@" in rest else text
 
 
-def _origin(keys: tuple[str, ...]) -> str:
+def _origin(keys: tuple[str, ...], file: Path | None) -> str:
     for depth in range(len(keys), 0, -1):
         variable = "MODERATION_" + "__".join(keys[:depth]).upper()
         if any(name.upper() == variable for name in os.environ):
             return variable
-    named = os.environ.get("MODERATION_SETTINGS")
-    if named:
-        value: Any = tomllib.loads(Path(named).read_text(encoding="utf-8"))
+    if file:
+        value: Any = tomllib.loads(file.read_text(encoding="utf-8"))
         for key in keys:
             value = value.get(key) if isinstance(value, dict) else None
         if value is not None:
-            return named
+            return str(file)
     return "default"
 
 
@@ -181,11 +198,11 @@ def _compiler() -> Finding:
     return Finding("compiler", True, "no C++ compiler: on a CPU the encoder runs eager, which is slower, never wrong")
 
 
-def _encoders() -> Finding:
+def _encoders(file: Path | None) -> Finding:
     from moderation import assemble
     from moderation.settings import USUAL_ENCODERS
 
-    settings = _load()
+    settings = load(file)
     details: dict[str, Any] = {}
     absent: list[str] = []
     for name, wanted in settings.encoders.items():
@@ -226,10 +243,10 @@ def _sample(modality: Modality) -> Part:
     return next(degenerate("noise", modality))
 
 
-def _plugins() -> Finding:
+def _plugins(file: Path | None) -> Finding:
     from moderation import assemble
 
-    records = assemble.plugins(_load()).records
+    records = assemble.plugins(load(file)).records
     broken = [one.id for one in records if one.state.value in ("broken", "missing")]
     summary = f"{len(records)} found" + (f"; broken: {', '.join(broken)}" if broken else "")
     details = {
@@ -238,10 +255,10 @@ def _plugins() -> Finding:
     return Finding("plugins", not broken, summary, details, int(ExitCode.PLUGIN if broken else ExitCode.OK))
 
 
-def _fetch() -> Finding:
+def _fetch(file: Path | None) -> Finding:
     from moderation import assemble
 
-    settings = _load()
+    settings = load(file)
     if not settings.fetch:
         return Finding("fetch", True, "off: what a record only refers to is set aside")
     assemble.references(settings)
@@ -249,25 +266,22 @@ def _fetch() -> Finding:
     return Finding("fetch", True, "references are fetched by these schemes and hosts alone", details)
 
 
-def _redis() -> Finding:
+def _redis(file: Path | None) -> Finding:
     from moderation.embedding.redis_cache import RedisCache, connect
 
-    chosen = _load().cache.redis
+    chosen = load(file).cache.redis
     if chosen is None:
         return Finding("redis", True, "not used: vectors are kept in each process alone")
     client = connect(chosen.url.get_secret_value(), timeout_seconds=max(chosen.timeout_seconds, PATIENCE))
-    try:
-        RedisCache(client, ttl_seconds=chosen.ttl_seconds, timeout_seconds=chosen.timeout_seconds).check()
-    except SettingsError as error:
-        return Finding("redis", False, str(error), exit_code=int(error.exit_code))
+    RedisCache(client, ttl_seconds=chosen.ttl_seconds, timeout_seconds=chosen.timeout_seconds).check()
     return Finding("redis", True, "answers, and is new enough")
 
 
-_CHECKS: dict[str, Callable[[], Finding]] = {
-    "device": _device,
-    "versions": _versions,
+_CHECKS: dict[str, Check] = {
+    "device": lambda _: _device(),
+    "versions": lambda _: _versions(),
     "settings": _settings,
-    "compiler": _compiler,
+    "compiler": lambda _: _compiler(),
     "encoders": _encoders,
     "plugins": _plugins,
     "redis": _redis,

@@ -71,12 +71,11 @@ def _place(settings: Settings) -> dict[str, Any]:
     """What a log should hold once: which software this is, who it is, and where it reads and writes."""
     from moderation import __version__, assemble
 
-    stream, own = assemble.stream_settings(settings), assemble.worker_settings(settings)
-    written = [own.decisions, assemble.dead_letter_topic(settings), *([own.review.topic] if own.review else [])]
+    stream = assemble.stream_settings(settings)
     return {
         "service.version": __version__,
         GROUP: stream.group,
         "slot": stream.slot,
         "inputs": " ".join(stream.inputs),
-        "outputs": " ".join(written),
+        "outputs": " ".join(assemble.output_topics(settings)),
     }

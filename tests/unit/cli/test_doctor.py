@@ -73,6 +73,8 @@ def test_the_same_as_json_with_stable_keys(words: WordEncoder, run: Run) -> None
         "plugins",
         "redis",
         "fetch",
+        "stream",
+        "locks",
     ]
     assert all(one["usable"] and one["summary"] for name, one in found.items() if name not in ("schema", "usable"))
     assert found["encoders"]["default"]["fingerprint"] == str(words.fingerprint)
@@ -117,6 +119,45 @@ def test_what_may_be_fetched_is_told_and_what_cannot_work(
     assert "the section fetch.ipfs of the settings needs the fetcher 'ipfs', which no plugin provides" in out
 
 
+WORKER = """
+[stream]
+inputs = ["items"]
+group = "moderation"
+slot = "worker-0"
+request_seconds = 1.0
+[worker]
+locks = ["weapons.lock.json"]
+decisions = "decisions"
+[stream.kafka]
+bootstrap = ["127.0.0.1:9"]
+"""
+
+
+def test_a_workers_brokers_and_builds_are_looked_at(
+    words: WordEncoder, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_settings: object) -> None:
+        raise OSError("no route")
+
+    monkeypatch.setattr("moderation.stream.client.make_reader", away)  # kafka-python's own leaves its sockets open
+    file = tmp_path / "worker.toml"
+    file.write_text(WORKER)
+    code, out, _ = run("doctor", file)
+    assert code == ExitCode.UNAVAILABLE
+    assert "FAIL  stream: open: OSError: no route" in out
+    assert "FAIL  locks: " in out
+    assert f"read from {file}" in out
+
+
+def test_a_setting_that_turns_out_wrong_is_told_where_it_was_used(words: WordEncoder, run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "worker.toml"
+    file.write_text(WORKER + '[stream.kafka.tls]\nca_file = "/no/such.pem"\n')
+    code, out, _ = run("doctor", file)
+    assert code == ExitCode.USAGE
+    assert "ok    settings" in out
+    assert "FAIL  stream: settings: stream.kafka.tls.ca_file: cannot read /no/such.pem" in out
+
+
 def test_wrong_settings_are_a_finding_not_a_crash(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODERATION_CACHE__MAX_BITES", "3")
     code, out, _ = run("doctor")
@@ -129,6 +170,8 @@ def test_wrong_settings_are_a_finding_not_a_crash(run: Run, monkeypatch: pytest.
         "skip  plugins: n",
         "skip  redis: not",
         "skip  fetch: not",
+        "skip  stream: no",
+        "skip  locks: not",
     ]
     assert json.loads(run("doctor", "--json")[1])["encoders"]["usable"] is False
 

@@ -68,7 +68,7 @@ def test_an_unknown_command_is_a_usage_error_with_a_suggestion(capsys: pytest.Ca
 
 
 def make_fail(monkeypatch: pytest.MonkeyPatch, failure: BaseException) -> None:
-    def fail(*, as_json: bool) -> None:
+    def fail(_config: object, *, as_json: bool) -> None:
         raise failure
 
     monkeypatch.setattr("moderation.cli.health.report", fail)

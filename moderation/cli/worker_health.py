@@ -1,0 +1,56 @@
+"""What `moderation doctor` looks at for a worker: whether its brokers take us, its topics are there, and which of its builds act."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from moderation.cli import terminal
+from moderation.cli.health import Check, Finding, load
+from moderation.decision import LIVE
+from moderation.errors import ExitCode
+
+UNUSED = "not used: the settings have no section [{}]"
+
+
+def _stream(file: Path | None) -> Finding:
+    settings = load(file)
+    if settings.stream is None:
+        return Finding("stream", True, UNUSED.format("stream"))
+    from moderation import assemble
+    from moderation.stream.client import make_reader
+    from moderation.stream.credentials import opening
+
+    with opening("open", settings.stream):
+        reader = make_reader(settings.stream)
+        known = reader.topics()
+        reader.close()
+    written = assemble.output_topics(settings) if settings.worker else ()
+    missing = [one for one in (*settings.stream.inputs, *written) if one not in known]
+    if not missing:
+        return Finding(
+            "stream", True, f"brokers answer and take us; {', '.join((*settings.stream.inputs, *written))} are there"
+        )
+    code = ExitCode.UNAVAILABLE if set(missing) & set(settings.stream.inputs) else ExitCode.UNWRITABLE
+    said = f"brokers answer and take us, but know no {terminal.counted(len(missing), 'topic')}: {', '.join(missing)}, or show us none"
+    return Finding("stream", False, said, exit_code=int(code))
+
+
+def _locks(file: Path | None) -> Finding:
+    settings = load(file)
+    if settings.worker is None:
+        return Finding("locks", True, UNUSED.format("worker"))
+    from moderation import assemble
+
+    folder = file.parent if file else Path()
+    running = assemble.pipeline(settings, [folder / one for one in settings.worker.locks]).running
+    details = {one.id: f"revision {one.lock.revision}, status {one.terms.status}" for one in running.policies}
+    live = [one.id for one in running.policies if one.terms.status == LIVE]
+    said = (
+        f"live: {', '.join(live)}"
+        if live
+        else "none is live, so nothing is acted on: `moderation policy release` makes one live"
+    )
+    return Finding("locks", True, f"{terminal.counted(len(details), 'build')} can be used; {said}", details)
+
+
+CHECKS: dict[str, Check] = {"stream": _stream, "locks": _locks}
