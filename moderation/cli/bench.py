@@ -62,6 +62,9 @@ def stream_(
     workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
     kills: Annotated[int, typer.Option(min=0, help="Workers killed with SIGKILL on the way.")] = 0,
     seed: Annotated[int, typer.Option(help="Of the made content and the kills.")] = 0,
+    patience: Annotated[
+        float, typer.Option(min=1, help="Seconds without an answer, a start's included, after which the rest is lost.")
+    ] = 60.0,
     min_rate: Annotated[float | None, typer.Option(help="Fail below so many items a second.")] = None,
     max_p99: Annotated[
         float | None, typer.Option(help="Fail where one item in a hundred takes longer, in seconds.")
@@ -95,6 +98,7 @@ def stream_(
             items,
             load=Load(workers=workers, rate=rate, kills=kills, seed=seed),
             log=Path(folder) / "workers.log",
+            patience=patience,
             advance=advance,
         )
     broken = _broken(found, exactly=stream.delivery == "exactly_once", min_rate=min_rate, max_p99=max_p99)

@@ -229,7 +229,8 @@ def measure(
         watch.wait(len(sender.left), patience)
         ready, warm = time.monotonic(), set(answers.first)
         if not warm:
-            raise StreamError(f"no worker answered within {patience:.0f} s", exit_code=ExitCode.UNAVAILABLE)
+            message = f"no worker answered within {patience:.0f} s; {crew.state()}"
+            raise StreamError(message, exit_code=ExitCode.UNAVAILABLE)
         for number, (value, headers) in enumerate(rest):
             _pace(ready, number, load.rate, watch)
             sender.send(value, headers, number % PARTITIONS)

@@ -20,6 +20,7 @@ from moderation.stream.faults import fatal
 PARTITIONS = 8
 _AGAIN = {ExitCode.UNAVAILABLE, ExitCode.STALLED, ExitCode.RESTART}
 _MOST_DEATHS = 20
+_SHOWN = 5  # lines of the workers' log
 
 
 class Topics:
@@ -96,10 +97,18 @@ class Crew:
                 self.deaths.append(code)
                 if code not in _AGAIN or len(self.deaths) > _MOST_DEATHS:
                     raise StreamError(
-                        f"a worker ended with exit code {code}; it says: {_last_line(self._log)}",
+                        f"a worker ended with exit code {code}; it says:\n{_last_lines(self._log, 1)}",
                         exit_code=ExitCode.UNAVAILABLE,
                     )
                 self._processes[slot] = self._start(slot)
+
+    def state(self) -> str:
+        """How the workers stand, and the last lines of their log, for people."""
+        with self._lock:
+            running = sum(process.poll() is None for process in self._processes)
+        ended = f"; ended by themselves with {', '.join(map(str, self.deaths))}" if self.deaths else ""
+        lines = _last_lines(self._log, _SHOWN) or "nothing"
+        return f"{running} of {len(self._processes)} workers run{ended}; their log ends with:\n{lines}"
 
     def close(self) -> None:
         """Ask all to stop, and wait."""
@@ -127,6 +136,6 @@ class Crew:
         self.peak = max([*found, self.peak or 0]) or None
 
 
-def _last_line(log: Path) -> str:
+def _last_lines(log: Path, count: int) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-    return next((line for line in reversed(lines) if line.strip()), "nothing")
+    return "\n".join([line for line in lines if line.strip()][-count:])

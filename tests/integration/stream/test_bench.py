@@ -44,3 +44,10 @@ def test_a_bound_that_is_broken_fails_it(place: Place) -> None:
     assert code == 8
     assert len(found["broken"]) == 2
     assert found["seconds"] > 0.9  # 22 measured records at 20 a second
+
+
+def test_workers_that_do_not_answer_in_time_are_told_of(place: Place) -> None:
+    words = [sys.executable, "-m", "moderation", "bench", "stream", str(place.config()), "--patience", "1"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=100)
+    assert done.returncode == 69
+    assert "no worker answered within 1 s; 1 of 1 workers run; their log ends with:\n" in done.stderr
