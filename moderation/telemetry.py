@@ -11,13 +11,17 @@ import json
 import logging
 import sys
 import threading
+import time
 import traceback
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
 Form = Literal["text", "json"]
 TOPIC, PARTITION, OFFSET = "messaging.destination.name", "messaging.destination.partition.id", "messaging.kafka.offset"
+OURS = "moderation"  # the root of our loggers
+SILENCE = 10.0  # seconds
 GROUP, ERROR = "messaging.consumer.group.name", "error.type"
 
 
@@ -25,11 +29,41 @@ def start(form: Form, *, stream: TextIO | None = None) -> None:
     """From now on, log to `stream` (stderr) in this form: all of ours from INFO on, others' warnings; uncaught exceptions too."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonLines() if form == "json" else TextLines())
+    handler.addFilter(Calm())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    logging.getLogger("moderation").setLevel(logging.INFO)
+    logging.getLogger(OURS).setLevel(logging.INFO)
+    logging.getLogger("kafka.net.selector").setLevel(
+        logging.ERROR
+    )  # it warns of a tenth of a second in which others computed
     logging.captureWarnings(capture=True)
     sys.excepthook = _uncaught
     threading.excepthook = lambda one: _uncaught(one.exc_type, one.exc_value, one.exc_traceback)
+
+
+class Calm:
+    """Drops what a logger of others says again within SILENCE seconds; its next line tells how many were dropped. `clock` counts seconds."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._lock = clock, threading.Lock()
+        self._told: dict[tuple[str, str], float] = {}  # when each line of a logger was told
+        self._dropped = Counter[str]()  # of each logger, since its last line
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether this line is told."""
+        if record.name.partition(".")[0] == OURS:
+            return True
+        line = record.name, record.getMessage()
+        with self._lock:
+            now = self._clock()
+            self._told = {one: then for one, then in self._told.items() if now < then + SILENCE}
+            if line in self._told:
+                self._dropped[record.name] += 1
+                return False
+            self._told[line] = now
+            dropped = self._dropped.pop(record.name, 0)
+        if dropped:
+            record.told = {"dropped": dropped}
+        return True
 
 
 class JsonLines(logging.Formatter):
@@ -77,4 +111,4 @@ def _told(record: logging.LogRecord) -> dict[str, Any]:
 def _uncaught(kind: type[BaseException], error: BaseException | None, trace: Any) -> None:
     if issubclass(kind, KeyboardInterrupt) or error is None:
         return
-    logging.getLogger("moderation").critical("not caught", exc_info=(kind, error, trace))
+    logging.getLogger(OURS).critical("not caught", exc_info=(kind, error, trace))

@@ -176,7 +176,7 @@ class MeteredSession:
         self._session.resume()
 
     def _assigned(self, positions: Sequence[Position]) -> None:
-        _log.info("%d partitions are assigned", len(positions))
+        _log.info("assigned partitions: %d", len(positions))
         for one in positions:
             if one.lost:
                 self._metrics.lost_offsets.inc(one.lost)

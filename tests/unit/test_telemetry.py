@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from moderation.telemetry import JsonLines, TextLines
+from moderation.telemetry import SILENCE, Calm, JsonLines, TextLines
 
 SECRET = "what an item said"
 
@@ -49,6 +49,31 @@ def test_an_exception_tells_its_type_and_place(form: logging.Formatter) -> None:
     assert "ValueError" in line
     assert "failed" in line
     assert SECRET not in line
+
+
+def foreign(message: str, name: str = "kafka.cluster") -> logging.LogRecord:
+    return logging.LogRecord(name, logging.ERROR, "x.py", 1, message, (), None)
+
+
+def test_what_others_say_again_is_dropped_and_counted() -> None:
+    now = [0.0]
+    calm = Calm(clock=lambda: now[0])
+    assert [calm.filter(foreign("no topic")) for _ in range(3)] == [True, False, False]
+    assert calm.filter(foreign("no topic", "kafka.other"))
+    other = foreign("something else")
+    assert (calm.filter(other), other.__dict__["told"]) == (True, {"dropped": 2})
+    assert "dropped=2" in TextLines().format(other)
+    assert not calm.filter(foreign("no topic"))
+    last = foreign("something else")
+    now[0] = SILENCE
+    assert (calm.filter(last), last.__dict__["told"]) == (True, {"dropped": 1})
+    plain = foreign("a third")
+    assert (calm.filter(plain), hasattr(plain, "told")) == (True, False)
+
+
+def test_what_we_say_is_always_told() -> None:
+    calm = Calm()
+    assert all(calm.filter(record()) for _ in range(3))
 
 
 THREADS = f"""

@@ -114,14 +114,14 @@ def test_members_that_join_and_leave_all_the_time_lose_and_repeat_nothing(place:
         for number in range(rounds):
             with running(configs[2]) as third:
                 place.feed(mixed(300, number))
-                wait_for_lines(configs[2].with_suffix(".log"), "partitions are assigned", number + 1)
+                wait_for_lines(configs[2].with_suffix(".log"), "assigned partitions: ", number + 1)
                 time.sleep(dice.uniform(0.0, 1.0))
                 crew.restart()
                 third.send_signal(signal.SIGTERM)
                 assert third.wait(30) in {ExitCode.OK, ExitCode.RESTART, -signal.SIGTERM}
         crew.work(within=60)
         crew.drain()
-    moves = [config.with_suffix(".log").read_text().count("partitions are assigned") for config in configs]
+    moves = [config.with_suffix(".log").read_text().count("assigned partitions: ") for config in configs]
     print(f"{rounds} joins and leaves, assignments: {moves}, ends: {dict(crew.ends)}")
     assert min(moves[:2]) >= rounds
     assert tally(place).whole
