@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import random
 import threading
@@ -10,6 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+
+_log = logging.getLogger(__name__)
 
 
 class State(StrEnum):
@@ -38,7 +41,8 @@ class Call:
 class Breaker:
     """Opens after `failures` in a row, and tries again after a delay that doubles from `first_delay` to `last_delay` seconds.
 
-    Delays are spread by half, so that workers do not come back together. Safe to call from several threads; `clock` counts seconds.
+    Delays are spread by half, so that workers do not come back together. Safe to call from several threads; `clock` counts seconds. What has a
+    `name` is told of in the log, once where it is left alone and once where it is back.
     """
 
     def __init__(
@@ -49,7 +53,9 @@ class Breaker:
         last_delay: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
         chance: random.Random | None = None,
+        name: str = "",
     ) -> None:
+        self._name = name
         self._limit, self._first, self._last, self._clock = failures, first_delay, last_delay, clock
         self._chance = chance or random.Random()
         self._lock = threading.Lock()
@@ -76,10 +82,10 @@ class Breaker:
         try:
             yield call
         except BaseException as error:  # also one that was interrupted, or a probe would keep every later call back
-            self.succeeded() if spares(error) else self.failed()
+            self.succeeded() if spares(error) else self.failed(type(error).__name__)
             raise
         call.slow = self._clock() - began > slow
-        self.failed() if call.slow else self.succeeded()
+        self.failed("slow") if call.slow else self.succeeded()
 
     def admits(self) -> bool:
         """Whether a call may go through now; each one that does must be told to `succeeded` or `failed`."""
@@ -94,18 +100,25 @@ class Breaker:
     def succeeded(self) -> None:
         """A call came back well."""
         with self._lock:
+            returned = self._opened > 0
             self._failures = self._opened = 0
             self._probing = False
+        if returned and self._name:
+            _log.info("%s is back", self._name)
 
-    def failed(self) -> None:
-        """A call failed, or took too long."""
+    def failed(self, why: str = "") -> None:
+        """A call failed, or took too long; `why` is a word for the log, without content."""
         with self._lock:
+            before = self._opened
             self._failures += 1
             if self._probing or (not self._opened and self._failures >= self._limit):
                 delay = min(self._first * 2.0**self._opened, self._last)
                 self._until = self._clock() + delay * self._chance.uniform(0.5, 1.0)
                 self._opened += 1
                 self._probing = False
+            left = not before and self._opened
+        if left and self._name:
+            _log.warning("%s is left alone, and tried again now and then: %s", self._name, why)
 
 
 class Breakers:

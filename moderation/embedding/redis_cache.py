@@ -6,6 +6,7 @@ no content, no verdict. Calls have one short time limit and are never tried agai
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,8 @@ from redis.retry import Retry
 
 from moderation.breaker import Breaker, RestingError
 from moderation.errors import SettingsError
+
+_log = logging.getLogger(__name__)
 
 OLDEST = 7  # SET with both NX and GET came with Redis 7
 KEYS_PER_CALL = 256  # the fastest size of an MGET of such values
@@ -73,10 +76,11 @@ class RedisCache:
         breaker: Breaker | None = None,
         chance: random.Random | None = None,
     ) -> None:
-        self.breaker = breaker or Breaker()
+        self.breaker = breaker or Breaker(name="redis")
         self._client, self._ttl, self._chance = client, ttl_seconds, chance or random.Random()
         self._slow = SLOW * timeout_seconds
         self._counts, self._lock = RedisCounts(), threading.Lock()
+        self._refusing = False
 
     @property
     def counts(self) -> RedisCounts:
@@ -107,11 +111,11 @@ class RedisCache:
         stands = dict(values)
         for some in _chunks(list(values)):
             answers = self._call(partial(self._write, {key: values[key] for key in some}))
-            for key, answer in zip(some, answers or (), strict=False):
-                if isinstance(answer, bytes):
-                    stands[key] = answer
-                elif isinstance(answer, Exception):
-                    self._count(refused=1)  # full, or read only: nothing is kept, nothing is lost
+            errors = [one for one in answers or () if isinstance(one, Exception)]
+            stands |= {key: one for key, one in zip(some, answers or (), strict=False) if isinstance(one, bytes)}
+            if answers:
+                self._count(refused=len(errors))  # full, or read only: nothing is kept, nothing is lost
+                self._tell(errors)
         return stands
 
     def drop_many(self, keys: Iterable[str]) -> None:
@@ -126,6 +130,14 @@ class RedisCache:
             seconds = self._ttl * self._chance.uniform(1.0 - JITTER, 1.0 + JITTER)
             pipe.set(key, value, nx=True, get=True, px=max(1, round(1000 * seconds)))
         return list(pipe.execute(raise_on_error=False))
+
+    def _tell(self, errors: Sequence[Exception]) -> None:
+        """One line where values are refused that were taken before, and one where they are taken again."""
+        if errors and not self._refusing:
+            _log.warning("redis takes no values: %s", type(errors[0]).__name__)
+        elif self._refusing and not errors:
+            _log.info("redis takes values again")
+        self._refusing = bool(errors)
 
     def _call(self, work: Callable[[], Result]) -> Result | None:
         """What Redis answers; None where it is left alone, or fails."""

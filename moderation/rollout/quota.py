@@ -28,7 +28,7 @@ class RedisCounter:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._client, self._tenant, self._alone, self._clock = client, tenant, alone, clock
-        self._breaker = breaker or Breaker()
+        self._breaker = breaker or Breaker(name="redis, for quotas,")
         self._full: set[tuple[str, int]] = set()
 
     def take(self, policy: str, per_hour: int, items: int) -> int:

@@ -145,7 +145,7 @@ FAULTS = [Redis.kill, freeze, restart, fill_up, read_only, spoil, forge, flush]
 
 @pytest.mark.parametrize("near", [False, True], ids=["redis alone", "memory before it"])
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
-def test_no_fault_changes_a_vector(server: Redis, fault: Any, near: bool) -> None:
+def test_no_fault_changes_a_vector(server: Redis, fault: Any, near: bool, caplog: pytest.LogCaptureFixture) -> None:
     """The same bytes as without any cache: before the fault, in it, and once it is over."""
     wanted = vectors(MemoryCache(0))
     far = cache_of(server, breaker=Breaker(first_delay=0.01, last_delay=0.02))
@@ -163,6 +163,9 @@ def test_no_fault_changes_a_vector(server: Redis, fault: Any, near: bool) -> Non
             got = Embedder(FakeEncoder(), cache).embed(fresh).vectors
             assert np.array_equal(got, Embedder(FakeEncoder(), MemoryCache(0)).embed(fresh).vectors)
         assert far.counts.refused
+        told = [one.getMessage() for one in caplog.records if "takes no values" in one.getMessage()]
+        assert len(told) == 1
+        assert told[0].endswith("Error")
 
 
 def test_a_dead_or_frozen_redis_costs_a_few_time_limits_and_then_nothing(server: Redis) -> None:
@@ -209,7 +212,9 @@ def test_a_stampede_ends_with_one_value_for_all(server: Redis) -> None:
     assert set(stands) == {b"worker 0"}
 
 
-def test_the_settings_put_memory_before_redis_and_hide_the_password(server: Redis) -> None:
+def test_the_settings_put_memory_before_redis_and_hide_the_password(
+    server: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
     url = f"redis://user:secret-word@{server.address}/0"
     settings = Settings(cache=CacheSettings(redis=RedisSettings(url=SecretStr(url))))
     assert "secret-word" not in repr(settings)
@@ -220,6 +225,11 @@ def test_the_settings_put_memory_before_redis_and_hide_the_password(server: Redi
         made.far.check()
     assert "AuthenticationError" in str(refused.value) or "ResponseError" in str(refused.value)
     assert "secret-word" not in str(refused.value)
+    for _ in range(3):
+        made.far.put_many({"a": b"b"})
+    (told,) = [one.getMessage() for one in caplog.records]
+    assert told.startswith("redis is left alone, and tried again now and then: ")
+    assert "secret-word" not in told
     assert made.put_many({"k": b"v"}) == {"k": b"v"}  # and yet it works, on memory alone
     assert made.get_many(["k"]) == [b"v"]
 

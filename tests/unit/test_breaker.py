@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 
@@ -53,6 +54,28 @@ def test_each_failed_try_doubles_the_delay_up_to_the_last_one() -> None:
         waits.append(clock.now - began)
     assert all(0.5 * full <= wait <= full + 0.02 for wait, full in zip(waits, (1, 2, 4, 8, 8, 8), strict=True))
     assert len({round(wait, 1) for wait in waits[3:]}) > 1  # spread, so that workers do not come back together
+
+
+def test_what_has_a_name_is_told_of_once_when_it_is_left_alone_and_once_when_it_is_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = Clock()
+    named, unnamed = (Breaker(failures=2, first_delay=1.0, clock=clock, name=name) for name in ("redis", ""))
+    with caplog.at_level(logging.INFO):
+        for one in (named, unnamed):
+            for _ in range(4):
+                clock.now += 100.0
+                with pytest.raises(ConnectionError), one.watch():
+                    raise ConnectionError("redis://user:a-secret-word@host")
+        for one in (named, unnamed):
+            clock.now += 100.0
+            for _ in range(2):
+                with one.watch():
+                    pass
+    assert [(one.levelname, one.getMessage()) for one in caplog.records] == [
+        ("WARNING", "redis is left alone, and tried again now and then: ConnectionError"),
+        ("INFO", "redis is back"),
+    ]
 
 
 def test_of_many_threads_only_one_tries() -> None:
