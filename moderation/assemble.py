@@ -256,7 +256,9 @@ def worker(settings: Settings, *, folder: Path, stop: threading.Event) -> Iterat
         session = stack.enter_context(Session(stream.model_copy(update={"outputs": outputs})))
         watch(session.progress, stream.stall_seconds)
         metered = MeteredSession(session, metrics)
-        sources = Sources(session, metered, lambda: cast(Pipeline, builds.current().pipeline), embedders, builds)
+        sources = Sources(
+            session, metered, lambda: cast(Pipeline, builds.current().pipeline), embedders, builds, metrics.limited
+        )
         metrics.registry.register(Gauges(sources))
         health.started(since_progress=session.progress.seconds, joined=lambda: metered.joined)
         window = 4 * stream.poll_records  # what is published, decided, waits and was just polled

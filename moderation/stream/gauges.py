@@ -12,11 +12,13 @@ from prometheus_client.registry import Collector
 
 from moderation import __version__
 from moderation.breaker import State
+from moderation.detector.faults import BAD_ANSWER
 from moderation.detector.runner import Counts
 from moderation.embedding.cache import EmbeddingCache, TieredCache
 from moderation.embedding.embedder import Embedder
 from moderation.embedding.redis_cache import RedisCache
 from moderation.pipeline import Pipeline
+from moderation.rollout.limits import QUOTA, ROLLOUT
 from moderation.rollout.reload import Reloader
 from moderation.stream.metrics import MeteredSession
 from moderation.stream.session import Session
@@ -24,13 +26,14 @@ from moderation.stream.session import Session
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sources:
-    """The parts of one worker. `embedders` by the encoder's name; `pipeline` gives the one in force."""
+    """The parts of one worker. `embedders` by the encoder's name; `pipeline` gives the one in force; `limited` counts verdicts by policy and limit."""
 
     session: Session
     metered: MeteredSession
     pipeline: Callable[[], Pipeline]
     embedders: Mapping[str, Embedder]
     builds: Reloader[Any]
+    limited: Mapping[tuple[str, str], int]
 
 
 class Gauges(Collector):
@@ -73,10 +76,21 @@ class Gauges(Collector):
         for one in self._of.pipeline().running.policies:
             policies.add_metric([one.id, one.lock.version, one.lock.revision, one.terms.status], 1)
         yield policies
+        yield self._limited()
         reloads = _counter("reloads", "Changes of builds on disk, taken or refused.", "result")
         reloads.add_metric(["taken"], self._of.builds.reloads)
         reloads.add_metric(["refused"], self._of.builds.refusals)
         yield reloads
+
+    def _limited(self) -> Metric:
+        """From 0 on for every limit that there is: of a count that begins with its first event, nobody sees the step."""
+        limited = _counter("verdicts_limited", "Verdicts whose action a limit held back.", "policy", "limit")
+        terms = [one.terms for one in self._of.pipeline().running.policies]
+        known = [(one.policy, QUOTA) for one in terms if one.quota]
+        known += [(one.policy, ROLLOUT) for one in terms if one.share < 1]
+        for pair, count in (dict.fromkeys(known, 0) | dict(self._of.limited)).items():
+            limited.add_metric(pair, count)
+        return limited
 
     def _detectors_and_readers(self) -> Iterator[Metric]:
         pipeline = self._of.pipeline()
@@ -121,10 +135,11 @@ def _units(kind: str, counts: Mapping[str, Counts]) -> Iterator[Metric]:
     calls = _counter(f"{kind}_calls", f"Calls of a {kind}.", kind)
     faults = _counter(f"{kind}_faults", "Calls that raised, took too long, or were answered badly.", kind, "reason")
     quarantined = _gauge(f"{kind}_quarantined", f"Whether a {kind} is left alone for a while.", kind)
+    known = dict.fromkeys((f"{kind}_error", f"{kind}_timeout", BAD_ANSWER), 0)
     for id_, one in counts.items():
         calls.add_metric([id_], one.calls)
         quarantined.add_metric([id_], one.quarantined)
-        for reason, count in one.faults.items():
+        for reason, count in (known | dict(one.faults)).items():
             faults.add_metric([id_, reason], count)
     yield from (calls, faults, quarantined)
 

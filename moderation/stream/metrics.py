@@ -50,7 +50,7 @@ class Metrics:
         self.verdicts = self._counter(
             "verdicts", "Verdicts committed; action is what the verdict asks for, live or not.", "policy", "outcome", "action", "status"
         )  # fmt: skip
-        self.limited = self._counter("verdicts_limited", "Verdicts whose action a limit held back.", "policy", "limit")
+        self.limited = Tally[tuple[str, str]]()  # verdicts whose action a limit held back, by policy and limit
         self.errored = self._counter("items_errored", "Items with a verdict of outcome error, committed.")
         self.dead_letters = self._counter("dead_letters", "Records set aside, committed, by stage.", "stage")
         self.commits = self._counter("commits", "Batches committed, or void since the group moved on.", "result")
@@ -83,14 +83,12 @@ class Metrics:
         actions = Tally(decision.action for decision in given)
         told = [one for decision in given for one in decision.verdicts]
         verdicts = Tally((one.policy, one.outcome, one.action or NONE, one.status) for one in told)
-        limited = Tally((one.policy, one.limit) for one in told if one.limit)
+        self.limited.update((one.policy, one.limit) for one in told if one.limit)
         errors = any(outcome is Outcome.ERROR for _, outcome, _, _ in verdicts)
         for action, count in actions.items():
             self.decisions.labels(action).inc(count)
         for labels, count in verdicts.items():
             self.verdicts.labels(*labels).inc(count)
-        for pair, count in limited.items():
-            self.limited.labels(*pair).inc(count)
         if errors:
             self.errored.inc(sum(any(v.outcome is Outcome.ERROR for v in one.verdicts) for one in given))
 

@@ -12,6 +12,7 @@ from moderation.embedding.cache import MemoryCache, TieredCache
 from moderation.embedding.embedder import Embedder
 from moderation.embedding.redis_cache import RedisCache
 from moderation.item import Part
+from moderation.policy.lock import Quota
 from moderation.reader.step import Readers
 from moderation.settings import ReaderSettings
 from moderation.stream.batch import Partition, Record
@@ -19,7 +20,7 @@ from moderation.stream.dead_letter import Stage
 from moderation.stream.gauges import Gauges, Sources
 from moderation.stream.liveness import Progress
 from moderation.stream.metrics import MeteredDecider, MeteredSession, Metrics
-from tests.fakes import FakeEncoder, FakeReader, item
+from tests.fakes import FakeEncoder, FakeReader, item, lock
 from tests.unit.stream.test_decider import IMAGE, decider, picture, record
 from tests.unit.stream.test_metrics import FakeSession, batch_of
 
@@ -49,11 +50,12 @@ def metrics() -> Metrics:
     made = Metrics()
     records: list[Record] = [record(picture(0.9), IMAGE, offset=1), record(b"junk", offset=2)]
     session = MeteredSession(FakeSession(batch_of(*records), batch_of(record(b"", offset=3))), made, clock=lambda: 11.0)
-    judge = decider()
+    limited = lock(share=0.999, quota=Quota(10, "review"))
+    judge = decider(limited)
     outputs = MeteredDecider(judge, made).decide(session.poll(0.1).records)
     session.commit(batch_of(*records), [one for of_record in outputs for one in of_record])
     session.poll(0.1)
-    made.limited.labels("weapons", "quota").inc()
+    made.limited["gone", "quota"] += 3
     pipeline: Any = judge.in_force().pipeline
     pipeline.runner._guards["weapons"].faults["detector_timeout"] += 1
     pipeline.readers = Readers([FakeReader(answer=lambda _: 1 / 0)], ReaderSettings(faults_before_quarantine=1))
@@ -62,7 +64,9 @@ def metrics() -> Metrics:
         lag={Partition("in", 2): 7}, in_flight=(1, 80), progress=Progress(iter([0.0, 4.0]).__next__), joined=True
     )
     builds: Any = SimpleNamespace(reloads=2, refusals=1)
-    made.registry.register(_Once(Gauges(Sources(real, session, lambda: pipeline, {"default": embedder()}, builds))))
+    made.registry.register(
+        _Once(Gauges(Sources(real, session, lambda: pipeline, {"default": embedder()}, builds, made.limited)))
+    )
     return made
 
 
@@ -104,6 +108,7 @@ def test_every_part_is_told() -> None:
     assert told("redis_faults_total", result="errors") == 1
     assert [told("redis_breaker_state", state=one) for one in ("closed", "open", "half_open")] == [0, 1, 0]
     assert told("detector_faults_total", detector="weapons", reason="detector_timeout") == 1
+    assert told("verdicts_limited_total", policy="gone", limit="quota") == 3
     assert [
         told(name, detector="weapons")
         for name in ("detector_calls_total", "detector_quarantined", "detector_restarts_total")
@@ -111,6 +116,19 @@ def test_every_part_is_told() -> None:
     assert told("reader_faults_total", reader="ocr", reason="reader_error") == 1
     assert [told(name, reader="ocr") for name in ("reader_calls_total", "reader_quarantined")] == [1, 1]
     assert told("dead_letters_total", stage=Stage.DECODE.value) == 1
+
+
+def test_what_may_happen_is_told_from_0_on() -> None:
+    registry = metrics().registry
+
+    def told(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(f"moderation_{name}", labels)
+
+    for reason in ("detector_error", "bad_answer"):
+        assert told("detector_faults_total", detector="weapons", reason=reason) == 0
+    assert told("reader_faults_total", reader="ocr", reason="reader_timeout") == 0
+    for limit in ("quota", "rollout"):
+        assert told("verdicts_limited_total", policy="weapons", limit=limit) == 0
 
 
 def test_names_follow_the_conventions() -> None:
