@@ -29,7 +29,7 @@ from moderation.telemetry import ERROR, OFFSET, PARTITION, TOPIC
 NONE = "none"  # the action of a verdict without one
 _log = logging.getLogger(__name__)
 
-_STEPS = ("read", "decode", "encode", "detect", "decide", "commit")
+_STEPS = ("poll", "read", "decode", "encode", "detect", "decide", "commit")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _LATENCY = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0)
 _SIZES = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000)
@@ -138,6 +138,7 @@ class MeteredSession:
 
     def poll(self, seconds: float) -> Batch:
         """As the session does."""
+        began = time.perf_counter()
         batch = self._session.poll(seconds)
         self.joined = batch.membership.valid
         if batch.assigned is not None:
@@ -146,6 +147,7 @@ class MeteredSession:
             self._metrics.rebalances.inc()
             self._assigned(batch.assigned)
         if batch.records:
+            self._metrics.seconds.labels("poll").observe(time.perf_counter() - began)
             self._metrics.consumed.inc(len(batch.records))
             times = (one.timestamp_ms for one in batch.records if one.timestamp_ms >= 0)
             self._open.append((len(batch.records), min(times, default=math.inf) / 1000))

@@ -69,6 +69,7 @@ def test_every_record_is_counted_once_whatever_became_of_it() -> None:
     assert told(metrics, "verdicts_total", policy=policy, outcome="match", action="remove", status="live") == 1
     assert told(metrics, "end_to_end_latency_seconds_sum") == 5 * 2.0
     assert told(metrics, "batch_duration_seconds_count", step="decide") == 1
+    assert told(metrics, "batch_duration_seconds_count", step="poll") == 1
     assert told(metrics, "batch_size_records_sum") == 5
 
 
