@@ -207,7 +207,9 @@ def _part(row: Any, fetch: Fetch | None) -> Part:
     if given == ["video"]:
         return Part.video(_base64(content, "video"), name=name)
     if fetch is None:
-        raise unfetchable("no_fetcher", "a part is a reference, and no fetcher is set up")
+        raise unfetchable(
+            "no_fetcher", "a part is a reference, and the settings have no section fetch.SCHEME, such as [fetch.https]"
+        )
     return Part.image(fetch(content), name=name)
 
 

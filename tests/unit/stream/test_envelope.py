@@ -95,7 +95,7 @@ def test_a_reference_is_fetched_by_who_may_and_refused_without() -> None:
     given = record(as_json(parts=[{"reference": "s3://bucket/key", "name": "photo"}]))
     with pytest.raises(ItemError) as refused:
         read_item(given)
-    assert refused.value.cause == "no_fetcher"
+    assert (refused.value.cause, "[fetch.https]" in str(refused.value)) == ("no_fetcher", True)
     asked = []
     found = read_item(given, fetch=lambda url: asked.append(url) or PNG)  # type: ignore[func-returns-value]
     assert (asked, seen(found)[1]) == (["s3://bucket/key"], [(IMAGE, PNG, "photo")])
