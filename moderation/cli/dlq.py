@@ -24,7 +24,7 @@ app = typer.Typer(no_args_is_help=True, help="See dead letters, and send them ba
 Config = Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="The worker's settings.", dir_okay=False)]
 Stages = Annotated[
     list[str] | None,
-    typer.Option("--stage", help="Only of this stage: decode, decide, publish, crash; repeat for more."),
+    typer.Option("--stage", help="Only of this stage: decode, fetch, publish, crash; repeat for more."),
 ]
 Causes = Annotated[list[str] | None, typer.Option("--cause", help="Only with this cause, such as not_json; repeat.")]
 Since = Annotated[str | None, typer.Option(help="Only set aside then or later, such as 2026-08-31T12:00:00Z.")]
@@ -206,6 +206,8 @@ def _tell_list(topic: str, found: Found, waiting: list[Letter], newest: list[Let
         terminal.say()
         columns = ["place", "set aside", "stage", "cause", "attempts", "replays", "bytes", "from"]
         terminal.table(columns, [_row(one) for one in newest])
+    if len(newest) < len(waiting):
+        terminal.say(f"the newest {len(newest)} of {len(waiting)}; --limit shows more")
 
 
 def _row(letter: Letter) -> list[Any]:

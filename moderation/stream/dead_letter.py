@@ -21,7 +21,6 @@ class Stage(StrEnum):
 
     DECODE = "decode"  # the record is no item
     FETCH = "fetch"  # content that the record refers to cannot be had
-    DECIDE = "decide"  # an item that no attempt could decide
     PUBLISH = "publish"  # its decision is too large to be published
     CRASH = "crash"  # the process died on it, again and again
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from moderation.errors import ExitCode
 from moderation.stream.batch import Partition, Record
 from moderation.stream.dead_letter import PREFIX, DeadLetter, Stage
-from moderation.stream.letters import Choice, Letter, Place
+from moderation.stream.letters import Choice, Found, Letter, Place
 from moderation.stream.replay import Obstacle, plan, replayed
 from tests.unit.cli.conftest import Run
 
@@ -21,7 +23,7 @@ LETTER = Letter(Place(0, 17), TOLD, 5000, 80, whole=True)
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["list", "--stage", "decoding"], "decode, fetch, decide, publish, crash"),
+        (["list", "--stage", "decoding"], "decode, fetch, publish, crash"),
         (["list", "--since", "yesterday"], "a time with its zone"),
         (["list", "--until", "2026-08-31T12:00:00"], "a time with its zone"),
         (["show", "17"], "PARTITION:OFFSET"),
@@ -35,6 +37,25 @@ def test_what_makes_no_sense_is_refused(run: Run, tmp_path: Path, words: list[st
     code, _, err = run("dlq", words[0], config, *words[1:])
     assert code == ExitCode.USAGE
     assert told in " ".join(err.replace("\u2502", " ").split())
+
+
+@pytest.mark.parametrize("command", ["list", "replay"])
+def test_the_help_names_every_stage(run: Run, command: str) -> None:
+    told = " ".join(run("dlq", command, "--help")[1].replace("\u2502", " ").split())
+    assert f"Only of this stage: {', '.join(Stage)};" in told
+
+
+@pytest.mark.parametrize(("words", "told"), [([], True), (["--limit", "26"], False), (["--limit", "0"], True)])
+def test_letters_that_are_not_shown_are_counted(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], told: bool
+) -> None:
+    found = Found(tuple(replace(LETTER, place=Place(0, number)) for number in range(26)), 0)
+    topic = SimpleNamespace(name="in.dlq", find=lambda _choice: found)
+    monkeypatch.setattr("moderation.assemble.dead_letters", lambda _settings: nullcontext(topic))
+    config = tmp_path / "worker.toml"
+    config.write_text("")
+    code, out, _ = run("dlq", "list", config, *words)
+    assert (code, "of 26; --limit shows more" in out) == (0, told)
 
 
 def test_a_choice_takes_what_fits_all_of_it() -> None:
