@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 
 class Section(BaseModel):
@@ -13,8 +14,19 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
+def like(pattern: str, meant: str) -> AfterValidator:
+    """Refuses a text that does not match the whole pattern, and says what was meant by it."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"expected {meant}")
+        return text
+
+    return AfterValidator(check)
+
+
 # What Kafka allows in the names of topics, groups and members.
-KafkaName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+KafkaName = Annotated[str, like(r"[A-Za-z0-9._-]{1,249}", "a name of letters, digits, '.', '_' and '-'")]
 Seconds = Annotated[float, Field(gt=0)]
 
 
@@ -67,7 +79,7 @@ class StreamSettings(Section):
     inputs: Annotated[tuple[KafkaName, ...], Field(min_length=1)]
     outputs: tuple[KafkaName, ...] = ()
     group: KafkaName
-    slot: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{0,100}$")] = ""
+    slot: Annotated[str, like(r"[A-Za-z0-9_-]{0,100}", "a name of letters, digits, '_' and '-'")] = ""
     static_member: bool = False
     delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
     start: Literal["earliest", "latest", "stop"] = "earliest"
@@ -140,7 +152,11 @@ class WorkerSettings(Section):
 
 # `host`, `*.host.tld`, either with `:port`; in lower case, as it is compared.
 HostPattern = Annotated[
-    str, Field(pattern=r"^(\*\.[a-z0-9-]+\.)?[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?(:[1-9][0-9]{0,4})?$")
+    str,
+    like(
+        r"(\*\.[a-z0-9-]+\.)?[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?(:[1-9][0-9]{0,4})?",
+        "a name in lower case, perhaps with :PORT, or '*.' and a name of two words or more",
+    ),
 ]
 
 

@@ -12,11 +12,17 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 
 from moderation.errors import SettingsError
-from moderation.sections import DEAD_LETTERS, FetchSettings, Seconds, Section, StreamSettings, WorkerSettings
+from moderation.sections import DEAD_LETTERS, FetchSettings, Seconds, Section, StreamSettings, WorkerSettings, like
 
 FILE_VARIABLE = "MODERATION_SETTINGS"
 _PREFIX = "MODERATION_"
 Keys = tuple[str, ...]
+_EXPECTED = {  # in place of pydantic's words, which are about Python
+    "model_type": "expected a section",
+    "dict_type": "expected a section",
+    "tuple_type": "expected a list",
+    "too_short": "expected at least {min_length}",
+}
 _OTHER_VARIABLES = {FILE_VARIABLE, "MODERATION_DATA", "MODERATION_TEST_KAFKA", "MODERATION_TEST_REDIS"}
 
 
@@ -56,7 +62,7 @@ class CacheSettings(Section):
 
     max_bytes: Annotated[int, Field(ge=0)] = 256_000_000
     redis: RedisSettings | None = None
-    tenant: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")] = "default"
+    tenant: Annotated[str, like(r"[A-Za-z0-9_-]+", "a name of letters, digits, '_' and '-'")] = "default"
 
 
 class QuotaSettings(Section):
@@ -233,13 +239,24 @@ def _explain(detail: Any, path: Path | None, variables: Mapping[Keys, str]) -> s
     written = next((one for one in variables if keys and one[: len(keys)] == keys[: len(one)]), None)
     told = f"settings ({variables[written] if written else path or 'environment'}): {'.'.join(keys) or 'settings'}: "
     if detail["type"] != "extra_forbidden":
-        return f"{told}found {_shown(detail['input'], keys)!r}; {detail['msg']}"
+        return told + _wrong(detail, keys)
     meant = _nearest(written or keys)
     if meant is None:
         return f"{told}unknown key"
     if written:
         return f"{told}unknown key; did you mean {_PREFIX}{'__'.join(meant).upper()}?"
     return f"{told}unknown key; did you mean {'.'.join(meant if meant[:-1] != keys[:-1] else meant[-1:])!r}?"
+
+
+def _wrong(detail: Any, keys: Keys) -> str:
+    """What was found and what was expected; of a section no values, of which most are right."""
+    found, kind = detail["input"], detail["type"]
+    if kind == "missing":
+        return "is required, and not there"
+    expected = detail["msg"].removeprefix("Value error, ")
+    if kind in _EXPECTED:
+        expected = _EXPECTED[kind].format_map(detail.get("ctx", {}))
+    return expected if isinstance(found, dict) else f"found {_shown(found, keys)!r}; {expected}"
 
 
 def _secret(key: str) -> bool:
@@ -250,15 +267,26 @@ def _shown(value: Any, keys: Keys) -> Any:
     """What an error may tell of a value: not a secret, nor one in a section around it."""
     if keys and _secret(keys[-1]):
         return "***"
-    return {key: _shown(one, (key,)) for key, one in value.items()} if isinstance(value, dict) else value
+    if isinstance(value, dict):
+        return {key: _shown(one, (key,)) for key, one in value.items()}
+    return [_shown(one, ()) for one in value] if isinstance(value, tuple) else value
 
 
 def _nearest(keys: Keys) -> Keys | None:
-    """The setting with the most similar name, one of the same section before all others."""
-    places = _places()
-    close = difflib.get_close_matches(keys[-1], sorted({place[-1] for place in places}), n=1)
-    named = [place for place in places if place[-1] in close]
-    return max(named, key=lambda place: (place[:-1] == keys[:-1], -len(place)), default=None)
+    """The setting with the most similar name: of the same section, or else of any."""
+    places = [_beside(keys, place) for place in _places()]
+    for among in ([place for place in places if place[:-1] == keys[:-1]], places):
+        close = difflib.get_close_matches(keys[-1], sorted({place[-1] for place in among}), n=1)
+        named = [place for place in among if place[-1] in close]
+        if named:
+            return min(named, key=len)
+    return None
+
+
+def _beside(keys: Keys, place: Keys) -> Keys:
+    """The place, under the name that `keys` has where there may be several sections of one kind."""
+    several = len(place) > 2 and place[0] == keys[0] and place[1] in {"default", "ID"}
+    return (place[0], keys[1], *place[2:]) if several and len(keys) > 1 else place
 
 
 def _places(section: type[Section] = Settings, above: Keys = ()) -> list[Keys]:

@@ -136,7 +136,11 @@ def test_a_stream_is_read_and_its_password_is_never_shown(tmp_path: Path) -> Non
     [
         (SASL.format("PLAIN"), {}, "PLAIN sends the password as it is"),
         (SASL.format("SCRAM"), {}, "stream.kafka.sasl.mechanism: found 'SCRAM'"),
-        (SASL.format("PLAIN").replace("username", "user"), {}, "stream.kafka.sasl.username: found"),
+        (
+            SASL.format("PLAIN").replace("username", "user"),
+            {},
+            "stream.kafka.sasl.username: is required, and not there",
+        ),
         (
             "",
             {"MODERATION_STREAM__KAFKA__SASL__KEY_PASSWORD": "hunter2"},
@@ -174,6 +178,34 @@ def test_an_error_about_a_stream_holds_no_password(
 def test_a_stream_that_cannot_work_is_refused(tmp_path: Path, old: str, new: str, says: str) -> None:
     with pytest.raises(SettingsError, match=re.escape(says)):
         load_settings(write(tmp_path, STREAM.replace(old, new)), environ={})
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('[fetch.https]\nhost = ["a.test"]', "fetch.https.host: unknown key; did you mean 'hosts'?"),
+        ('[heads.dull]\nkynd = "linear"', "heads.dull.kynd: unknown key; did you mean 'kind'?"),
+        ('[worker]\nhost = "a"', "worker.host: unknown key; did you mean 'worker.probe.host'?"),
+        (
+            '[fetch.https]\nhosts = ["*.com"]',
+            "fetch.https.hosts.0: found '*.com'; expected a name in lower case, perhaps with :PORT, or '*.' and a name",
+        ),
+        ('[worker]\nlocks = []\ndecisions = "out"', "worker.locks: found []; expected at least 1"),
+        ('[worker]\nlocks = "a"\ndecisions = "out"', "worker.locks: found 'a'; expected a list"),
+        ('[worker]\nlocks = ["a"]', "worker.decisions: is required, and not there"),
+        ('[worker]\nlocks = ["a"]\ndecisions = "o t"', "found 'o t'; expected a name of letters, digits, '.', '_' and"),
+        ('[worker]\nlocks = ["a"]\ndecisions = "out"\nreview = "x"', "worker.review: found 'x'; expected a section"),
+        ("[fetch]\nhttps = 3", "fetch.https: found 3; expected a section"),
+        ("fetch = 3", "fetch: found 3; expected a section"),
+        ("[fetch.https]\ntries = 3", "fetch.https: hosts: expected at least one name, as nothing else may be asked"),
+        ('actions = ["{x}"]', ": settings: actions: expected at least two"),
+    ],
+)
+def test_what_is_wrong_is_said_in_words_of_settings(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(write(tmp_path, text), environ={})
+    assert says in str(caught.value)
+    assert not re.search(r"Settings\b|Value error|Tuple|Field required|\^", str(caught.value))
 
 
 def test_at_least_once_needs_no_slot(tmp_path: Path) -> None:
