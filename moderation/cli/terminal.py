@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,17 +17,30 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 Advance = Callable[[int], None]
+ALIKE = 10  # problems of one file that are told of one mistake
 
 
 def error(failure: ModerationError) -> None:
-    """Say on stderr what failed, without a traceback; located problems come one a line, ready for an editor."""
-    lines = str(failure).splitlines() or [failure.code]
-    problems = getattr(failure, "problems", ())
-    for line in lines:
-        _say(sys.stderr, line if problems else f"error: {line}", "bold red")
+    """Say on stderr what failed, without a traceback; located problems come one a line, ready for an editor, the first ALIKE of those that are alike."""
+    problems: Sequence[Problem] = getattr(failure, "problems", ())
+    lines = [f"error: {line}" for line in str(failure).splitlines() or [failure.code]]
+    for line in _problem_lines(problems) if problems else lines:
+        _say(sys.stderr, line, "bold red")
     if problems:
         what = "policy problem" if isinstance(failure, PolicyError) else "data problem"
         _say(sys.stderr, f"error: {counted(len(problems), what)}", "bold red")
+
+
+def _problem_lines(problems: Sequence[Problem]) -> Iterator[str]:
+    kinds = Counter((one.path, one.code, one.message) for one in problems)
+    shown = Counter[tuple[Path, str, str]]()
+    for one in problems:
+        kind = one.path, one.code, one.message
+        shown[kind] += 1
+        if shown[kind] <= ALIKE:
+            yield str(one)
+        elif shown[kind] == kinds[kind]:
+            yield one_line(f"{one.path}: {one.code}: and {counted(kinds[kind] - ALIKE, 'more line')} of the same")
 
 
 def say(text: str = "") -> None:

@@ -96,6 +96,24 @@ def test_located_problems_stand_one_a_line_with_their_count(
     assert told[0].endswith("x" * 300)
 
 
+@pytest.mark.parametrize("beyond", [0, 1, 150])
+def test_one_mistake_on_many_lines_is_told_ten_times_and_counted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], beyond: int
+) -> None:
+    alike = [Problem(Path("fit.jsonl"), line, 1, "D003", "target: required") for line in range(1, 11 + beyond)]
+    make_fail(monkeypatch, DataError([*alike, Problem(Path("fit.jsonl"), 500, 1, "D003", "another")]))
+    assert main.run(["doctor"]) == ExitCode.DATA
+    told = capsys.readouterr().err.splitlines()
+    noun = "line" if beyond == 1 else "lines"
+    rest = [f"fit.jsonl: D003: and {beyond} more {noun} of the same"] if beyond else []
+    assert told == [
+        *map(str, alike[:10]),
+        *rest,
+        "fit.jsonl:500:1: D003: another",
+        f"error: {11 + beyond} data problems",
+    ]
+
+
 def test_another_exception_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     make_fail(monkeypatch, RuntimeError("a defect"))
     with pytest.raises(RuntimeError, match="a defect"):
