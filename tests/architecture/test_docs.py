@@ -14,6 +14,7 @@ from moderation.errors import ItemError
 from moderation.settings import load_settings
 from moderation.stream.batch import Partition, Record
 from moderation.stream.envelope import read_item
+from moderation.stream.letters import MARK, Place, marker
 from moderation.training.config import PairRun, read_config
 from tests.conftest import ROOT
 
@@ -78,6 +79,13 @@ def test_an_action_of_osprey_is_read_as_the_page_says(tmp_path: Path) -> None:
         with pytest.raises(ItemError) as caught:
             read(replace(record, value=other.encode()))
         assert caught.value.cause == cause
+
+
+def test_the_header_of_a_marker_is_told_to_other_readers() -> None:
+    page = (ROOT / "docs" / "stream.md").read_text(encoding="utf-8")
+    made = marker(Place(0, 17), "items.dlq")
+    assert (made.value, made.key, made.headers) == (b"", b"0:17", ((MARK, b"0:17"),))
+    assert f"header `{MARK}`" in page
 
 
 def test_every_cause_of_a_failed_fetch_is_told() -> None:
