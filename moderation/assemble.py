@@ -228,10 +228,6 @@ def worker(settings: Settings, *, folder: Path, stop: threading.Event) -> Iterat
         if own.probe:
             stack.enter_context(serve(own.probe, metrics.registry, health))
         locks = [folder / one for one in own.locks]
-
-        def progress() -> None:
-            session.progress.made()
-
         known = stack.enter_context(closing(plugins(settings)))
         builds = stack.enter_context(closing(_reloader(settings, locks, embedders, known=known)))
         read = partial(
@@ -240,7 +236,7 @@ def worker(settings: Settings, *, folder: Path, stop: threading.Event) -> Iterat
             osprey_images=own.osprey_images,
             videos=reads_videos(known, settings.readers),
         )
-        intake = _intake(settings, read, stack, known=known, answered=progress)
+        intake = _intake(settings, read, stack, known=known, answered=lambda: session.progress.made())  # noqa: PLW0108 - it is opened later
         decider = Decider(
             in_force=builds.current,
             read=intake.read if intake else read,
@@ -293,9 +289,8 @@ def _topics(settings: Settings) -> Topics:
     own = worker_settings(settings)
     for name in own.review.actions if own.review else ():
         if name not in settings.actions:
-            raise SettingsError(
-                f"settings: worker.review.actions: unknown action {name!r}; expected one of {', '.join(settings.actions)}"
-            )
+            known = ", ".join(settings.actions)
+            raise SettingsError(f"settings: worker.review.actions: unknown action {name!r}; expected one of {known}")
     return Topics(
         decisions=own.decisions,
         dead_letters=dead_letter_topic(settings),
@@ -320,6 +315,5 @@ def _reloader(
         tell_change(before.running if before else None, made.running)
         return InForce(made, " ".join(f"{one.id}={one.lock.revision}" for one in made.running.policies))
 
-    return Reloader(
-        build, [file for one in locks for file in (one, arrays_path(one), record_path(one))], seconds=seconds
-    )
+    files = [file for one in locks for file in (one, arrays_path(one), record_path(one))]
+    return Reloader(build, files, seconds=seconds)
