@@ -16,6 +16,7 @@ NAMED = {
     "encoders": "NAME",
     "heads": "ID",
     "fetch": "SCHEME",
+    "settings": "ID",
 }  # what stands for the key of a section that there may be several of
 
 
