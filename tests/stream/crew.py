@@ -18,10 +18,13 @@ from tests.stream.place import Place, started
 SHORT: dict[str, Any] = {
     "session_seconds": 3.0, "request_seconds": 2.0, "commit_seconds": 4.0, "transaction_seconds": 5.0, "poll_records": 10,
 }  # fmt: skip
-# A worker that is told to stop before it listens for that, ends with the signal itself.
+# A worker that is told to stop before it listens for that, ends with the signal itself; one that is told twice, at once.
 AGAIN = frozenset(
-    {ExitCode.OK, ExitCode.UNAVAILABLE, ExitCode.STALLED, ExitCode.RESTART, -signal.SIGKILL, -signal.SIGTERM}
-)
+    {
+        ExitCode.OK, ExitCode.UNAVAILABLE, ExitCode.STALLED, ExitCode.RESTART,
+        -signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGTERM,
+    }
+)  # fmt: skip
 
 
 class Crew:
