@@ -32,7 +32,7 @@ from tests.services.lease import lease
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "policies" / "fire.lock.json"
-WARM_UP, LONGEST, BATCH = 0.3, 5.0, 32
+WARM_UP, LONGEST, BATCH = 0.3, 10.0, 32
 TEXTS = {
     "bare": "kafka-python: copy, flush, commit",
     "bare_transactions": "kafka-python: copy, in transactions of 500",
