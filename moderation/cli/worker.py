@@ -59,7 +59,7 @@ def worker(
     except StreamError as error:
         leave(error)
     except ModerationError as error:
-        _log.critical("cannot start: %s", error, extra={"told": {telemetry.ERROR: error.code}})
+        _log.critical("cannot go on: %s", error, extra={"told": {telemetry.ERROR: error.code}})
         raise typer.Exit(error.exit_code) from None
     except Exception:  # noqa: BLE001 - whatever it is, threads at work must not keep the process alive
         _log.critical("not caught", exc_info=True)

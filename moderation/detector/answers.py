@@ -32,7 +32,7 @@ def _check(answer: object, labels: frozenset[str]) -> Detection:
         return answer if is_told(answer) else WRONG
     if not isinstance(answer, tuple) or not all(_is_score(one) for one in answer):
         return WRONG
-    if {score.label for score in answer} != labels:
+    if len(answer) != len(labels) or {score.label for score in answer} != labels:
         return WRONG
     return tuple(s if type(s.value) is float else replace(s, value=float(s.value)) for s in answer)
 

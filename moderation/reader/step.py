@@ -13,6 +13,7 @@ from moderation.item import UNSUPPORTED_INPUT, ContentItem, Modality, Part
 from moderation.reader.base import Reader, Reading, check_readings
 from moderation.settings import ReaderSettings
 
+_NOTHING = ItemError(UNSUPPORTED_INPUT, "no picture was derived", cause="nothing_read")
 Place = tuple[int, int]  # which item of a batch, which part of that item
 Readings = Mapping[Place, Sequence[tuple[Reader, Reading]]]
 
@@ -46,7 +47,7 @@ class Readers:
 
         A video gives way to what was derived from it. A part that a reader could not read is followed by an empty one of each modality that
         the reader yields, which says why, so that a policy that would have judged the real one errs; a video of which nothing at all
-        was made stays, and every policy errs.
+        was made stays, and every policy errs; where pictures alone are missing, policies on pictures do.
         """
         readings = self._readings(items)
         return [
@@ -84,7 +85,12 @@ class Readers:
             if part.modality is not Modality.VIDEO or (index, at) not in readings:
                 yield part
             elif not made:
-                yield replace(part, unread=ItemError(UNSUPPORTED_INPUT, "no part was derived", cause="nothing_read"))
+                yield replace(part, unread=_NOTHING)
+            elif not any(
+                one.modality is Modality.IMAGE for one in made
+            ):  # what was heard tells nothing of what was to be seen
+                source = part.name or f"part-{at}"
+                yield Part(Modality.IMAGE, b"", source, source, _NOTHING)
         yield from derived
 
 

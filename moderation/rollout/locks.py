@@ -54,7 +54,8 @@ class RunningPolicy:
 
     def scope(self, item: ContentItem) -> tuple[int, ...]:
         """Which parts of an item this policy judges, by position; none at all means no verdict on this item."""
-        return scope_of(self.lock, item.attributes, [part.modality for part in item.parts])
+        derived = [bool(part.source) for part in item.parts]
+        return scope_of(self.lock, item.attributes, [part.modality for part in item.parts], derived=derived)
 
     def needs(self, item: ContentItem) -> list[tuple[Watch, int]]:
         """Every detector that must judge a part of this item, with the part's position."""
@@ -84,20 +85,26 @@ class RunningSet:
     detectors: Mapping[str, RunningDetector]
 
 
-def scope_of(lock: Lock, attributes: Mapping[str, str], modalities: Sequence[Modality]) -> tuple[int, ...]:
+def scope_of(
+    lock: Lock, attributes: Mapping[str, str], modalities: Sequence[Modality], *, derived: Sequence[bool] = ()
+) -> tuple[int, ...]:
     """Which parts, by position, the policy judges of an item with these attributes and parts of these modalities.
 
     Attributes narrow the scope only where they are stated: an item of an unknown surface is judged. The attribute `language` is
-    about text; a picture is judged whatever language stands beside it. A video that nobody read is in every scope, and an error there.
+    about the item's own text; a picture, and what a reader `derived` from one, is judged whatever language stands beside it.
+    A video that nobody read is in every scope, and an error there.
     """
     surface, language = attributes.get("surface"), attributes.get("language", "").strip().casefold()
     if lock.surfaces and surface is not None and surface not in lock.surfaces:
         return ()
     # en-GB is English, however it is written.
     foreign = language and lock.languages and not same_language(language, [one.casefold() for one in lock.languages])
-    seen = [one for one in lock.modalities if not (foreign and one is Modality.TEXT)]
-    seen.append(Modality.VIDEO)  # one that no reader took apart may hold anything
-    return tuple(place for place, modality in enumerate(modalities) if modality in seen)
+    seen = (*lock.modalities, Modality.VIDEO)  # a video that no reader took apart may hold anything
+    return tuple(
+        place
+        for place, modality in enumerate(modalities)
+        if modality in seen and not (foreign and modality is Modality.TEXT and not (derived and derived[place]))
+    )
 
 
 def put_in_force(

@@ -55,7 +55,7 @@ class Reloader(Generic[InForce]):
         self._built_from = self._seen
         try:
             self._in_force = self._build()
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with a build, the one in force goes on
+        except BaseException as error:  # noqa: BLE001 - whatever is wrong with a build, the one in force goes on; SystemExit of a plugin too
             self.refusals += 1
             _log.error("builds on disk are refused, those in force stay: %s: %s", type(error).__name__, error)
         else:

@@ -14,6 +14,7 @@ from moderation.stream.batch import Headers, Output, Partition, Record
 PREFIX = "moderation.dlq."
 LONGEST_MESSAGE = 1000  # characters
 LONGEST_NUMBER = 20  # digits: headers are a stranger's word
+LATEST_MS = 253_402_300_799_999  # of the year 9999: what can be shown
 
 
 class Stage(StrEnum):
@@ -92,7 +93,7 @@ def past(record: Record) -> Past:
     """What the headers of a replayed record tell; nothing for any other."""
     told = _told(record.headers)
     try:
-        first = _number(told["first_failed"]) if "first_failed" in told else None
+        first = _time(told["first_failed"]) if "first_failed" in told else None
         attempts, replays = _number(told.get("attempts", "0")), _number(told.get("replays", "0"))
     except ValueError:
         return Past()
@@ -115,14 +116,14 @@ def _read(headers: Headers) -> DeadLetter | None:
         return DeadLetter(
             origin=Partition(told["topic"], _number(told["partition"])),
             offset=_number(told["offset"]),
-            timestamp_ms=_number(told["timestamp"]),
+            timestamp_ms=_time(told["timestamp"]),
             stage=Stage(told["stage"]),
             cause=told["cause"],
             message=told["message"],
             attempts=_number(told["attempts"]),
             revisions=told["revisions"],
             worker=told["worker"],
-            first_failed_ms=_number(told["first_failed"]),
+            first_failed_ms=_time(told["first_failed"]),
             replays=_number(told.get("replays", "0")),
         )
     except (KeyError, ValueError):
@@ -148,6 +149,13 @@ def _number(text: str) -> int:
     if len(text) > LONGEST_NUMBER:
         raise ValueError(f"a number of {len(text)} digits")
     return int(text)
+
+
+def _time(text: str) -> int:
+    number = _number(text)
+    if not -1 <= number <= LATEST_MS:
+        raise ValueError("no time")
+    return number
 
 
 def _told(headers: Headers) -> dict[str, str]:

@@ -179,6 +179,7 @@ class Session:
         """Not in the group, or not yet: what was handed out is void, and that is told once."""
         was_inside, self._membership = self._membership is not None, None
         self._ledger.begin(())
+        self._marked = None
         return Batch(found, assigned=() if was_inside else None)
 
     def _assigned(self, found: Membership) -> Batch:
@@ -188,6 +189,7 @@ class Session:
         for position in positions:
             self._consumer.seek(theirs(position.partition), position.offset)
         self._ledger.begin(positions)
+        self._marked = None
         self._membership = found
         self._hold()
         return Batch(found, assigned=positions)

@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Protocol
 
+from moderation.errors import ModerationError
 from moderation.stream.batch import Batch, Output, Partition, Position, Record
 from moderation.stream.caution import Caution
 from moderation.stream.dead_letter import Stage
@@ -146,7 +147,14 @@ class Worker:
         batches, outputs = [], Outputs()
         while self._running and self._running[0].outputs.done():
             done = self._running.popleft()
-            made, seconds = done.outputs.result()
+            try:
+                made, seconds = done.outputs.result()
+            except (
+                ModerationError
+            ):  # an encoder that fails on everything: the process ends, and nobody died of these records
+                if done.alone:
+                    self._survived(done.batch)
+                raise
             if done.alone and not self._survived(done.batch):
                 return
             self._pace.took(len(done.batch.records), seconds)

@@ -92,6 +92,14 @@ def test_a_header_of_ours_with_a_number_without_end_is_a_strangers(name: str) ->
     assert past(record) == Past()
 
 
+def test_a_letter_of_a_time_that_nobody_can_show_is_none_of_ours() -> None:
+    record = Record(Partition("in", 0), 1, 2, b"k", b"v", (), 3)
+    letter = DeadLetter(record.partition, 1, 2, Stage.CRASH, "killed", "", 3, "r", "w", 9)
+    for wrong in (replace(letter, timestamp_ms=10**19), replace(letter, first_failed_ms=10**15)):
+        assert read_dead_letter(as_record(wrong.to_output(record, "in.dlq"), record)) is None
+    assert past(replace(record, headers=((PREFIX + "first_failed", b"9" * 19),))) == Past()
+
+
 def test_negative_counts_are_a_strangers_too() -> None:
     record = Record(Partition("in", 0), 1, 2, b"k", b"v", ((PREFIX + "attempts", b"-5"),), 3)
     assert past(record) == Past()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moderation.errors import StreamError
+from moderation.errors import EncoderError, StreamError
 from moderation.stream.batch import Batch, Membership, Output, Partition, Position, Record
 from moderation.stream.caution import Caution
 from moderation.stream.dead_letter import Stage
@@ -219,6 +219,28 @@ def test_processes_that_end_since_nothing_can_be_published_are_no_deaths(process
             away, Answers(set()), name=f"{process}", window=WINDOW, pace=Pace(0.5, WINDOW), stop=away.stop, tries=TRIES
         )
         with pytest.raises(StreamError):
+            worker.run()
+    stop = threading.Event()
+    session = LogSession(log, stop, [], [], size)
+    Worker(session, Answers(set()), name="last", window=WINDOW, pace=Pace(0.5, WINDOW), stop=stop, tries=TRIES).run()
+    assert [one.topic for one in log.published] == ["out"] * 60
+
+
+@given(st.integers(1, 12), st.integers(1, 20))
+def test_processes_that_end_since_their_encoder_fails_on_everything_are_no_deaths(processes: int, size: int) -> None:
+    log = Log([60])
+
+    class Broken(Answers):
+        def decide(self, records: Sequence[Record]) -> list[tuple[Output, ...]]:
+            raise EncoderError("fails on everything")
+
+    for process in range(processes):
+        session = LogSession(log, threading.Event(), [], [], size)
+        broken = Broken(set())
+        worker = Worker(
+            session, broken, name=f"{process}", window=WINDOW, pace=Pace(0.5, WINDOW), stop=session.stop, tries=TRIES
+        )
+        with pytest.raises(EncoderError):
             worker.run()
     stop = threading.Event()
     session = LogSession(log, stop, [], [], size)

@@ -301,6 +301,22 @@ def test_a_note_of_a_live_member_whose_partitions_are_taken_away_tells_of_no_dea
         assert [one.note for one in next_assigned(session)] == ["nobody died"] * 2
 
 
+def test_what_was_marked_under_an_assignment_that_is_over_is_not_spoken_of_in_the_next(ground: Ground) -> None:
+    ground.feed(range(20))
+    with opened(ground, session_seconds=1.5) as session:
+        assert session.mark(next_records(session, 20), "tried here", otherwise="nobody died")
+        for slot in "bc":  # each comes and goes, and nothing is polled in between
+            with Actor(ground.settings(slot, session_seconds=1.5)) as other:
+                other.tell("poll", 1.0)
+                next_assigned(session)
+                other.answer()
+                other.do("close")
+            next_assigned(session)
+        again = next_records(session, 20)
+        assert session.commit(again, copies(ground, again))
+    assert ground.counted() == dict.fromkeys(range(20), 1)
+
+
 def test_a_note_stays_where_a_session_is_closed_while_something_is_tried(ground: Ground) -> None:
     """A worker that ends by an exception of its decision closes in good order, and yet something killed it."""
     ground.feed(range(20))

@@ -298,6 +298,11 @@ def test_trap_16_small_batches_are_judged_as_large_ones_are() -> None:
         assert run(runner, count=count)["d"] == ((Score("risk", 0.25),),) * count
 
 
+def test_a_label_that_stands_twice_is_a_bad_answer() -> None:
+    (answer,) = check_answers([(Score("risk", 0.0), Score("risk", 1.0))], 1, frozenset({"risk"}))
+    assert reasons((answer,)) == ["bad_answer"]
+
+
 def test_a_label_left_out_is_not_a_score_of_nothing() -> None:
     detector = FakeDetector("two", always(0.5), labels=("risk", "other"))
     assert reasons(run(Runner([detector]))["two"]) == ["bad_answer"] * 2

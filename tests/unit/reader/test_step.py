@@ -50,6 +50,17 @@ def test_a_video_gives_way_to_what_was_derived_from_it() -> None:
     assert told(found.parts) == [("image", "clip#t=0.0", "clip", ""), ("image", "clip#t=1.0", "clip", "")]
 
 
+@pytest.mark.parametrize("silent", [False, True], ids=["no reader of pictures", "one that derives none"])
+def test_a_video_that_was_only_listened_to_is_an_error_of_who_judges_pictures(silent: bool) -> None:
+    speech = FakeReader(
+        "speech", lambda parts: [[Part.text("said")] for _ in parts], reads=(Modality.VIDEO,), yields=(Modality.TEXT,)
+    )
+    blind = FakeReader("frames", lambda parts: [[] for _ in parts], **FRAMES)
+    (found,) = read(item(Part.video(b"1", name="clip")), readers=[speech, *([blind] if silent else [])])
+    assert told(found.parts) == [("image", "clip", "clip", "unsupported_input"), ("text", "clip#speech-0", "clip", "")]
+    assert found.parts[0].fault == found.parts[0].unread
+
+
 def test_several_readers_each_read_every_part_and_none_reads_what_another_derived() -> None:
     ocr, again = FakeReader("ocr"), FakeReader("again", reads=BOTH, yields=BOTH)
     (found,) = read(item(picture(1)), readers=[ocr, again])
@@ -171,4 +182,5 @@ def test_no_part_is_lost_or_overlooked_and_the_company_changes_nothing(
                     marks = {one.modality for one in made if one.unread and one.name == f"{source}#{reader.id}"}
                     assert marks == set(BOTH)
             if part.modality is Modality.VIDEO:
-                assert made or any(one.modality is Modality.VIDEO and one.fault for one in kept)
+                seen = any(one.modality is Modality.IMAGE for one in made)  # pictures, or the mark of none
+                assert seen or any(one.modality is Modality.VIDEO and one.fault for one in kept)

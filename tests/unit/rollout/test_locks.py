@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -193,6 +194,11 @@ PHOTO, WORDS = picture(0.1), Part.text("words")
         ({}, item(PHOTO, surface="avatar"), (0,)),
         ({"languages": ("en",)}, item(PHOTO, WORDS, language="en"), (0, 1)),
         ({"languages": ("en",)}, item(PHOTO, WORDS, language="de"), (0,)),
+        (
+            {"languages": ("en",)},
+            item(PHOTO, WORDS, replace(WORDS, source="part-0"), language="de"),
+            (0, 2),
+        ),  # in the picture
         ({"languages": ("en",)}, item(PHOTO, WORDS, language="EN-gb"), (0, 1)),
         ({"languages": ("en",)}, item(PHOTO, WORDS, language=" "), (0, 1)),
         ({"languages": ("en",)}, item(PHOTO, WORDS), (0, 1)),

@@ -6,7 +6,7 @@ import logging
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,6 +70,24 @@ def test_a_bad_build_leaves_what_is_in_force_and_a_good_one_after_it_is_taken(
         one.look()
         one.look()
         assert (one.current(), one.reloads) == (OTHER.revision, 1)
+
+
+def test_a_build_that_wants_the_process_to_end_is_refused_like_any_other(path: Path) -> None:
+    """A plugin that is set up may call sys.exit(); the thread that looks for new builds must outlive it."""
+    builds: list[BaseException | None] = [None, SystemExit(3), None]
+
+    def build() -> int:
+        error = builds.pop(0)
+        if error:
+            raise error
+        return len(builds)
+
+    with closing(Reloader(build, [path], seconds=60)) as one:
+        for length in (1, 2):
+            path.write_bytes(b"x" * length)
+            one.look()
+            one.look()
+        assert (one.current(), one.reloads, one.refusals) == (0, 1, 1)
 
 
 def test_files_that_keep_changing_are_waited_for(path: Path) -> None:
