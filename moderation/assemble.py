@@ -30,7 +30,7 @@ from moderation.release.record import record_path, status_beside
 from moderation.rollout.limits import Counter, Limits, LocalCounter
 from moderation.rollout.locks import RunningSet, put_in_force
 from moderation.rollout.reload import Reloader, tell_change
-from moderation.sections import DEAD_LETTERS, StreamSettings, WorkerSettings
+from moderation.sections import StreamSettings, WorkerSettings
 from moderation.settings import Settings
 
 if TYPE_CHECKING:
@@ -179,9 +179,8 @@ def worker_settings(settings: Settings) -> WorkerSettings:
 
 
 def dead_letter_topic(settings: Settings) -> str:
-    """Where dead letters go: the topic that the settings name, else the first input's name and a suffix."""
-    named = settings.worker.dead_letters if settings.worker else None
-    return named or stream_settings(settings).inputs[0] + DEAD_LETTERS
+    """Where dead letters go. Raises SettingsError without the section stream."""
+    return stream_settings(settings).dead_letters(settings.worker)
 
 
 def output_topics(settings: Settings) -> tuple[str, ...]:

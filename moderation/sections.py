@@ -63,9 +63,8 @@ class KafkaSettings(Section):
 
 
 DEAD_LETTERS = ".dlq"  # of a topic's name, after that of the first input
-REPLAY_SLOT = (
-    "dlq-replay"  # in the transactional id: a second replay in the group ends the first one, and then sees what it did
-)
+# In the transactional id: a second replay in the group ends the first one, and then sees what it did.
+REPLAY_SLOT = "dlq-replay"
 
 
 class StreamSettings(Section):
@@ -95,6 +94,11 @@ class StreamSettings(Section):
     commit_seconds: Seconds = 10.0
     transaction_seconds: Annotated[float, Field(ge=1, le=900)] = 10.0
     stall_seconds: Seconds = 120.0
+
+    def dead_letters(self, worker: WorkerSettings | None) -> str:
+        """Where a worker's dead letters go: the topic that it names, else the first input's name and a suffix."""
+        named = worker.dead_letters if worker else None
+        return named or self.inputs[0] + DEAD_LETTERS
 
     @model_validator(mode="after")
     def _fits_together(self) -> StreamSettings:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 
 from moderation.errors import SettingsError
-from moderation.sections import DEAD_LETTERS, FetchSettings, Seconds, Section, StreamSettings, WorkerSettings, like
+from moderation.sections import FetchSettings, Seconds, Section, StreamSettings, WorkerSettings, like
 
 FILE_VARIABLE = "MODERATION_SETTINGS"
 _PREFIX = "MODERATION_"
@@ -169,7 +169,7 @@ class Settings(Section):
             return self
         uses = [("stream.inputs", one) for one in self.stream.inputs]
         uses += [("worker.decisions", self.worker.decisions)]
-        uses += [("worker.dead_letters", self.worker.dead_letters or self.stream.inputs[0] + DEAD_LETTERS)]
+        uses += [("worker.dead_letters", self.stream.dead_letters(self.worker))]
         uses += [("worker.review.topic", self.worker.review.topic)] if self.worker.review else []
         seen: dict[str, str] = {}
         for key, topic in uses:

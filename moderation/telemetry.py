@@ -32,9 +32,8 @@ def start(form: Form, *, stream: TextIO | None = None) -> None:
     handler.addFilter(Calm())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger(OURS).setLevel(logging.INFO)
-    logging.getLogger("kafka.net.selector").setLevel(
-        logging.ERROR
-    )  # it warns of a tenth of a second in which others computed
+    # It warns of a tenth of a second in which others computed.
+    logging.getLogger("kafka.net.selector").setLevel(logging.ERROR)
     logging.captureWarnings(capture=True)
     sys.excepthook = _uncaught
     threading.excepthook = lambda one: _uncaught(one.exc_type, one.exc_value, one.exc_traceback)

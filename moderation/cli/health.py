@@ -7,8 +7,8 @@ import platform
 import shutil
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from moderation.cli import terminal
+from moderation.cli.finding import Check, Finding, load
 from moderation.compiler.degenerate import degenerate
 from moderation.errors import CheckpointError, EncoderError, ExitCode, ModerationError, SettingsError
 from moderation.item import Modality, Part
 
 if TYPE_CHECKING:
-    from moderation.settings import Settings
+    pass
 
 DISTRIBUTIONS = (
     "moderation", "torch", "transformers", "safetensors", "numpy", "scipy", "scikit-learn", "pillow", "pydantic",
@@ -29,24 +30,6 @@ DISTRIBUTIONS = (
 )  # fmt: skip
 PATIENCE = 5.0  # seconds that Redis may take to answer a person
 _SECRET_WORDS = ("secret", "password", "token", "credential", "api_key")
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at. Where `usable` is false, the installation cannot do its work.
-
-    What was not `looked_at` is not known to be wrong, and neither is it usable.
-    """
-
-    name: str
-    usable: bool
-    summary: str
-    details: Mapping[str, Any] = field(default_factory=dict)
-    exit_code: int = ExitCode.OK
-    looked_at: bool = True
-
-
-Check = Callable[[Path | None], Finding]  # of the settings file, if there is one
 
 
 def report(config: Path | None, *, as_json: bool) -> None:
@@ -142,13 +125,6 @@ def _settings(file: Path | None) -> Finding:
         for keys, value in _leaves(settings.model_dump())
     }
     return Finding("settings", True, f"read from {file}" if file else "no settings file; defaults", origins)
-
-
-def load(file: Path | None) -> Settings:
-    """The settings that a check is about. Raises SettingsError."""
-    from moderation.settings import load_settings
-
-    return load_settings(file)
 
 
 def _are_sound(file: Path | None) -> bool:

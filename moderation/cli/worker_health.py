@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from moderation.cli import terminal
-from moderation.cli.health import Check, Finding, load
+from moderation.cli.finding import Check, Finding, load
 from moderation.decision import LIVE
 from moderation.errors import ExitCode
 

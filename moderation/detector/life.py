@@ -29,11 +29,16 @@ class Unit(Protocol):
         ...
 
 
+def take(unit: object, step: str) -> None:
+    """Take one of the STEPS, where the unit has it. Raises what it raises."""
+    getattr(unit, step, lambda: None)()
+
+
 def set_up(unit: object) -> None:
     """Call what the unit has of `setup` and `verify`. Raises SetupError that says which of them failed, and how."""
     for step in ("setup", "verify"):
         try:
-            getattr(unit, step, _nothing)()
+            take(unit, step)
         except SetupError:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever it raises is its own fault, even SystemExit
@@ -98,10 +103,6 @@ class _Life:
 def _close(units: Iterable[Unit]) -> None:
     for unit in units:
         try:
-            getattr(unit, "close", _nothing)()
+            take(unit, "close")
         except BaseException as error:  # noqa: BLE001 - as above; it is needed no more
             _log.warning("%s cannot be closed: %s", unit.id, kind_of(error))
-
-
-def _nothing() -> None:
-    pass

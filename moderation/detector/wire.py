@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 
 from moderation.decision import Abstention, Score
 from moderation.detector.base import Detection, DetectionBatch
-from moderation.detector.faults import ERROR, WRONG, FaultError, kind_of
+from moderation.detector.faults import ERROR, LONGEST_CAUSE, WRONG, FaultError, kind_of
 from moderation.detector.names import LONGEST
 from moderation.item import Modality, Part
 
 LENGTH = struct.Struct("!I")
 MOST_GREETING_BYTES = 1 << 20
-LONGEST_CAUSE = 300
 _MOST_PART_BYTES, _MOST_ANSWER_BYTES = 1 << 18, 1 << 24
 _CHUNK = 1 << 16
 _FLOAT16 = np.dtype("<f2")

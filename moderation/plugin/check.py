@@ -13,12 +13,11 @@ from moderation.detector.faults import FAULTS
 from moderation.detector.runner import Runner, UnitRunner
 from moderation.item import Modality, Part
 from moderation.plugin.brought import PluginRecord, Plugins
-from moderation.plugin.samples import HOSTILE_FILES, HOSTILE_TEXTS, made_pictures, made_vectors
+from moderation.plugin.samples import WIDTH, hostile_parts, made_pictures, made_vectors
 from moderation.reader.base import Reader
 from moderation.reader.step import ReaderRunner
 from moderation.settings import Settings
 
-WIDTH = 512  # of made vectors
 STEPS = ("life", "shape", "determinism", "failure")
 _TEXTS = ("a walk in the park", "Grüße aus Köln", "buy now")
 _NOT_ASKED = Abstention("not_asked")  # of whose scores it needs: what that means is for it to say
@@ -114,11 +113,9 @@ def _batch(detector: Detector) -> Callable[[Sequence[Part]], DetectionBatch]:
 
 
 def _shown(modalities: frozenset[Modality], *, vectors: bool = False) -> _Shown:
-    texts = Modality.TEXT in modalities
     # A picture that cannot be decoded has no vector, so that a detector of vectors is never shown one.
-    files = [one for one in sorted(modalities) if one is not Modality.TEXT and not vectors]
-    hostile = [Part(one, content) for one in files for content in HOSTILE_FILES]
-    plain = [Part.text(one) for one in _TEXTS if texts]
+    unseen = modalities & {Modality.TEXT} if vectors else modalities
+    plain = [Part.text(one) for one in _TEXTS if Modality.TEXT in modalities]
     if Modality.IMAGE in modalities:
         plain += [Part.image(one) for one in made_pictures(3)]
-    return _Shown(tuple(plain), tuple([Part.text(one) for one in HOSTILE_TEXTS if texts] + hostile))
+    return _Shown(tuple(plain), tuple(hostile_parts(unseen)))

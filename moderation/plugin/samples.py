@@ -8,8 +8,9 @@ from io import BytesIO
 import numpy as np
 
 from moderation.encoder.base import Vectors
-from moderation.item import Part
+from moderation.item import Modality, Part
 
+WIDTH = 512  # of made vectors, where nobody says how wide an encoder's are
 # Texts and files on which detectors break: empty, endless, of no language, cut off, and not what they seem.
 HOSTILE_TEXTS = (
     "",
@@ -22,6 +23,12 @@ HOSTILE_TEXTS = (
     "<b>",
 )
 HOSTILE_FILES = (b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"not a picture", bytes(10_000))
+
+
+def hostile_parts(modalities: frozenset[Modality]) -> list[Part]:
+    """Hostile content as parts of these modalities."""
+    texts = [Part.text(one) for one in HOSTILE_TEXTS] if Modality.TEXT in modalities else []
+    return texts + [Part(one, file) for one in sorted(modalities - {Modality.TEXT}) for file in HOSTILE_FILES]
 
 
 def made_vectors(parts: Sequence[Part], width: int) -> Vectors:

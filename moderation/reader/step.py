@@ -86,16 +86,14 @@ class Readers:
                 yield part
             elif not made:
                 yield replace(part, unread=_NOTHING)
-            elif not any(
-                one.modality is Modality.IMAGE for one in made
-            ):  # what was heard tells nothing of what was to be seen
-                source = part.name or f"part-{at}"
-                yield Part(Modality.IMAGE, b"", source, source, _NOTHING)
+            elif all(one.modality is not Modality.IMAGE for one in made):
+                # What was heard tells nothing of what was to be seen.
+                yield Part(Modality.IMAGE, b"", _source(part, at), _source(part, at), _NOTHING)
         yield from derived
 
 
 def _derived(part: Part, at: int, reader: Reader, reading: Reading) -> list[Part]:
-    source = part.name or f"part-{at}"
+    source = _source(part, at)
     if isinstance(reading, Abstention):
         unread = ItemError(reading.reason, f"reader {reader.id!r} did not read it", cause=reading.cause)
         return [Part(one, b"", f"{source}#{reader.id}", source, unread) for one in sorted(reader.yields)]
@@ -103,3 +101,8 @@ def _derived(part: Part, at: int, reader: Reader, reading: Reading) -> list[Part
         replace(one, name=f"{source}#{one.name or f'{reader.id}-{number}'}", source=source)
         for number, one in enumerate(reading)
     ]
+
+
+def _source(part: Part, at: int) -> str:
+    """What a part is called by what was derived from it."""
+    return part.name or f"part-{at}"

@@ -31,7 +31,6 @@ def fatal(what: str, *, otherwise: ExitCode = ExitCode.RESTART) -> Iterator[None
     except Exception as error:  # noqa: BLE001 - the client raises whatever its code ran into
         code = next((code for kinds, code in _CODES if isinstance(error, kinds)), otherwise)
         name, said = type(error).__name__, "" if isinstance(error, kafka.CorruptRecordError) else str(error)
-        told = (
-            said if said.startswith(name) else ": ".join(one for one in (name, said) if one)
-        )  # the client's own say it
+        # The client's own errors say their name.
+        told = said if said.startswith(name) else ": ".join(one for one in (name, said) if one)
         raise StreamError(f"{what}: {told}", exit_code=code) from None

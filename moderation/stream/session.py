@@ -179,7 +179,6 @@ class Session:
         """Not in the group, or not yet: what was handed out is void, and that is told once."""
         was_inside, self._membership = self._membership is not None, None
         self._ledger.begin(())
-        self._marked = None
         return Batch(found, assigned=() if was_inside else None)
 
     def _assigned(self, found: Membership) -> Batch:
@@ -189,7 +188,6 @@ class Session:
         for position in positions:
             self._consumer.seek(theirs(position.partition), position.offset)
         self._ledger.begin(positions)
-        self._marked = None
         self._membership = found
         self._hold()
         return Batch(found, assigned=positions)
@@ -239,8 +237,8 @@ class Session:
 
     def _taken_away(self) -> None:
         """Amid a poll, before the group assigns anew, and while it still takes our word: a rebalance is no death."""
-        if self._marked and self._membership:
-            batch, otherwise = self._marked
+        batch, otherwise = self._marked or (None, "")
+        if batch and batch.membership == self._membership:
             self._send("unmark", (), self._ledger.starts(batch.records), otherwise, batch.membership, waits=False)
         self._marked = None
 

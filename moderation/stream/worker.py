@@ -80,9 +80,7 @@ class Worker:
         self._untried: set[Partition] = set()  # partitions of which nothing was tried since they were assigned
         self._waiting: deque[Batch] = deque()
         self._running: deque[_Running] = deque()
-        self._void: list[
-            Future[tuple[Outputs, float]]
-        ] = []  # still at work on what an assignment before this one brought
+        self._void: list[Future[tuple[Outputs, float]]] = []  # still at work on what an earlier assignment brought
         self._polled = 0.0
 
     def run(self) -> None:
@@ -147,15 +145,11 @@ class Worker:
         batches, outputs = [], Outputs()
         while self._running and self._running[0].outputs.done():
             done = self._running.popleft()
-            try:
-                made, seconds = done.outputs.result()
-            except (
-                ModerationError
-            ):  # an encoder that fails on everything: the process ends, and nobody died of these records
-                if done.alone:
-                    self._survived(done.batch)
-                raise
-            if done.alone and not self._survived(done.batch):
+            # An error of ours is an encoder that fails on everything: the process ends, and nobody died of these records.
+            blameless = isinstance(done.outputs.exception(), ModerationError | None)
+            stands = not (done.alone and blameless) or self._survived(done.batch)
+            made, seconds = done.outputs.result()
+            if not stands:
                 return
             self._pace.took(len(done.batch.records), seconds)
             batches.append(done.batch)

@@ -25,13 +25,12 @@ from moderation.detector.life import set_up
 from moderation.detector.runner import Runner
 from moderation.item import Modality, Part
 from moderation.plugin.registry import DetectorRegistry
-from moderation.plugin.samples import made_vectors
+from moderation.plugin.samples import WIDTH, made_vectors
 from moderation.settings import DetectorSettings
 from moderation.testing.unit import LIMITS, Content, UnitKit, as_part
 
 CUT = 0.5  # an example is flagged from here on
 DEFAULTS = DetectorSettings()
-WIDTH = 512  # of made vectors, where the plugin does not say how wide its encoder's are
 
 
 class DetectorKit(UnitKit):

@@ -1,9 +1,11 @@
 """What every encoder promises, as tests that a plugin's own test file inherits.
 
-class TestOnnx(EncoderKit):
-make = staticmethod(lambda: OnnxEncoder("models/clip.onnx"))
-name = "onnx"
-images = [Path("cat.jpg").read_bytes(), Path("dog.png").read_bytes()]
+    class TestOnnx(EncoderKit):
+        make = staticmethod(lambda: OnnxEncoder("models/clip.onnx"))
+        name = "onnx"
+        images = [Path("cat.jpg").read_bytes(), Path("dog.png").read_bytes()]
+
+pytest finds the rest, as it does of a detector.
 """
 
 from __future__ import annotations

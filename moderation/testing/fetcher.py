@@ -1,10 +1,12 @@
 """What every fetcher promises, as tests that a plugin's own test file inherits.
 
-class TestShelf(FetcherKit):
-make = staticmethod(lambda: Shelf(FetchSettings(hosts=("box",))))
-scheme = "shelf"
-found = {"shelf://box/a": b"content"}
-refused = {"shelf://other/a": "host_not_allowed"}
+    class TestShelf(FetcherKit):
+        make = staticmethod(lambda: Shelf(FetchSettings(hosts=("box",))))
+        scheme = "shelf"
+        found = {"shelf://box/a": b"content"}
+        refused = {"shelf://other/a": "host_not_allowed"}
+
+pytest finds the rest, as it does of a detector.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
 """What every reader promises, as tests that a plugin's own test file inherits.
 
-class TestOcr(ReaderKit):
-    make = Ocr
-    holding = [Path("sign.png").read_bytes()]
-    empty = [Path("sky.png").read_bytes()]
+    class TestOcr(ReaderKit):
+        make = Ocr
+        holding = [Path("sign.png").read_bytes()]
+        empty = [Path("sky.png").read_bytes()]
+
+pytest finds the rest, as it does of a detector.
 """
 
 from __future__ import annotations

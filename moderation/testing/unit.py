@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 from hypothesis import HealthCheck, settings
 
-from moderation.detector.life import set_up
+from moderation.detector.life import set_up, take
 from moderation.item import Modality, Part
-from moderation.plugin.samples import HOSTILE_FILES, HOSTILE_TEXTS
+from moderation.plugin.samples import hostile_parts
 from moderation.testing.kit import Kit
 
 Content = str | bytes | Part
@@ -85,13 +85,13 @@ class UnitKit(Kit):
         """Closed twice, and closed before it was ever set up: nothing is raised."""
         for unit in (self._fresh(), self._made()):
             for _ in range(2):
-                getattr(unit, "close", _nothing)()
+                take(unit, "close")
 
     def test_life_cycle_of_one_leaves_the_others_alone(self) -> None:
         """Where one of a kind is closed, another one answers as before."""
         one, other, parts = self._fresh(), self._fresh(), self._examples()
         wanted = self._answers(other, parts)
-        getattr(one, "close", _nothing)()
+        take(one, "close")
         self._agree(wanted, self._answers(other, parts), "it answers otherwise once another one is closed")
 
     # Pickling
@@ -123,8 +123,7 @@ class UnitKit(Kit):
         return [parts[number % len(parts)] for number in range(self.many)]
 
     def _hostile(self, unit: Any) -> list[Part]:
-        texts = [Part.text(one) for one in HOSTILE_TEXTS] if Modality.TEXT in self._sees(unit) else []
-        return texts + [Part(one, file) for one in sorted(self._sees(unit) - {Modality.TEXT}) for file in HOSTILE_FILES]
+        return hostile_parts(self._sees(unit))
 
     def _sees(self, unit: Any) -> frozenset[Modality]:
         """The modalities of which it is shown content that nobody looked at."""
@@ -156,7 +155,3 @@ def as_part(content: Content, modalities: frozenset[Modality]) -> Part:
     )
     assert part.modality in modalities, f"an example is {part.modality}; expected {', '.join(sorted(modalities))}"
     return part
-
-
-def _nothing() -> None:
-    pass

@@ -204,47 +204,35 @@ def test_members_that_only_lose_their_partitions_are_no_deaths(members: int, siz
     assert [one.topic for one in log.published] == ["out"] * 60
 
 
-@given(st.integers(1, 12), st.integers(1, 20))
-def test_processes_that_end_since_nothing_can_be_published_are_no_deaths(processes: int, size: int) -> None:
+class Away(LogSession):
     """Notes go through and outputs do not, as where the brokers of a topic are away."""
+
+    def commit(self, batch: Batch, outputs: Sequence[Output], *, note: str = "") -> bool:
+        raise StreamError("nothing can be published")
+
+
+class Broken(Answers):
+    def decide(self, records: Sequence[Record]) -> list[tuple[Output, ...]]:
+        raise EncoderError("fails on everything")
+
+
+@pytest.mark.parametrize(
+    ("kind", "answers", "error"), [(Away, Answers, StreamError), (LogSession, Broken, EncoderError)]
+)
+@given(processes=st.integers(1, 12), size=st.integers(1, 20))
+def test_processes_that_end_for_others_faults_are_no_deaths_of_records(
+    kind: type[LogSession], answers: type[Answers], error: type[Exception], processes: int, size: int
+) -> None:
     log = Log([60])
 
-    class Away(LogSession):
-        def commit(self, batch: Batch, outputs: Sequence[Output], *, note: str = "") -> bool:
-            raise StreamError("nothing can be published")
+    def worker(name: str, session: LogSession, decider: Answers) -> Worker:
+        pace = Pace(0.5, WINDOW)
+        return Worker(session, decider, name=name, window=WINDOW, pace=pace, stop=session.stop, tries=TRIES)
 
     for process in range(processes):
-        away = Away(log, threading.Event(), [], [], size)
-        worker = Worker(
-            away, Answers(set()), name=f"{process}", window=WINDOW, pace=Pace(0.5, WINDOW), stop=away.stop, tries=TRIES
-        )
-        with pytest.raises(StreamError):
-            worker.run()
-    stop = threading.Event()
-    session = LogSession(log, stop, [], [], size)
-    Worker(session, Answers(set()), name="last", window=WINDOW, pace=Pace(0.5, WINDOW), stop=stop, tries=TRIES).run()
-    assert [one.topic for one in log.published] == ["out"] * 60
-
-
-@given(st.integers(1, 12), st.integers(1, 20))
-def test_processes_that_end_since_their_encoder_fails_on_everything_are_no_deaths(processes: int, size: int) -> None:
-    log = Log([60])
-
-    class Broken(Answers):
-        def decide(self, records: Sequence[Record]) -> list[tuple[Output, ...]]:
-            raise EncoderError("fails on everything")
-
-    for process in range(processes):
-        session = LogSession(log, threading.Event(), [], [], size)
-        broken = Broken(set())
-        worker = Worker(
-            session, broken, name=f"{process}", window=WINDOW, pace=Pace(0.5, WINDOW), stop=session.stop, tries=TRIES
-        )
-        with pytest.raises(EncoderError):
-            worker.run()
-    stop = threading.Event()
-    session = LogSession(log, stop, [], [], size)
-    Worker(session, Answers(set()), name="last", window=WINDOW, pace=Pace(0.5, WINDOW), stop=stop, tries=TRIES).run()
+        with pytest.raises(error):
+            worker(f"{process}", kind(log, threading.Event(), [], [], size), answers(set())).run()
+    worker("last", LogSession(log, threading.Event(), [], [], size), Answers(set())).run()
     assert [one.topic for one in log.published] == ["out"] * 60
 
 
