@@ -48,7 +48,7 @@ class DetectorRegistry:
     """Takes one plugin's detectors. `settings` is its own section of the settings, in every registry."""
 
     plugin: str
-    settings: PluginSection = field(default_factory=dict)
+    settings: PluginSection = field(default_factory=dict, repr=False)
     detectors: dict[str, Detector] = field(default_factory=dict)
     makers: dict[str, DetectorMaker] = field(default_factory=dict)
 
@@ -71,7 +71,7 @@ class ReaderRegistry:
     """Takes one plugin's readers."""
 
     plugin: str
-    settings: PluginSection = field(default_factory=dict)
+    settings: PluginSection = field(default_factory=dict, repr=False)
     readers: dict[str, Reader] = field(default_factory=dict)
 
     def add(self, reader: Reader) -> None:
@@ -87,7 +87,7 @@ class EncoderRegistry:
     """Takes one plugin's loaders of encoders."""
 
     plugin: str
-    settings: PluginSection = field(default_factory=dict)
+    settings: PluginSection = field(default_factory=dict, repr=False)
     loaders: dict[str, EncoderLoader] = field(default_factory=dict)
 
     def add(self, name: str, load: EncoderLoader) -> None:
@@ -102,7 +102,7 @@ class FetcherRegistry:
     """Takes what makes one plugin's fetchers."""
 
     plugin: str
-    settings: PluginSection = field(default_factory=dict)
+    settings: PluginSection = field(default_factory=dict, repr=False)
     makers: dict[str, FetcherMaker] = field(default_factory=dict)
 
     def add(self, scheme: str, make: FetcherMaker) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from moderation import __version__
 from moderation.errors import PluginError
 from moderation.plugin import manager
 from moderation.plugin.brought import PluginRecord, Plugins, PluginState
+from moderation.plugin.registry import DetectorRegistry, EncoderRegistry, FetcherRegistry, ReaderRegistry
 
 Install = Callable[..., Path]
 
@@ -347,3 +349,8 @@ def test_a_plugin_brings_an_encoder_loader(install: Install) -> None:
     plugins = load()
     assert (record(plugins, "e").kind, record(plugins, "e").encoders) == ("encoder", ("mine",))
     assert plugins.loader("mine", needed_by="encoder 'default'")("request") == "request"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", [DetectorRegistry, ReaderRegistry, EncoderRegistry, FetcherRegistry])
+def test_a_registry_does_not_show_the_settings_that_it_holds(kind: Any) -> None:
+    assert "canary" not in repr(kind("plugin", {"token": "canary"}))
