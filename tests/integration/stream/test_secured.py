@@ -96,7 +96,7 @@ def test_who_is_refused_says_why_and_ends_for_a_person(
     own = {
         "password": sections(secure, password=WORD),
         "authority": sections(secure, ca_file=secured_redis.certificate),
-        "mechanism": sections(secure).replace("512", "256"),
+        "mechanism": sections(secure).replace("SCRAM-SHA-512", "SCRAM-SHA-256"),
     }[wrong]
     says = {
         "password": f"the brokers refuse user '{secure.username}': Authentication failed",
