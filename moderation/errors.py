@@ -49,7 +49,7 @@ class ExitCode(IntEnum):
     UNAVAILABLE = 69  # no broker or no input topic at the start
     STALLED = 70  # a call or the whole process made no progress
     UNWRITABLE = 73  # an output topic is missing or refuses
-    RESTART = 75  # broker or group trouble: the outcome is unknown, the committed offsets are not
+    RESTART = 75  # trouble of broker, group or encoder: the outcome is unknown, the committed offsets are not
     FENCED = 76  # another worker has this slot
     DENIED = 77  # the broker says: not authenticated, or not authorised
 

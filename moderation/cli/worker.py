@@ -56,6 +56,10 @@ def worker(
                 ready.run()
             except StreamError as error:
                 leave(error)  # at once: no clean-up of ours is waited for
+            except (
+                ModerationError
+            ) as error:  # such as an encoder that worked and fails on everything now: a new process may not
+                leave(StreamError(str(error), exit_code=ExitCode.RESTART))
     except StreamError as error:
         leave(error)
     except ModerationError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -20,6 +21,15 @@ from moderation.errors import EncoderError, ItemError
 from moderation.item import Modality, Part
 
 ENCODER_ERROR = "encoder_error"
+# Any encoder of the modality can do these: one that fails on them too is itself at fault. The picture is grey, 32 x 32.
+_KNOWN = {
+    Modality.TEXT: Part.text("a photo"),
+    Modality.IMAGE: Part.image(
+        b64decode(
+            "iVBORw0KGgoAAAANSUhEUgAAACAAAAAgCAIAAAD8GO2jAAAAKElEQVR42u3NQQEAAAQEMCS/6Erw2wqsk9SnqWcCgUAgEAgEAoHgygK+PQHAs0oJIwAAAABJRU5ErkJggg=="
+        )
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,35 +138,47 @@ class Embedder:
         for modality in Modality:
             chosen = {key: part for key, part in missing.items() if part.modality is modality}
             if chosen:
-                encoded = self._isolate(modality, list(chosen.values()))
+                encoded = self._by_halves(modality, list(chosen.values()))
                 decode_seconds += encoded.decode_seconds
+                packed, refused = self._packed(encoded)
+                self._blame(modality, refused, of=len(chosen))
                 for row, key in enumerate(chosen):
-                    if row in encoded.errors:
-                        errors[key] = encoded.errors[row]
-                        continue
-                    value = pack(encoded.vectors[row])
-                    vector = unpack(value, self.encoder.card.width)
-                    if vector is None:
-                        errors[key] = ItemError(ENCODER_ERROR, "its vector is not finite and of norm 1")
+                    if row in refused:
+                        errors[key] = refused[row]
                     else:
-                        fresh[key], made[key] = value, vector
+                        fresh[key], made[key] = packed[row]
         return _Encoding(
             self._remember(fresh, made), errors, decode_seconds, time.perf_counter() - began - decode_seconds
         )
 
-    def _isolate(self, modality: Modality, parts: Sequence[Part]) -> Encoded:
-        """Encode, and where the encoder raises, find by halves the parts it raises on: only they are errors.
+    def _packed(self, encoded: Encoded) -> tuple[dict[int, tuple[bytes, Vectors]], Mapping[int, ItemError]]:
+        """By row the value to store and what it unpacks to, and every row's error: a vector that no reader would take is one."""
+        packed: dict[int, tuple[bytes, Vectors]] = {}
+        errors = dict(encoded.errors)
+        for row in range(len(encoded.vectors)):
+            if row in errors:
+                continue
+            value = pack(encoded.vectors[row])
+            vector = unpack(value, self.encoder.card.width)
+            if vector is None:
+                errors[row] = ItemError(ENCODER_ERROR, "its vector is not finite and of norm 1")
+            else:
+                packed[row] = value, vector
+        return packed, errors
 
-        Raises EncoderError where it raises on every part of a batch of several: then it is the encoder that is at fault, and
-        no part may be judged for it.
+    def _blame(self, modality: Modality, errors: Mapping[int, ItemError], *, of: int) -> None:
+        """Where the encoder failed on every one of a batch's parts, ask it for what it always could do.
+
+        Raises EncoderError where it fails on that too: then no part may be judged for it.
         """
-        encoded = self._by_halves(modality, parts)
-        at_fault = [error for error in encoded.errors.values() if error.reason == ENCODER_ERROR]
-        if len(parts) > 1 and len(at_fault) == len(parts):
-            raise EncoderError(f"encoder {self.encoder.card.name!r} fails on everything: {at_fault[0]}")
-        return encoded
+        at_fault = [error for error in errors.values() if error.reason == ENCODER_ERROR]
+        if at_fault and len(at_fault) == of:
+            _, known = self._packed(self._by_halves(modality, [_KNOWN[modality]]))
+            if any(error.reason == ENCODER_ERROR for error in known.values()):
+                raise EncoderError(f"encoder {self.encoder.card.name!r} fails on everything: {at_fault[0]}")
 
     def _by_halves(self, modality: Modality, parts: Sequence[Part]) -> Encoded:
+        """Encode, and where the encoder raises, find by halves the parts it raises on: only they are errors."""
         try:
             return self._encode_modality(modality, parts)
         except EncoderError:

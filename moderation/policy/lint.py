@@ -9,10 +9,11 @@ from pathlib import Path
 
 from moderation.errors import one_line
 from moderation.item import Modality
+from moderation.policy.languages import same_language
 from moderation.policy.lint_words import WORD_RULES, ambiguous, identities, sexual_content_with_minors
 from moderation.policy.polarity import expected, lacking
 from moderation.policy.schema import Concept, Policy
-from moderation.policy.scripts import foreign_script, same_language
+from moderation.policy.scripts import foreign_script
 from moderation.policy.yaml_source import Node
 
 # Beyond about 20 tokens a CLIP text tower reads little more; beyond 75 its context is full.

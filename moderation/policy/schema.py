@@ -48,8 +48,18 @@ class Scope(Section):
     """What the policy judges; it is not measured outside."""
 
     modalities: Annotated[tuple[OneModality, ...], Field(min_length=1, description="image, text, or both.")]
-    surfaces: Annotated[tuple[Name, ...], Field(description="Places of the platform, as items name them.")] = ()
-    languages: Annotated[tuple[Language, ...], Field(description="Languages of the content, such as en.")] = ()
+    surfaces: Annotated[
+        tuple[Name, ...],
+        Field(
+            description="Places of the platform, as items name them; case does not count. An item that names none is judged."
+        ),
+    ] = ()
+    languages: Annotated[
+        tuple[Language, ...],
+        Field(
+            description="Languages of the content, such as en, whatever the region. Text in no registered language (und, mul) is judged."
+        ),
+    ] = ()
 
 
 class Clause(Section):

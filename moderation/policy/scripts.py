@@ -16,11 +16,6 @@ _SHARED = {"MODIFIER", "FEMININE", "MASCULINE", "MICRO", "FULLWIDTH", "HALFWIDTH
 _SEVERAL = {"ja": ("CJK", "HIRAGANA", "KATAKANA"), "ko": ("HANGUL", "CJK"), "sr": ("CYRILLIC", "LATIN")}
 
 
-def same_language(language: str, known: Sequence[str]) -> bool:
-    """Whether a language is among those known, regions and scripts aside."""
-    return language.split("-", maxsplit=1)[0] in {one.split("-")[0] for one in known}
-
-
 def foreign_script(text: str, languages: Sequence[str]) -> str | None:
     """The script of the first letter that none of the languages is written in; None where there is no such letter.
 

@@ -15,8 +15,8 @@ from moderation.errors import FingerprintMismatchError, LockError, PluginError
 from moderation.item import ContentItem, Modality
 from moderation.plugin.brought import Plugins
 from moderation.policy.decide import Cut, Finding, Terms
+from moderation.policy.languages import language_of, same_language
 from moderation.policy.lock import Lock
-from moderation.policy.scripts import same_language
 from moderation.rollout.selftest import measure_epsilon
 
 CONCEPT = "concept"
@@ -90,15 +90,14 @@ def scope_of(
 ) -> tuple[int, ...]:
     """Which parts, by position, the policy judges of an item with these attributes and parts of these modalities.
 
-    Attributes narrow the scope only where they are stated: an item of an unknown surface is judged. The attribute `language` is
-    about the item's own text; a picture, and what a reader `derived` from one, is judged whatever language stands beside it.
-    A video that nobody read is in every scope, and an error there.
+    Attributes narrow the scope only where they state something: an item of an unknown surface, or whose language is no registered tag
+    (`English`, `und`, `mul`), is judged. The attribute `language` is about the item's own text; a picture, and what a reader `derived`
+    from one, is judged whatever language stands beside it. A video that nobody read is in every scope, and an error there.
     """
-    surface, language = attributes.get("surface"), attributes.get("language", "").strip().casefold()
-    if lock.surfaces and surface is not None and surface not in lock.surfaces:
+    surface, language = attributes.get("surface", "").strip().casefold(), language_of(attributes.get("language", ""))
+    if lock.surfaces and surface and surface not in {one.casefold() for one in lock.surfaces}:
         return ()
-    # en-GB is English, however it is written.
-    foreign = language and lock.languages and not same_language(language, [one.casefold() for one in lock.languages])
+    foreign = lock.languages and language is not None and not same_language(language, lock.languages)
     seen = (*lock.modalities, Modality.VIDEO)  # a video that no reader took apart may hold anything
     return tuple(
         place

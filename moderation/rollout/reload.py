@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
@@ -14,6 +16,10 @@ from moderation.rollout.locks import RunningPolicy, RunningSet
 InForce = TypeVar("InForce")
 State = tuple[tuple[int, ...] | None, ...]
 
+# Seconds until what was refused is tried again, since not all that refuses a build is in its files; doubled after each refusal up to the last.
+AGAIN, AT_LAST = 60.0, 600.0
+PATIENCE = 1.0  # seconds that closing waits for a build under way
+
 _log = logging.getLogger(__name__)
 
 
@@ -21,16 +27,25 @@ class Reloader(Generic[InForce]):
     """What is in force, made anew by `build` when one of the `files` changed and all of them have rested for one look.
 
     A lock is two files and its status a third: they are rarely replaced in one moment, and half of a release must not be taken for it.
-    A build that fails leaves the one in force, until the files change again. `seconds` lie between two looks.
+    A build that fails leaves the one in force, and is tried again when the files change, or after a while as they are: a full disk,
+    or a plugin that took too long to set up, may pass. `seconds` lie between two looks.
     """
 
-    def __init__(self, build: Callable[[], InForce], files: Sequence[Path], *, seconds: float) -> None:
+    def __init__(
+        self,
+        build: Callable[[], InForce],
+        files: Sequence[Path],
+        *,
+        seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Builds for the first time. Raises what `build` raises."""
-        self._build, self._files, self._seconds = build, tuple(files), seconds
+        self._build, self._files, self._seconds, self._clock = build, tuple(files), seconds, clock
         self._built_from = self._seen = self._look()
         self._in_force = build()
         self._closed = threading.Event()
         self.reloads = self.refusals = 0
+        self._patience, self._again = AGAIN, math.inf
         self._thread = threading.Thread(target=self._watch, name="reload", daemon=True)
         self._thread.start()
 
@@ -39,27 +54,34 @@ class Reloader(Generic[InForce]):
         return self._in_force
 
     def close(self) -> None:
-        """Look no more."""
+        """Look no more; a build under way is not waited for, as the process ends."""
         self._closed.set()
-        self._thread.join()
+        self._thread.join(PATIENCE)
 
     def _watch(self) -> None:
         while not self._closed.wait(self._seconds):
             self.look()
 
     def look(self) -> None:
-        """Look at the files once; build where they changed and have rested since the last look."""
+        """Look at the files once; build where they changed and have rested since the last look, or what was refused a while ago."""
         before, self._seen = self._seen, self._look()
-        if self._seen != before or self._seen == self._built_from:
+        changed = self._seen != self._built_from
+        if self._seen != before or not (changed or self._clock() >= self._again):
             return
-        self._built_from = self._seen
+        if changed:
+            self._built_from, self._patience = self._seen, AGAIN
         try:
             self._in_force = self._build()
         except BaseException as error:  # noqa: BLE001 - whatever is wrong with a build, the one in force goes on; SystemExit of a plugin too
             self.refusals += 1
-            _log.error("builds on disk are refused, those in force stay: %s: %s", type(error).__name__, error)
+            self._again, told = self._clock() + self._patience, f"{type(error).__name__}: {error}"
+            _log.error(
+                "builds on disk are refused, those in force stay: %s; tried again in %.0f s", told, self._patience
+            )
+            self._patience = min(2 * self._patience, AT_LAST)
         else:
             self.reloads += 1
+            self._again = math.inf
 
     def _look(self) -> State:
         return tuple(_stat(path) for path in self._files)

@@ -58,8 +58,8 @@ def _item(
 ) -> ContentItem:
     if any(isinstance(name, ForeignName) for name, _ in record.headers):
         raise _refused("not_utf8", "the name of a header is no UTF-8")
-    headers = {name.casefold(): value or b"" for name, value in reversed(record.headers)}  # the first of a name counts
     _unambiguous(record.headers)
+    headers = {name.casefold(): value or b"" for name, value in record.headers}
     kind = _media_type(headers.get("content-type", b""))
     place = f"{record.partition}-{record.offset}"
     if kind == "application/cloudevents+json":
@@ -290,10 +290,11 @@ def _media_type(value: bytes) -> str:
 
 
 def _unambiguous(headers: Headers) -> None:
-    """Attributes choose the policies that judge: of two that bear one name, each reader would take another."""
-    names = [one for name, _ in headers if (one := name.casefold()).startswith((ATTRIBUTE, CLOUD))]
+    """The type and attributes choose what is judged, and by whom: of two that bear one name, each reader would take another."""
+    told = [name.casefold() for name, _ in headers]
+    names = [one for one in told if one in {"content-type", "id"} or one.startswith((ATTRIBUTE, CLOUD))]
     if len(names) != len(set(names)):
-        raise _refused("duplicate_key", "a header of an attribute stands twice")
+        raise _refused("duplicate_key", "a header stands twice: content-type, id, or an attribute's")
 
 
 def _refused(cause: str, message: str) -> ItemError:

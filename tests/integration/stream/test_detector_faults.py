@@ -9,6 +9,7 @@ import pytest
 
 from moderation.decision import Decision, Outcome
 from moderation.detector.faults import BAD_ANSWER, ERROR, FAULTS, TIMEOUT
+from moderation.errors import ExitCode
 from tests.integration.stream.test_operation import samples, wait_for
 from tests.services.process import free_ports
 from tests.stream.crew import SHORT, Crew
@@ -126,3 +127,41 @@ def check_verdicts(place: Place) -> None:
     assert all(seen[f"policy-{id_}", Outcome.ERROR] > 0 for id_ in IDS)
     assert all(seen[f"policy-{id_}", Outcome.NO_MATCH] == 0 for id_ in IDS if id_ != "moody")
     assert seen["policy-moody", Outcome.NO_MATCH] > 0
+
+
+# An encoder that works when the worker starts, and after some batches fails on all that it is asked, as a device that is lost does.
+BREAKS = """
+import sys
+from moderation.cli import main
+from moderation.encoder.recorded import RecordedEncoder
+
+def breaks(encode, left=[8]):
+    def encode_or_raise(self, contents):
+        left[0] -= 1
+        if left[0] < 0:
+            raise RuntimeError("device-side assert")
+        return encode(self, contents)
+    return encode_or_raise
+
+for name in ("encode_text", "encode_images"):
+    setattr(RecordedEncoder, name, breaks(getattr(RecordedEncoder, name)))
+main.main(["worker", sys.argv[1]])
+"""
+
+
+@forms("records", short=100, full=3000)
+def test_an_encoder_that_breaks_is_no_fault_of_what_it_was_asked(place: Place, records: int) -> None:
+    config = place.config(**SHORT)
+    with Crew(place, config, code=BREAKS) as crew:
+        place.feed(mixed(records, 7))
+        crew.work(within=60 + records / 5)
+        crew.drain()
+        print(dict(crew.ends))
+        assert set(crew.ends) == {ExitCode.RESTART}
+    assert tally(place).whole
+    outcomes = {
+        verdict.outcome
+        for one in place.read("decisions")
+        for verdict in Decision.from_dict(json.loads(one.value)).verdicts
+    }
+    assert Outcome.ERROR not in outcomes

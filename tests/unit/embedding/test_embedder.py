@@ -196,13 +196,36 @@ def test_an_encoder_that_cannot_be_used_at_all_is_no_fault_of_a_part() -> None:
         Embedder(Gone(), MemoryCache(10**6)).embed(parts("one", "two"))
 
 
-def test_an_encoder_that_fails_on_everything_is_itself_at_fault() -> None:
-    class Dead(FakeEncoder):
-        def _encode(self, contents: Sequence[bytes], *, decode_seconds: float) -> Encoded:
-            raise RuntimeError("device-side assert")
+class Dead(FakeEncoder):
+    """From its first failure on it can do nothing any more, by raising or by vectors of NaN."""
 
-    with pytest.raises(EncoderError, match="fails on everything: encoder_error: RuntimeError"):
-        Embedder(Dead(), MemoryCache(10**6)).embed(parts("one", "two"))
+    def __init__(self, *, raises: bool) -> None:
+        super().__init__()
+        self._raises, self.dead = raises, True
+
+    def _encode(self, contents: Sequence[bytes], *, decode_seconds: float) -> Encoded:
+        if self.dead and self._raises:
+            raise RuntimeError("device-side assert")
+        found = super()._encode(contents, decode_seconds=decode_seconds)
+        if self.dead:
+            found.vectors[:] = np.nan
+        return found
+
+
+@pytest.mark.parametrize("contents", [("one",), ("one", "two")])
+@pytest.mark.parametrize(("raises", "told"), [(True, "RuntimeError"), (False, "not finite")])
+def test_an_encoder_that_fails_on_everything_is_itself_at_fault(
+    contents: tuple[str, ...], *, raises: bool, told: str
+) -> None:
+    with pytest.raises(EncoderError, match=f"fails on everything: encoder_error: .*{told}"):
+        Embedder(Dead(raises=raises), MemoryCache(10**6)).embed(parts(*contents))
+
+
+@pytest.mark.parametrize("poison", ["boom", "nan", "short"])
+def test_parts_that_the_encoder_fails_on_are_errors_also_where_nothing_else_is_in_the_batch(poison: str) -> None:
+    several = [Part.text(poison), Part.image(poison.encode())]
+    result = Embedder(TroubledEncoder(), MemoryCache(10**6)).embed(several)
+    assert [error.reason for error in result.errors.values()] == ["encoder_error"] * 2
 
 
 def test_an_encoder_may_raise_the_reason_itself() -> None:

@@ -100,6 +100,8 @@ def test_a_required_field_is_missed_by_name(tmp_path: Path, key: str) -> None:
         ("scope", "scope: {modalities: [image, image]}", 29, "P104", "twice"),
         ("scope", "scope: {modalities: [image], languages: [no]}", 42, "Y006", "quote"),
         ("scope", "scope: {modalities: [image], languages: [english!]}", 42, "P103", "pt-BR"),
+        ("scope", "scope: {modalities: [image], languages: [en, xx]}", 46, "P103", "registered language"),
+        ("scope", "scope: {modalities: [text], languages: [und]}", 41, "P103", "registered language"),
         ("scope", "scope: [image]", 8, "P103", "expected a mapping"),
         ("prevalence", "prevalence: {low: 0.2, high: 0.1, source: x, n: 9}", 19, "P105", "low <= high"),
         ("prevalence", "prevalence: {low: 0.1, high: 1.1, source: x, n: 9}", 30, "P103", "1.1"),

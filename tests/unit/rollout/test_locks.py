@@ -201,6 +201,13 @@ PHOTO, WORDS = picture(0.1), Part.text("words")
         ),  # in the picture
         ({"languages": ("en",)}, item(PHOTO, WORDS, language="EN-gb"), (0, 1)),
         ({"languages": ("en",)}, item(PHOTO, WORDS, language=" "), (0, 1)),
+        *[
+            ({"languages": ("en",)}, item(PHOTO, WORDS, language=one), (0, 1))
+            for one in ("en_US", "eng", "English", "und", "mul", "xx")
+        ],
+        ({"surfaces": ("Listing",)}, item(PHOTO, surface=" listing "), (0,)),
+        ({"surfaces": ("listing",)}, item(PHOTO, surface="LISTING"), (0,)),
+        ({"surfaces": ("listing",)}, item(PHOTO, surface=" "), (0,)),
         ({"languages": ("en",)}, item(PHOTO, WORDS), (0, 1)),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -88,6 +89,43 @@ def test_a_build_that_wants_the_process_to_end_is_refused_like_any_other(path: P
             one.look()
             one.look()
         assert (one.current(), one.reloads, one.refusals) == (0, 1, 1)
+
+
+def test_a_build_that_failed_for_something_outside_of_its_files_is_tried_again_less_and_less_often(path: Path) -> None:
+    now, tried, full = [0.0], [], [True]
+
+    def build() -> str:
+        tried.append(now[0])
+        if len(tried) > 1 and full[0]:
+            raise OSError("no space left on device")
+        return f"build {len(tried)}"
+
+    with closing(Reloader(build, [path], seconds=1000, clock=lambda: now[0])) as one:
+        path.write_bytes(b"new")
+        for second in range(3000):
+            now[0] = float(second)
+            one.look()
+        assert tried == [0.0, 1.0, 61.0, 181.0, 421.0, 901.0, 1501.0, 2101.0, 2701.0]
+        full[0] = False
+        for second in range(3000, 9000, 10):
+            now[0] = float(second)
+            one.look()
+        assert (tried[9:], one.current(), one.reloads) == ([3310.0], "build 10", 1)
+
+
+def test_closing_does_not_wait_for_a_build_that_hangs(path: Path) -> None:
+    begun, end = threading.Event(), threading.Event()
+
+    def build() -> None:
+        if path.read_bytes() == b"hangs":
+            begun.set()
+            end.wait()
+
+    one = Reloader(build, [path], seconds=0.01)
+    path.write_bytes(b"hangs")
+    assert begun.wait(20)
+    one.close()  # or this test hangs
+    end.set()
 
 
 def test_files_that_keep_changing_are_waited_for(path: Path) -> None:

@@ -191,6 +191,11 @@ def test_an_action_that_is_none_is_refused(action: Any, cause: str) -> None:
     assert refused.value.cause == cause
 
 
-def test_of_two_headers_of_a_name_the_first_counts() -> None:
-    given = record(PNG, ("content-type", b"image/png"), ("content-type", b"text/plain"))
-    assert seen(read_item(given))[1] == [(IMAGE, PNG, "")]
+@pytest.mark.parametrize("name", ["content-type", "id", "Content-Type", "attribute-surface", "ce_id"])
+def test_a_header_that_says_what_is_judged_stands_once(name: str) -> None:
+    twice = record(PNG, (name, b"image/png"), (name.casefold(), b"text/plain"), ("content-type", b"image/png"))
+    with pytest.raises(ItemError) as refused:
+        read_item(twice)
+    assert refused.value.cause == "duplicate_key"
+    others = record(PNG, ("content-type", b"image/png"), ("traceparent", b"a"), ("traceparent", b"b"))
+    assert seen(read_item(others))[1] == [(IMAGE, PNG, "")]
