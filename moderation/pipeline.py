@@ -16,7 +16,7 @@ from moderation.policy.decide import Finding, answer, final_score, judge
 from moderation.reader.step import Readers
 from moderation.rollout.limits import Limits
 from moderation.rollout.locks import RunningPolicy, RunningSet
-from moderation.rollout.panel import Answers, Asked, Needs, Panel, Place
+from moderation.rollout.panel import Answers, Asked, Needed, Panel, Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class _Seen:
     """
 
     items: Sequence[ContentItem]
-    needs: Sequence[Needs]
+    needs: Sequence[Needed]
     vectors: Mapping[str, KeyedVectors[Place]]
     answers: Answers
     timing: Timing
@@ -62,7 +62,7 @@ class Pipeline:
         """
         seen = self._see(items)
         judged = [
-            (item.id, judge(one.terms, found, parts=len(one.scope(item)), order=self._actions), one.terms)
+            (item.id, judge(one.terms, found, parts=seen.needs[index][one].parts, order=self._actions), one.terms)
             for index, item in enumerate(seen.items)
             for one, found in self._findings(index, item, seen).items()
         ]
@@ -90,7 +90,7 @@ class Pipeline:
         items = self.read(items)
         read = self._clock() - begun if self.readers else 0.0
         policies = self.running.policies
-        needs = [{policy: need for policy in policies if (need := policy.needs(item))} for item in items]
+        needs = [{policy: need for policy in policies if (need := policy.needs(item)).words} for item in items]
         asked = self._panel.asked(items, needs)
         vectors = self._embed(asked)
         start = self._clock()
@@ -113,12 +113,11 @@ class Pipeline:
         """Every policy that judges this item, with all that was found for it."""
         answers = seen.answers
         return {
-            policy: [one for w, part in needs for one in w.findings(item, part, answers[w.detector][index, part])]
-            for policy, needs in seen.needs[index].items()
+            policy: [one for w, part in need.words for one in w.findings(item, part, answers[w.detector][index, part])]
+            for policy, need in seen.needs[index].items()
         }
 
     def _decision(self, index: int, item: ContentItem, held: Iterator[Verdict], seen: _Seen, id_: str) -> Decision:
         verdicts = tuple(islice(held, len(seen.needs[index])))
-        parts = {(index, place): part for place, part in enumerate(item.parts)}
-        encoders, hit = origin(parts, seen.vectors.values())
+        encoders, hit = origin([((index, place), part) for place, part in enumerate(item.parts)], seen.vectors.values())
         return answer(item.id, verdicts, self._actions, encoders=encoders, timing=seen.timing, cache_hit=hit, id_=id_)

@@ -34,7 +34,9 @@ def _check(answer: object, labels: frozenset[str]) -> Detection:
         return WRONG
     if len(answer) != len(labels) or {score.label for score in answer} != labels:
         return WRONG
-    return tuple(s if type(s.value) is float else replace(s, value=float(s.value)) for s in answer)
+    if all(type(score.value) is float for score in answer):
+        return answer
+    return tuple(replace(score, value=float(score.value)) for score in answer)
 
 
 def is_told(answer: Abstention) -> bool:

@@ -11,6 +11,7 @@ import time
 from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ from moderation.embedding.cache import EmbeddingCache, cache_key, pack, unpack
 from moderation.encoder.base import Encoded, Encoder, Vectors
 from moderation.errors import EncoderError, ItemError
 from moderation.item import Modality, Part
+
+_Key = TypeVar("_Key", str, int)
 
 ENCODER_ERROR = "encoder_error"
 # Any encoder of the modality can do these: one that fails on them too is itself at fault. The picture is grey, 32 x 32.
@@ -92,13 +95,10 @@ class Embedder:
         part_of = dict(zip(keys, parts, strict=True))
         found = self._look_up(list(part_of))
         made = self._encode({key: part for key, part in part_of.items() if key not in found})
-        vectors = np.zeros((len(parts), self.encoder.card.width), dtype=np.float16)
-        errors: dict[int, ItemError] = {}
-        for row, key in enumerate(keys):
-            if key in made.errors:
-                errors[row] = made.errors[key]
-            else:
-                vectors[row] = found[key] if key in found else made.vectors[key]
+        errors = {row: made.errors[key] for row, key in enumerate(keys) if key in made.errors}
+        nothing = np.zeros(self.encoder.card.width, np.float16)
+        known = {**found, **made.vectors, **dict.fromkeys(made.errors, nothing)}
+        vectors = np.concatenate([nothing[:0], *(known[key] for key in keys)]).reshape(len(parts), len(nothing))
         hits = np.array([key in found for key in keys], dtype=np.bool_)
         self._count(hits=int(hits.sum()), misses=int((~hits).sum()))
         return Embedded(vectors, errors, hits, made.decode_seconds, made.encode_seconds)
@@ -114,16 +114,9 @@ class Embedder:
         )
 
     def _look_up(self, keys: Sequence[str]) -> dict[str, Vectors]:
-        found: dict[str, Vectors] = {}
-        damaged = []
-        for key, data in zip(keys, self.cache.get_many(keys), strict=True):
-            if data is None:
-                continue
-            vector = unpack(data, self.encoder.card.width)
-            if vector is None:
-                damaged.append(key)
-            else:
-                found[key] = vector
+        stored = {key: value for key, value in zip(keys, self.cache.get_many(keys), strict=True) if value is not None}
+        found = self._unpacked(stored)
+        damaged = [key for key in stored if key not in found]
         if damaged:
             self._count(damaged=len(damaged))
             self.cache.drop_many(damaged)  # or the first writer's broken value would stand for ever
@@ -153,18 +146,11 @@ class Embedder:
 
     def _packed(self, encoded: Encoded) -> tuple[dict[int, tuple[bytes, Vectors]], Mapping[int, ItemError]]:
         """By row the value to store and what it unpacks to, and every row's error: a vector that no reader would take is one."""
-        packed: dict[int, tuple[bytes, Vectors]] = {}
-        errors = dict(encoded.errors)
-        for row in range(len(encoded.vectors)):
-            if row in errors:
-                continue
-            value = pack(encoded.vectors[row])
-            vector = unpack(value, self.encoder.card.width)
-            if vector is None:
-                errors[row] = ItemError(ENCODER_ERROR, "its vector is not finite and of norm 1")
-            else:
-                packed[row] = value, vector
-        return packed, errors
+        values = {row: pack(vector) for row, vector in enumerate(encoded.vectors) if row not in encoded.errors}
+        vectors = self._unpacked(values)
+        wrong = ItemError(ENCODER_ERROR, "its vector is not finite and of norm 1")
+        unsound = dict.fromkeys(values.keys() - vectors.keys(), wrong)
+        return {row: (values[row], vector) for row, vector in vectors.items()}, {**encoded.errors, **unsound}
 
     def _blame(self, modality: Modality, errors: Mapping[int, ItemError], *, of: int) -> None:
         """Where the encoder failed on every one of a batch's parts, ask it for what it always could do.
@@ -211,12 +197,13 @@ class Embedder:
     def _remember(self, fresh: Mapping[str, bytes], made: Mapping[str, Vectors]) -> dict[str, Vectors]:
         """The vectors that stand in the cache now: another worker's, where it was first and its value is whole."""
         kept = self.cache.put_many(fresh) if fresh else {}
-        vectors = dict(made)
-        for key in kept.keys() & fresh.keys():
-            vector = unpack(kept[key], self.encoder.card.width)
-            if vector is not None:
-                vectors[key] = vector
-        return vectors
+        theirs = {key: value for key, value in kept.items() if fresh.get(key, value) != value}
+        return {**made, **self._unpacked(theirs)}
+
+    def _unpacked(self, values: Mapping[_Key, bytes]) -> dict[_Key, Vectors]:
+        """The vectors that are sound."""
+        vectors, sound = unpack(list(values.values()), self.encoder.card.width)
+        return {key: vector for key, vector, whole in zip(values, vectors, sound.tolist(), strict=True) if whole}
 
     def _count(self, *, hits: int = 0, misses: int = 0, damaged: int = 0) -> None:
         with self._lock:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+import functools
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -10,7 +12,7 @@ import numpy as np
 from moderation.embedding.embedder import Embedder
 from moderation.encoder.base import Vectors
 from moderation.errors import ItemError
-from moderation.item import Part
+from moderation.item import Modality, Part
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -54,13 +56,14 @@ class KeyedVectors(Generic[Key]):
         return self._embedded.vectors[np.array([self._rows[key] for key in keys], np.intp)]
 
 
-def origin(parts: Mapping[Key, Part], vectors: Collection[KeyedVectors[Key]]) -> tuple[dict[str, str], bool]:
+def origin(parts: Iterable[tuple[Key, Part]], vectors: Collection[KeyedVectors[Key]]) -> tuple[Mapping[str, str], bool]:
     """By modality, the fingerprints of the encoders that embedded these parts; and whether all of it came from the cache."""
-    names: dict[str, set[str]] = {}
-    hits = []
-    for key, part in parts.items():
-        for own in vectors:
-            if key in own:
-                names.setdefault(part.modality.value, set()).add(own.fingerprint)
-                hits.append(own.hit(key))
-    return {modality: " ".join(sorted(names[modality])) for modality in sorted(names)}, bool(hits) and all(hits)
+    used = [(part.modality, own.fingerprint, own.hit(key)) for key, part in parts for own in vectors if key in own]
+    named = frozenset([(modality, fingerprint) for modality, fingerprint, _ in used])
+    return _by_modality(named), bool(used) and all(hit for _, _, hit in used)
+
+
+@functools.lru_cache(maxsize=256)  # nearly always the same for every item of a stream
+def _by_modality(named: frozenset[tuple[Modality, str]]) -> Mapping[str, str]:
+    names = {modality: sorted(one for other, one in named if other is modality) for modality, _ in sorted(named)}
+    return MappingProxyType({modality.value: " ".join(ones) for modality, ones in names.items()})

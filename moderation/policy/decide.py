@@ -144,7 +144,7 @@ def final_score(findings: Sequence[Finding]) -> Score | Abstention:
 def highest(findings: Iterable[Finding]) -> Finding | None:
     """The finding that carries the policy's score; ties go by label, then part, never by the order they came in."""
     scored = [one for one in findings if isinstance(one.answer, Score)]
-    return max(scored, key=_standing, default=None)
+    return scored[0] if len(scored) == 1 else max(scored, key=_standing, default=None)
 
 
 def _silent(findings: Iterable[Finding]) -> Finding | None:
@@ -176,7 +176,9 @@ def _fire(terms: Terms, value: float, *, too_many: bool, order: Sequence[str]) -
     might = _strongest_cut(terms.cuts, round(value + terms.epsilon, DIGITS), order)
     if might is None:
         return min(terms.cuts, key=lambda cut: cut.threshold), None, Outcome.NO_MATCH
-    sure = None if too_many else _strongest_cut(terms.cuts, round(value - terms.epsilon, DIGITS), order)
+    sure = None
+    if not too_many:
+        sure = _strongest_cut(terms.cuts, round(value - terms.epsilon, DIGITS), order) if terms.epsilon else might
     cap = REVIEW if REVIEW in order else terms.on_error
     capped = min(might.action, cap, key=order.index)
     if sure is not None and _force(sure.action, order) >= _force(capped, order):
@@ -186,6 +188,8 @@ def _fire(terms: Terms, value: float, *, too_many: bool, order: Sequence[str]) -
 
 def _strongest_cut(cuts: Sequence[Cut], value: float, order: Sequence[str]) -> Cut | None:
     fired = [cut for cut in cuts if value >= cut.threshold]
+    if len(fired) < 2:
+        return fired[0] if fired else None
     return max(fired, key=lambda cut: (order.index(cut.action), -cut.threshold), default=None)
 
 

@@ -38,6 +38,14 @@ class Watch:
         return [Finding(name, score, self.detector) for score in answer if score.label in self.labels]
 
 
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """Whose word a policy needs on an item, each with the part's position, and how many parts of it are in its scope."""
+
+    words: Sequence[tuple[Watch, int]]
+    parts: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class RunningPolicy:
     """A verified lock, ready to decide; `numeric` is the numeric class of the encoder in use."""
@@ -57,14 +65,16 @@ class RunningPolicy:
         derived = [bool(part.source) for part in item.parts]
         return scope_of(self.lock, item.attributes, [part.modality for part in item.parts], derived=derived)
 
-    def needs(self, item: ContentItem) -> list[tuple[Watch, int]]:
-        """Every detector that must judge a part of this item, with the part's position."""
-        return [
+    def needs(self, item: ContentItem) -> Needs:
+        """What must be known of this item."""
+        scope = self.scope(item)
+        words = [
             (watch, place)
-            for place in self.scope(item)
+            for place in scope
             for watch in self.watches
             if item.parts[place].modality in watch.modalities
         ]
+        return Needs(words, len(scope))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,15 +104,19 @@ def scope_of(
     (`English`, `und`, `mul`), is judged. The attribute `language` is about the item's own text; a picture, and what a reader `derived`
     from one, is judged whatever language stands beside it. A video that nobody read is in every scope, and an error there.
     """
-    surface, language = attributes.get("surface", "").strip().casefold(), language_of(attributes.get("language", ""))
-    if lock.surfaces and surface and surface not in {one.casefold() for one in lock.surfaces}:
-        return ()
-    foreign = lock.languages and language is not None and not same_language(language, lock.languages)
+    if lock.surfaces:
+        surface = attributes.get("surface", "").strip().casefold()
+        if surface and surface not in {one.casefold() for one in lock.surfaces}:
+            return ()
+    language = language_of(attributes.get("language", "")) if lock.languages else None
+    foreign = language is not None and not same_language(language, lock.languages)
     seen = (*lock.modalities, Modality.VIDEO)  # a video that no reader took apart may hold anything
     return tuple(
-        place
-        for place, modality in enumerate(modalities)
-        if modality in seen and not (foreign and modality is Modality.TEXT and not (derived and derived[place]))
+        [
+            place
+            for place, modality in enumerate(modalities)
+            if modality in seen and not (foreign and modality is Modality.TEXT and not (derived and derived[place]))
+        ]
     )
 
 

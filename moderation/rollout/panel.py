@@ -10,10 +10,10 @@ from moderation.detector.base import Detection, DetectionBatch, under
 from moderation.detector.runner import Runner
 from moderation.embedding.keyed import KeyedVectors
 from moderation.item import ContentItem, Part
-from moderation.rollout.locks import RunningPolicy, RunningSet, Watch
+from moderation.rollout.locks import Needs, RunningPolicy, RunningSet
 
 Place = tuple[int, int]  # which item of a batch, which part of that item
-Needs = Mapping[RunningPolicy, list[tuple[Watch, int]]]  # what each policy needs: which detector's word on which part
+Needed = Mapping[RunningPolicy, Needs]  # of one item
 Asked = dict[str, dict[Place, Part]]  # by detector
 Answers = dict[str, dict[Place, Detection]]  # by detector
 
@@ -29,12 +29,12 @@ class Panel:
         self._waves = [[id_ for id_ in waves if waves[id_] == number] for number in sorted(set(waves.values()))]
         self._fed = [(id_, one.sources) for id_, one in reversed(list(running.detectors.items())) if one.sources]
 
-    def asked(self, items: Sequence[ContentItem], needs: Sequence[Needs]) -> Asked:
+    def asked(self, items: Sequence[ContentItem], needs: Sequence[Needed]) -> Asked:
         """The parts that each detector must judge: those on which some policy, or another detector, needs its word."""
         asked: Asked = {detector: {} for detector in self._detectors}
         for index, item in enumerate(items):
             for need in needs[index].values():
-                for watch, at in need:
+                for watch, at in need.words:
                     asked[watch.detector][index, at] = item.parts[at]
         for detector, sources in self._fed:
             for place, part in asked[detector].items():

@@ -51,7 +51,8 @@ class Record:
 class Output:
     """One record to be published; without `partition` the key chooses it, as for the producer of the input. `repr` holds no content.
 
-    `decision` is the one that it tells of, for whoever counts; a copy has none.
+    `decision` is the one that it tells of, for whoever counts; a copy has none. `size` is the bytes it takes in a batch of its own before
+    compression, never less than what the client counts.
     Raises ValueError without key and value: the client cannot publish such a record.
     """
 
@@ -61,16 +62,15 @@ class Output:
     headers: tuple[tuple[str, bytes], ...] = ()
     partition: int | None = None
     decision: Decision | None = field(default=None, compare=False)
+    size: int = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.key is None and self.value is None:
             raise ValueError("an output needs a key or a value")
-
-    @property
-    def size(self) -> int:
-        """Bytes it takes in a batch of its own before compression: never less than what the client counts."""
-        held = len(self.key or b"") + len(self.value or b"")
-        return _OVERHEAD + held + sum(_HEADER + len(name.encode()) + len(value) for name, value in self.headers)
+        size = _OVERHEAD + len(self.key or b"") + len(self.value or b"")
+        for name, value in self.headers:
+            size += _HEADER + len(name if name.isascii() else name.encode()) + len(value)
+        object.__setattr__(self, "size", size)
 
     def __repr__(self) -> str:
         return f"Output({self.topic}, {self.size} bytes)"

@@ -23,6 +23,7 @@ ATTRIBUTE = "attribute-"  # of a header that states an attribute of raw content
 CLOUD = "ce_"
 _ITEM = frozenset({"id", "text", "image", "video", "reference", "parts", "attributes"})
 _CONTENT = ("text", "image", "video", "reference")
+_CONTENTS = (*_CONTENT, "parts")
 _PART = frozenset({*_CONTENT, "name"})
 _CLOUD_CORE = frozenset({"specversion", "id", "source", "type", "time", "subject", "dataschema", "datacontenttype"})
 _PICTURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"RIFF")
@@ -176,20 +177,22 @@ def _dig(data: Any, path: str) -> Any:
 
 def _json_item(body: Mapping[str, Any], place: str, fetch: Fetch | None) -> ContentItem:
     _known(body, _ITEM, "the item")
-    rows = body.get("parts")
-    given = [name for name in (*_CONTENT, "parts") if name in body]
+    given = [name for name in _CONTENTS if name in body]
     if len(given) != 1:
         raise _refused(
             "no_content" if not given else "two_contents", "expected one of text, image, video, reference and parts"
         )
-    if "parts" not in body:
-        rows = [{name: body[name] for name in given}]
+    parts = _parts(body["parts"], fetch) if given == ["parts"] else (_content(given[0], body[given[0]], "", fetch),)
+    item_id = _string(body["id"], "id") if "id" in body else place
+    return _checked(item_id, parts, _attributes(body["attributes"]) if "attributes" in body else {})
+
+
+def _parts(rows: Any, fetch: Fetch | None) -> tuple[Part, ...]:
     if not isinstance(rows, list) or not rows:
         raise _refused("wrong_item", "parts: expected a list of at least one part")
     if len(rows) > MOST_PARTS:
         raise _refused("too_many_parts", f"an item of {len(rows)} parts; expected at most {MOST_PARTS}")
-    item_id = _string(body["id"], "id") if "id" in body else place
-    return _checked(item_id, tuple(_part(row, fetch) for row in rows), _attributes(body.get("attributes", {})))
+    return tuple(_part(row, fetch) for row in rows)
 
 
 def _part(row: Any, fetch: Fetch | None) -> Part:
@@ -199,13 +202,17 @@ def _part(row: Any, fetch: Fetch | None) -> Part:
     given = [name for name in _CONTENT if name in row]
     if len(given) != 1:
         raise _refused("wrong_item", "a part needs one of text, image, video and reference")
-    name, content = _string(row.get("name", ""), "name"), _string(row[given[0]], given[0])
-    if given == ["text"]:
+    return _content(given[0], row[given[0]], _string(row.get("name", ""), "name"), fetch)
+
+
+def _content(kind: str, given: Any, name: str, fetch: Fetch | None) -> Part:
+    content = _string(given, kind)
+    if kind == "text":
         return Part.text(content, name=name)
-    if given == ["image"]:
-        return Part.image(_base64(content, "image"), name=name)
-    if given == ["video"]:
-        return Part.video(_base64(content, "video"), name=name)
+    if kind == "image":
+        return Part.image(_base64(content, kind), name=name)
+    if kind == "video":
+        return Part.video(_base64(content, kind), name=name)
     if fetch is None:
         raise unfetchable(
             "no_fetcher", "a part is a reference, and the settings have no section fetch.SCHEME, such as [fetch.https]"
@@ -241,17 +248,17 @@ def _object(value: bytes) -> dict[str, Any]:
     return found
 
 
-def _shallow(value: Any, depth: int = 0) -> None:
+def _shallow(value: dict[str, Any] | list[Any], depth: int = 0) -> None:
     if depth > DEEPEST:
         raise _refused("too_deep", f"the JSON is nested beyond {DEEPEST} levels")
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    for one in inner:
-        _shallow(one, depth + 1)
+    for one in value.values() if isinstance(value, dict) else value:
+        if isinstance(one, dict | list):
+            _shallow(one, depth + 1)
 
 
 def _known(row: Mapping[str, Any], keys: frozenset[str], what: str) -> None:
     """The message names the keys that are known, not the one that was found: it may be content."""
-    if row.keys() - keys:
+    if any(key not in keys for key in row):
         raise _refused("unknown_key", f"{what} has a key beside {', '.join(sorted(keys))}")
 
 
@@ -277,6 +284,8 @@ def _utf8(value: bytes, name: str) -> str:
 
 def _media_type(value: bytes) -> str:
     """What a content type names. Bytes in another code than UTF-8 are refused: read as UTF-8 they might say something else."""
+    if not value:
+        return ""
     kind, *parameters = value.decode("latin-1").casefold().split(";")
     for one in parameters:
         name, _, told = one.partition("=")

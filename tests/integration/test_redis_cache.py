@@ -64,7 +64,7 @@ def test_nothing_but_vectors_is_kept_and_every_key_stands_under_its_prefix(serve
     client = plain(server)
     for key in list(client.scan_iter()):
         assert key.startswith(b"emb/shop/0123456789abcdef/fake/")
-        assert unpack(client.get(key), embedder.encoder.card.width) is not None
+        assert unpack([client.get(key)], embedder.encoder.card.width)[1].all()
 
 
 def test_content_is_forgotten_whichever_encoder_saw_it_and_nothing_else_is(

@@ -215,7 +215,7 @@ def test_the_scope_is_narrowed_by_modality_and_by_what_the_item_states(
     changes: dict[str, object], judged: ContentItem, scope: tuple[int, ...]
 ) -> None:
     assert policy(**changes).scope(judged) == scope
-    assert [place for _, place in policy(**changes).needs(judged)] == list(scope)
+    assert [place for _, place in policy(**changes).needs(judged).words] == list(scope)
 
 
 def test_findings_are_the_labels_that_count_or_the_abstention() -> None:
