@@ -160,6 +160,16 @@ class FingerprintMismatchError(LockError):
         )
 
 
+class OverloadedError(ModerationError):
+    """A request was refused, since it could not be answered in time: it may come again `after_seconds`."""
+
+    code = "overloaded"
+
+    def __init__(self, message: str, *, after_seconds: float) -> None:
+        super().__init__(message)
+        self.after_seconds = after_seconds
+
+
 class CompileError(ModerationError):
     """A policy cannot be turned into a classifier."""
 

@@ -9,13 +9,13 @@ from itertools import islice
 
 from moderation.decision import Abstention, Decision, Score, Timing, Verdict
 from moderation.detector.runner import Runner
-from moderation.embedding.embedder import Embedder
+from moderation.embedding.embedder import Embeds
 from moderation.embedding.keyed import KeyedVectors, origin
 from moderation.item import ContentItem, Part
 from moderation.policy.decide import Finding, answer, final_score, judge
 from moderation.reader.step import Readers
 from moderation.rollout.limits import Limits
-from moderation.rollout.locks import RunningPolicy, RunningSet
+from moderation.rollout.locks import Needs, RunningPolicy, RunningSet
 from moderation.rollout.panel import Answers, Asked, Needed, Panel, Place
 
 
@@ -43,7 +43,7 @@ class Pipeline:
         self,
         running: RunningSet,
         *,
-        embedders: Mapping[str, Embedder],
+        embedders: Mapping[str, Embeds],
         runner: Runner,
         limits: Limits,
         actions: Sequence[str],
@@ -54,13 +54,20 @@ class Pipeline:
         self.readers, self._panel = readers, Panel(running, runner)
         self._embedders, self._actions, self._clock = embedders, tuple(actions), clock
 
-    def decide(self, items: Sequence[ContentItem], *, ids: Sequence[str] = ()) -> list[Decision]:
+    def decide(
+        self,
+        items: Sequence[ContentItem],
+        *,
+        ids: Sequence[str] = (),
+        prepared: Mapping[str, Embeds] | None = None,
+    ) -> list[Decision]:
         """One decision for each item, in order. A batch may be empty; items' ids need not be unique.
 
         A policy that has none of an item's parts in its scope gives no verdict on that item. `ids` are the decisions' own, one for each
-        item; without them a decision is named after its item and the revisions that decided.
+        item; without them a decision is named after its item and the revisions that decided. Where the items were read and what is `wanted`
+        of them was embedded before, `prepared` has the vectors, by the encoder's name.
         """
-        seen = self._see(items)
+        seen = self._see(items, prepared)
         judged = [
             (item.id, judge(one.terms, found, parts=seen.needs[index][one].parts, order=self._actions), one.terms)
             for index, item in enumerate(seen.items)
@@ -85,14 +92,20 @@ class Pipeline:
         """The items with what readers in force derive from their parts: what policies are asked about."""
         return self.readers.read(items) if self.readers else items
 
-    def _see(self, items: Sequence[ContentItem]) -> _Seen:
-        begun = self._clock() if self.readers else 0.0
-        items = self.read(items)
-        read = self._clock() - begun if self.readers else 0.0
-        policies = self.running.policies
-        needs = [{policy: need for policy in policies if (need := policy.needs(item)).words} for item in items]
+    def wanted(self, items: Sequence[ContentItem]) -> dict[str, list[Part]]:
+        """By encoder, the parts of items, as they were read, that must be embedded to decide them."""
+        asked = self._panel.asked(items, self._needs(items))
+        return {name: [one for one in parts.values() if not one.unread] for name, parts in self._wanted(asked).items()}
+
+    def _see(self, items: Sequence[ContentItem], prepared: Mapping[str, Embeds] | None = None) -> _Seen:
+        reads = self.readers and prepared is None
+        begun = self._clock() if reads else 0.0
+        items = self.read(items) if reads else items
+        read = self._clock() - begun if reads else 0.0
+        needs = self._needs(items)
         asked = self._panel.asked(items, needs)
-        vectors = self._embed(asked)
+        embedders = self._embedders if prepared is None else prepared
+        vectors = {name: KeyedVectors(embedders[name], parts) for name, parts in self._wanted(asked).items()}
         start = self._clock()
         answers = self._panel.answers(asked, vectors)
         detect = self._clock() - start
@@ -100,14 +113,18 @@ class Pipeline:
         encode = sum(one.encode_seconds for one in vectors.values())
         return _Seen(items, needs, vectors, answers, Timing(decode, encode, detect, read).shared_by(len(items)))
 
-    def _embed(self, asked: Asked) -> dict[str, KeyedVectors[Place]]:
-        """Each encoder's vectors of the parts that its detectors must judge, every part once."""
+    def _needs(self, items: Sequence[ContentItem]) -> list[dict[RunningPolicy, Needs]]:
+        policies = self.running.policies
+        return [{policy: need for policy in policies if (need := policy.needs(item)).words} for item in items]
+
+    def _wanted(self, asked: Asked) -> dict[str, dict[Place, Part]]:
+        """By encoder, the parts that its detectors must judge, every part once."""
         wanted: dict[str, dict[Place, Part]] = {}
         for detector, parts in asked.items():
             encoder = self.running.detectors[detector].encoder
             if encoder and parts:
                 wanted.setdefault(encoder, {}).update(parts)
-        return {name: KeyedVectors(self._embedders[name], parts) for name, parts in wanted.items()}
+        return wanted
 
     def _findings(self, index: int, item: ContentItem, seen: _Seen) -> dict[RunningPolicy, list[Finding]]:
         """Every policy that judges this item, with all that was found for it."""

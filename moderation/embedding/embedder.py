@@ -11,7 +11,7 @@ import time
 from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,19 @@ class Embedded:
     encode_seconds: float
 
 
+class Embeds(Protocol):
+    """What gives vectors of parts."""
+
+    @property
+    def encoder(self) -> Encoder:
+        """What makes them."""
+        ...
+
+    def embed(self, parts: Sequence[Part], /) -> Embedded:
+        """The vectors of parts, in order."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class EmbedderStats:
     """Counts since the start: parts found in the cache and not, and values that were there but damaged."""
@@ -60,8 +73,8 @@ class EmbedderStats:
 
 
 @dataclass(frozen=True, slots=True)
-class _Encoding:
-    """What encoding the missing keys gave."""
+class Encoding:
+    """What encoding the missing keys gave: float16 [d], or why there is none."""
 
     vectors: Mapping[str, Vectors]
     errors: Mapping[str, ItemError]
@@ -93,8 +106,8 @@ class Embedder:
         """
         keys = [self.key(part) for part in parts]
         part_of = dict(zip(keys, parts, strict=True))
-        found = self._look_up(list(part_of))
-        made = self._encode({key: part for key, part in part_of.items() if key not in found})
+        found = self.look_up(list(part_of), self.cache)
+        made = self.make({key: part for key, part in part_of.items() if key not in found})
         errors = {row: made.errors[key] for row, key in enumerate(keys) if key in made.errors}
         nothing = np.zeros(self.encoder.card.width, np.float16)
         known = {**found, **made.vectors, **dict.fromkeys(made.errors, nothing)}
@@ -113,16 +126,21 @@ class Embedder:
             digest=part.digest,
         )
 
-    def _look_up(self, keys: Sequence[str]) -> dict[str, Vectors]:
-        stored = {key: value for key, value in zip(keys, self.cache.get_many(keys), strict=True) if value is not None}
+    def look_up(self, keys: Sequence[str], cache: EmbeddingCache) -> dict[str, Vectors]:
+        """The vectors that are kept under these keys in the cache, or in one part of it; what is damaged is forgotten."""
+        stored = {key: value for key, value in zip(keys, cache.get_many(keys), strict=True) if value is not None}
         found = self._unpacked(stored)
         damaged = [key for key in stored if key not in found]
         if damaged:
             self._count(damaged=len(damaged))
-            self.cache.drop_many(damaged)  # or the first writer's broken value would stand for ever
+            cache.drop_many(damaged)  # or the first writer's broken value would stand for ever
         return found
 
-    def _encode(self, missing: Mapping[str, Part]) -> _Encoding:
+    def make(self, missing: Mapping[str, Part]) -> Encoding:
+        """Encode parts, by their keys, and remember them; the vectors are those that stand in the cache then.
+
+        Raises EncoderError where the encoder fails on everything.
+        """
         began = time.perf_counter()
         fresh: dict[str, bytes] = {}
         made: dict[str, Vectors] = {}
@@ -140,7 +158,7 @@ class Embedder:
                         errors[key] = refused[row]
                     else:
                         fresh[key], made[key] = packed[row]
-        return _Encoding(
+        return Encoding(
             self._remember(fresh, made), errors, decode_seconds, time.perf_counter() - began - decode_seconds
         )
 

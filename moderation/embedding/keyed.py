@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from moderation.embedding.embedder import Embedder
+from moderation.embedding.embedder import Embeds
 from moderation.encoder.base import Vectors
 from moderation.errors import ItemError
 from moderation.item import Modality, Part
@@ -20,7 +20,7 @@ Key = TypeVar("Key", bound=Hashable)
 class KeyedVectors(Generic[Key]):
     """What an embedder made of parts: their vectors, and why a part has none."""
 
-    def __init__(self, embedder: Embedder, parts: Mapping[Key, Part]) -> None:
+    def __init__(self, embedder: Embeds, parts: Mapping[Key, Part]) -> None:
         self.fingerprint = str(embedder.encoder.fingerprint)
         fit = {key: part for key, part in parts.items() if not part.unread}  # of the others there is no content
         self._parts = parts

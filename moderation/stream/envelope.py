@@ -6,29 +6,19 @@ might hold content that nobody judged.
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from moderation.errors import ItemError
-from moderation.item import ContentItem, Modality, Part, is_utf8, unfetchable
+from moderation.item import ContentItem, Modality, Part, is_utf8
+from moderation.item_json import Fetch, attributes_of, checked, from_base64, item_of, refused, string
 from moderation.policy.json_source import DuplicateKeyError, read_json
 from moderation.stream.batch import ForeignName, Headers, Record
 
-UNDECODABLE = "undecodable"
 DEEPEST = 32
-MOST_PARTS = 1000  # of one item
 ATTRIBUTE = "attribute-"  # of a header that states an attribute of raw content
 CLOUD = "ce_"
-_ITEM = frozenset({"id", "text", "image", "video", "reference", "parts", "attributes"})
-_CONTENT = ("text", "image", "video", "reference")
-_CONTENTS = (*_CONTENT, "parts")
-_PART = frozenset({*_CONTENT, "name"})
 _CLOUD_CORE = frozenset({"specversion", "id", "source", "type", "time", "subject", "dataschema", "datacontenttype"})
 _PICTURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"RIFF")
-
-Fetch = Callable[[str], bytes]
 
 
 def read_item(
@@ -50,7 +40,7 @@ def read_item(
         return None
     item = _item(record, record.value, fetch, osprey_texts, osprey_images)
     if not videos and any(part.modality is Modality.VIDEO for part in item.parts):
-        raise _refused("content_type", "it holds a video, and no reader in force reads videos")
+        raise refused("content_type", "it holds a video, and no reader in force reads videos")
     return item
 
 
@@ -58,7 +48,7 @@ def _item(
     record: Record, value: bytes, fetch: Fetch | None, osprey_texts: Sequence[str], osprey_images: Sequence[str]
 ) -> ContentItem:
     if any(isinstance(name, ForeignName) for name, _ in record.headers):
-        raise _refused("not_utf8", "the name of a header is no UTF-8")
+        raise refused("not_utf8", "the name of a header is no UTF-8")
     _unambiguous(record.headers)
     headers = {name.casefold(): value or b"" for name, value in record.headers}
     kind = _media_type(headers.get("content-type", b""))
@@ -78,8 +68,8 @@ def _item(
         body = _object(value)
         if osprey_texts or osprey_images:
             return _osprey(body, osprey_texts, osprey_images)
-        return _json_item(body, place, fetch)
-    raise _refused("content_type", "the header content-type names neither a picture, nor a video, nor text, nor JSON")
+        return item_of(body, place, fetch)
+    raise refused("content_type", "the header content-type names neither a picture, nor a video, nor text, nor JSON")
 
 
 def _is_raw(value: bytes, kind: str) -> bool:
@@ -95,7 +85,7 @@ def _raw(value: bytes, kind: str, item_id: str, attributes: Mapping[str, str]) -
     """Content as it is. Text that is no UTF-8 is still an item: what judges it says so."""
     files = Modality.VIDEO if kind.startswith("video/") else Modality.IMAGE
     part = Part(Modality.TEXT if kind == "text/plain" else files, value)
-    return _checked(item_id, (part,), attributes)
+    return checked(item_id, (part,), attributes)
 
 
 def _binary(value: bytes, headers: Mapping[str, bytes], kind: str, fetch: Fetch | None) -> ContentItem:
@@ -112,7 +102,7 @@ def _data(value: bytes, kind: str, item_id: str, attributes: Mapping[str, str], 
         return _raw(value, kind, item_id, attributes)
     if _is_json(kind):
         return _named(_object(value), item_id, attributes, fetch)
-    raise _refused("content_type", "the event's data is neither a picture, nor a video, nor text, nor JSON")
+    raise refused("content_type", "the event's data is neither a picture, nor a video, nor text, nor JSON")
 
 
 def _structured(value: bytes, fetch: Fetch | None) -> ContentItem:
@@ -122,32 +112,32 @@ def _structured(value: bytes, fetch: Fetch | None) -> ContentItem:
         name: one for name, one in event.items() if name not in _CLOUD_CORE and name not in {"data", "data_base64"}
     }
     item_id = _cloud_id(event)
-    kind = _media_type(_string(event.get("datacontenttype", ""), "datacontenttype").encode())
+    kind = _media_type(string(event.get("datacontenttype", ""), "datacontenttype").encode())
     if "data" in event and "data_base64" in event:
-        raise _refused("two_contents", "the event has both data and data_base64")
+        raise refused("two_contents", "the event has both data and data_base64")
     if "data_base64" in event:
-        return _data(_base64(event["data_base64"], "data_base64"), kind, item_id, _attributes(extensions), fetch)
+        return _data(from_base64(event["data_base64"], "data_base64"), kind, item_id, attributes_of(extensions), fetch)
     data = event.get("data")
     if isinstance(data, str) and kind == "text/plain":
-        return _checked(item_id, (Part.text(data),), _attributes(extensions))
+        return checked(item_id, (Part.text(data),), attributes_of(extensions))
     if isinstance(data, dict) and _is_json(kind):
-        return _named(data, item_id, _attributes(extensions), fetch)
-    raise _refused("no_content", "the event has no data that could be judged")
+        return _named(data, item_id, attributes_of(extensions), fetch)
+    raise refused("no_content", "the event has no data that could be judged")
 
 
 def _cloud_id(event: Mapping[str, Any]) -> str:
     missing = [name for name in ("specversion", "id", "source", "type") if not event.get(name)]
     if missing:
-        raise _refused("cloud_event", f"the event lacks {', '.join(missing)}")
-    if not _string(event["specversion"], "specversion").startswith("1."):
-        raise _refused("cloud_event", "the event's specversion is not 1.x")
-    _string(event["source"], "source"), _string(event["type"], "type")
-    return _string(event["id"], "id")
+        raise refused("cloud_event", f"the event lacks {', '.join(missing)}")
+    if not string(event["specversion"], "specversion").startswith("1."):
+        raise refused("cloud_event", "the event's specversion is not 1.x")
+    string(event["source"], "source"), string(event["type"], "type")
+    return string(event["id"], "id")
 
 
 def _named(body: Mapping[str, Any], item_id: str, attributes: Mapping[str, str], fetch: Fetch | None) -> ContentItem:
     """An item inside an event: the event's id is its id, where it has none of its own, and extensions are attributes."""
-    made = _json_item(body, item_id, fetch)
+    made = item_of(body, item_id, fetch)
     return ContentItem(made.id, made.parts, {**attributes, **made.attributes})
 
 
@@ -155,18 +145,18 @@ def _osprey(body: Mapping[str, Any], texts: Sequence[str], images: Sequence[str]
     """Osprey's action: `{send_time, data: {action_id, action_name, data}}`; its name is the attribute `action_name`."""
     action = body.get("data")
     if not isinstance(action, dict) or not isinstance(action.get("data"), dict) or "action_id" not in action:
-        raise _refused("osprey", "expected an action: data with action_id, action_name and data")
+        raise refused("osprey", "expected an action: data with action_id, action_name and data")
     fields = [(path, path in images, _dig(action["data"], path)) for path in (*texts, *images)]
     parts = [
-        Part.image(_base64(one, path), name=path) if image else Part.text(_string(one, path), name=path)
+        Part.image(from_base64(one, path), name=path) if image else Part.text(string(one, path), name=path)
         for path, image, one in fields
         if one is not None
     ]
     if not parts:
-        raise _refused("no_content", "the action has none of the fields that hold content")
-    given, name = action["action_id"], _string(action.get("action_name", ""), "action_name")
-    item_id = str(given) if type(given) is int else _string(given, "action_id")
-    return _checked(item_id, tuple(parts), {"action_name": name})
+        raise refused("no_content", "the action has none of the fields that hold content")
+    given, name = action["action_id"], string(action.get("action_name", ""), "action_name")
+    item_id = str(given) if type(given) is int else string(given, "action_id")
+    return checked(item_id, tuple(parts), {"action_name": name})
 
 
 def _dig(data: Any, path: str) -> Any:
@@ -175,111 +165,35 @@ def _dig(data: Any, path: str) -> Any:
     return data
 
 
-def _json_item(body: Mapping[str, Any], place: str, fetch: Fetch | None) -> ContentItem:
-    _known(body, _ITEM, "the item")
-    given = [name for name in _CONTENTS if name in body]
-    if len(given) != 1:
-        raise _refused(
-            "no_content" if not given else "two_contents", "expected one of text, image, video, reference and parts"
-        )
-    parts = _parts(body["parts"], fetch) if given == ["parts"] else (_content(given[0], body[given[0]], "", fetch),)
-    item_id = _string(body["id"], "id") if "id" in body else place
-    return _checked(item_id, parts, _attributes(body["attributes"]) if "attributes" in body else {})
-
-
-def _parts(rows: Any, fetch: Fetch | None) -> tuple[Part, ...]:
-    if not isinstance(rows, list) or not rows:
-        raise _refused("wrong_item", "parts: expected a list of at least one part")
-    if len(rows) > MOST_PARTS:
-        raise _refused("too_many_parts", f"an item of {len(rows)} parts; expected at most {MOST_PARTS}")
-    return tuple(_part(row, fetch) for row in rows)
-
-
-def _part(row: Any, fetch: Fetch | None) -> Part:
-    if not isinstance(row, dict):
-        raise _refused("wrong_item", "a part is no object")
-    _known(row, _PART, "a part")
-    given = [name for name in _CONTENT if name in row]
-    if len(given) != 1:
-        raise _refused("wrong_item", "a part needs one of text, image, video and reference")
-    return _content(given[0], row[given[0]], _string(row.get("name", ""), "name"), fetch)
-
-
-def _content(kind: str, given: Any, name: str, fetch: Fetch | None) -> Part:
-    content = _string(given, kind)
-    if kind == "text":
-        return Part.text(content, name=name)
-    if kind == "image":
-        return Part.image(_base64(content, kind), name=name)
-    if kind == "video":
-        return Part.video(_base64(content, kind), name=name)
-    if fetch is None:
-        raise unfetchable(
-            "no_fetcher", "a part is a reference, and the settings have no section fetch.SCHEME, such as [fetch.https]"
-        )
-    return Part.image(fetch(content), name=name)
-
-
-def _attributes(given: Any) -> dict[str, str]:
-    if not isinstance(given, dict) or not all(isinstance(one, str) for one in given.values()):
-        raise _refused("wrong_item", "attributes: expected an object of strings")
-    return dict(given)
-
-
-def _checked(item_id: str, parts: tuple[Part, ...], attributes: Mapping[str, str]) -> ContentItem:
-    if not item_id:
-        raise _refused("no_id", "the item's id is empty")
-    return ContentItem(item_id, parts, attributes)
-
-
 def _object(value: bytes) -> dict[str, Any]:
     """A JSON object, read strictly: of a key that stands twice, readers would judge different texts."""
     try:
         found = read_json(value)
     except DuplicateKeyError:
-        raise _refused("duplicate_key", "a key stands twice in one object") from None
+        raise refused("duplicate_key", "a key stands twice in one object") from None
     except ValueError:
-        raise _refused("not_json", "the value is no JSON in UTF-8") from None
+        raise refused("not_json", "the value is no JSON in UTF-8") from None
     if not isinstance(found, dict):
-        raise _refused("not_json", "the value is JSON, but no object")
+        raise refused("not_json", "the value is JSON, but no object")
     _shallow(found)
     if b"\\u" in value and not is_utf8(found):
-        raise _refused("not_utf8", "a string holds half a surrogate pair")
+        raise refused("not_utf8", "a string holds half a surrogate pair")
     return found
 
 
 def _shallow(value: dict[str, Any] | list[Any], depth: int = 0) -> None:
     if depth > DEEPEST:
-        raise _refused("too_deep", f"the JSON is nested beyond {DEEPEST} levels")
+        raise refused("too_deep", f"the JSON is nested beyond {DEEPEST} levels")
     for one in value.values() if isinstance(value, dict) else value:
         if isinstance(one, dict | list):
             _shallow(one, depth + 1)
-
-
-def _known(row: Mapping[str, Any], keys: frozenset[str], what: str) -> None:
-    """The message names the keys that are known, not the one that was found: it may be content."""
-    if any(key not in keys for key in row):
-        raise _refused("unknown_key", f"{what} has a key beside {', '.join(sorted(keys))}")
-
-
-def _string(value: Any, what: str) -> str:
-    if not isinstance(value, str):
-        raise _refused("wrong_item", f"{what}: expected a string, found {type(value).__name__}")
-    return value
-
-
-def _base64(value: Any, what: str) -> bytes:
-    try:
-        return base64.b64decode(_string(value, what), validate=True)
-    except (binascii.Error, ValueError):
-        raise _refused("not_base64", f"{what}: no base64") from None
 
 
 def _utf8(value: bytes, name: str) -> str:
     try:
         return value.decode("utf-8")
     except UnicodeDecodeError:
-        raise _refused("not_utf8", f"the header {name} is no UTF-8") from None
+        raise refused("not_utf8", f"the header {name} is no UTF-8") from None
 
 
 def _media_type(value: bytes) -> str:
@@ -294,7 +208,7 @@ def _media_type(value: bytes) -> str:
             and not kind.startswith("image/")
             and told.strip(' "') not in {"utf-8", "utf8", "us-ascii"}
         ):
-            raise _refused("charset", "the content is in another code than UTF-8")
+            raise refused("charset", "the content is in another code than UTF-8")
     return kind.strip()
 
 
@@ -303,8 +217,4 @@ def _unambiguous(headers: Headers) -> None:
     told = [name.casefold() for name, _ in headers]
     names = [one for one in told if one in {"content-type", "id"} or one.startswith((ATTRIBUTE, CLOUD))]
     if len(names) != len(set(names)):
-        raise _refused("duplicate_key", "a header stands twice: content-type, id, or an attribute's")
-
-
-def _refused(cause: str, message: str) -> ItemError:
-    return ItemError(UNDECODABLE, message, cause=cause)
+        raise refused("duplicate_key", "a header stands twice: content-type, id, or an attribute's")

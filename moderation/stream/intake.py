@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from moderation.item import ContentItem, unfetchable
+from moderation.item_json import Fetch
 from moderation.stream.batch import Record
-from moderation.stream.envelope import Fetch
 
 MOST_REFERENCES = 16  # of one record
 One = TypeVar("One")

@@ -1,0 +1,318 @@
+"""What stands before the encoders: parts wait for the device, never for a timer, and those that could not make their deadline are refused at once.
+
+One thread runs the device. The moment it is free it takes what waits, as much as fits a batch, fairly between callers by what their parts cost.
+Content that is asked for twice is encoded once; content that is remembered does not wait at all.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from moderation.embedding.cache import EmbeddingCache
+from moderation.embedding.embedder import Embedder
+from moderation.embedding.prepared import Content, Outcome, content_of
+from moderation.encoder.base import Vectors
+from moderation.errors import EncoderError, OverloadedError
+from moderation.item import Part
+from moderation.server.costs import Costs, Kind
+from moderation.server.fair import FairQueue
+
+LARGEST = 32  # parts of a batch
+_SURE = 0.85  # of a deadline may be spent on waiting and encoding, as predicted
+_SOON, _LATE = 0.05, 120.0  # seconds that a refused caller is told to stay away: clients obey no longer ones
+
+_log = logging.getLogger(__name__)
+
+Found = dict[Content, Outcome]
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """One part that nobody has a vector of, and who waits for it."""
+
+    key: str
+    part: Part
+    kind: Kind
+    caller: str
+    tickets: list[Ticket]
+    queued: bool = True
+
+    @property
+    def size(self) -> int:
+        """Bytes of its content."""
+        return len(self.part.content)
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """What one request waits for: `done` gives the outcome of each of its parts, or raises OverloadedError or EncoderError."""
+
+    caller: str
+    deadline: float
+    done: Future[Found] = field(default_factory=Future)
+    _found: Found = field(default_factory=dict)
+    _left: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def expect(self, steps: int) -> None:
+        """So many more steps to wait for."""
+        with self._lock:
+            self._left += steps
+
+    def step(self, found: Found) -> None:
+        """One step is over, with what it found; the last one completes the ticket."""
+        with self._lock:
+            self._found.update(found)
+            self._left -= 1
+            last = not self._left
+        if last:
+            with suppress(InvalidStateError):  # it failed, or nobody waits
+                self.done.set_result(self._found)
+
+    def fail(self, error: Exception) -> None:
+        """Nothing more will come."""
+        with suppress(InvalidStateError):
+            self.done.set_exception(error)
+
+
+class Batcher:
+    """Parts in, vectors out, by a device that runs one batch at a time. Safe to call from several threads.
+
+    `embedders` by the encoder's name, and `near` is the part of their cache that answers at once; `far` whether there is another one.
+    At most `most_parts` parts and `most_bytes` bytes wait. A caller's share of the device is its weight among those that want it.
+    """
+
+    def __init__(
+        self,
+        embedders: Mapping[str, Embedder],
+        costs: Costs,
+        *,
+        near: EmbeddingCache,
+        far: bool = False,
+        most_parts: int = 10_000,
+        most_bytes: int = 500_000_000,
+        largest: int = LARGEST,
+        weights: Mapping[str, float] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.embedders, self._costs, self._near, self._far = dict(embedders), costs, near, far
+        self._most_parts, self._most_bytes, self._largest, self._clock = most_parts, most_bytes, largest, clock
+        self._changed = threading.Condition()
+        self._queue: FairQueue[_Waiting] = FairQueue(lambda kind: costs.seconds(kind, largest) / largest, weights)
+        self._waiting: dict[str, _Waiting] = {}  # by key, queued or running
+        self._until: float | None = None  # when the running batch should end
+        self._unseen: deque[tuple[Ticket, Kind, Mapping[str, Part]]] = deque()  # not yet looked up in the far cache
+        self._closed = False
+        self.dropped = self.refused = self.batches = self.encoded = 0
+        self._threads = [threading.Thread(target=self._run, name="device", daemon=True)]
+        if far:
+            self._threads.append(threading.Thread(target=self._look_far, name="lookup", daemon=True))
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """Parts that wait for the device, and their bytes."""
+        return len(self._queue), self._queue.bytes
+
+    def ask(self, wanted: Mapping[str, Iterable[Part]], *, caller: str = "", seconds: float) -> Ticket:
+        """Vectors of parts, by the encoder's name, within so many seconds.
+
+        What is remembered near at hand is there when this returns. Raises OverloadedError where the device could not be done in time; where
+        that turns out only after a look into the far cache, the ticket raises it.
+        """
+        ticket = Ticket(caller, self._clock() + seconds)
+        by_kind: dict[Kind, dict[str, Part]] = {}
+        for encoder, parts in wanted.items():
+            for part in parts:
+                kind = Kind(encoder, part.modality)
+                by_kind.setdefault(kind, {})[self.embedders[encoder].key(part)] = part
+        ticket.expect(1)
+        found: Found = {}
+        unknown = {kind: self._recall(kind, parts, self._near, found) for kind, parts in by_kind.items()}
+        unknown = {kind: parts for kind, parts in unknown.items() if parts}
+        if self._far and unknown:
+            ticket.expect(len(unknown))
+            with self._changed:
+                self._unseen.extend((ticket, kind, parts) for kind, parts in unknown.items())
+                self._changed.notify_all()
+        else:
+            self._admit(ticket, unknown)
+        ticket.step(found)
+        return ticket
+
+    def leave(self, ticket: Ticket) -> None:
+        """Nobody waits for this ticket any more: what was queued for it alone is not begun."""
+        ticket.done.cancel()
+        with self._changed:
+            for one in [one for one in self._waiting.values() if ticket in one.tickets]:
+                one.tickets.remove(ticket)
+                if not one.tickets and one.queued:
+                    self._queue.discard(one)
+                    del self._waiting[one.key]
+                    self.dropped += 1
+
+    def seconds_ahead(self, caller: str, new: Mapping[Kind, int]) -> float:
+        """How long so many new parts of a caller would take, by what runs and what waits now.
+
+        Whoever joins a queue is charged a whole batch, since others may fill it up; who finds the device idle is charged its own.
+        """
+        with self._changed:
+            return self._ahead(caller, new)
+
+    def close(self) -> None:
+        """Take nothing more, finish what waits, and end."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _recall(self, kind: Kind, parts: Mapping[str, Part], cache: EmbeddingCache, found: Found) -> dict[str, Part]:
+        """Add what a cache has; gives the parts that it has not."""
+        known = self.embedders[kind.encoder].look_up(list(parts), cache)
+        found.update((content_of(kind.encoder, parts[key]), Outcome(vector, hit=True)) for key, vector in known.items())
+        return {key: part for key, part in parts.items() if key not in known}
+
+    def _admit(self, ticket: Ticket, unknown: Mapping[Kind, Mapping[str, Part]]) -> None:
+        """Let parts wait for the device. Raises OverloadedError, and then nothing of them waits."""
+        with self._changed:
+            new = {
+                kind: fresh
+                for kind, parts in unknown.items()
+                if (fresh := [part for key, part in parts.items() if key not in self._waiting])
+            }
+            if new:
+                self._check(ticket, new)
+            ticket.expect(sum(map(len, unknown.values())))
+            for kind, parts in unknown.items():
+                for key, part in parts.items():
+                    if key in self._waiting:
+                        self._waiting[key].tickets.append(ticket)
+                    else:
+                        one = self._waiting[key] = _Waiting(key, part, kind, ticket.caller, [ticket])
+                        self._queue.push(one)
+            self._changed.notify_all()
+
+    def _check(self, ticket: Ticket, new: Mapping[Kind, Sequence[Part]]) -> None:
+        if self._closed:
+            raise OverloadedError("it is shutting down", after_seconds=_SOON)
+        counts = {kind: len(parts) for kind, parts in new.items()}
+        size = sum(len(part.content) for parts in new.values() for part in parts)
+        full = len(self._queue) + sum(counts.values()) > self._most_parts or self._queue.bytes + size > self._most_bytes
+        wait, left = self._ahead(ticket.caller, counts), ticket.deadline - self._clock()
+        if full or wait > _SURE * left:
+            self.refused += 1
+            why = "too much waits" if full else f"it would take {wait:.2f} s, and {left:.2f} are left"
+            again = self._drain() / 2 if full else wait - _SURE * left
+            raise OverloadedError(why, after_seconds=min(_LATE, max(_SOON, again)))
+
+    def _ahead(self, caller: str, new: Mapping[Kind, int]) -> float:
+        if self._until is None and not self._queue:
+            return sum(self._costs.seconds(kind, count) for kind, count in new.items())
+        everything, own = Counter(self._queue.kinds), Counter(self._queue.of(caller))
+        everything.update(new)
+        own.update(new)
+        # Within its fair share a caller waits for nobody else; a batch that has begun is waited for in any case.
+        fair = self._whole(own) / self._queue.share(caller)
+        return self._rest() + min(self._whole(everything), fair)
+
+    def _drain(self) -> float:
+        """Seconds until all that waits is done."""
+        return self._rest() + self._whole(self._queue.kinds)
+
+    def _rest(self) -> float:
+        return 0.0 if self._until is None else max(0.0, self._until - self._clock())
+
+    def _whole(self, counts: Mapping[Any, int]) -> float:
+        """Seconds of whole batches for so many parts."""
+        rounds = {kind: -(-count // self._largest) for kind, count in counts.items()}
+        return sum(self._costs.seconds(kind, self._largest) * count for kind, count in rounds.items() if count)
+
+    def _take(self) -> list[_Waiting]:
+        """The next batch: of the kind that is first in turn. What would come too late is not begun."""
+        taken: list[_Waiting] = []
+        now = self._clock()
+        while len(taken) < self._largest and (one := self._queue.pop(taken[0].kind if taken else None)):
+            one.queued = False
+            if all(ticket.deadline < now for ticket in one.tickets):
+                del self._waiting[one.key]
+                self.dropped += 1
+                for ticket in one.tickets:
+                    ticket.fail(OverloadedError("its deadline passed while it waited", after_seconds=_SOON))
+            else:
+                taken.append(one)
+        return taken
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not (batch := self._take()):
+                    if self._closed and not self._unseen:
+                        return
+                    self._changed.wait()
+                kind = batch[0].kind
+                self._until = self._clock() + self._costs.seconds(kind, len(batch))
+            self._encode(kind, batch)
+
+    def _encode(self, kind: Kind, batch: Sequence[_Waiting]) -> None:
+        began = self._clock()
+        outcomes: dict[str, Outcome] = {}
+        broken: EncoderError | None = None
+        try:
+            made = self.embedders[kind.encoder].make({one.key: one.part for one in batch})
+            decode, encode = made.decode_seconds / len(batch), made.encode_seconds / len(batch)
+            outcomes = {key: Outcome(one, None, False, decode, encode) for key, one in made.vectors.items()}
+            outcomes |= {key: Outcome(None, error) for key, error in made.errors.items()}
+        except EncoderError as error:
+            broken = error
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
+            _log.error("a batch failed: %s", type(error).__name__)
+            broken = EncoderError(f"encoder {kind.encoder!r}: {type(error).__name__}")
+        with self._changed:
+            self._costs.took(kind, len(batch), self._clock() - began)
+            self._until = None
+            self.batches, self.encoded = self.batches + 1, self.encoded + len(batch)
+            for one in batch:
+                del self._waiting[one.key]
+        for one in batch:
+            for ticket in one.tickets:
+                if broken:
+                    ticket.fail(broken)
+                else:
+                    ticket.step({content_of(one.kind.encoder, one.part): outcomes[one.key]})
+
+    def _look_far(self) -> None:
+        """Ask the far cache for all that came meanwhile, and let only what it lacks wait for the device."""
+        while True:
+            with self._changed:
+                while not self._unseen:
+                    if self._closed:
+                        return
+                    self._changed.wait()
+                asked = list(self._unseen)
+                self._unseen.clear()
+            for kind in {kind for _, kind, _ in asked}:
+                embedder = self.embedders[kind.encoder]
+                keys = list({key: None for _, one, parts in asked if one == kind for key in parts})
+                known = embedder.look_up(keys, embedder.cache)
+                for ticket, one, parts in asked:
+                    if one == kind:
+                        self._after_far(ticket, kind, parts, known)
+
+    def _after_far(self, ticket: Ticket, kind: Kind, parts: Mapping[str, Part], known: Mapping[str, Vectors]) -> None:
+        try:
+            self._admit(ticket, {kind: {key: part for key, part in parts.items() if key not in known}})
+        except OverloadedError as error:
+            ticket.fail(error)
+        ticket.step(
+            {content_of(kind.encoder, parts[key]): Outcome(known[key], hit=True) for key in parts if key in known}
+        )

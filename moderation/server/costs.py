@@ -1,0 +1,62 @@
+"""What a batch costs: seconds by kind and size, measured once at the start, and corrected as batches run, by a bounded factor."""
+
+from __future__ import annotations
+
+import bisect
+import time
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from moderation.item import Modality
+
+SIZES = (1, 2, 4, 8, 16, 32)
+ROUNDS = 3
+_SLOWER, _FASTER = 8.0, 0.25  # how far batches that ran may take the factor
+_WEIGHT = 0.1  # of the newest batch
+
+
+class Kind(NamedTuple):
+    """What runs together in a batch: one encoder's parts of one modality."""
+
+    encoder: str
+    modality: Modality
+
+
+class Costs:
+    """Seconds that a batch takes, by kind and number of parts, from a table of some sizes.
+
+    A batch of another size costs what the next larger one does, since towers run padded sizes only; a larger one than all is several.
+    """
+
+    def __init__(self, table: Mapping[Kind, Mapping[int, float]]) -> None:
+        self._table = {kind: sorted(row.items()) for kind, row in table.items()}
+        self._factor = dict.fromkeys(table, 1.0)
+
+    def seconds(self, kind: Kind, parts: int) -> float:
+        """How long so many parts take."""
+        row = self._table[kind]
+        largest, of_largest = row[-1]
+        whole, rest = divmod(parts, largest)
+        left = row[bisect.bisect_left(row, (rest, 0.0))][1] if rest else 0.0
+        return self._factor[kind] * (whole * of_largest + left)
+
+    def took(self, kind: Kind, parts: int, seconds: float) -> None:
+        """Learn from a batch that ran: load on the machine changes, but no single batch is believed."""
+        expected = self.seconds(kind, parts)
+        if expected > 0:
+            factor = self._factor[kind] * (1 - _WEIGHT + _WEIGHT * seconds / expected)
+            self._factor[kind] = min(_SLOWER, max(_FASTER, factor))
+
+
+def measure(run: Callable[[int], object], *, clock: Callable[[], float] = time.perf_counter) -> dict[int, float]:
+    """Seconds of `run(parts)` by size: the median of some rounds after a first one that warms up."""
+    found = {}
+    for parts in SIZES:
+        run(parts)
+        seconds = []
+        for _ in range(ROUNDS):
+            began = clock()
+            run(parts)
+            seconds.append(clock() - began)
+        found[parts] = sorted(seconds)[ROUNDS // 2]
+    return found

@@ -1,0 +1,289 @@
+"""The batcher on a device of known cost: no timer, one encoding for equal content, refusals that keep their word, fairness, cancels, faults."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from moderation.embedding.cache import MemoryCache, TieredCache
+from moderation.embedding.embedder import Embedder
+from moderation.encoder.base import Encoded
+from moderation.errors import EncoderError, OverloadedError
+from moderation.item import Modality, Part
+from moderation.server.batcher import Batcher, Ticket
+from moderation.server.costs import SIZES, Costs, Kind
+from tests.fakes import FakeEncoder
+
+KIND = Kind("default", Modality.TEXT)
+
+
+class Device(FakeEncoder):
+    """Takes `seconds(n)` for n parts, or waits to be let go on; `batches` are the texts it was given."""
+
+    def __init__(self, seconds: Callable[[int], float] = lambda _: 0.0) -> None:
+        super().__init__()
+        self._seconds, self.batches, self.go = seconds, list[Sequence[str]](), threading.Event()
+        self.go.set()
+
+    def encode_text(self, texts: Sequence[str]) -> Encoded:
+        self.batches.append(tuple(texts))
+        assert self.go.wait(20)
+        time.sleep(self._seconds(len(texts)))
+        return super().encode_text(texts)
+
+
+def costs(seconds: Callable[[int], float]) -> Costs:
+    return Costs({kind: {size: seconds(size) for size in SIZES} for kind in (KIND, Kind("default", Modality.IMAGE))})
+
+
+@contextmanager
+def batching(
+    device: FakeEncoder, seconds: Callable[[int], float] = lambda _: 0.01, *, far: bool = False, **more: object
+) -> Iterator[Batcher]:
+    near = MemoryCache(10**7)
+    cache = TieredCache(near, MemoryCache(10**7)) if far else near
+    one = Batcher({"default": Embedder(device, cache)}, costs(seconds), near=near, far=far, **more)  # type: ignore[arg-type]
+    try:
+        yield one
+    finally:
+        if isinstance(device, Device):
+            device.go.set()
+        one.close()
+
+
+def ask(batcher: Batcher, *texts: str, caller: str = "", seconds: float = 10.0) -> Ticket:
+    return batcher.ask({"default": [Part.text(text) for text in texts]}, caller=caller, seconds=seconds)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+@contextmanager
+def held(device: Device, batcher: Batcher) -> Iterator[None]:
+    """The device is at work on something; what is asked for meanwhile waits."""
+    device.go.clear()
+    first = ask(batcher, "0.9", caller="somebody")
+    until(lambda: len(device.batches) > 0)
+    yield
+    device.go.set()
+    first.done.result(20)
+
+
+def test_vectors_are_those_of_the_embedder_and_errors_their_parts_own() -> None:
+    encoder = FakeEncoder()
+    parts = [Part.text("0.25"), Part.image(b"0.5"), Part.image(b"no picture"), Part.text("0.25")]
+    with batching(encoder) as batcher:
+        found = batcher.ask({"default": parts}, seconds=10).done.result(20)
+    alone = Embedder(FakeEncoder(), MemoryCache(10**6)).embed(parts)
+    assert len(found) == 3
+    for row, part in enumerate(parts):
+        outcome = found["default", part.modality, part.content]
+        if row == 2:
+            assert (outcome.vector, str(outcome.error)) == (None, str(alone.errors[2]))
+        else:
+            assert outcome.vector is not None
+            assert outcome.vector.tobytes() == alone.vectors[row].tobytes()
+
+
+@pytest.mark.parametrize("far", [False, True])
+def test_what_is_remembered_does_not_wait_for_the_device(*, far: bool) -> None:
+    device = Device()
+    with batching(device, far=far) as batcher:
+        ask(batcher, "0.1").done.result(20)
+        with held(device, batcher):
+            again = ask(batcher, "0.1")
+            assert again.done.done()
+            assert [one.hit for one in again.done.result().values()] == [True]
+
+
+def test_what_the_far_cache_has_does_not_wait_for_the_device_either() -> None:
+    device = Device()
+    with batching(device, far=True) as batcher:
+        embedder = batcher.embedders["default"]
+        Embedder(FakeEncoder(), embedder.cache.far).embed([Part.text("0.3")])  # type: ignore[attr-defined]
+        with held(device, batcher):
+            assert [one.hit for one in ask(batcher, "0.3").done.result(20).values()] == [True]
+
+
+def test_the_free_device_takes_all_that_waits_and_equal_content_once() -> None:
+    device = Device()
+    with batching(device) as batcher:
+        with held(device, batcher):
+            tickets = [ask(batcher, f"0.{n % 5}") for n in range(10)]
+        for one in tickets:
+            one.done.result(20)
+    assert sorted(map(len, device.batches)) == [1, 5]
+
+
+def test_a_batch_is_never_larger_than_its_largest() -> None:
+    device = Device()
+    with batching(device, largest=4) as batcher:
+        with held(device, batcher):
+            tickets = [ask(batcher, f"0.{n}") for n in range(10, 20)]
+        for one in tickets:
+            one.done.result(20)
+    assert [len(one) for one in device.batches] == [1, 4, 4, 2]
+
+
+def test_who_could_not_be_answered_in_time_is_refused_at_once_and_told_when_to_come_again() -> None:
+    device = Device()
+    with batching(device, lambda _: 1.0, largest=1) as batcher, held(device, batcher):
+        kept = [ask(batcher, f"0.{n}", seconds=10.0) for n in range(1, 8)]
+        with pytest.raises(OverloadedError) as refused:
+            ask(batcher, "0.81", "0.82", "0.83", seconds=5.0)
+        assert 0.05 <= refused.value.after_seconds <= 120
+        assert batcher.waiting[0] == len(kept)
+        assert batcher.refused == 1
+        device.go.set()
+        for one in kept:
+            one.done.result(20)
+
+
+def test_who_finds_the_device_idle_is_charged_its_own_parts_only() -> None:
+    with batching(Device(), lambda n: 0.1 * n) as batcher:
+        assert batcher.seconds_ahead("", {KIND: 1}) == pytest.approx(0.1)
+        assert batcher.seconds_ahead("", {KIND: 40}) == pytest.approx(0.1 * (32 + 8))
+
+
+def test_who_joins_a_queue_is_charged_whole_batches() -> None:
+    device = Device()
+    with batching(device, lambda n: 0.1 * n) as batcher, held(device, batcher):
+        ask(batcher, "0.1")
+        wait = batcher.seconds_ahead("", {KIND: 1})
+        assert 3.2 <= wait <= 3.2 + 0.1
+
+
+@pytest.mark.parametrize("bound", [{"most_parts": 3}, {"most_bytes": 9}])
+def test_what_waits_is_bounded_in_parts_and_in_bytes(bound: dict[str, int]) -> None:
+    device = Device()
+    with batching(device, lambda _: 0.0, **bound) as batcher, held(device, batcher):
+        for n in range(3):
+            ask(batcher, f"0.{n}")
+        with pytest.raises(OverloadedError, match="too much waits"):
+            ask(batcher, "0.7")
+
+
+def test_a_caller_with_little_does_not_wait_behind_one_with_much() -> None:
+    device = Device()
+    with batching(device, lambda _: 0.001, largest=4) as batcher:
+        with held(device, batcher):
+            much = [ask(batcher, f"0.{n}", caller="much") for n in range(10, 50)]
+            little = ask(batcher, "0.001", caller="little")
+            assert batcher.seconds_ahead("third", {KIND: 1}) < batcher.seconds_ahead("much", {KIND: 1})
+        little.done.result(20)
+        for one in much:
+            one.done.result(20)
+    assert "0.001" in device.batches[1]
+
+
+def test_weights_are_shares() -> None:
+    device = Device()
+    with batching(device, lambda _: 0.001, largest=8, weights={"a": 3.0}) as batcher:
+        with held(device, batcher):
+            tickets = [
+                ask(batcher, f"0.{n}", caller=caller)
+                for caller, start in (("a", 100), ("b", 200))
+                for n in range(start, start + 40)
+            ]
+        for one in tickets:
+            one.done.result(20)
+    assert [sum(text.startswith("0.1") for text in batch) for batch in device.batches[1:4]] == [6, 6, 6]
+
+
+def test_what_nobody_waits_for_any_more_is_not_begun() -> None:
+    device = Device()
+    with batching(device) as batcher:
+        with held(device, batcher):
+            gone, shared = ask(batcher, "0.1", "0.2"), ask(batcher, "0.2", "0.3")
+            batcher.leave(gone)
+            assert batcher.waiting[0] == 2
+        assert len(shared.done.result(20)) == 2
+        assert gone.done.cancelled()
+        assert (device.batches[1:], batcher.dropped) == ([("0.2", "0.3")], 1)
+
+
+def test_what_would_come_too_late_is_not_begun() -> None:
+    device = Device()
+    with batching(device, lambda _: 0.0) as batcher:
+        with held(device, batcher):
+            late, calm = ask(batcher, "0.1", seconds=0.05), ask(batcher, "0.2")
+            time.sleep(0.1)
+        calm.done.result(20)
+        with pytest.raises(OverloadedError, match="deadline"):
+            late.done.result(20)
+        assert device.batches[1:] == [("0.2",)]
+
+
+def test_an_encoder_that_fails_on_everything_is_told_to_who_waits_and_the_next_batch_is_tried() -> None:
+    class Moody(FakeEncoder):
+        broken = True
+
+        def encode_text(self, texts: Sequence[str]) -> Encoded:
+            if self.broken:
+                raise RuntimeError("device-side assert")
+            return super().encode_text(texts)
+
+    device = Moody()
+    with batching(device) as batcher:
+        with pytest.raises(EncoderError, match="fails on everything"):
+            ask(batcher, "0.1").done.result(20)
+        device.broken = False
+        assert len(ask(batcher, "0.1").done.result(20)) == 1
+
+
+def test_closing_finishes_what_waits_and_refuses_what_comes() -> None:
+    device = Device()
+    with batching(device) as batcher:
+        device.go.clear()
+        ask(batcher, "0.9")
+        until(lambda: len(device.batches) > 0)
+        waiting = ask(batcher, "0.1")
+        closing = threading.Thread(target=batcher.close)
+        closing.start()
+        until(lambda: batcher._closed)
+        with pytest.raises(OverloadedError, match="shutting down"):
+            ask(batcher, "0.2")
+        device.go.set()
+        closing.join(20)
+        assert waiting.done.result(20)
+
+
+def test_no_wait_is_added_where_the_device_is_idle() -> None:
+    """A law of structure, no measure of time: nothing in it sleeps, and a lone part is a batch at once."""
+    device = Device()
+    with batching(device) as batcher:
+        for n in range(5):
+            ask(batcher, f"0.{n}").done.result(20)
+    assert device.batches == [(f"0.{n}",) for n in range(5)]
+
+
+def test_many_threads_and_cancels_leave_nothing_behind() -> None:
+    device = Device(lambda n: 0.0002 * n)
+    answered = np.zeros(4, int)
+    with batching(device, lambda _: 0.001, far=True) as batcher:
+
+        def work(number: int) -> None:
+            for n in range(60):
+                one = ask(batcher, f"0.{number}{n}", f"0.{n}", caller=str(number % 2), seconds=60)
+                if n % 7 == 3:
+                    batcher.leave(one)
+                else:
+                    assert len(one.done.result(30)) == 2
+                    answered[number] += 1
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert answered.tolist() == [sum(n % 7 != 3 for n in range(60))] * 4
+        until(lambda: batcher.waiting == (0, 0) and not batcher._waiting)
