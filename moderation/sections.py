@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
@@ -152,6 +153,48 @@ class WorkerSettings(Section):
     osprey_texts: tuple[str, ...] = ()
     osprey_images: tuple[str, ...] = ()
     fetches: Annotated[int, Field(gt=0)] = 16
+
+
+class KeySettings(Section):
+    """One caller of the server: the SHA-256 of its key (`moderation serve --new-key` makes both), what it may be decided by, and its share of the device.
+
+    Without `policies` it is decided by all.
+    """
+
+    sha256: Annotated[str, like(r"[0-9a-f]{64}", "the SHA-256 of a key, 64 hex digits")]
+    policies: tuple[str, ...] | None = None
+    weight: Annotated[float, Field(gt=0)] = 1.0
+
+
+class ServeSettings(Section):
+    """What is decided over HTTP, for whom, and within which bounds; paths of `locks` are relative to the settings file.
+
+    Without `keys` everybody is answered, which is allowed on this machine alone. `encoders` are those whose vectors can be asked for, beside
+    the locks' own. A request that names no deadline has `deadline_seconds`. Bodies have at most `body_bytes`, all that are being read or answered at most
+    `bodies_bytes`, and `read_seconds` to arrive; parts that wait for the device have at most `queue_bytes`. `categories` says
+    which of OpenAI's categories a policy stands for.
+    """
+
+    locks: Annotated[tuple[str, ...], Field(min_length=1)]
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    log: Literal["text", "json"] = "text"
+    keys: Mapping[str, KeySettings] = {}
+    encoders: tuple[str, ...] = ()
+    categories: Mapping[str, tuple[str, ...]] = {}
+    deadline_seconds: Seconds = 2.0
+    read_seconds: Seconds = 10.0
+    body_bytes: Annotated[int, Field(gt=0)] = 20_000_000
+    bodies_bytes: Annotated[int, Field(gt=0)] = 500_000_000
+    queue_bytes: Annotated[int, Field(gt=0)] = 500_000_000
+    most_items: Annotated[int, Field(gt=0)] = 2048
+    reload_seconds: Seconds = 5.0
+
+    @model_validator(mode="after")
+    def _no_open_door(self) -> ServeSettings:
+        if not self.keys and self.host not in {"127.0.0.1", "::1", "localhost"}:
+            raise ValueError("keys: expected at least one, since the host can be reached from other machines")
+        return self
 
 
 # `host`, `*.host.tld`, either with `:port`; in lower case, as it is compared.

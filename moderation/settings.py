@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 
 from moderation.errors import SettingsError
-from moderation.sections import FetchSettings, Seconds, Section, StreamSettings, WorkerSettings, like
+from moderation.sections import FetchSettings, Seconds, Section, ServeSettings, StreamSettings, WorkerSettings, like
 
 FILE_VARIABLE = "MODERATION_SETTINGS"
 _PREFIX = "MODERATION_"
@@ -150,6 +150,7 @@ class Settings(Section):
     fetch: Mapping[str, FetchSettings] = {}
     stream: StreamSettings | None = None
     worker: WorkerSettings | None = None
+    serve: ServeSettings | None = None
 
     @field_validator("encoders", mode="before")
     @classmethod

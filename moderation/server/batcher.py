@@ -11,76 +11,24 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 from moderation.embedding.cache import EmbeddingCache
 from moderation.embedding.embedder import Embedder
-from moderation.embedding.prepared import Content, Outcome, content_of
+from moderation.embedding.prepared import Outcome, content_of
 from moderation.encoder.base import Vectors
 from moderation.errors import EncoderError, OverloadedError
 from moderation.item import Part
 from moderation.server.costs import Costs, Kind
 from moderation.server.fair import FairQueue
+from moderation.server.ticket import Found, Ticket, Waiting
 
 LARGEST = 32  # parts of a batch
 _SURE = 0.85  # of a deadline may be spent on waiting and encoding, as predicted
+_STALLED = 60.0  # seconds that a batch may take beyond what was expected
 _SOON, _LATE = 0.05, 120.0  # seconds that a refused caller is told to stay away: clients obey no longer ones
 
 _log = logging.getLogger(__name__)
-
-Found = dict[Content, Outcome]
-
-
-@dataclass(slots=True, eq=False)
-class _Waiting:
-    """One part that nobody has a vector of, and who waits for it."""
-
-    key: str
-    part: Part
-    kind: Kind
-    caller: str
-    tickets: list[Ticket]
-    queued: bool = True
-
-    @property
-    def size(self) -> int:
-        """Bytes of its content."""
-        return len(self.part.content)
-
-
-@dataclass(slots=True, eq=False)
-class Ticket:
-    """What one request waits for: `done` gives the outcome of each of its parts, or raises OverloadedError or EncoderError."""
-
-    caller: str
-    deadline: float
-    done: Future[Found] = field(default_factory=Future)
-    _found: Found = field(default_factory=dict)
-    _left: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def expect(self, steps: int) -> None:
-        """So many more steps to wait for."""
-        with self._lock:
-            self._left += steps
-
-    def step(self, found: Found) -> None:
-        """One step is over, with what it found; the last one completes the ticket."""
-        with self._lock:
-            self._found.update(found)
-            self._left -= 1
-            last = not self._left
-        if last:
-            with suppress(InvalidStateError):  # it failed, or nobody waits
-                self.done.set_result(self._found)
-
-    def fail(self, error: Exception) -> None:
-        """Nothing more will come."""
-        with suppress(InvalidStateError):
-            self.done.set_exception(error)
 
 
 class Batcher:
@@ -106,11 +54,12 @@ class Batcher:
         self.embedders, self._costs, self._near, self._far = dict(embedders), costs, near, far
         self._most_parts, self._most_bytes, self._largest, self._clock = most_parts, most_bytes, largest, clock
         self._changed = threading.Condition()
-        self._queue: FairQueue[_Waiting] = FairQueue(lambda kind: costs.seconds(kind, largest) / largest, weights)
-        self._waiting: dict[str, _Waiting] = {}  # by key, queued or running
+        self._queue: FairQueue[Waiting] = FairQueue(lambda kind: costs.seconds(kind, largest) / largest, weights)
+        self._waiting: dict[str, Waiting] = {}  # by key, queued or running
         self._until: float | None = None  # when the running batch should end
         self._unseen: deque[tuple[Ticket, Kind, Mapping[str, Part]]] = deque()  # not yet looked up in the far cache
         self._closed = False
+        self._broken = False
         self.dropped = self.refused = self.batches = self.encoded = 0
         self._threads = [threading.Thread(target=self._run, name="device", daemon=True)]
         if far:
@@ -122,6 +71,17 @@ class Batcher:
     def waiting(self) -> tuple[int, int]:
         """Parts that wait for the device, and their bytes."""
         return len(self._queue), self._queue.bytes
+
+    @property
+    def alive(self) -> bool:
+        """Whether the device gets anywhere: its thread runs, and no batch takes very much longer than it should."""
+        late = self._clock() - self._until if self._until is not None else 0.0
+        return self._threads[0].is_alive() and late < _STALLED
+
+    @property
+    def state(self) -> str:
+        """`working`, `broken` while the encoder fails on everything, or `stopping`."""
+        return "stopping" if self._closed else "broken" if self._broken else "working"
 
     def ask(self, wanted: Mapping[str, Iterable[Part]], *, caller: str = "", seconds: float) -> Ticket:
         """Vectors of parts, by the encoder's name, within so many seconds.
@@ -198,7 +158,7 @@ class Batcher:
                     if key in self._waiting:
                         self._waiting[key].tickets.append(ticket)
                     else:
-                        one = self._waiting[key] = _Waiting(key, part, kind, ticket.caller, [ticket])
+                        one = self._waiting[key] = Waiting(key, part, kind, ticket.caller, [ticket])
                         self._queue.push(one)
             self._changed.notify_all()
 
@@ -237,9 +197,9 @@ class Batcher:
         rounds = {kind: -(-count // self._largest) for kind, count in counts.items()}
         return sum(self._costs.seconds(kind, self._largest) * count for kind, count in rounds.items() if count)
 
-    def _take(self) -> list[_Waiting]:
+    def _take(self) -> list[Waiting]:
         """The next batch: of the kind that is first in turn. What would come too late is not begun."""
-        taken: list[_Waiting] = []
+        taken: list[Waiting] = []
         now = self._clock()
         while len(taken) < self._largest and (one := self._queue.pop(taken[0].kind if taken else None)):
             one.queued = False
@@ -263,7 +223,7 @@ class Batcher:
                 self._until = self._clock() + self._costs.seconds(kind, len(batch))
             self._encode(kind, batch)
 
-    def _encode(self, kind: Kind, batch: Sequence[_Waiting]) -> None:
+    def _encode(self, kind: Kind, batch: Sequence[Waiting]) -> None:
         began = self._clock()
         outcomes: dict[str, Outcome] = {}
         broken: EncoderError | None = None
@@ -279,7 +239,7 @@ class Batcher:
             broken = EncoderError(f"encoder {kind.encoder!r}: {type(error).__name__}")
         with self._changed:
             self._costs.took(kind, len(batch), self._clock() - began)
-            self._until = None
+            self._until, self._broken = None, broken is not None
             self.batches, self.encoded = self.batches + 1, self.encoded + len(batch)
             for one in batch:
                 del self._waiting[one.key]

@@ -14,7 +14,8 @@ from moderation.decision import Decision
 from moderation.embedding.prepared import Prepared
 from moderation.item import ContentItem
 from moderation.pipeline import Pipeline
-from moderation.server.batcher import Batcher, Found, Ticket
+from moderation.server.batcher import Batcher
+from moderation.server.ticket import Found, Ticket
 
 THREADS = 4  # that decide: a plugin that hangs holds one of them for its deadline
 TOGETHER = 256  # items decided at once
@@ -58,6 +59,20 @@ class Service:
         else:
             self._embed(job)
         return job
+
+    def pipeline(self, caller: str) -> Pipeline:
+        """What decides for a caller now."""
+        return self._in_force(caller)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the device still gets anywhere: its thread runs, and no batch takes ten times what it should."""
+        return self.batcher.alive
+
+    @property
+    def state(self) -> str:
+        """`working`, `broken` since the encoder failed on everything last, or `stopping`."""
+        return self.batcher.state
 
     def leave(self, job: Job) -> None:
         """Nobody waits for this job any more."""

@@ -17,6 +17,8 @@ NAMED = {
     "heads": "ID",
     "fetch": "SCHEME",
     "settings": "ID",
+    "keys": "NAME",
+    "categories": "ID",
 }  # what stands for the key of a section that there may be several of
 
 

@@ -15,8 +15,9 @@ from moderation.embedding.embedder import Embedder
 from moderation.encoder.base import Encoded
 from moderation.errors import EncoderError, OverloadedError
 from moderation.item import Modality, Part
-from moderation.server.batcher import Batcher, Ticket
+from moderation.server.batcher import Batcher
 from moderation.server.costs import SIZES, Costs, Kind
+from moderation.server.ticket import Ticket
 from tests.fakes import FakeEncoder
 
 KIND = Kind("default", Modality.TEXT)

@@ -1,0 +1,122 @@
+"""Builds the server from Settings, as `assemble` does everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from itertools import cycle, islice
+from pathlib import Path
+
+from moderation.assemble import embedder, embedding_cache, pipeline, plugins, quota_counter
+from moderation.compiler.golden import golden_pictures
+from moderation.embedding.cache import TieredCache
+from moderation.embedding.embedder import Embedder
+from moderation.encoder.base import Encoded, Encoder
+from moderation.errors import EncoderError, SettingsError
+from moderation.item import Modality
+from moderation.pipeline import Pipeline
+from moderation.plugin.brought import Plugins
+from moderation.policy.lock import arrays_path, read_lock
+from moderation.release.record import record_path
+from moderation.rollout.reload import Reloader, tell_change
+from moderation.sections import ServeSettings
+from moderation.server.app import Served, make_app
+from moderation.server.batcher import Batcher
+from moderation.server.costs import Costs, Kind, measure
+from moderation.server.edge import App
+from moderation.server.metrics import ServerMetrics
+from moderation.server.service import Service
+from moderation.settings import Settings
+
+_WORDS = "a photo of a thing that somebody offers for sale near you, as good as new, please call"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InForce:
+    """What decides until another takes its place: for all policies, and for each set of them that some key is bound to."""
+
+    everything: Pipeline
+    of: Mapping[frozenset[str], Pipeline]
+
+
+@contextmanager
+def server(settings: Settings, *, folder: Path) -> Iterator[App]:
+    """The app, ready to be asked: encoders are loaded, tried and timed. What is in work is finished when this is closed.
+
+    Locks are looked for from `folder` on. Raises SettingsError without the section serve or for a key's unknown policy, EncoderError for an encoder
+    that fails when it is tried, and what `pipeline` raises.
+    """
+    own = serve_settings(settings)
+    locks = [folder / one for one in own.locks]
+    with ExitStack() as stack:
+        known = stack.enter_context(closing(plugins(settings)))
+        cache = embedding_cache(settings)
+        names = sorted({*(read_lock(one).encoder for one in locks), *own.encoders})
+        embedders = {name: embedder(settings, name, known=known, cache=cache) for name in names}
+        builds = stack.enter_context(closing(_reloader(settings, own, locks, embedders, known)))
+        batcher = Batcher(
+            embedders,
+            Costs({kind: row for name in names for kind, row in _tried(name, embedders[name].encoder)}),
+            near=cache.near if isinstance(cache, TieredCache) else cache,
+            far=isinstance(cache, TieredCache),
+            most_bytes=own.queue_bytes,
+            weights={name: key.weight for name, key in own.keys.items()},
+        )
+        bound = {name: frozenset(key.policies) for name, key in own.keys.items() if key.policies is not None}
+
+        def in_force(caller: str) -> Pipeline:
+            now = builds.current()
+            return now.of[bound[caller]] if caller in bound else now.everything
+
+        service = stack.enter_context(closing(Service(in_force, batcher)))
+        yield make_app(Served(service, own, settings.actions, ServerMetrics(batcher)))
+
+
+def serve_settings(settings: Settings) -> ServeSettings:
+    """The section about the server. Raises SettingsError where it is not there."""
+    if settings.serve is None:
+        raise SettingsError("settings: a server needs the section [serve], which is not there")
+    return settings.serve
+
+
+def _reloader(
+    settings: Settings, own: ServeSettings, locks: list[Path], embedders: dict[str, Embedder], known: Plugins
+) -> Reloader[InForce]:
+    counter, made = quota_counter(settings), list[InForce]()
+    sets = {frozenset(key.policies) for key in own.keys.values() if key.policies is not None}
+
+    def build() -> InForce:
+        before = made[-1].everything if made else None
+        paths = {read_lock(path).policy: path for path in locks}
+        for unknown in sorted(frozenset().union(*sets) - paths.keys()):
+            expected = ", ".join(sorted(paths))
+            raise SettingsError(f"settings: serve.keys: unknown policy {unknown!r}; expected one of {expected}")
+
+        def under(chosen: frozenset[str]) -> Pipeline:
+            some = [path for policy, path in paths.items() if policy in chosen]
+            return pipeline(settings, some, embedders=embedders, known=known, counter=counter, earlier=before)
+
+        made[:] = [InForce(under(frozenset(paths)), {one: under(one) for one in sets})]
+        tell_change(before.running if before else None, made[0].everything.running)
+        return made[0]
+
+    files = [file for one in locks for file in (one, arrays_path(one), record_path(one))]
+    return Reloader(build, files, seconds=own.reload_seconds)
+
+
+def _tried(name: str, encoder: Encoder) -> Iterator[tuple[Kind, Mapping[int, float]]]:
+    """What batches of each kind cost; raises EncoderError where known content cannot be encoded."""
+
+    def checked(encoded: Encoded) -> None:
+        for error in encoded.errors.values():
+            raise EncoderError(f"encoder {name!r} fails on what it should know: {error}")
+
+    pictures = list(golden_pictures())
+    runs = {
+        Modality.IMAGE: lambda count: checked(encoder.encode_images(list(islice(cycle(pictures), count)))),
+        Modality.TEXT: lambda count: checked(encoder.encode_text([_WORDS] * count)),
+    }
+    for modality, run in runs.items():
+        if modality.value in encoder.card.modalities:
+            yield Kind(name, modality), measure(run)

@@ -1,0 +1,278 @@
+"""The routes: OpenAI's moderations and embeddings, our decisions, zero-shot classification, and what operators ask. All that is slow happens elsewhere; here it is awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from pydantic_core import to_json
+
+from moderation.decision import LIVE, Decision, Outcome
+from moderation.embedding.prepared import content_of
+from moderation.errors import ItemError
+from moderation.item import ContentItem, Modality, Part
+from moderation.item_json import item_of
+from moderation.pipeline import Pipeline
+from moderation.sections import ServeSettings
+from moderation.server.edge import App, Edge
+from moderation.server.errors import ApiError, api_error
+from moderation.server.handlers import ERRORS, handle_errors
+from moderation.server.metrics import ServerMetrics
+from moderation.server.service import Service
+from moderation.server.wire import (
+    ChatEmbeddingRequest,
+    ClassifyRequest,
+    DecisionRequest,
+    EmbeddingRequest,
+    ModerationRequest,
+    embedded_parts,
+    image_of,
+    part_of,
+    probabilities,
+    text_of,
+    written,
+)
+
+OURS_MODEL = "moderation"
+ALIASES = ("omni-moderation-", "text-moderation-")  # what clients ask for by default
+SCALE = 100.0  # at which CLIP's similarities are made probabilities
+Answered = TypeVar("Answered")
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What the app needs: `service` decides, `settings` bound it, `order` names all actions by force."""
+
+    service: Service
+    settings: ServeSettings
+    order: Sequence[str]
+    metrics: ServerMetrics
+
+
+def make_app(served: Served) -> App:
+    """The ASGI app, behind its checks."""
+    app = FastAPI(title="moderation", docs_url=None, redoc_url=None, responses=ERRORS)
+    app.state.served = served
+    app.post("/v1/moderations")(moderations)
+    app.post("/v1/embeddings")(embeddings)
+    app.post("/v1/decisions")(decisions)
+    app.post("/v1/classify")(classify)
+    app.get("/v1/policies")(policies)
+    app.get("/v1/models")(models)
+    app.get("/healthz")(healthz)
+    app.get("/readyz")(readyz)
+    app.get("/metrics")(metrics)
+    handle_errors(app)
+    return Edge(app, served.settings, told=served.metrics.answered)
+
+
+async def moderations(request: Request, body: ModerationRequest) -> dict[str, Any]:
+    """Judge a text, several texts, or the parts of one item by all policies of the key; OpenAI's shape, our policies as categories."""
+    served, model = _served(request), body.model or OURS_MODEL
+    if model != OURS_MODEL and not model.startswith(ALIASES):
+        raise _no_model(model, [OURS_MODEL])
+    id_ = f"modr-{uuid.uuid4().hex}"
+    given = body.input
+    if isinstance(given, str):
+        parts: list[tuple[Part, ...]] = [(text_of(given, "input"),)]
+    elif isinstance(given[0], str):
+        parts = [(text_of(str(one), f"input.{at}"),) for at, one in enumerate(given)]
+    else:
+        parts = [tuple(part_of(one, f"input.{at}") for at, one in enumerate(given) if not isinstance(one, str))]
+    items = [ContentItem(f"{id_}-{at}", one, {}) for at, one in enumerate(parts)]
+    made = await _decided(request, items)
+    results = [_result(served, one, item) for one, item in zip(made, items, strict=True)]
+    return {"id": id_, "model": model, "results": results}
+
+
+async def decisions(request: Request, body: DecisionRequest) -> Response:
+    """Decide items: the same decision record as on the stream, one for each item, in order."""
+    items = []
+    for at, one in enumerate(body.items):
+        try:
+            items.append(item_of(one, f"item-{at}", None))
+        except ItemError as error:
+            raise api_error(error, param=f"items.{at}") from None
+    made = await _decided(request, items)
+    return Response(to_json({"decisions": [one.to_dict() for one in made]}), media_type="application/json")
+
+
+async def embeddings(request: Request, body: EmbeddingRequest | ChatEmbeddingRequest) -> Response:
+    """Vectors of texts or pictures, L2-normalised, in OpenAI's shape (Infinity's and vLLM's forms of pictures, too)."""
+    if body.dimensions is not None:
+        raise ApiError(400, "unsupported_dimensions", "vectors cannot be shortened", param="dimensions")
+    name = _encoder(request, body.model)
+    parts = embedded_parts(body)
+    rows = await _vectors(request, name, parts)
+    data = [
+        {"object": "embedding", "index": at, "embedding": written(one, body.encoding_format)}
+        for at, one in enumerate(rows)
+    ]
+    encoder = _served(request).service.batcher.embedders[name].encoder
+    tokens = sum(encoder.count_tokens(one.content.decode()) for one in parts if one.modality is Modality.TEXT)
+    used = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return Response(
+        to_json({"object": "list", "data": data, "model": name, "usage": used}), media_type="application/json"
+    )
+
+
+async def classify(request: Request, body: ClassifyRequest) -> dict[str, Any]:
+    """Zero-shot: how near each picture is to each text, and the softmax of it; no policy is asked, and nothing is certified."""
+    name = _encoder(request, body.model)
+    texts = [text_of(one, f"texts.{at}") for at, one in enumerate(body.texts)]
+    images = [image_of(one, f"images.{at}") for at, one in enumerate(body.images)]
+    rows = np.stack(await _vectors(request, name, [*texts, *images])).astype(np.float64)
+    similar = rows[len(texts) :] @ rows[: len(texts)].T
+    shares = probabilities(similar, SCALE)
+    return {
+        "object": "list",
+        "model": name,
+        "data": [
+            {
+                "object": "classification",
+                "index": at,
+                "scores": [
+                    {"text": text, "similarity": round(float(similar[at, n]), 6), "probability": round(float(shares[at, n]), 6)}
+                    for n, text in enumerate(body.texts)
+                ],
+            }
+            for at in range(len(images))
+        ],
+    }  # fmt: skip
+
+
+async def policies(request: Request) -> dict[str, Any]:
+    """The policies that decide for this key."""
+    pipeline = _pipeline(request)
+    return {
+        "object": "list",
+        "data": [
+            {
+                "id": one.id,
+                "object": "policy",
+                "version": one.lock.version,
+                "revision": one.lock.revision,
+                "status": one.terms.status,
+                "severity": one.lock.severity.value,
+                "modalities": [modality.value for modality in one.lock.modalities],
+                "actions": [action.action for action in one.lock.actions],
+                "encoder": one.lock.encoder,
+            }
+            for one in pipeline.running.policies
+        ],
+    }
+
+
+async def models(request: Request) -> dict[str, Any]:
+    """What `model` may name: us, and the encoders."""
+    names = [OURS_MODEL, *_served(request).service.batcher.embedders]
+    return {"object": "list", "data": [{"id": one, "object": "model", "created": 0, "owned_by": OURS_MODEL} for one in names]}  # fmt: skip
+
+
+async def healthz(request: Request) -> JSONResponse:
+    """Whether it should be left running."""
+    good = _served(request).service.alive
+    return JSONResponse({"state": "working" if good else "stalled"}, 200 if good else 503)
+
+
+async def readyz(request: Request) -> JSONResponse:
+    """Whether it should be asked."""
+    state = _served(request).service.state
+    return JSONResponse({"state": state}, 200 if state == "working" else 503)
+
+
+async def metrics(request: Request) -> Response:
+    """For Prometheus."""
+    return Response(generate_latest(_served(request).metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _result(served: Served, decision: Decision, item: ContentItem) -> dict[str, Any]:
+    """One result in OpenAI's shape, and the whole decision beside it. A policy that erred has no score: it is never 0."""
+    kinds = sorted({part.modality.value for part in item.parts})
+    categories: dict[str, bool] = {}
+    scores: dict[str, float] = {}
+    for verdict in decision.verdicts:
+        for name in (verdict.policy, *served.settings.categories.get(verdict.policy, ())):
+            asks = verdict.status == LIVE and verdict.asked is not None and verdict.asked != served.order[0]
+            categories[name] = categories.get(name, False) or asks
+            if verdict.score is not None and verdict.outcome is not Outcome.ERROR:
+                scores[name] = max(scores.get(name, 0.0), verdict.score)
+    return {
+        "flagged": decision.action != served.order[0],
+        "categories": categories,
+        "category_scores": scores,
+        "category_applied_input_types": dict.fromkeys(categories, kinds),
+        "decision": decision.to_dict(),
+    }
+
+
+async def _decided(request: Request, items: Sequence[ContentItem]) -> list[Decision]:
+    served = _served(request)
+    _bounded(request, len(items))
+    job = served.service.decide(items, caller=request.state.caller, seconds=request.state.deadline - time.monotonic())
+    try:
+        made = await _awaited(job.answer)
+    except asyncio.CancelledError:
+        served.service.leave(job)
+        raise
+    served.metrics.decided(made)
+    return made
+
+
+async def _vectors(request: Request, name: str, parts: Sequence[Part]) -> list[Any]:
+    """A vector of each part; raises ApiError naming the first one that has none."""
+    batcher = _served(request).service.batcher
+    _bounded(request, len(parts))
+    seconds = request.state.deadline - time.monotonic()
+    ticket = batcher.ask({name: parts}, caller=request.state.caller, seconds=seconds)
+    try:
+        found = await _awaited(ticket.done)
+    except asyncio.CancelledError:
+        batcher.leave(ticket)
+        raise
+    outcomes = [found[content_of(name, part)] for part in parts]
+    for at, one in enumerate(outcomes):
+        if one.error:
+            raise api_error(one.error, param=f"input.{at}")
+    return [one.vector for one in outcomes]
+
+
+async def _awaited(future: Future[Answered]) -> Answered:
+    return await asyncio.wrap_future(future)
+
+
+def _bounded(request: Request, count: int) -> None:
+    most = _served(request).settings.most_items
+    if count > most:
+        raise ApiError(400, "too_many_inputs", f"{count} inputs; expected at most {most}", param="input")
+
+
+def _encoder(request: Request, name: str | None) -> str:
+    known = _served(request).service.batcher.embedders
+    if name is None or name in known:
+        return name or next(iter(known))
+    raise _no_model(name, list(known))
+
+
+def _no_model(name: str, known: Sequence[str]) -> ApiError:
+    return ApiError(
+        404, "model_not_found", f"there is no model {name[:64]!r}; expected one of {', '.join(known)}", param="model"
+    )
+
+
+def _served(request: Request) -> Served:
+    served: Served = request.app.state.served
+    return served
+
+
+def _pipeline(request: Request) -> Pipeline:
+    return _served(request).service.pipeline(request.state.caller)

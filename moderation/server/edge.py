@@ -1,0 +1,187 @@
+"""What every request passes before the app: an id, a key, a body that is read within bounds, and an eye on whether the caller is still there.
+
+Plain ASGI: a framework's own middleware hides from the app that a caller went away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any
+
+from moderation.sections import ServeSettings
+from moderation.server.errors import DENIED, LIMITED, ApiError
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+Told = Callable[[str, int, float], None]
+
+OPEN = frozenset({"/healthz", "/readyz", "/metrics"})  # answered without a key
+GONE = 499  # the status of a caller that was not answered, since it went away
+ANYBODY = ""  # the caller where no keys are set
+_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_SECURE = [
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+]
+_log = logging.getLogger(__name__)
+_LONGEST = 600.0  # seconds that a caller may name as its deadline
+
+
+class Edge:
+    """The app behind its checks. `told` hears of every answer: its route, status and seconds."""
+
+    def __init__(self, app: App, settings: ServeSettings, *, told: Told = lambda *_: None) -> None:
+        self._app, self._settings, self._told = app, settings, told
+        self._keys = {name: one.sha256 for name, one in settings.keys.items()}
+        self._held = 0  # bytes of the bodies of all requests that are not answered
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, status = time.monotonic(), GONE
+        headers = dict(reversed(scope["headers"]))
+        id_ = headers.get(b"x-request-id", b"")
+        own = [(b"x-request-id", id_ if _ID.fullmatch(id_) else uuid.uuid4().hex.encode()), *_SECURE]
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message = {**message, "headers": [*message.get("headers", []), *own]}
+            await send(message)
+
+        try:
+            state = scope.setdefault("state", {})
+            state["caller"] = ANYBODY if scope["path"] in OPEN else self._caller(headers)
+            state["deadline"] = began + self._seconds(headers)
+            await self._held_open(scope, headers, receive, answer)
+        except ApiError as error:
+            await _refuse(error, answer)
+        except Exception as error:
+            if status == GONE:
+                _log.error("not answered: %s", type(error).__name__)
+                raise
+        finally:
+            self._told(_route(scope), status, time.monotonic() - began)
+
+    def _caller(self, headers: Mapping[bytes, bytes]) -> str:
+        """Whose key it is. Every key is compared, each in constant time, so that no time tells of any."""
+        if not self._keys:
+            return ANYBODY
+        kind, _, key = headers.get(b"authorization", b"").partition(b" ")
+        digest = hashlib.sha256(key.strip()).hexdigest()
+        whose = [name for name, known in self._keys.items() if hmac.compare_digest(known, digest)]
+        if kind.lower() != b"bearer" or not whose:
+            missing = b"authorization" not in headers
+            raise ApiError(
+                401,
+                "missing_api_key" if missing else "invalid_api_key",
+                "expected a key: Authorization: Bearer KEY" if missing else "this key is not known",
+                kind=DENIED,
+                headers={"www-authenticate": "Bearer"},
+            )
+        return whose[0]
+
+    def _seconds(self, headers: Mapping[bytes, bytes]) -> float:
+        """The time that a request has, by its header or the settings."""
+        given = headers.get(b"x-deadline-ms")
+        if given is None:
+            return self._settings.deadline_seconds
+        if not re.fullmatch(rb"[0-9]{1,6}", given) or not 0 < int(given) <= 1000 * _LONGEST:
+            raise ApiError(
+                400, "invalid_deadline", f"x-deadline-ms: expected 1 to {1000 * _LONGEST:.0f}", param="x-deadline-ms"
+            )
+        return int(given) / 1000
+
+    async def _held_open(
+        self, scope: MutableMapping[str, Any], headers: Mapping[bytes, bytes], receive: Receive, send: Send
+    ) -> None:
+        """Read the body, then answer, unless the caller goes away meanwhile."""
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self._settings.read_seconds):
+                whole = await self._read(body, headers, receive)
+            if whole:
+                await self._answered(scope, bytes(body), receive, send)
+        except TimeoutError:
+            seconds = self._settings.read_seconds
+            raise ApiError(408, "too_slow", f"the body did not arrive within {seconds:g} s") from None
+        finally:
+            self._held -= len(body)
+
+    async def _read(self, body: bytearray, headers: Mapping[bytes, bytes], receive: Receive) -> bool:
+        """Whether the whole body came, within the bounds; else the caller is gone. Raises ApiError beyond the bounds."""
+        told = headers.get(b"content-length", b"0")
+        self._check(int(told) if told.isdigit() else 0, 0)
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return False
+            piece = message.get("body", b"")
+            self._check(len(body) + len(piece), len(piece))
+            self._held += len(piece)
+            body += piece
+            if not message.get("more_body", False):
+                return True
+
+    def _check(self, size: int, more: int) -> None:
+        most = self._settings.body_bytes
+        if size > most:
+            raise ApiError(413, "body_too_large", f"the body is too large; expected at most {most} bytes")
+        if self._held + more > self._settings.bodies_bytes:
+            again = {"retry-after-ms": "1000", "retry-after": "1"}
+            raise ApiError(429, "overloaded", "refused: too many bytes are in work", kind=LIMITED, headers=again)
+
+    async def _answered(self, scope: MutableMapping[str, Any], body: bytes, receive: Receive, send: Send) -> None:
+        given = False
+
+        async def again() -> Message:
+            nonlocal given
+            if not given:
+                given = True
+                return {"type": "http.request", "body": body, "more_body": False}
+            return await receive()
+
+        answering = asyncio.ensure_future(self._app(scope, again, send))
+        gone = asyncio.ensure_future(_until_gone(receive))
+        try:
+            await asyncio.wait({answering, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not answering.done():
+                answering.cancel()
+            await answering
+        except asyncio.CancelledError:
+            if not gone.done():  # it is the server that ends, not the caller who went
+                raise
+        finally:
+            gone.cancel()
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _refuse(error: ApiError, send: Send) -> None:
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(error.body)).encode())]
+    headers += [(name.encode(), value.encode()) for name, value in error.headers.items()]
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": error.body})
+
+
+def _route(scope: Mapping[str, Any]) -> str:
+    """The route's own path, never what a caller wrote: a metric must not have as many names as callers invent."""
+    route = scope.get("route")
+    return getattr(route, "path", "") or (scope["path"] if scope["path"] in OPEN else "other")

@@ -1,0 +1,57 @@
+"""The app on a socket: uvicorn, told to keep quiet about callers and to finish what it began."""
+
+from __future__ import annotations
+
+import logging
+import socket
+
+import uvicorn
+
+from moderation.errors import SettingsError
+from moderation.sections import ServeSettings
+from moderation.server.edge import App
+
+_PATIENCE = 30  # seconds in which answers are finished once it is told to stop
+_KEPT = 75  # seconds that an idle connection is kept: longer than the load balancers' usual 60
+
+_log = logging.getLogger(__name__)
+
+
+def listen(app: App, settings: ServeSettings) -> None:
+    """Answer until SIGTERM or SIGINT, then finish what was begun. Raises SettingsError where the port is taken."""
+    with bound(settings) as taken:
+        host, port = taken.getsockname()[:2]
+        _log.info("ready", extra={"told": {"address": f"http://{host}:{port}"}})
+        make_server(app).run(sockets=[taken])
+
+
+def make_server(app: App) -> uvicorn.Server:
+    """What speaks HTTP for the app."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            http="httptools",
+            timeout_keep_alive=_KEPT,
+            timeout_graceful_shutdown=_PATIENCE,
+        )
+    )
+
+
+def bound(settings: ServeSettings) -> socket.socket:
+    """A socket at the settings' address."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    # Named as TCP, or asyncio does not turn Nagle's algorithm off, and each answer takes 40 ms.
+    taken = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        taken.bind((settings.host, settings.port))
+    except OSError as error:
+        taken.close()
+        message = f"settings: serve: cannot listen on {settings.host}:{settings.port}: {error.strerror}"
+        raise SettingsError(message) from None
+    return taken

@@ -1,0 +1,65 @@
+"""What a server counts, for Prometheus: units in the names, few and bounded labels, nothing of any item."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from moderation.decision import Decision
+from moderation.server.batcher import Batcher
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class ServerMetrics:
+    """Every counter of one server, in a registry of its own."""
+
+    def __init__(self, batcher: Batcher) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._requests = Counter(
+            "moderation_requests", "Requests answered.", ("route", "status"), registry=self.registry
+        )
+        self._seconds = Histogram(
+            "moderation_request_duration_seconds", "From a request's arrival to its answer.", ("route",), buckets=_SECONDS, registry=self.registry,
+        )  # fmt: skip
+        self._decisions = Counter(
+            "moderation_decisions", "Decisions answered, by what is asked of the platform.", ("action",), registry=self.registry,
+        )  # fmt: skip
+        self.registry.register(_Waiting(batcher))
+
+    def answered(self, route: str, status: int, seconds: float) -> None:
+        """Count an answer; 499 is a caller that went away."""
+        self._requests.labels(route, str(status)).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def decided(self, made: Iterable[Decision]) -> None:
+        """Count decisions."""
+        for one in made:
+            self._decisions.labels(one.action).inc()
+
+
+class _Waiting(Collector):
+    """What the batcher knows, read when it is asked for."""
+
+    def __init__(self, batcher: Batcher) -> None:
+        self._batcher = batcher
+
+    def collect(self) -> Iterator[Metric]:
+        """Its families."""
+        parts, size = self._batcher.waiting
+        yield GaugeMetricFamily("moderation_waiting_parts", "Parts that wait for the device.", parts)
+        yield GaugeMetricFamily("moderation_waiting_bytes", "Bytes of the parts that wait.", size)
+        counts: dict[str, tuple[str, Callable[[Batcher], int]]] = {
+            "batches": ("Batches that the device ran.", lambda one: one.batches),
+            "parts_encoded": ("Parts that were encoded.", lambda one: one.encoded),
+            "requests_refused": ("Requests that could not have been answered in time.", lambda one: one.refused),
+            "parts_dropped": ("Parts that nobody waited for any more, or that were too late.", lambda one: one.dropped),
+        }
+        for name, (told, count) in counts.items():
+            yield CounterMetricFamily(f"moderation_{name}", told, count(self._batcher))

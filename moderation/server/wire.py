@@ -1,0 +1,172 @@
+"""What is asked over HTTP and what is answered, in OpenAI's shapes where they have one. Unknown keys are refused, as they might hold what nobody judged."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from moderation.encoder.base import Vectors
+from moderation.errors import ItemError
+from moderation.item import Part
+from moderation.item_json import from_base64, refused
+from moderation.server.errors import ApiError
+
+_DATA_URL = re.compile(r"data:image/[a-zA-Z0-9.+-]+;base64,")
+TEXT_CHARACTERS = 1_000_000  # of one text
+
+
+class Body(BaseModel):
+    """A request."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+ShortText = Annotated[str, Field(max_length=TEXT_CHARACTERS)]
+
+
+class TextPart(Body):
+    """A text among parts."""
+
+    type: Literal["text"]
+    text: ShortText
+
+
+class ImageUrl(Body):
+    """Where a picture is: in a data URL."""
+
+    url: str
+    detail: str | None = None
+
+
+class ImagePart(Body):
+    """A picture among parts."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+Parts = Annotated[list[Annotated[TextPart | ImagePart, Field(discriminator="type")]], Field(min_length=1)]
+Texts = Annotated[list[ShortText], Field(min_length=1)]
+
+
+class ModerationRequest(Body):
+    """A text, several texts (each an item), or parts of one item."""
+
+    input: ShortText | Texts | Parts
+    model: str | None = None
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"input": "a text to judge"}]})
+
+
+class EmbeddingRequest(Body):
+    """A text, several, or parts (each a row); with `modality` "image" the texts are data URLs, as Infinity's clients send them."""
+
+    input: ShortText | Texts | Parts | Annotated[list[int], Field(min_length=1)] | list[list[int]]
+    model: str | None = None
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = None
+    user: str | None = None
+    modality: Literal["text", "image"] = "text"
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"input": ["a dog", "a cat"], "model": "default"}]})
+
+
+class ChatMessage(Body):
+    """A message whose parts are to be embedded, as vLLM's clients send them."""
+
+    role: str = "user"
+    content: ShortText | Parts
+
+
+class ChatEmbeddingRequest(Body):
+    """vLLM's form: the parts of one message, one of which is embedded."""
+
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=1)]
+    model: str | None = None
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = None
+    user: str | None = None
+
+
+class DecisionRequest(Body):
+    """Items as JSON on a stream states them: an id, one of text, image (base64) and parts, and attributes."""
+
+    items: Annotated[list[dict[str, Any]], Field(min_length=1)]
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"items": [{"id": "1", "text": "a text to judge", "attributes": {}}]}]}
+    )
+
+
+class ClassifyRequest(Body):
+    """Which of these texts each picture is nearest to; no policy is asked."""
+
+    texts: Annotated[list[ShortText], Field(min_length=1)]
+    images: Annotated[list[str], Field(min_length=1)]
+    model: str | None = None
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"texts": ["a photo of a dog", "a photo of a cat"], "images": ["data:image/png;base64,..."]}]
+        }
+    )
+
+
+def part_of(one: TextPart | ImagePart, place: str) -> Part:
+    """The part that it states. Raises ItemError where a picture is not in a data URL."""
+    return text_of(one.text, place) if isinstance(one, TextPart) else image_of(one.image_url.url, place)
+
+
+def text_of(text: str, place: str) -> Part:
+    """A text that can be written as UTF-8."""
+    try:
+        return Part.text(text)
+    except UnicodeEncodeError:
+        raise refused("not_utf8", f"{place}: half a surrogate pair") from None
+
+
+def image_of(url: str, place: str) -> Part:
+    """The picture in a data URL. Raises ItemError for any other: nothing is fetched here."""
+    head = _DATA_URL.match(url)
+    if not head:
+        raise ItemError(
+            "unfetchable",
+            f"{place}: expected a data URL of an image in base64; nothing is fetched",
+            cause="not_a_data_url",
+        )
+    return Part.image(from_base64(url[head.end() :], place))
+
+
+def embedded_parts(body: EmbeddingRequest | ChatEmbeddingRequest) -> list[Part]:
+    """The parts whose vectors are asked for, in order. Raises ApiError for tokens, ItemError for a picture that is in no data URL."""
+    given: Any = body.messages[0].content if isinstance(body, ChatEmbeddingRequest) else body.input
+    ones = [given] if isinstance(given, str) else given
+    if any(isinstance(one, int | list) for one in ones):
+        raise ApiError(400, "unsupported_tokens", "expected text; tokens are another tokenizer's", param="input")
+    pictures = isinstance(body, EmbeddingRequest) and body.modality == "image"
+    parts = []
+    for at, one in enumerate(ones):
+        place = f"input.{at}"
+        if isinstance(one, str):
+            parts.append(image_of(one, place) if pictures else text_of(one, place))
+        else:
+            parts.append(part_of(one, place))
+    return parts
+
+
+def written(vector: Vectors, encoding: str) -> list[float] | str:
+    """A vector as numbers, or as base64 of little-endian float32, which clients ask for by default."""
+    exact = vector.astype("<f4")
+    return base64.b64encode(exact.tobytes()).decode() if encoding == "base64" else exact.tolist()
+
+
+def probabilities(similarities: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
+    """The softmax of similarities under the encoder's scale, [pictures, texts]."""
+    grown: NDArray[np.float64] = np.exp(scale * (similarities - similarities.max(axis=1, keepdims=True)))
+    grown /= grown.sum(axis=1, keepdims=True)
+    return grown
