@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
+import os
 import random
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
 
@@ -24,6 +26,10 @@ SEED = 7
 VOWELS, CONSONANTS = "aeiou", "bcdfghjklmnprstvwz"
 CYRILLIC = str.maketrans("aceopxyi", "асеорхуі")
 LEET = str.maketrans("aeostb", "430578")
+QUICK, MOST = (
+    ("ours", "flashtext"),
+    10_000,
+)  # who is tried with all sizes, and how many entries others are tried with at most
 Find = Callable[[str], bool]
 
 
@@ -108,39 +114,57 @@ def _seconds(find: Find, texts: Iterable[str]) -> float:
 
 
 def main() -> None:
-    """Prints a table of times by number of entries, and one of what is found."""
+    """Print the figures as JSON: times by number of entries, and shares of what is found."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[100, 10_000, 100_000])
     parser.add_argument("--texts", type=int, default=2000, help="texts of 20 words each")
     arguments = parser.parse_args()
-    makers: dict[str, tuple[Callable[[list[str]], Find], int]] = {"ours": (_ours, 10**9), "a loop": (_loop, 10_000)}
-    if importlib.util.find_spec("flashtext"):
-        makers["flashtext"] = (_flashtext, 10**9)
-    if importlib.util.find_spec("better_profanity"):
-        makers["better-profanity"] = (_better_profanity, 10_000)
-
+    load = os.getloadavg()[0]
     rng = random.Random(SEED)
     vocabulary = _words(rng, max(arguments.sizes) + 20_000)
     listed, said = vocabulary[:-20_000], vocabulary[-20_000:]
     texts = [" ".join(rng.choices(said, k=20)) for _ in range(arguments.texts)]
-    for size in arguments.sizes:
-        for name, (make, most) in makers.items():
-            if size <= most:
-                begun = time.perf_counter()
-                find = make(listed[:size])
-                made = time.perf_counter() - begun
-                few = texts if name in ("ours", "flashtext") else texts[:50]
-                print(
-                    f"{size:>7} entries  {name:<17} {_seconds(find, few) * 1e6:>10.0f} µs a text of {len(texts[0])} characters, made in {made:.2f} s"
-                )
-
+    makers = _makers()
+    rows = [
+        {"entries": size, "engine": name, **_timed(make, listed[:size], texts if name in QUICK else texts[:50])}
+        for size in arguments.sizes
+        for name, make in makers.items()
+        if name in QUICK or size <= MOST
+    ]
     words = [word for word in listed[:100] if len(word) >= 5 and all(a != b for a, b in pairwise(word))]
-    finds = {name: make(words) for name, (make, _) in makers.items()}
-    for title, kinds in (("found", DISGUISES), ("found, and other words", OTHERS)):
-        print(f"\n{title:<32}" + "".join(f"{name:>18}" for name in finds))
-        for kind, disguise in kinds.items():
-            shares = (sum(find(f"buy {disguise(word)} now") for word in words) / len(words) for find in finds.values())
-            print(f"{kind:<32}" + "".join(f"{share:>18.0%}" for share in shares))
+    finds = {name: make(words) for name, make in makers.items()}
+    result = {
+        "load_before": round(load, 1),
+        "characters": round(sum(map(len, texts)) / len(texts)),
+        "rows": rows,
+        "words": len(words),
+        "found": {kind: _shares(finds, words, disguise) for kind, disguise in DISGUISES.items()},
+        "other_words_found": {kind: _shares(finds, words, other) for kind, other in OTHERS.items()},
+    }
+    print(json.dumps(result, indent=2))
+
+
+def _makers() -> dict[str, Callable[[list[str]], Find]]:
+    makers = {"ours": _ours, "a loop": _loop}
+    if importlib.util.find_spec("flashtext"):
+        makers["flashtext"] = _flashtext
+    if importlib.util.find_spec("better_profanity"):
+        makers["better-profanity"] = _better_profanity
+    return makers
+
+
+def _timed(make: Callable[[list[str]], Find], words: list[str], texts: list[str]) -> dict[str, float]:
+    begun = time.perf_counter()
+    find = make(words)
+    made = time.perf_counter() - begun
+    return {"microseconds_a_text": round(_seconds(find, texts) * 1e6), "made_in_seconds": round(made, 2)}
+
+
+def _shares(finds: Mapping[str, Find], words: list[str], disguise: Callable[[str], str]) -> dict[str, float]:
+    return {
+        name: round(sum(find(f"buy {disguise(word)} now") for word in words) / len(words), 2)
+        for name, find in finds.items()
+    }
 
 
 if __name__ == "__main__":

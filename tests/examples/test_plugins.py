@@ -36,7 +36,12 @@ def missing(package: Path) -> list[str]:
 
 
 def test_there_is_one() -> None:
-    assert [package.name for package in PACKAGES] == ["moderation-hashes", "moderation-keywords", "moderation-lists"]
+    assert [package.name for package in PACKAGES] == [
+        "moderation-hashes",
+        "moderation-keywords",
+        "moderation-lists",
+        "moderation-ocr",
+    ]
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
