@@ -118,6 +118,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[100, 10_000, 100_000])
     parser.add_argument("--texts", type=int, default=2000, help="texts of 20 words each")
+    parser.add_argument("--json", action="store_true", help="on one line")
     arguments = parser.parse_args()
     load = os.getloadavg()[0]
     rng = random.Random(SEED)
@@ -141,7 +142,7 @@ def main() -> None:
         "found": {kind: _shares(finds, words, disguise) for kind, disguise in DISGUISES.items()},
         "other_words_found": {kind: _shares(finds, words, other) for kind, other in OTHERS.items()},
     }
-    print(json.dumps(result, indent=2))
+    print(json.dumps(result, indent=None if arguments.json else 2))
 
 
 def _makers() -> dict[str, Callable[[list[str]], Find]]:

@@ -127,6 +127,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--pictures", type=int, default=12, help="of each way of writing")
     parser.add_argument("--drawings", type=int, default=400, help="of those shipped")
+    parser.add_argument("--json", action="store_true", help="on one line")
     arguments = parser.parse_args()
     load = os.getloadavg()[0]
     reader = Ocr(Section())
@@ -144,7 +145,7 @@ def main() -> None:
         "drawings": len(shown),
         "drawings_with_text": sum(bool(_words(reader, file.read_bytes())) for file in shown),
     }
-    print(json.dumps(result, indent=2))
+    print(json.dumps(result, indent=None if arguments.json else 2))
 
 
 if __name__ == "__main__":

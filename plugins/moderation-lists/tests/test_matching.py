@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
+import json
+import os
 import re
 import unicodedata
+from collections import Counter
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import assume, example, given
@@ -14,6 +20,7 @@ from moderation_lists.entries import Entry
 from moderation_lists.looks import skeletons
 from moderation_lists.matcher import Matcher
 
+DATA = Path(os.environ.get("MODERATION_DATA", "nowhere"))
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 words = st.text(LETTERS, min_size=3, max_size=10)
 # Words without a letter twice in a row, whose runs a test then makes itself.
@@ -220,6 +227,27 @@ def test_allowed_phrases_are_no_match_where_they_are_written_as_allowed(
     word: str, allow: str, text: str, *, found: bool
 ) -> None:
     assert finds(word, text, allow=allow) is found
+
+
+@pytest.mark.needs_data
+@pytest.mark.skipif(not DATA.is_dir(), reason="needs the shared data folder (MODERATION_DATA)")
+def test_english_words_are_not_found_in_names_of_emoji_in_other_scripts() -> None:
+    """The 5,000 words that tweets have most, each an entry, against 24,000 names in seven languages that have no Latin letter."""
+    said: Counter[str] = Counter()
+    with gzip.open(DATA / "text" / "davidson_tweets_24783.csv.gz", "rt", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            said.update(re.findall(r"[a-z]{2,}", row["tweet"].lower()))
+    matcher = Matcher([entry(word) for word, _ in said.most_common(5000)], [], leet=True, stretch=3)
+    lines = (DATA / "emoji" / "emoji_corpus.jsonl").read_text(encoding="utf-8").splitlines()
+    names = [
+        json.loads(line)["names"].get(language) or ""
+        for line in lines
+        for language in ("ru", "ar", "hi", "bn", "zh", "ja", "ko")
+    ]
+    foreign = [name for name in names if name and not re.search(r"[A-Za-z]", name)]
+    assert len(foreign) > 24_000
+    # Names of which every letter looks like a Latin one.
+    assert {name for name in foreign if matcher.find(name)} == {"мате", "не мусорьте", "нет мест", "рот"}
 
 
 @given(st.text(max_size=300))
