@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import re
+import time
 import unicodedata
 from collections import Counter
 from functools import cache
@@ -256,6 +257,12 @@ def test_english_words_are_not_found_in_names_of_emoji_in_other_scripts() -> Non
 def test_whatever_comes_has_an_answer_and_the_same_one_again(text: str) -> None:
     matcher = Matcher([entry("free*"), entry("*il"), entry("oil lil")], [entry("freedom")], leet=True, stretch=2)
     assert matcher.find(text) == matcher.find(text)
+
+
+def test_strokes_that_may_be_either_are_compared_without_trying_all_ways() -> None:
+    begun = time.perf_counter()
+    assert not finds("lililili", "I" * 3000 + "l")
+    assert time.perf_counter() - begun < 5
 
 
 @given(st.text("fre \u0301\u200b.", max_size=30))

@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-LEAST_SIDE = 32  # pixels; a smaller picture is put on white
 MOST_WINDOWS = 16
+MOST_LINES = (
+    200  # each of which takes about 0.05 s; no reader can be stopped, and one that is late fails its whole batch
+)
 # A picture that would have to be made smaller, and has sides of a higher ratio, is read by windows of this ratio at most. Lines run across, so that
 # windows of an upright picture cut few of them, and those of a wide one many.
 _UPRIGHT, _WIDE = 2.0, 6.0
@@ -26,8 +28,12 @@ _MODELS = {
 }
 
 
-class TooLongError(Exception):
-    """A picture would need more windows than MOST_WINDOWS."""
+class TooMuchError(Exception):
+    """A picture would take too long: `cause` is `too_long`, more windows than MOST_WINDOWS, or `too_many_lines`, more than MOST_LINES."""
+
+    def __init__(self, cause: str) -> None:
+        self.cause = cause
+        super().__init__(cause)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +90,11 @@ class Engine:
                 "Det.limit_side_len": longest_side,
             }
         )
+        self._detect = self._read.detect_and_crop
+        self._read.detect_and_crop = self._bounded
 
     def lines(self, picture: Image.Image) -> list[Line]:
-        """All lines, in reading order. Raises TooLongError.
+        """All lines, in reading order. Raises TooMuchError.
 
         The model that tells which way up a line stands errs on some lines, which then read badly: where one does, the picture is read upside
         down too, and the way that reads more counts.
@@ -98,14 +106,22 @@ class Engine:
         return max(found, [_turned(line, *picture.size) for line in turned], key=_worth)
 
     def _all(self, picture: Image.Image) -> list[Line]:
-        return [line for window in _windows(*picture.size, self._longest) for line in self._in_window(picture, window)]
+        found: list[Line] = []
+        for window in _windows(*picture.size, self._longest):
+            found += self._in_window(picture, window)
+            if len(found) > MOST_LINES:
+                raise TooMuchError("too_many_lines")
+        return found
+
+    def _bounded(self, *arguments: Any) -> Any:
+        """The library's own step that finds lines, before any is read."""
+        found = self._detect(*arguments)
+        if len(found[0]) > MOST_LINES:
+            raise TooMuchError("too_many_lines")
+        return found
 
     def _in_window(self, picture: Image.Image, window: _Window) -> Iterator[Line]:
         part = picture.crop(window.edges) if window.edges != (0, 0, *picture.size) else picture
-        if min(part.size) < LEAST_SIDE:
-            grown = Image.new("RGB", (max(part.width, LEAST_SIDE), max(part.height, LEAST_SIDE)), "white")
-            grown.paste(part)
-            part = grown
         found: Any = self._read(np.ascontiguousarray(np.asarray(part)[:, :, ::-1]))
         if found.txts is None or found.boxes is None:
             return
@@ -138,7 +154,7 @@ def _windows(width: int, height: int, longest: int) -> list[_Window]:
     step = size - round(_OVERLAP * size)
     starts = [*range(0, length - size, step), length - size]
     if len(starts) > MOST_WINDOWS:
-        raise TooLongError
+        raise TooMuchError("too_long")
     cuts = [-inf, *((one + size + other) / 2 for one, other in pairwise(starts)), inf]
     edges = [(0, one, width, one + size) if upright else (one, 0, one + size, height) for one in starts]
     return [_Window(edge, upright, *cut) for edge, cut in zip(edges, pairwise(cuts), strict=True)]

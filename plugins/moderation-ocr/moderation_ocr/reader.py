@@ -12,7 +12,7 @@ from moderation.errors import ItemError
 from moderation.item import UNSUPPORTED_INPUT
 from moderation.reader.base import Reading
 from moderation.settings import ImageLimits
-from moderation_ocr.engine import Box, Engine, Line, TooLongError
+from moderation_ocr.engine import Box, Engine, Line, TooMuchError
 from moderation_ocr.section import Section
 
 LIMITS = ImageLimits()
@@ -71,8 +71,8 @@ class Ocr:
             lines = self._engine.lines(decode(part.content, LIMITS))
         except ItemError as error:
             return Abstention(error.reason, cause=error.cause)
-        except TooLongError:
-            return Abstention(UNSUPPORTED_INPUT, cause="too_long")
+        except TooMuchError as error:
+            return Abstention(UNSUPPORTED_INPUT, cause=error.cause)
         except Exception as error:  # noqa: BLE001 - OpenCV and ONNX Runtime raise many; it is this picture's fault and no other's
             return Abstention("not_read", cause=type(error).__name__)
         sure = [line for line in lines if line.confidence >= self._least(line)]

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from moderation_ocr import engine
-from moderation_ocr.engine import Box, Line, TooLongError
+from moderation_ocr.engine import Box, Line, TooMuchError
 from moderation_ocr.reader import Ocr, joined
 from moderation_ocr.section import Section
 from PIL import Image, ImageDraw, ImageFont, ImageOps
@@ -174,11 +174,17 @@ def test_a_picture_of_too_many_windows_is_abstained_from() -> None:
     assert read(file(Image.new("RGB", (10, 20_000)))) == [Abstention("unsupported_input", cause="too_long")]
 
 
+def test_a_picture_of_too_many_lines_is_abstained_from_before_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "MOST_LINES", 2)
+    two, three = (file(drawn("\n".join(["free spins"] * lines), 20, canvas=(220, 160))) for lines in (2, 3))
+    assert read(two, three) == [["free spins\nfree spins"], Abstention("unsupported_input", cause="too_many_lines")]
+
+
 @given(st.integers(1, 4000), st.integers(1, 4000))
 def test_every_line_is_counted_by_one_window(width: int, height: int) -> None:
     try:
         windows = engine._windows(width, height, 320)
-    except TooLongError:
+    except TooMuchError:
         assert max(width, height) > 3800
         return
     for at in range(0, max(width, height), 7):
