@@ -45,7 +45,7 @@ TINY = {
     "stream.py": ["--rounds", "1", "--texts", "6000", "--pictures", "8"],
     "hashes.py": ["--hashes", "3000", "--queries", "20"],
     "lists.py": ["--sizes", "50", "--texts", "25"],
-    "ocr.py": ["--rounds", "1", "--pictures", "1", "--drawings", "2"],
+    "ocr.py": ["--rounds", "1", "--pictures", "1", "--ways", "2", "--drawings", "2", "--largest", "320"],
     "few_shot.py": ["--shots", "32", "--draws", "1", "--steps", "2", "--most", "60"],
 }
 KEYS = {
