@@ -150,6 +150,15 @@ def _tokenizer_limit(folder: Path) -> int | None:
     return int(limit) if limit and limit < 1e9 else None  # 1e30 stands for "not said"
 
 
+def _check_prompt(folder: Path) -> None:
+    """Refuses an encoder that would have a prompt put before every text, which nobody does here: its vectors would be others."""
+    path = folder / "config_sentence_transformers.json"
+    said = read_json(path) if path.is_file() else {}
+    name = said.get("default_prompt_name")
+    if name is not None and (said.get("prompts") or {}).get(name):
+        raise CheckpointError(f"{path}: default_prompt_name {name!r}; expected none, for texts are encoded as they are")
+
+
 def _sentence_card(folder: Path, config: dict[str, Any]) -> TextCard:
     modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
     kinds = [str(module["type"]).rsplit(".", 1)[-1] for module in modules]
@@ -161,8 +170,10 @@ def _sentence_card(folder: Path, config: dict[str, Any]) -> TextCard:
     known = {**_POOLINGS, "pooling_mode_mean": "mean", "pooling_mode_cls": "cls"}
     if len(modes) != 1 or modes[0] not in known:
         raise CheckpointError(f"{folder}: pooling {modes}; expected mean or cls, alone")
+    _check_prompt(folder)
     transformer = read_json(folder / "sentence_bert_config.json")
-    context = min(int(transformer.get("max_seq_length") or positions(config)), positions(config))
+    longest = transformer.get("max_seq_length") or _tokenizer_limit(folder)  # where sentence-transformers 6 writes it
+    context = min(int(longest or positions(config)), positions(config))
     return TextCard.model_validate(
         {
             "context_length": context,

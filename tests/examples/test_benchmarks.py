@@ -44,6 +44,8 @@ TINY = {
     "recovery.py": ["--rounds", "1"],
     "stream.py": ["--rounds", "1", "--texts", "6000", "--pictures", "8"],
     "hashes.py": ["--hashes", "3000", "--queries", "20"],
+    "lists.py": ["--sizes", "50", "--texts", "25"],
+    "ocr.py": ["--rounds", "1", "--pictures", "1", "--ways", "2", "--drawings", "2", "--largest", "320"],
     "few_shot.py": ["--shots", "32", "--draws", "1", "--steps", "2", "--most", "60"],
 }
 KEYS = {
@@ -71,6 +73,10 @@ KEYS = {
     "recovery.py": {"session_seconds", "rounds", "seconds", "median"},
     "stream.py": {"load_before", "peers", "rates", "spread", "ratios"},
     "hashes.py": {"hashes", "load_before", "engines", "hash_ms"},
+    "lists.py": {"load_before", "characters", "rows", "words", "found", "other_words_found"},
+    "ocr.py": {
+        "load_before", "ready_seconds", "pictures_a_processor_second", "words_read", "drawings", "drawings_with_text",
+    },
     "few_shot.py": {"policy", "measured_on", "violating_objects", "draws", "steps", "rows"},
 }  # fmt: skip
 

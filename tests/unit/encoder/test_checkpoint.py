@@ -208,6 +208,37 @@ def test_a_sentence_encoder_with_further_layers_is_refused(copy: Callable[[str],
     assert "Dense" in refusal(folder)
 
 
+def test_a_sentence_encoder_that_wants_a_prompt_before_every_text_is_refused(copy: Callable[[str], Path]) -> None:
+    folder = copy("sentence")
+    said = folder / "config_sentence_transformers.json"
+    said.write_text(json.dumps({"default_prompt_name": "query", "prompts": {"query": "query: ", "document": ""}}))
+    assert "default_prompt_name 'query'" in refusal(folder)
+    for name in (None, "document"):
+        said.write_text(json.dumps({"default_prompt_name": name, "prompts": {"query": "query: ", "document": ""}}))
+        load(str(folder))
+
+
+def test_a_sentence_encoder_is_read_in_the_layout_of_today(copy: Callable[[str], Path]) -> None:
+    """As sentence-transformers 6 writes it: other types, the pooling by one word, the longest text beside the tokenizer."""
+    folder = copy("sentence")
+    before = load(str(folder))
+    kinds = (
+        "base.modules.transformer.Transformer",
+        "sentence_transformer.modules.pooling.Pooling",
+        "base.modules.normalize.Normalize",
+    )
+    paths = ("", "1_Pooling", "2_Normalize")
+    modules = [{"type": f"sentence_transformers.{kind}", "path": path} for kind, path in zip(kinds, paths, strict=True)]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode": "mean", "include_prompt": True}))
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"module_output_name": "token_embeddings"}))
+    edit(folder / "tokenizer_config.json", lambda config: config.update(model_max_length=7))
+    after = load(str(folder))
+    assert before.card.text is not None
+    assert after.card.text == before.card.text.model_copy(update={"context_length": 7})
+    assert np.array_equal(after.encode_text(["a gun"]).vectors, before.encode_text(["a gun"]).vectors)
+
+
 @pytest.mark.parametrize("reference", ["/no/such/folder", "./nowhere", "~/nowhere-at-all", "../a b"])
 def test_a_folder_that_is_not_there(reference: str) -> None:
     assert "no such folder" in refusal(reference)
