@@ -132,13 +132,13 @@ class UnitRunner(Generic[Batch, Answer]):
         call = _Call(guard, work, len(batch), kind=self.kind)
         guard.overruns = [one for one in guard.overruns if not one.finished]
         if guard.retry_at is not None and self._clock() < guard.retry_at:
-            call.settle(_Result(QUARANTINED))
+            call.settle(_Result(QUARANTINED, refused=True))
         elif len(guard.overruns) >= MOST_OVERRUNS:
             call.settle(_Result(self._timeout))
         elif guard.trusted:
             call.run_here()
         elif not seconds:
-            call.settle(_Result(self._timeout, cause=NO_TIME_LEFT))
+            call.settle(_Result(self._timeout, cause=NO_TIME_LEFT, refused=True))
         else:
             call.run_on_a_thread()
         return call
@@ -155,7 +155,7 @@ class UnitRunner(Generic[Batch, Answer]):
             result = _Result(self._timeout)
             guard.overruns.append(call)
         parts = call.parts
-        if result.fault == QUARANTINED or result.cause == NO_TIME_LEFT:
+        if result.refused:
             guard.refused += parts
         else:
             self._record(guard, result.fault)
@@ -213,11 +213,12 @@ class _Guard:
 
 @dataclass(frozen=True, slots=True)
 class _Result:
-    """How a call ended: with checked answers, with a fault, or (for `bad_answer`) with both."""
+    """How a call ended: with checked answers, with a fault, or (for `bad_answer`) with both; `refused`: it was none, and nobody is blamed."""
 
     fault: str | None = None
     answers: tuple[Any, ...] | None = None
     cause: str = ""
+    refused: bool = False
 
 
 class _Call:

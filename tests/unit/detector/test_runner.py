@@ -15,7 +15,8 @@ import pytest
 from moderation.decision import Abstention, Score
 from moderation.detector.answers import check_answers
 from moderation.detector.base import Detection, DetectionBatch
-from moderation.detector.runner import MOST_OVERRUNS, Runner
+from moderation.detector.faults import QUARANTINED
+from moderation.detector.runner import MOST_OVERRUNS, NO_TIME_LEFT, Runner
 from moderation.item import Part
 from moderation.settings import DetectorSettings
 from tests.fakes import FakeDetector, always
@@ -337,6 +338,15 @@ def test_a_detector_that_keeps_failing_rests_and_gets_one_trial_afterwards() -> 
     counts = runner.counts()["flaky"]
     assert (counts.calls, counts.parts, counts.faults, counts.refused) == (6, 2, {"detector_error": 5}, 10)
     assert counts.quarantined
+
+
+@pytest.mark.parametrize("name", [NO_TIME_LEFT, QUARANTINED])
+def test_what_an_exception_is_called_excuses_nobody(name: str) -> None:
+    """The name of its class is the plugin's own, and so it is no word of ours."""
+    detector = FakeDetector("sly", raising(type(name, (Exception,), {})()))
+    runner = Runner([detector], settings=DetectorSettings(faults_before_quarantine=2))
+    assert [reasons(run(runner)["sly"])[0] for _ in range(3)] == ["detector_error"] * 2 + ["quarantined"]
+    assert (runner.counts()["sly"].faults, runner.counts()["sly"].refused) == ({"detector_error": 2}, 2)
 
 
 def test_a_runner_that_takes_anothers_place_knows_what_it_knew_of_the_same_detectors(hung: Hung) -> None:
