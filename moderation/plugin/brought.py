@@ -10,7 +10,7 @@ from enum import StrEnum
 from moderation.detector.base import Detector
 from moderation.detector.life import Lives, Unit
 from moderation.errors import PluginError
-from moderation.plugin.registry import DetectorMaker, EncoderLoader, FetcherMaker
+from moderation.plugin.registry import EncoderLoader, FetcherMaker
 from moderation.reader.base import Reader
 
 BUILTIN = "builtin"  # the id of what the package itself brings
@@ -60,7 +60,6 @@ class Plugins:
 
     records: tuple[PluginRecord, ...]
     detectors: Mapping[str, Detector] = field(default_factory=dict)
-    makers: Mapping[str, DetectorMaker] = field(default_factory=dict)
     loaders: Mapping[str, EncoderLoader] = field(default_factory=dict)
     fetchers: Mapping[str, FetcherMaker] = field(default_factory=dict)
     readers: Mapping[str, Reader] = field(default_factory=dict)
@@ -71,12 +70,6 @@ class Plugins:
         if id_ not in self.detectors:
             raise PluginError(id_, self._absent("detector", id_, needed_by, self.detectors))
         return self.detectors[id_]
-
-    def maker(self, kind: str, *, needed_by: str) -> DetectorMaker:
-        """What makes a detector of this kind out of a lock. Raises PluginError when there is none."""
-        if kind not in self.makers:
-            raise PluginError(kind, self._absent("kind of detector", kind, needed_by, self.makers))
-        return self.makers[kind]
 
     def loader(self, name: str, *, needed_by: str) -> EncoderLoader:
         """The encoder loader with this name. Raises PluginError when there is none."""
@@ -107,7 +100,7 @@ class Plugins:
     def can_be_isolated(self, record: PluginRecord) -> bool:
         """Whether a loaded plugin brings what can run in a process of its own: detectors that are ready, and nothing else."""
         others = (*record.readers, *record.encoders, *record.fetchers)
-        return bool(record.detectors) and not others and set(record.detectors) <= set(self.detectors)
+        return bool(record.detectors) and not others
 
     def close(self) -> None:
         """Close what was set up: the process is done with it."""

@@ -38,10 +38,9 @@ class Trial:
 def check(known: Plugins, plugin: PluginRecord, settings: Settings) -> Iterator[Trial]:
     """Every step of everything that the plugin brings; the steps after one that failed are left out."""
     for id_ in plugin.detectors:
-        if id_ in known.detectors:  # what only makes detectors has none yet
-            detector = known.detectors[id_]
-            trial = _Trial(known, detector, Runner([detector], settings=settings.detectors), _batch(detector))
-            yield from trial.run(plugin.id, "detector", _shown(detector.modalities, vectors=detector.needs_embeddings))
+        detector = known.detectors[id_]
+        trial = _Trial(known, detector, Runner([detector], settings=settings.detectors), _batch(detector))
+        yield from trial.run(plugin.id, "detector", _shown(detector.modalities, vectors=detector.needs_embeddings))
     for id_ in plugin.readers:
         reader = known.readers[id_]
         runner = ReaderRunner([reader], settings.readers, earlier=None)

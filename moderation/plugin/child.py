@@ -76,9 +76,9 @@ def _greeting(plugin: str, detector: str, known: Plugins) -> Greeting:
     record = next(one for one in known.records if one.id == plugin)
     if record.state is not PluginState.LOADED:
         return Greeting(broken=record.cause)
-    others = sorted({*record.detectors, *record.readers, *record.encoders, *record.fetchers} - set(known.detectors))
+    others = sorted({*record.readers, *record.encoders, *record.fetchers})
     if others:
-        return Greeting(broken=f"brings {', '.join(others)}; only detectors that are ready to run can be isolated")
+        return Greeting(broken=f"brings {', '.join(others)}; only detectors can be isolated")
     try:
         set_up(known.detectors.get(detector))
     except SetupError as error:
