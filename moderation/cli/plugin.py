@@ -126,6 +126,9 @@ def check(
     ids: Annotated[
         list[str] | None, typer.Argument(metavar="[ID]...", help="Plugins by id; all of them without.")
     ] = None,
+    encoder: Annotated[
+        str, typer.Option(metavar="NAME", help="Whose width vectors have, for detectors that ask for some.")
+    ] = "default",
     as_json: Annotated[bool, typer.Option("--json", help="The result as JSON on stdout, keys stable.")] = False,
 ) -> None:
     """Try what plugins bring: set it up, show it content on which plugins break, ask it twice.
@@ -136,6 +139,7 @@ def check(
     Example: moderation plugin check keywords
     """
     from contextlib import closing
+    from functools import cache
 
     from moderation import assemble
     from moderation.plugin.brought import BUILTIN, PluginState
@@ -148,7 +152,8 @@ def check(
         wanted = ids or [id_ for id_, one in found.items() if id_ != BUILTIN and one.state is not PluginState.OFF]
         missing = {id_: found[id_].cause if id_ in found else "no such plugin is installed" for id_ in wanted}
         loaded = [one for id_ in wanted if (one := found.get(id_)) and one.state is PluginState.LOADED]
-        trials = [trial for one in loaded for trial in tried(known, one, settings)]
+        width = cache(lambda: assemble.encoder(settings, encoder, known=known).card.width)
+        trials = [trial for one in loaded for trial in tried(known, one, settings, width=width)]
     absent = {id_: cause for id_, cause in missing.items() if id_ not in {one.id for one in loaded}}
     _tell_trials(trials, absent, as_json=as_json)
     if absent or any(one.fault for one in trials):

@@ -119,9 +119,7 @@ class _Loading:
             broken = replace(record, state=PluginState.BROKEN, cause=f"cannot be imported: {describe(error)}")
             self._staged = _Staged(replace(broken, place=_place()))
         else:
-            self._staged = _load_module(
-                replace(record, isolated=self.isolated is not None), module, self._settings
-            )
+            self._staged = _load_module(replace(record, isolated=self.isolated is not None), module, self._settings)
 
 
 def _loaded(found: Iterable[_Staged | _Loading]) -> Iterator[_Staged]:

@@ -86,7 +86,11 @@ def test_of_what_is_passed_over_only_words_of_ours_are_told(tmp_path: Path) -> N
     for name, lines in (("list.txt", rows), ("list.csv", [one.replace(" ", ",") for one in rows])):
         found = read(tmp_path, name, "\n".join([f"pdq {A}" if name == "list.txt" else f"pdq,{A}", *lines]))
         assert found.passed_over == {"md5": 2, "email": 1, "file": 1}
-    found = read(tmp_path, "list.json", json.dumps({"data": [{"type": "HASH_PDQ", "indicator": A}, {"signals": {"md5_canary": "x"}}]}))
+    found = read(
+        tmp_path,
+        "list.json",
+        json.dumps({"data": [{"type": "HASH_PDQ", "indicator": A}, {"signals": {"md5_canary": "x"}}]}),
+    )
     assert found.passed_over == {"md5": 1}
 
 
