@@ -8,6 +8,7 @@ a process of its own is ended at its deadline; any other can only be left behind
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter
@@ -19,7 +20,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from moderation.decision import Abstention
 from moderation.detector.answers import check_answers
-from moderation.detector.base import Detection, DetectionBatch, Detector
+from moderation.detector.base import Detection, DetectionBatch, Detector, revision_of
 from moderation.detector.faults import BAD_ANSWER, QUARANTINED, WRONG, FaultError, kind_of
 from moderation.detector.isolated import IsolatedDetector
 from moderation.detector.life import Unit
@@ -27,6 +28,8 @@ from moderation.settings import RunnerSettings
 
 # An overrun call cannot be stopped, only left behind. So many of one unit may be left at once before it gets no more.
 MOST_OVERRUNS = 4
+_log = logging.getLogger(__name__)
+
 NO_TIME_LEFT = "no_time_left"  # others, whose scores it needs, took it all
 
 Batch = TypeVar("Batch", bound=Sized)
@@ -56,6 +59,8 @@ class UnitRunner(Generic[Batch, Answer]):
     while an earlier call of it that overran is still at work. What is known of units that `earlier` has too (the very same objects:
     a plugin's, whatever builds use them) is kept: their rest in quarantine, and their calls that overran. Raises ValueError when two
     share an id.
+
+    `revisions` are those of which their units spoke when they answered last, by id; each that is new is told in the log.
     """
 
     kind: ClassVar[str]  # in the reasons of its faults
@@ -81,6 +86,8 @@ class UnitRunner(Generic[Batch, Answer]):
             if guard.id in self._guards:
                 raise ValueError(f"two {self.kind}s have the id {guard.id!r}; expected every id once")
             self._guards[guard.id] = guard
+        self.revisions: Mapping[str, str] = {}
+        self._note_revisions()
 
     def run(self, batches: Mapping[str, Batch]) -> dict[str, tuple[Answer | Abstention, ...]]:
         """Answers by the unit's id, one for each part of its batch, in order.
@@ -162,7 +169,17 @@ class UnitRunner(Generic[Batch, Answer]):
         if result.answers is None:
             return (Abstention(result.fault or BAD_ANSWER, cause=result.cause),) * parts
         guard.parts += parts
+        if result.revision != guard.revision:
+            _log.info(
+                "%s %s: revision %s -> %s", self.kind, guard.id, guard.revision or "none", result.revision or "none"
+            )
+            guard.revision = result.revision
+            self._note_revisions()
         return result.answers
+
+    def _note_revisions(self) -> None:
+        """Made anew, never changed: who reads it while another batch is judged sees all of one moment."""
+        self.revisions = {id_: guard.revision for id_, guard in self._guards.items() if guard.revision}
 
     def _record(self, guard: _Guard, fault: str | None) -> None:
         guard.calls += 1
@@ -201,6 +218,7 @@ class _Guard:
     calls: int = 0
     parts: int = 0
     refused: int = 0
+    revision: str = ""
     in_a_row: int = 0
     retry_at: float | None = None
     faults: Counter[str] = field(default_factory=Counter)
@@ -219,6 +237,7 @@ class _Result:
     answers: tuple[Any, ...] | None = None
     cause: str = ""
     refused: bool = False
+    revision: str = ""
 
 
 class _Call:
@@ -261,9 +280,10 @@ class _Call:
         self.settle(result)
 
     def _work(self) -> _Result:
-        # Checked here, inside the guard: a hostile answer may hang or raise when it is looked at.
+        # Checked here, inside the guard: a hostile answer, or revision, may hang or raise when it is looked at.
         answers = self._check(self._do(), self.parts)
-        return _Result(BAD_ANSWER if any(one is WRONG for one in answers) else None, answers)
+        fault = BAD_ANSWER if any(one is WRONG for one in answers) else None
+        return _Result(fault, answers, revision=revision_of(self.unit))
 
     def _failure(self, error: BaseException) -> _Result:
         if isinstance(error, FaultError):

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from moderation.decision import Abstention, Score
 from moderation.detector.answers import TOLERANCE, alike, check_answers
-from moderation.detector.base import Detection, DetectionBatch, Detector, names_of, needs_scores, under
+from moderation.detector.base import Detection, DetectionBatch, Detector, names_of, needs_scores, revision_of, under
 from moderation.detector.faults import FAULTS, WRONG
 from moderation.detector.runner import Runner
 from moderation.detector.wire import LENGTH, decode_answers, encode_answers, encode_batch, most_bytes, read_batch
@@ -60,10 +60,11 @@ class DetectorKit(UnitKit):
         DetectorRegistry("kit").add(self._made())
 
     def test_identity_stays(self) -> None:
-        """Two of a kind are called the same and score the same labels, also after they have worked."""
+        """Two of a kind are called the same and score the same labels, also after they have worked; set up, they are of one revision."""
         one, other = self._fresh(), self._made()
         self._answers(one, self._examples())
         assert _identity(one) == _identity(other), "the identity of a detector is not always the same"
+        assert revision_of(one) == revision_of(self._ready()), "two of a kind are of different revisions"
 
     # Shape
 
@@ -124,10 +125,11 @@ class DetectorKit(UnitKit):
         detector, parts = self._ready(), self._examples()
         crossed = read_batch(BytesIO(b"".join(encode_batch(detector.id, self._batch(detector, parts)))))
         assert crossed
-        frame = encode_answers(self._checked(detector, detector.detect(crossed[1]), len(parts)))
+        answers = self._checked(detector, detector.detect(crossed[1]), len(parts))
+        frame = encode_answers(answers, revision_of(detector))
         most = most_bytes(len(parts))
         assert len(frame) - LENGTH.size <= most, f"the answers are {len(frame)} bytes long; expected at most {most}"
-        told = decode_answers(frame[LENGTH.size :])
+        told, _ = decode_answers(frame[LENGTH.size :])
         self._agree(self._answers(detector, parts), told, "it answers otherwise in a process of its own")
 
     def test_process_of_its_own_answers_alike(self) -> None:

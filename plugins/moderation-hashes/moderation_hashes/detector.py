@@ -30,6 +30,7 @@ class Hashes:
         """Raises PluginError where `path` is no index."""
         self._index = Index(path)
         self.labels = tuple(one.name for one in self._index.lists)
+        self.revision = self._index.digest[:12]
         self._revisions = {one.name: one.revision for one in self._index.lists}
 
     def verify(self) -> None:

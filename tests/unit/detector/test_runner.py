@@ -363,6 +363,50 @@ def test_a_runner_that_takes_anothers_place_knows_what_it_knew_of_the_same_detec
     assert Runner([Hung("hung")], settings=settings, earlier=runner).counts()["hung"].calls == 0
 
 
+class Edition(FakeDetector):
+    """States by which edition it judges; what is no string is raised, where it can be."""
+
+    told: Any = ""
+
+    @property
+    def revision(self) -> Any:
+        if isinstance(self.told, BaseException):
+            raise self.told
+        return self.told
+
+
+def test_a_revision_is_known_from_its_first_answers_on_and_what_changes_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "moderation")
+    detector = Edition("listed")
+    runner = Runner([detector, FakeDetector("other")])
+    assert runner.revisions == {}
+    for told in ("", "2026-11", "2026-11", "2026-12"):
+        detector.told = told
+        run(runner)
+        assert runner.revisions == ({"listed": told} if told else {})
+    assert caplog.messages == [
+        "detector listed: revision none -> 2026-11",
+        "detector listed: revision 2026-11 -> 2026-12",
+    ]
+    assert Runner([detector], earlier=runner).revisions == {"listed": "2026-12"}
+    assert Runner([Edition("listed")], earlier=runner).revisions == {}
+
+
+@pytest.mark.parametrize(
+    "told", [None, 7, "two words", "x" * 65, "-", "é", RuntimeError("mine"), SystemExit()], ids=repr
+)
+def test_a_revision_that_is_none_is_the_detectors_own_fault(told: Any) -> None:
+    detector = Edition("listed")
+    runner = Runner([detector])
+    detector.told = "1"
+    run(runner)
+    detector.told = told
+    assert reasons(run(runner)["listed"]) == ["detector_error"] * 2
+    assert runner.revisions == {"listed": "1"}
+
+
 def test_faults_count_towards_quarantine_only_in_a_row() -> None:
     answers = iter([None, [GOOD, GOOD]] * 10)
     runner = Runner(

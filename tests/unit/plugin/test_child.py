@@ -370,6 +370,30 @@ def test_it_is_set_up_in_its_own_process_alone_and_again_in_a_fresh_one(install:
             plugins.set_up([plugins.detectors["twin"]], {"twin": "policy 'q'"})
 
 
+LISTED = f"""{HEAD}
+class Listed(One):
+    def setup(self):
+        self.revision = open(os.path.join(FOLDER, "list")).read()
+@hookimpl
+def register_detectors(registry):
+    registry.add(Listed("listed"))
+"""
+
+
+def test_its_revision_comes_with_its_answers_also_from_a_fresh_process(install: Install, tmp_path: Path) -> None:
+    install("listed-dist", {"listed": "listed_module"}, listed_module=f"FOLDER = {str(tmp_path)!r}\n{LISTED}")
+    (tmp_path / "list").write_text("first")
+    with closing(load("listed", isolated=("listed",))) as plugins:
+        plugins.set_up(plugins.detectors.values(), {"listed": "policy 'p'"})
+        runner = Runner(plugins.detectors.values(), settings=DetectorSettings(timeout_seconds=60.0))
+        (tmp_path / "list").write_text("second")
+        judge(runner, "good", by="listed")
+        assert runner.revisions == {"listed": "first"}
+        judge(runner, "do os.abort()", by="listed")
+        judge(runner, "good", by="listed")
+        assert runner.revisions == {"listed": "second"}
+
+
 SETTLED = """
 from moderation import DetectionBatch, Modality, Score, hookimpl
 from moderation.errors import PluginError
