@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from moderation.cli import terminal
+from moderation.cli.chosen import Only, Trace, chosen_settings
 from moderation.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ def new(
 @app.command("list")
 def list_(
     as_json: Annotated[bool, typer.Option("--json", help="The result as JSON on stdout, keys stable.")] = False,
+    only: Only = None,
+    trace: Trace = False,
 ) -> None:
     """List every plugin that was found, with its state; a broken one with its distribution and cause, and exit code 14.
 
@@ -57,9 +60,9 @@ def list_(
     """
     from moderation import assemble
     from moderation.plugin.brought import PluginState
-    from moderation.settings import load_settings
 
-    records = assemble.plugins(load_settings()).records
+    with chosen_settings(only, trace=trace) as settings:
+        records = assemble.plugins(settings).records
     _tell(records, as_json=as_json)
     if any(one.state in {PluginState.BROKEN, PluginState.MISSING} for one in records):
         raise typer.Exit(ExitCode.PLUGIN)
@@ -68,6 +71,8 @@ def list_(
 @app.command()
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="The result as JSON on stdout, keys stable.")] = False,
+    only: Only = None,
+    trace: Trace = False,
 ) -> None:
     """Tell of every plugin its version, its hooks, whether it could have a process of its own, and where in its code a broken one failed.
 
@@ -77,9 +82,9 @@ def doctor(
     """
     from moderation import assemble
     from moderation.plugin.brought import PluginState
-    from moderation.settings import load_settings
 
-    known = assemble.plugins(load_settings())
+    with chosen_settings(only, trace=trace) as settings:
+        known = assemble.plugins(settings)
     rows = [
         {
             "id": one.id,
@@ -130,6 +135,8 @@ def check(
         str, typer.Option(metavar="NAME", help="Whose width vectors have, for detectors that ask for some.")
     ] = "default",
     as_json: Annotated[bool, typer.Option("--json", help="The result as JSON on stdout, keys stable.")] = False,
+    only: Only = None,
+    trace: Trace = False,
 ) -> None:
     """Try what plugins bring: set it up, show it content on which plugins break, ask it twice.
 
@@ -144,10 +151,8 @@ def check(
     from moderation import assemble
     from moderation.plugin.brought import BUILTIN, PluginState
     from moderation.plugin.check import check as tried
-    from moderation.settings import load_settings
 
-    settings = load_settings()
-    with closing(assemble.plugins(settings)) as known:
+    with chosen_settings(only, trace=trace) as settings, closing(assemble.plugins(settings)) as known:
         found = {one.id: one for one in known.records}
         wanted = ids or [id_ for id_, one in found.items() if id_ != BUILTIN and one.state is not PluginState.OFF]
         missing = {id_: found[id_].cause if id_ in found else "no such plugin is installed" for id_ in wanted}

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from moderation.detector.faults import SetupError, describe, kind_of
+from moderation.telemetry import TRACE
 
 SETUP_SECONDS = 120.0  # what setting up may take by default: it may load a model
 CLOSE_SECONDS = 10.0  # for all of them together
@@ -102,17 +103,23 @@ class _Life:
         return _started("close", self._close)
 
     def _set_up(self) -> None:
+        began = time.perf_counter()
         try:
             set_up(self.unit)
         except SetupError as error:
-            self.cause = str(error)
+            cause = str(error)
         else:
-            self.cause = ""
+            cause = ""
+        TRACE.debug(
+            "%s: setup took %.1f ms%s", self.unit.id, 1e3 * (time.perf_counter() - began), cause and " and failed"
+        )
+        self.cause = cause
 
     def _close(self) -> None:
         self.thread.join()
         if self.cause != "":
             return
+        TRACE.debug("%s: close", self.unit.id)
         try:
             take(self.unit, "close")
         except BaseException as error:  # noqa: BLE001 - as above; it is needed no more

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 import traceback
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ from moderation.plugin.registry import (
     PluginSection,
     ReaderRegistry,
 )
+from moderation.telemetry import TRACE
 
 EVERY = "*"
 
@@ -96,18 +98,25 @@ class _Loading:
         self.isolated = isolated
         self._entry, self._settings, self._seconds = entry, settings, seconds
         self._staged: _Staged | None = None
+        self._began = 0.0
         self._thread = threading.Thread(target=self._load, daemon=True, name="plugin")
 
     def start(self) -> None:
         """Begin to load it."""
+        self._began = time.perf_counter()
         self._thread.start()
 
     def staged(self) -> _Staged:
         """What it registered, waited for as long as it may take; one that is isolated ends by itself, for its process has its own time."""
         self._thread.join(None if self.isolated else self._seconds)
+        found = self._staged or self._left_behind()
+        milliseconds = 1e3 * (time.perf_counter() - self._began)
+        told = found.record.kind or "nothing"
+        TRACE.debug("plugin %s: loading took %.1f ms: %s, %s", self._entry.name, milliseconds, found.record.state, told)
+        return found
+
+    def _left_behind(self) -> _Staged:
         frame = sys._current_frames().get(self._thread.ident or 0)  # noqa: SLF001 - documented, and the only way to ask
-        if self._staged:
-            return self._staged
         record = _record(self._entry, PluginState.BROKEN, f"loading it took longer than {self._seconds:g} s")
         return _Staged(replace(record, place=f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame else ""))
 
