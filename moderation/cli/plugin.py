@@ -31,18 +31,21 @@ def new(
         str,
         typer.Argument(metavar="ID", help="Lower-case letters and digits, single dashes or underscores between."),
     ],
+    kind: Annotated[
+        str, typer.Option(metavar="KIND", help="What it brings: a detector, reader, encoder or fetcher.")
+    ] = "detector",
     folder: Annotated[Path, typer.Option(help="Where to write the package's folder.", file_okay=False)] = Path(),
 ) -> None:
-    """Write a package with one detector and its tests, which installs and passes them at once.
+    """Write a package with a plugin of one kind and its tests, which installs and passes them at once.
 
-    Example: moderation plugin new loud-text
+    Example: moderation plugin new loud-text --kind detector
     """
     from moderation.plugin.scaffold import scaffold
 
     try:
-        written = scaffold(plugin_id, folder)
+        written = scaffold(plugin_id, folder, kind=kind)
     except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="ID") from None
+        raise typer.BadParameter(str(error)) from None
     for path in written:
         terminal.say(f"wrote {path}")
     terminal.say(f"next: pip install -e '{written[0].parent}[test]', then: pytest {written[0].parent}")
