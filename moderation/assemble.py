@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +32,6 @@ from moderation.rollout.locks import RunningSet, put_in_force
 from moderation.rollout.reload import Reloader, tell_change
 from moderation.sections import StreamSettings, WorkerSettings
 from moderation.settings import Settings
-from moderation.telemetry import TRACE
 
 if TYPE_CHECKING:
     from moderation.stream.decider import InForce, Topics
@@ -62,10 +60,7 @@ def encoder(settings: Settings, name: str = "default", *, known: Plugins | None 
         raise SettingsError(f"settings: no encoder is named {name!r}; expected one of {', '.join(settings.encoders)}")
     wanted = settings.encoders[name]
     loader = (known or plugins(settings)).loader(wanted.loader, needed_by=f"encoder {name!r} of the settings")
-    began = time.perf_counter()
-    made = loader(EncoderRequest(wanted, settings.images))
-    TRACE.debug("encoder %s: loading by %s took %.1f ms", name, wanted.loader, 1e3 * (time.perf_counter() - began))
-    return made
+    return loader(EncoderRequest(wanted, settings.images))
 
 
 def embedder(

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import difflib
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 
 from moderation.detector.base import Detector
 from moderation.detector.life import Lives, Unit
+from moderation.encoder.base import Encoder
 from moderation.errors import PluginError
-from moderation.plugin.registry import EncoderLoader, FetcherMaker
+from moderation.plugin.registry import EncoderLoader, EncoderRequest, FetcherMaker
 from moderation.reader.base import Reader
+from moderation.telemetry import TRACE
 
 BUILTIN = "builtin"  # the id of what the package itself brings
 KINDS = ("detector", "reader", "encoder", "fetcher")
@@ -75,7 +79,7 @@ class Plugins:
         """The encoder loader with this name. Raises PluginError when there is none."""
         if name not in self.loaders:
             raise PluginError(name, self._absent("encoder loader", name, needed_by, self.loaders))
-        return self.loaders[name]
+        return partial(_load, name, self.loaders[name])
 
     def fetcher(self, scheme: str, *, needed_by: str) -> FetcherMaker:
         """What makes the fetcher of this scheme. Raises PluginError when there is none."""
@@ -131,6 +135,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return (
         f"; nearest known: {', '.join(map(repr, close))}" if close else f"; known: {', '.join(sorted(known)) or 'none'}"
     )
+
+
+def _load(name: str, load: EncoderLoader, request: EncoderRequest) -> Encoder:
+    began = time.perf_counter()
+    made = load(request)
+    TRACE.debug("loader %s: loading the encoder took %.1f ms", name, 1e3 * (time.perf_counter() - began))
+    return made
 
 
 def _names(record: PluginRecord) -> set[str]:

@@ -226,14 +226,14 @@ class $name:
         if shelf not in self.settings.hosts:
             raise unfetchable("host_not_allowed", "the settings do not allow this shelf")
         if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", name):
-            raise unfetchable("bad_name", "found no plain name of a file")
+            raise unfetchable("wrong_reference", "found no plain name of a file")
         try:
             with (self.folder / shelf / name).open("rb") as file:
                 content = file.read(self.settings.max_bytes + 1)
         except OSError as error:
             raise unfetchable("not_found", f"it cannot be read: {error.strerror}") from None
         if len(content) > self.settings.max_bytes:
-            raise unfetchable("too_large", f"it has more than {self.settings.max_bytes} bytes")
+            raise unfetchable("too_many_bytes", f"it has more than {self.settings.max_bytes} bytes")
         return content
 
 
@@ -259,8 +259,8 @@ class Test$name(FetcherKit):
     refused = {
         "$id://other/a.txt": "host_not_allowed",
         "$id://box/b.txt": "not_found",
-        "$id://box/../a.txt": "bad_name",
-        "$id://box/large": "too_large",
+        "$id://box/../a.txt": "wrong_reference",
+        "$id://box/large": "too_many_bytes",
     }
 
     @pytest.fixture(autouse=True)

@@ -1,6 +1,6 @@
 """Every hook has its spec line, its section and example in the reference, a test, a kind of plugin, and an implementation that ships.
 
-Nothing here names a hook but the one that has an excuse: whoever adds one to hookspecs.py finds here what it still lacks.
+Nothing here names a hook: whoever adds one to hookspecs.py finds here what it still lacks.
 """
 
 from __future__ import annotations
@@ -75,8 +75,7 @@ def test_the_references_example_registers_something(hook: str) -> None:
 @pytest.mark.parametrize("hook", HOOKS)
 def test_a_hook_is_tested_and_is_good_enough_for_what_ships(hook: str) -> None:
     assert f"def {hook}(" in TESTS
-    # A reader needs a library that the package does without (OCR, a video decoder): readers come as plugins alone.
-    assert hasattr(builtin, hook) or f"def {hook}(" in SHIPPED or hook == "register_readers"
+    assert hasattr(builtin, hook) or f"def {hook}(" in SHIPPED
 
 
 def test_a_hook_is_of_a_kind_that_a_plugins_record_tells() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from moderation.detector.base import Detection, DetectionBatch
 from moderation.errors import ExitCode
 from moderation.item import Modality, Part
 from moderation.plugin.brought import PluginRecord, Plugins, PluginState
+from moderation.plugin.registry import EncoderRequest
 from moderation.policy.lock import write_lock
-from moderation.settings import Settings
-from moderation.telemetry import TRACE
-from tests.fakes import FakeDetector, FakeReader, Lived, lock, plugins_with
+from moderation.settings import EncoderSettings, ImageLimits, Settings
+from moderation.telemetry import TRACE, tracing
+from tests.fakes import FakeDetector, FakeEncoder, FakeReader, Lived, lock, plugins_with
 from tests.unit.cli.conftest import Run
 
 
@@ -89,6 +91,13 @@ def test_a_trace_tells_who_was_asked_what_in_counts_and_no_content(
     ]
     assert "canary" not in err
     assert "trace: " not in run(*words)[2]
+
+
+def test_a_trace_tells_what_loading_an_encoder_took(capsys: pytest.CaptureFixture[str]) -> None:
+    known = Plugins((), loaders={"mine": lambda _request: FakeEncoder()})
+    with tracing(sys.stderr):
+        known.loader("mine", needed_by="a test")(EncoderRequest(EncoderSettings(), ImageLimits()))
+    assert capsys.readouterr().err.startswith("trace: loader mine: loading the encoder took ")
 
 
 @pytest.mark.usefixtures("asked")
