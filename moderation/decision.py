@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from operator import attrgetter
 from typing import Any
@@ -145,7 +145,7 @@ class Decision:
 
     `action` is what the platform is asked to do: the strongest action of the verdicts of live builds alone, and `severity` goes with
     it. `proposed` is what would be asked if every build were live and nothing held it back. `encoders` maps a modality to the fingerprint that embedded it;
-    `cache_hit` is true when nothing was encoded.
+    `cache_hit` is true when nothing was encoded. `detectors` has the revisions of those of plugins' detectors that were asked and state one, by id.
     """
 
     item_id: str
@@ -157,6 +157,7 @@ class Decision:
     encoders: Mapping[str, str]
     timing: Timing = Timing()
     cache_hit: bool = False
+    detectors: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The decision as plain values, ready for JSON; the inverse of `from_dict`."""
@@ -176,6 +177,7 @@ class Decision:
                 "read": timing.read,
             },
             "cache_hit": self.cache_hit,
+            "detectors": dict(self.detectors),
         }
 
     @classmethod
@@ -191,6 +193,7 @@ class Decision:
                 "severity": Severity(data["severity"]),
                 "verdicts": verdicts,
                 "encoders": dict(data["encoders"]),
+                "detectors": dict(data.get("detectors", {})),
                 "timing": Timing(**data["timing"]),
             }
         )

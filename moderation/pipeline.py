@@ -137,4 +137,5 @@ class Pipeline:
     def _decision(self, index: int, item: ContentItem, held: Iterator[Verdict], seen: _Seen, id_: str) -> Decision:
         verdicts = tuple(islice(held, len(seen.needs[index])))
         encoders, hit = origin([((index, place), part) for place, part in enumerate(item.parts)], seen.vectors.values())
-        return answer(item.id, verdicts, self._actions, encoders=encoders, timing=seen.timing, cache_hit=hit, id_=id_)
+        named = {"encoders": encoders, "detectors": self._panel.revisions(index, item, seen.answers)}
+        return answer(item.id, verdicts, self._actions, **named, timing=seen.timing, cache_hit=hit, id_=id_)

@@ -14,13 +14,15 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
 Form = Literal["text", "json"]
 TOPIC, PARTITION, OFFSET = "messaging.destination.name", "messaging.destination.partition.id", "messaging.kafka.offset"
 OURS = "moderation"  # the root of our loggers
+TRACE = logging.getLogger(f"{OURS}.trace")  # at DEBUG, what plugins are asked: ids, counts, milliseconds
 SILENCE = 10.0  # seconds
 GROUP, ERROR = "messaging.consumer.group.name", "error.type"
 
@@ -37,6 +39,22 @@ def start(form: Form, *, stream: TextIO | None = None) -> None:
     logging.captureWarnings(capture=True)
     sys.excepthook = _uncaught
     threading.excepthook = lambda one: _uncaught(one.exc_type, one.exc_value, one.exc_traceback)
+
+
+@contextmanager
+def tracing(stream: TextIO) -> Iterator[None]:
+    """As long as this lasts, tell on `stream`, one line each, what plugins are asked, how long it takes and what they answer, in counts."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter("trace: %(message)s"))
+    TRACE.addHandler(handler)
+    TRACE.setLevel(logging.DEBUG)
+    TRACE.propagate = False
+    try:
+        yield
+    finally:
+        TRACE.propagate = True
+        TRACE.setLevel(logging.NOTSET)
+        TRACE.removeHandler(handler)
 
 
 class Calm:

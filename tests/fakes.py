@@ -218,7 +218,6 @@ def plugins_with(*detectors: Detector, readers: Iterable[Reader] = ()) -> Plugin
     return Plugins(
         builtin.records,
         detectors=brought,
-        makers=builtin.makers,
         loaders=builtin.loaders,
         readers={one.id: one for one in readers},
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from moderation.cli import terminal
+from moderation.cli.chosen import Only, Trace, chosen_settings
 from moderation.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -30,18 +31,21 @@ def new(
         str,
         typer.Argument(metavar="ID", help="Lower-case letters and digits, single dashes or underscores between."),
     ],
+    kind: Annotated[
+        str, typer.Option(metavar="KIND", help="What it brings: a detector, reader, encoder or fetcher.")
+    ] = "detector",
     folder: Annotated[Path, typer.Option(help="Where to write the package's folder.", file_okay=False)] = Path(),
 ) -> None:
-    """Write a package with one detector and its tests, which installs and passes them at once.
+    """Write a package with a plugin of one kind and its tests, which installs and passes them at once.
 
-    Example: moderation plugin new loud-text
+    Example: moderation plugin new loud-text --kind detector
     """
     from moderation.plugin.scaffold import scaffold
 
     try:
-        written = scaffold(plugin_id, folder)
+        written = scaffold(plugin_id, folder, kind=kind)
     except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="ID") from None
+        raise typer.BadParameter(str(error)) from None
     for path in written:
         terminal.say(f"wrote {path}")
     terminal.say(f"next: pip install -e '{written[0].parent}[test]', then: pytest {written[0].parent}")
@@ -50,6 +54,8 @@ def new(
 @app.command("list")
 def list_(
     as_json: Annotated[bool, typer.Option("--json", help="The result as JSON on stdout, keys stable.")] = False,
+    only: Only = None,
+    trace: Trace = False,
 ) -> None:
     """List every plugin that was found, with its state; a broken one with its distribution and cause, and exit code 14.
 
@@ -57,9 +63,9 @@ def list_(
     """
     from moderation import assemble
     from moderation.plugin.brought import PluginState
-    from moderation.settings import load_settings
 
-    records = assemble.plugins(load_settings()).records
+    with chosen_settings(only, trace=trace) as settings:
+        records = assemble.plugins(settings).records
     _tell(records, as_json=as_json)
     if any(one.state in {PluginState.BROKEN, PluginState.MISSING} for one in records):
         raise typer.Exit(ExitCode.PLUGIN)
@@ -68,6 +74,8 @@ def list_(
 @app.command()
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="The result as JSON on stdout, keys stable.")] = False,
+    only: Only = None,
+    trace: Trace = False,
 ) -> None:
     """Tell of every plugin its version, its hooks, whether it could have a process of its own, and where in its code a broken one failed.
 
@@ -77,9 +85,9 @@ def doctor(
     """
     from moderation import assemble
     from moderation.plugin.brought import PluginState
-    from moderation.settings import load_settings
 
-    known = assemble.plugins(load_settings())
+    with chosen_settings(only, trace=trace) as settings:
+        known = assemble.plugins(settings)
     rows = [
         {
             "id": one.id,
@@ -126,7 +134,12 @@ def check(
     ids: Annotated[
         list[str] | None, typer.Argument(metavar="[ID]...", help="Plugins by id; all of them without.")
     ] = None,
+    encoder: Annotated[
+        str, typer.Option(metavar="NAME", help="Whose width vectors have, for detectors that ask for some.")
+    ] = "default",
     as_json: Annotated[bool, typer.Option("--json", help="The result as JSON on stdout, keys stable.")] = False,
+    only: Only = None,
+    trace: Trace = False,
 ) -> None:
     """Try what plugins bring: set it up, show it content on which plugins break, ask it twice.
 
@@ -136,19 +149,19 @@ def check(
     Example: moderation plugin check keywords
     """
     from contextlib import closing
+    from functools import cache
 
     from moderation import assemble
     from moderation.plugin.brought import BUILTIN, PluginState
     from moderation.plugin.check import check as tried
-    from moderation.settings import load_settings
 
-    settings = load_settings()
-    with closing(assemble.plugins(settings)) as known:
+    with chosen_settings(only, trace=trace) as settings, closing(assemble.plugins(settings)) as known:
         found = {one.id: one for one in known.records}
         wanted = ids or [id_ for id_, one in found.items() if id_ != BUILTIN and one.state is not PluginState.OFF]
         missing = {id_: found[id_].cause if id_ in found else "no such plugin is installed" for id_ in wanted}
         loaded = [one for id_ in wanted if (one := found.get(id_)) and one.state is PluginState.LOADED]
-        trials = [trial for one in loaded for trial in tried(known, one, settings)]
+        width = cache(lambda: assemble.encoder(settings, encoder, known=known).card.width)
+        trials = [trial for one in loaded for trial in tried(known, one, settings, width=width)]
     absent = {id_: cause for id_, cause in missing.items() if id_ not in {one.id for one in loaded}}
     _tell_trials(trials, absent, as_json=as_json)
     if absent or any(one.fault for one in trials):

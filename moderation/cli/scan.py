@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from moderation.cli import terminal
+from moderation.cli.chosen import Only, Trace, chosen_settings
 from moderation.cli.places import in_a_folder
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ def scan(  # noqa: PLR0917 - typer passes options by name
             callback=in_a_folder,
         ),
     ] = None,
+    only: Only = None,
+    trace: Trace = False,
 ) -> None:
     """Decide on pictures and texts under one or more certified policies.
 
@@ -64,12 +67,11 @@ def scan(  # noqa: PLR0917 - typer passes options by name
     from moderation.cli.sources import find
     from moderation.cli.summary import Summary
     from moderation.plugin.readers import reads_videos
-    from moderation.settings import load_settings
 
     if quiet and as_json:
         raise typer.BadParameter("expected either --quiet or --json; --out FILE writes decisions beside --quiet")
-    settings = load_settings()
     with ExitStack() as stack:
+        settings = stack.enter_context(chosen_settings(only, trace=trace))
         known = stack.enter_context(closing(assemble.plugins(settings)))
         videos = settings.readers.most_bytes if reads_videos(known, settings.readers) else 0
         found = find(paths, max_bytes=settings.images.max_bytes, video_bytes=videos)

@@ -12,6 +12,7 @@ from moderation.detector.base import Detection
 from moderation.detector.faults import WRONG
 from moderation.detector.names import is_name, is_word
 
+TOLERANCE = 1e-6  # of equal scores, where nobody says otherwise: what decisions round to
 LONGEST_CONCEPT = 200
 MOST_EVIDENCE = 1000
 
@@ -25,6 +26,17 @@ def check_answers(answers: object, length: int, labels: frozenset[str]) -> tuple
     if not isinstance(answers, Sequence) or isinstance(answers, str | bytes) or len(answers) != length:
         return (WRONG,) * length
     return tuple(_check(one, labels) for one in answers)
+
+
+def alike(one: Detection, other: Detection, *, tolerance: float = TOLERANCE) -> bool:
+    """Whether two good answers of one detector say the same: the same abstention, or scores that agree within `tolerance`, with equal concepts."""
+    if isinstance(one, Abstention) or isinstance(other, Abstention):
+        return one == other
+    scores = {score.label: score for score in other}
+    return all(
+        abs(score.value - scores[score.label].value) <= tolerance and score.concept == scores[score.label].concept
+        for score in one
+    )
 
 
 def _check(answer: object, labels: frozenset[str]) -> Detection:

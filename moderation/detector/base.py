@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moderation.decision import Abstention, Score
+from moderation.detector.names import is_revision
 from moderation.item import Modality, Part
 
 Detection = tuple[Score, ...] | Abstention
@@ -34,7 +35,8 @@ class DetectionBatch:
 class Detector(Protocol):
     """A plugin unit. `id` is unique; `labels` are the names it scores; it sees only parts of its `modalities`.
 
-    It may have `needs_scores`, names of other detectors or of labels of theirs, and methods for its life (`life.py`).
+    It may have `needs_scores`, names of other detectors or of labels of theirs; `revision`, the edition of what it judges by; and methods for
+    its life (`life.py`).
     """
 
     @property
@@ -66,6 +68,14 @@ def needs_scores(detector: Detector) -> tuple[str, ...]:
     """The detectors (`keywords`), or labels of theirs (`keywords/gambling`), whose scores a detector asks for."""
     names: tuple[str, ...] = getattr(detector, "needs_scores", ())
     return names
+
+
+def revision_of(unit: object) -> str:
+    """By which edition of its list, index or weights a unit judges now, "" where it does not say. Raises ValueError where that is no short word."""
+    told = getattr(unit, "revision", "")
+    if not isinstance(told, str) or not (told == "" or is_revision(told)):
+        raise ValueError("found a revision that is none; expected letters, digits and ._+:-, 64 at most")
+    return told
 
 
 def ids_of(names: Iterable[str]) -> list[str]:

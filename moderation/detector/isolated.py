@@ -37,7 +37,8 @@ class IsolatedDetector:
     that ends when its parent does. `given` is all that it finds in its standard input.
 
     The process is started when it is first needed and again after its death, and has `start_seconds` each time, in which it sets the detector
-    up; calls wait for their turn. It ends with this object and with this process, whatever ends that. `starts` counts its lives.
+    up; calls wait for their turn. It ends with this object and with this process, whatever ends that. `starts` counts its lives; `revision` is
+    what came with its last answers.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class IsolatedDetector:
     ) -> None:
         self.id, self.labels, self.modalities = described.id, described.labels, described.modalities
         self.needs_embeddings, self.needs_scores = described.needs_embeddings, described.needs_scores
+        self.revision = ""
         self.starts = 0
         self._command, self._given, self._start_seconds = tuple(command), given, start_seconds
         self._turn = threading.Lock()
@@ -64,7 +66,8 @@ class IsolatedDetector:
         """
         with self._ready(seconds) as (process, deadline):
             process.send(encode_batch(self.id, batch), deadline)
-            return decode_answers(process.receive(most_bytes(len(batch)), deadline))
+            answers, self.revision = decode_answers(process.receive(most_bytes(len(batch)), deadline))
+            return answers
 
     def setup(self) -> None:
         """Start the process and wait until it is ready, its detector set up there. Raises SetupError, or OSError, where it does not come to that."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from moderation.detector.faults import SetupError, describe, kind_of
+from moderation.telemetry import TRACE
 
 SETUP_SECONDS = 120.0  # what setting up may take by default: it may load a model
 CLOSE_SECONDS = 10.0  # for all of them together
@@ -67,13 +68,20 @@ class Lives:
         return {one.unit.id: late if one.cause is None else one.cause for one in lives if one.cause != ""}
 
     def close(self) -> None:
-        """Close those that are set up. What fails, or takes too long, is told in the log and stops nobody."""
+        """Close those that are set up, side by side. What fails, or takes too long, is told in the log and stops nobody.
+
+        Who is still being set up is not waited for, and closed as soon as it is ready.
+        """
+        deadline = time.monotonic() + CLOSE_SECONDS
         with self._turn:
-            ready = [one.unit for one in self._lives.values() if one.cause == ""]
+            lives = list(self._lives.values())
             self._lives.clear()
-        closing = threading.Thread(target=_close, args=(ready,), daemon=True, name="close")
-        closing.start()
-        closing.join(CLOSE_SECONDS)
+        closing = [(one, one.close()) for one in lives]
+        for life, thread in closing:
+            if life.cause is not None:
+                thread.join(max(0.0, deadline - time.monotonic()))
+                if thread.is_alive():
+                    _log.warning("%s cannot be closed: it took longer than %g s", life.unit.id, CLOSE_SECONDS)
 
     def _life(self, unit: Unit) -> _Life:
         known = self._lives.get(id(unit))
@@ -88,21 +96,37 @@ class _Life:
     def __init__(self, unit: Unit) -> None:
         self.unit = unit
         self.cause: str | None = None
-        self.thread = threading.Thread(target=self._set_up, daemon=True, name="setup")
-        self.thread.start()
+        self.thread = _started("setup", self._set_up)
+
+    def close(self) -> threading.Thread:
+        """Begin to close it, on a thread that waits until it is set up."""
+        return _started("close", self._close)
 
     def _set_up(self) -> None:
+        began = time.perf_counter()
         try:
             set_up(self.unit)
         except SetupError as error:
-            self.cause = str(error)
+            cause = str(error)
         else:
-            self.cause = ""
+            cause = ""
+        TRACE.debug(
+            "%s: setup took %.1f ms%s", self.unit.id, 1e3 * (time.perf_counter() - began), cause and " and failed"
+        )
+        self.cause = cause
 
-
-def _close(units: Iterable[Unit]) -> None:
-    for unit in units:
+    def _close(self) -> None:
+        self.thread.join()
+        if self.cause != "":
+            return
+        TRACE.debug("%s: close", self.unit.id)
         try:
-            take(unit, "close")
+            take(self.unit, "close")
         except BaseException as error:  # noqa: BLE001 - as above; it is needed no more
-            _log.warning("%s cannot be closed: %s", unit.id, kind_of(error))
+            _log.warning("%s cannot be closed: %s", self.unit.id, kind_of(error))
+
+
+def _started(step: str, work: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=work, daemon=True, name=step)
+    thread.start()
+    return thread

@@ -8,10 +8,11 @@ a process of its own is ended at its deadline; any other can only be left behind
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,18 +21,21 @@ from typing import Any, ClassVar, Generic, TypeVar
 from moderation.decision import Abstention
 from moderation.detector.answers import check_answers
 from moderation.detector.base import Detection, DetectionBatch, Detector
-from moderation.detector.faults import BAD_ANSWER, QUARANTINED, WRONG, FaultError, kind_of
+from moderation.detector.call import Call, Check, Result
+from moderation.detector.faults import BAD_ANSWER, QUARANTINED
 from moderation.detector.isolated import IsolatedDetector
 from moderation.detector.life import Unit
 from moderation.settings import RunnerSettings
+from moderation.telemetry import TRACE
 
 # An overrun call cannot be stopped, only left behind. So many of one unit may be left at once before it gets no more.
 MOST_OVERRUNS = 4
+_log = logging.getLogger(__name__)
+
 NO_TIME_LEFT = "no_time_left"  # others, whose scores it needs, took it all
 
 Batch = TypeVar("Batch", bound=Sized)
 Answer = TypeVar("Answer")
-Check = Callable[[object, int], tuple[Any, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,8 @@ class UnitRunner(Generic[Batch, Answer]):
     while an earlier call of it that overran is still at work. What is known of units that `earlier` has too (the very same objects:
     a plugin's, whatever builds use them) is kept: their rest in quarantine, and their calls that overran. Raises ValueError when two
     share an id.
+
+    `revisions` are those of which their units spoke when they answered last, by id; each that is new is told in the log.
     """
 
     kind: ClassVar[str]  # in the reasons of its faults
@@ -68,11 +74,11 @@ class UnitRunner(Generic[Batch, Answer]):
         settings: RunnerSettings | None = None,
         earlier: UnitRunner[Batch, Answer] | None = None,
         clock: Callable[[], float] = time.monotonic,
-        wait: Callable[[_Call, float], bool] | None = None,
+        wait: Callable[[Call, float], bool] | None = None,
     ) -> None:
         self._settings = settings or RunnerSettings()
         self._clock = clock
-        self._wait = wait or _Call.wait
+        self._wait = wait or Call.wait
         self._running: threading.Lock = earlier._running if earlier else threading.Lock()  # noqa: SLF001 - both may run for a while
         known = {id(one.unit): one for one in earlier._guards.values()} if earlier else {}  # noqa: SLF001
         self._guards: dict[str, _Guard] = {}
@@ -81,6 +87,8 @@ class UnitRunner(Generic[Batch, Answer]):
             if guard.id in self._guards:
                 raise ValueError(f"two {self.kind}s have the id {guard.id!r}; expected every id once")
             self._guards[guard.id] = guard
+        self.revisions: Mapping[str, str] = {}
+        self._note_revisions()
 
     def run(self, batches: Mapping[str, Batch]) -> dict[str, tuple[Answer | Abstention, ...]]:
         """Answers by the unit's id, one for each part of its batch, in order.
@@ -116,6 +124,17 @@ class UnitRunner(Generic[Batch, Answer]):
         """Call a unit, which has so many seconds; what it raises is its own fault."""
         raise NotImplementedError
 
+    def _found(self, answers: Sequence[Any]) -> str:
+        """What answers that are no abstentions found, in counts."""
+        raise NotImplementedError
+
+    def _in_counts(self, answers: Sequence[Any]) -> str:
+        given = [one for one in answers if not isinstance(one, Abstention)]
+        reasons = Counter(one.reason for one in answers if isinstance(one, Abstention))
+        return ", ".join(
+            [*([self._found(given)] if given else []), *(f"{why} {n}" for why, n in sorted(reasons.items()))]
+        )
+
     def _check(self, unit: Any) -> Check:
         """What makes of a unit's answer to so many parts one good answer a part, an abstention `bad_answer` (WRONG) where there is none.
 
@@ -126,19 +145,19 @@ class UnitRunner(Generic[Batch, Answer]):
     def _outsiders_first(self, batches: Mapping[str, Batch]) -> list[tuple[str, Batch]]:
         return sorted(batches.items(), key=lambda pair: self._guards[pair[0]].trusted)
 
-    def _start(self, guard: _Guard, batch: Batch, deadline: float) -> _Call:
+    def _start(self, guard: _Guard, batch: Batch, deadline: float) -> Call:
         seconds = max(0.0, deadline - self._clock())
         work = partial(self._call, guard.unit, batch, seconds)
-        call = _Call(guard, work, len(batch), kind=self.kind)
+        call = Call(guard.unit, work, guard.check, len(batch), kind=self.kind)
         guard.overruns = [one for one in guard.overruns if not one.finished]
         if guard.retry_at is not None and self._clock() < guard.retry_at:
-            call.settle(_Result(QUARANTINED))
+            call.settle(Result(QUARANTINED, refused=True))
         elif len(guard.overruns) >= MOST_OVERRUNS:
-            call.settle(_Result(self._timeout))
+            call.settle(Result(self._timeout))
         elif guard.trusted:
             call.run_here()
         elif not seconds:
-            call.settle(_Result(self._timeout, cause=NO_TIME_LEFT))
+            call.settle(Result(self._timeout, cause=NO_TIME_LEFT, refused=True))
         else:
             call.run_on_a_thread()
         return call
@@ -147,22 +166,36 @@ class UnitRunner(Generic[Batch, Answer]):
     def _timeout(self) -> str:
         return f"{self.kind}_timeout"
 
-    def _finish(self, guard: _Guard, call: _Call, deadline: float) -> tuple[Answer | Abstention, ...]:
+    def _finish(self, guard: _Guard, call: Call, deadline: float) -> tuple[Answer | Abstention, ...]:
         in_time = self._wait(call, max(0.0, deadline - self._clock()))
         # Read once: an overrun call may still answer later, and what it leaves then is nobody's.
         result = call.result if in_time else None
         if result is None:
-            result = _Result(self._timeout)
+            result = Result(self._timeout)
             guard.overruns.append(call)
         parts = call.parts
-        if result.fault == QUARANTINED or result.cause == NO_TIME_LEFT:
+        if result.refused:
             guard.refused += parts
         else:
             self._record(guard, result.fault)
-        if result.answers is None:
+        answers = result.answers
+        if TRACE.isEnabledFor(logging.DEBUG):
+            told = self._in_counts(answers) if answers else f"{result.fault} {parts}"
+            TRACE.debug("%s %s: %d parts in %.1f ms: %s", self.kind, guard.id, parts, call.milliseconds, told)
+        if answers is None:
             return (Abstention(result.fault or BAD_ANSWER, cause=result.cause),) * parts
         guard.parts += parts
-        return result.answers
+        if result.revision != guard.revision:
+            _log.info(
+                "%s %s: revision %s -> %s", self.kind, guard.id, guard.revision or "none", result.revision or "none"
+            )
+            guard.revision = result.revision
+            self._note_revisions()
+        return answers
+
+    def _note_revisions(self) -> None:
+        """Made anew, never changed: who reads it while another batch is judged sees all of one moment."""
+        self.revisions = {id_: guard.revision for id_, guard in self._guards.items() if guard.revision}
 
     def _record(self, guard: _Guard, fault: str | None) -> None:
         guard.calls += 1
@@ -189,6 +222,10 @@ class Runner(UnitRunner[DetectionBatch, Detection]):
     def _check(self, unit: Detector) -> Check:
         return partial(check_answers, labels=frozenset(unit.labels))
 
+    def _found(self, answers: Sequence[Any]) -> str:
+        above = sum(any(score.value > 0.0 for score in one) for one in answers)
+        return f"{len(answers)} scored, {above} above 0"
+
 
 @dataclass(slots=True)
 class _Guard:
@@ -201,70 +238,12 @@ class _Guard:
     calls: int = 0
     parts: int = 0
     refused: int = 0
+    revision: str = ""
     in_a_row: int = 0
     retry_at: float | None = None
     faults: Counter[str] = field(default_factory=Counter)
-    overruns: list[_Call] = field(default_factory=list)
+    overruns: list[Call] = field(default_factory=list)
 
     def counts(self) -> Counts:
         restarts = max(0, self.unit.starts - 1) if isinstance(self.unit, IsolatedDetector) else 0
         return Counts(self.calls, self.parts, dict(self.faults), self.refused, self.retry_at is not None, restarts)
-
-
-@dataclass(frozen=True, slots=True)
-class _Result:
-    """How a call ended: with checked answers, with a fault, or (for `bad_answer`) with both."""
-
-    fault: str | None = None
-    answers: tuple[Any, ...] | None = None
-    cause: str = ""
-
-
-class _Call:
-    """One call of one unit on so many parts, which is what `work` does, and where its result arrives."""
-
-    def __init__(self, guard: _Guard, work: Callable[[], object], parts: int, *, kind: str) -> None:
-        self.unit, self._check, self._do, self.parts, self._kind = guard.unit, guard.check, work, parts, kind
-        self.result: _Result | None = None
-        self._done = threading.Event()
-
-    @property
-    def finished(self) -> bool:
-        return self._done.is_set()
-
-    def wait(self, seconds: float) -> bool:
-        return self._done.wait(seconds)
-
-    def settle(self, result: _Result) -> None:
-        self.result = result
-        self._done.set()
-
-    def run_here(self) -> None:
-        try:
-            result = self._work()
-        except Exception as error:  # noqa: BLE001 - whatever it raises is its own fault; Ctrl-C is ours and goes on
-            result = self._failure(error)
-        self.settle(result)
-
-    def run_on_a_thread(self) -> None:
-        try:
-            threading.Thread(target=self._run_guarded, daemon=True, name=self._kind).start()
-        except RuntimeError as error:  # no thread to be had
-            self.settle(self._failure(error))
-
-    def _run_guarded(self) -> None:
-        try:
-            result = self._work()
-        except BaseException as error:  # noqa: BLE001 - Ctrl-C never arrives on this thread: even SystemExit is its own
-            result = self._failure(error)
-        self.settle(result)
-
-    def _work(self) -> _Result:
-        # Checked here, inside the guard: a hostile answer may hang or raise when it is looked at.
-        answers = self._check(self._do(), self.parts)
-        return _Result(BAD_ANSWER if any(one is WRONG for one in answers) else None, answers)
-
-    def _failure(self, error: BaseException) -> _Result:
-        if isinstance(error, FaultError):
-            return _Result(error.reason, cause=error.cause)
-        return _Result(f"{self._kind}_error", cause=kind_of(error))

@@ -91,9 +91,9 @@ def read_batch(stream: BinaryIO) -> tuple[str, DetectionBatch] | None:
     return told["detector"], DetectionBatch(parts, vectors, scores)
 
 
-def encode_answers(answers: Iterable[Detection]) -> bytes:
-    """A frame of checked answers, one for each part."""
-    return _frame({"answers": [_plain(one) for one in answers]})
+def encode_answers(answers: Iterable[Detection], revision: str = "") -> bytes:
+    """A frame of checked answers, one for each part, and the revision of who gave them."""
+    return _frame({"answers": [_plain(one) for one in answers], "revision": revision})
 
 
 def encode_raised(error: BaseException) -> bytes:
@@ -101,18 +101,18 @@ def encode_raised(error: BaseException) -> bytes:
     return _frame({"raised": kind_of(error)})
 
 
-def decode_answers(data: bytes) -> Sequence[Detection]:
-    """What a frame says of each part, WRONG where that is no answer; unchecked beyond that.
+def decode_answers(data: bytes) -> tuple[Sequence[Detection], str]:
+    """What a frame says of each part, WRONG where that is no answer, and the revision; unchecked beyond that.
 
     Raises FaultError where it says that the detector raised, ValueError where it says neither.
     """
     told = _load(data)
     if "raised" in told:
         raise FaultError(ERROR, _word(told["raised"]))
-    answers = told.get("answers")
-    if not isinstance(answers, list):
+    answers, revision = told.get("answers"), told.get("revision")
+    if not isinstance(answers, list) or not isinstance(revision, str):
         raise ValueError("found no answers")  # noqa: TRY004 - of a stranger's words a wrong type is a wrong value
-    return [_detection(one) for one in answers]
+    return [_detection(one) for one in answers], revision
 
 
 def encode_greeting(greeting: Greeting) -> bytes:

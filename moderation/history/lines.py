@@ -38,6 +38,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, Decision]]:
 def _check(decision: Decision) -> None:
     """Raises ValueError for values of other types than a decision has."""
     texts = [decision.item_id, decision.decision_id, decision.action, decision.proposed, *decision.encoders.values()]
+    texts += decision.detectors.values()
     numbers = [decision.timing.decode, decision.timing.encode, decision.timing.detect, decision.timing.read]
     for verdict in decision.verdicts:
         texts += [getattr(verdict, name) for name in _TEXTS]
@@ -49,7 +50,7 @@ def _check(decision: Decision) -> None:
             raise ValueError("an item needs an id, and policies and revisions have names of their kind")
     if not all(isinstance(one, str) for one in texts) or not isinstance(decision.cache_hit, bool):
         raise TypeError("expected texts")
-    "".join([*texts, *decision.encoders]).encode()  # half a surrogate pair is no text
+    "".join([*texts, *decision.encoders, *decision.detectors]).encode()  # half a surrogate pair is no text
     if not all(isinstance(one, int | float) and not isinstance(one, bool) and math.isfinite(one) for one in numbers):
         raise TypeError("expected numbers")
     if not all(verdict.score is None or 0.0 <= verdict.score <= 1.0 for verdict in decision.verdicts):

@@ -47,6 +47,7 @@ _DECISION: Mapping[str, pa.DataType] = {
     "encoders": TEXTS,
     "timing": pa.struct(dict.fromkeys(("decode", "encode", "detect", "read"), pa.float64())),
     "cache_hit": pa.bool_(),
+    "detectors": TEXTS,
 }
 _READ = ("status", "outcome", "action", "score", "concept", "error")  # of a verdict, to compare it
 
@@ -109,7 +110,10 @@ def read_decisions(path: Path) -> list[tuple[Decision, Fact]]:
     file, _ = open_file(path, SCHEMA)
     table = file.read()
     builds = [name for name in table.column_names if AT in name]
-    columns = {name: table.column(name).to_pylist() for name in (*_DECISION, *builds)}
+    there = [
+        name for name in _DECISION if name in table.column_names
+    ]  # a field that came later is absent in older files
+    columns = {name: table.column(name).to_pylist() for name in (*there, *builds)}
     decisions = []
     for row, fact in enumerate(read_facts(table)):
         verdicts = [
@@ -117,8 +121,8 @@ def read_decisions(path: Path) -> list[tuple[Decision, Fact]]:
             for name in builds
             if columns[name][row] is not None
         ]
-        values = {name: columns[name][row] for name in _DECISION}
-        values |= {"item_id": fact.item, "verdicts": verdicts, "encoders": dict(values["encoders"])}
+        values = {name: dict(columns[name][row]) if _DECISION[name] == TEXTS else columns[name][row] for name in there}
+        values |= {"item_id": fact.item, "verdicts": verdicts}
         decisions.append((Decision.from_dict(values), fact))
     return decisions
 

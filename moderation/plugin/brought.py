@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import difflib
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 
 from moderation.detector.base import Detector
 from moderation.detector.life import Lives, Unit
+from moderation.encoder.base import Encoder
 from moderation.errors import PluginError
-from moderation.plugin.registry import DetectorMaker, EncoderLoader, FetcherMaker
+from moderation.plugin.registry import EncoderLoader, EncoderRequest, FetcherMaker
 from moderation.reader.base import Reader
+from moderation.telemetry import TRACE
 
 BUILTIN = "builtin"  # the id of what the package itself brings
 KINDS = ("detector", "reader", "encoder", "fetcher")
@@ -60,7 +64,6 @@ class Plugins:
 
     records: tuple[PluginRecord, ...]
     detectors: Mapping[str, Detector] = field(default_factory=dict)
-    makers: Mapping[str, DetectorMaker] = field(default_factory=dict)
     loaders: Mapping[str, EncoderLoader] = field(default_factory=dict)
     fetchers: Mapping[str, FetcherMaker] = field(default_factory=dict)
     readers: Mapping[str, Reader] = field(default_factory=dict)
@@ -72,17 +75,11 @@ class Plugins:
             raise PluginError(id_, self._absent("detector", id_, needed_by, self.detectors))
         return self.detectors[id_]
 
-    def maker(self, kind: str, *, needed_by: str) -> DetectorMaker:
-        """What makes a detector of this kind out of a lock. Raises PluginError when there is none."""
-        if kind not in self.makers:
-            raise PluginError(kind, self._absent("kind of detector", kind, needed_by, self.makers))
-        return self.makers[kind]
-
     def loader(self, name: str, *, needed_by: str) -> EncoderLoader:
         """The encoder loader with this name. Raises PluginError when there is none."""
         if name not in self.loaders:
             raise PluginError(name, self._absent("encoder loader", name, needed_by, self.loaders))
-        return self.loaders[name]
+        return partial(_load, name, self.loaders[name])
 
     def fetcher(self, scheme: str, *, needed_by: str) -> FetcherMaker:
         """What makes the fetcher of this scheme. Raises PluginError when there is none."""
@@ -107,7 +104,7 @@ class Plugins:
     def can_be_isolated(self, record: PluginRecord) -> bool:
         """Whether a loaded plugin brings what can run in a process of its own: detectors that are ready, and nothing else."""
         others = (*record.readers, *record.encoders, *record.fetchers)
-        return bool(record.detectors) and not others and set(record.detectors) <= set(self.detectors)
+        return bool(record.detectors) and not others
 
     def close(self) -> None:
         """Close what was set up: the process is done with it."""
@@ -138,6 +135,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return (
         f"; nearest known: {', '.join(map(repr, close))}" if close else f"; known: {', '.join(sorted(known)) or 'none'}"
     )
+
+
+def _load(name: str, load: EncoderLoader, request: EncoderRequest) -> Encoder:
+    began = time.perf_counter()
+    made = load(request)
+    TRACE.debug("loader %s: loading the encoder took %.1f ms", name, 1e3 * (time.perf_counter() - began))
+    return made
 
 
 def _names(record: PluginRecord) -> set[str]:

@@ -1,26 +1,18 @@
-"""What ships with the package, through the same door as everything else: the concept detector, the torch encoders and recordings, and fetchers."""
+"""What ships with the package, through the same door as everything else: the torch encoders, recordings, and fetchers."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from moderation.detector.concept import ConceptDetector
 from moderation.encoder.base import Encoder
 from moderation.item import Fetcher
 from moderation.plugin.hookspecs import hookimpl
 from moderation.plugin.registry import (
-    DetectorRegistry,
     EncoderRegistry,
     EncoderRequest,
     FetcherRegistry,
     FetcherRequest,
 )
-
-
-@hookimpl
-def register_detectors(registry: DetectorRegistry) -> None:
-    """The detector that a compiled policy is."""
-    registry.add_maker("concept", ConceptDetector)
 
 
 @hookimpl

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import operator
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from moderation.decision import Abstention
+from moderation.detector.answers import alike
 from moderation.detector.base import DetectionBatch, Detector, ids_of, needs_scores
 from moderation.detector.faults import FAULTS
+from moderation.detector.linear import ImportedDetector
 from moderation.detector.runner import Runner, UnitRunner
 from moderation.item import Modality, Part
 from moderation.plugin.brought import PluginRecord, Plugins
-from moderation.plugin.samples import WIDTH, hostile_parts, made_pictures, made_vectors
+from moderation.plugin.samples import hostile_parts, made_pictures, made_vectors
 from moderation.reader.base import Reader
 from moderation.reader.step import ReaderRunner
 from moderation.settings import Settings
@@ -35,17 +38,20 @@ class Trial:
     fault: str
 
 
-def check(known: Plugins, plugin: PluginRecord, settings: Settings) -> Iterator[Trial]:
-    """Every step of everything that the plugin brings; the steps after one that failed are left out."""
+def check(known: Plugins, plugin: PluginRecord, settings: Settings, *, width: Callable[[], int]) -> Iterator[Trial]:
+    """Every step of everything that the plugin brings; the steps after one that failed are left out.
+
+    `width` is that of the vectors for a detector that asks for some, and is asked only then: it may take loading an encoder.
+    """
     for id_ in plugin.detectors:
-        if id_ in known.detectors:  # what only makes detectors has none yet
-            detector = known.detectors[id_]
-            trial = _Trial(known, detector, Runner([detector], settings=settings.detectors), _batch(detector))
-            yield from trial.run(plugin.id, "detector", _shown(detector.modalities, vectors=detector.needs_embeddings))
+        detector = known.detectors[id_]
+        runner = Runner([detector], settings=settings.detectors)
+        trial = _Trial(known, detector, runner, _batch(detector, width), alike)
+        yield from trial.run(plugin.id, "detector", _shown(detector.modalities, vectors=detector.needs_embeddings))
     for id_ in plugin.readers:
         reader = known.readers[id_]
-        runner = ReaderRunner([reader], settings.readers, earlier=None)
-        yield from _Trial(known, reader, runner, tuple).run(plugin.id, "reader", _shown(reader.reads))
+        reading = ReaderRunner([reader], settings.readers, earlier=None)
+        yield from _Trial(known, reader, reading, tuple, operator.eq).run(plugin.id, "reader", _shown(reader.reads))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,7 @@ class _Trial:
     unit: Detector | Reader
     runner: UnitRunner[Any, Any]
     batch: Callable[[Sequence[Part]], Any]
+    alike: Callable[[Any, Any], bool]
 
     def run(self, plugin: str, kind: str, shown: _Shown) -> Iterator[Trial]:
         steps: dict[str, Callable[[_Shown], str]] = dict(
@@ -82,12 +89,16 @@ class _Trial:
 
     def _determinism(self, shown: _Shown) -> str:
         first, second = self._ask(shown.plain), self._ask(tuple(reversed(shown.plain)))[::-1]
-        return _fault(first) or _fault(second) or ("" if first == second else "the same parts have other answers")
+        otherwise = "the same parts have other answers"
+        return _fault(first) or _fault(second) or ("" if self._agree(first, second) else otherwise)
 
     def _failure(self, shown: _Shown) -> str:
         alone, beside = self._ask(shown.plain), self._ask((*shown.hostile, *shown.plain))
         spoilt = "a part is judged otherwise beside hostile ones"
-        return _fault(beside) or ("" if beside[len(shown.hostile) :] == alone else spoilt)
+        return _fault(beside) or ("" if self._agree(beside[len(shown.hostile) :], alone) else spoilt)
+
+    def _agree(self, first: Sequence[Any], second: Sequence[Any]) -> bool:
+        return all(map(self.alike, first, second))
 
     def _ask(self, parts: Sequence[Part]) -> tuple[Any, ...]:
         return self.runner.run({self.unit.id: self.batch(parts)})[self.unit.id]
@@ -100,11 +111,14 @@ def _fault(answers: Sequence[Any]) -> str:
     return ""
 
 
-def _batch(detector: Detector) -> Callable[[Sequence[Part]], DetectionBatch]:
+def _batch(detector: Detector, width: Callable[[], int]) -> Callable[[Sequence[Part]], DetectionBatch]:
     sources = ids_of(needs_scores(detector))
+    wide = 0
+    if detector.needs_embeddings:
+        wide = detector.head.width if isinstance(detector, ImportedDetector) else width()
 
     def make(parts: Sequence[Part]) -> DetectionBatch:
-        vectors = made_vectors(parts, WIDTH) if detector.needs_embeddings else None
+        vectors = made_vectors(parts, wide) if detector.needs_embeddings else None
         return DetectionBatch(
             tuple(parts), vectors, tuple(dict.fromkeys(sources, _NOT_ASKED) for _ in parts) if sources else None
         )

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Mapping
 
 from moderation.detector.answers import check_answers
-from moderation.detector.base import DetectionBatch, Detector, needs_scores
+from moderation.detector.base import DetectionBatch, Detector, needs_scores, revision_of
 from moderation.detector.faults import SetupError
 from moderation.detector.life import set_up
 from moderation.detector.wire import (
@@ -76,9 +76,9 @@ def _greeting(plugin: str, detector: str, known: Plugins) -> Greeting:
     record = next(one for one in known.records if one.id == plugin)
     if record.state is not PluginState.LOADED:
         return Greeting(broken=record.cause)
-    others = sorted({*record.detectors, *record.readers, *record.encoders, *record.fetchers} - set(known.detectors))
+    others = sorted({*record.readers, *record.encoders, *record.fetchers})
     if others:
-        return Greeting(broken=f"brings {', '.join(others)}; only detectors that are ready to run can be isolated")
+        return Greeting(broken=f"brings {', '.join(others)}; only detectors can be isolated")
     try:
         set_up(known.detectors.get(detector))
     except SetupError as error:
@@ -96,7 +96,8 @@ def _answer(
 ) -> bytes:
     try:
         # Checked here for what only Python can tell, and by the parent again, who believes nothing of it.
-        return encode_answers(check_answers(detectors[id_].detect(batch), len(batch), labels[id_]))
+        answers = check_answers(detectors[id_].detect(batch), len(batch), labels[id_])
+        return encode_answers(answers, revision_of(detectors[id_]))
     except BaseException as error:  # noqa: BLE001 - whatever it raises is its own fault, even SystemExit
         return encode_raised(error)
 

@@ -23,7 +23,7 @@ class IsolatedPlugin:
 
     def __init__(self, plugin: str, *, memory_bytes: int = 0, seconds: float = SETUP_SECONDS) -> None:
         self._plugin, self._seconds = plugin, seconds
-        # -P: nothing is found in the working directory only because we stand there.
+        # -P: of its own accord the process adds no place to look in (`-m` would add the working directory); it gets the places of this one.
         self._command = (sys.executable, "-P", "-m", "moderation.plugin.child", plugin, str(memory_bytes))
 
     @hookimpl

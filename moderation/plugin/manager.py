@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+import threading
+import time
 import traceback
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
@@ -27,6 +29,7 @@ from moderation.plugin.registry import (
     PluginSection,
     ReaderRegistry,
 )
+from moderation.telemetry import TRACE
 
 EVERY = "*"
 
@@ -42,8 +45,8 @@ def load(
 ) -> Plugins:
     """Load the built-in plugin and every installed one, or those that `only` names; call it once, on purpose.
 
-    Those that `isolated` names (`*`: all) are not imported here: they run in processes of `memory_bytes` at most (0: no limit). Setting up a
-    detector may take `setup_seconds`, and so may the start of a process. `settings` holds sections of plugins' own.
+    Those that `isolated` names (`*`: all) are not imported here: they run in processes of `memory_bytes` at most (0: no limit). Loading a plugin
+    may take `setup_seconds`, and so may setting up a detector and the start of a process. `settings` holds sections of plugins' own.
     `found` stands for the entry points of group `moderation`. Never raises for a plugin's sake: read `records`. Raises SettingsError
     where `isolated` or `settings` name none that is installed: the one that was meant would run here, or without its settings.
     """
@@ -51,17 +54,21 @@ def load(
     _check_installed("isolated", isolated, {EVERY, *(entry.name for entry in entries)})
     _check_installed("settings", settings, {entry.name for entry in entries})
     claims = Counter(entry.name for entry in entries)
-    staged = [_load_module(PluginRecord(BUILTIN, "moderation", __version__, PluginState.LOADED), builtin)]
+    arriving: list[_Staged | _Loading] = []
     for entry in entries:
         if only is not None and entry.name not in only:
-            staged.append(_Staged(_record(entry, PluginState.OFF, "left out by settings.plugins.only")))
+            arriving.append(_Staged(_record(entry, PluginState.OFF, "left out by settings.plugins.only")))
         elif entry.name == BUILTIN or claims[entry.name] > 1:
-            staged.append(_Staged(_record(entry, PluginState.BROKEN, _duplicate_cause(entry, entries))))
+            arriving.append(_Staged(_record(entry, PluginState.BROKEN, _duplicate_cause(entry, entries))))
+        elif not is_slug(entry.name):
+            cause = f"its entry point is named {entry.name!r}; expected {SLUG}"
+            arriving.append(_Staged(_record(entry, PluginState.BROKEN, cause)))
         else:
             apart = entry.name in isolated or EVERY in isolated
-            own = settings.get(entry.name, {})
             process = IsolatedPlugin(entry.name, memory_bytes=memory_bytes, seconds=setup_seconds) if apart else None
-            staged.append(_load_entry(entry, process, own))
+            arriving.append(_Loading(entry, process, settings.get(entry.name, {}), seconds=setup_seconds))
+    staged = [_load_module(PluginRecord(BUILTIN, "moderation", __version__, PluginState.LOADED), builtin)]
+    staged += _loaded(arriving)
     names = [entry.name for entry in entries]
     staged += [_missing(name, names) for name in only or () if name not in names and name != BUILTIN]
     return _in_force(_without_rivals(staged), Lives(setup_seconds))
@@ -82,20 +89,61 @@ class _Staged:
         return _Staged(replace(self.record, state=PluginState.BROKEN, cause=cause))
 
 
-def _load_entry(entry: EntryPoint, isolated: IsolatedPlugin | None, settings: PluginSection) -> _Staged:
-    if not is_slug(entry.name):
-        cause = f"its entry point is named {entry.name!r}; expected {SLUG}"
-        return _Staged(_record(entry, PluginState.BROKEN, cause))
-    try:
-        module = isolated or entry.load()
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # noqa: BLE001 - a module may do anything when imported, even call sys.exit()
-        record = _record(entry, PluginState.BROKEN, f"cannot be imported: {describe(error)}")
-        return _Staged(replace(record, place=_place()))
-    return _load_module(
-        replace(_record(entry, PluginState.LOADED, ""), isolated=isolated is not None), module, settings
-    )
+class _Loading:
+    """One entry point that is loaded on a thread, because only so can it be left behind: importing a module may take for ever."""
+
+    def __init__(
+        self, entry: EntryPoint, isolated: IsolatedPlugin | None, settings: PluginSection, *, seconds: float
+    ) -> None:
+        self.isolated = isolated
+        self._entry, self._settings, self._seconds = entry, settings, seconds
+        self._staged: _Staged | None = None
+        self._began = 0.0
+        self._thread = threading.Thread(target=self._load, daemon=True, name="plugin")
+
+    def start(self) -> None:
+        """Begin to load it."""
+        self._began = time.perf_counter()
+        self._thread.start()
+
+    def staged(self) -> _Staged:
+        """What it registered, waited for as long as it may take; one that is isolated ends by itself, for its process has its own time."""
+        self._thread.join(None if self.isolated else self._seconds)
+        found = self._staged or self._left_behind()
+        milliseconds = 1e3 * (time.perf_counter() - self._began)
+        told = found.record.kind or "nothing"
+        TRACE.debug("plugin %s: loading took %.1f ms: %s, %s", self._entry.name, milliseconds, found.record.state, told)
+        return found
+
+    def _left_behind(self) -> _Staged:
+        frame = sys._current_frames().get(self._thread.ident or 0)  # noqa: SLF001 - documented, and the only way to ask
+        record = _record(self._entry, PluginState.BROKEN, f"loading it took longer than {self._seconds:g} s")
+        return _Staged(replace(record, place=f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame else ""))
+
+    def _load(self) -> None:
+        record = _record(self._entry, PluginState.LOADED, "")
+        try:
+            module = self.isolated or self._entry.load()
+        except BaseException as error:  # noqa: BLE001 - a module may do anything when imported, even call sys.exit()
+            broken = replace(record, state=PluginState.BROKEN, cause=f"cannot be imported: {describe(error)}")
+            self._staged = _Staged(replace(broken, place=_place()))
+        else:
+            self._staged = _load_module(replace(record, isolated=self.isolated is not None), module, self._settings)
+
+
+def _loaded(found: Iterable[_Staged | _Loading]) -> Iterator[_Staged]:
+    """All of them, in order. Processes start side by side; what is imported here is imported one after the other."""
+    all_ = list(found)
+    for one in all_:
+        if isinstance(one, _Loading) and one.isolated:
+            one.start()
+    for one in all_:
+        if isinstance(one, _Staged):
+            yield one
+        else:
+            if not one.isolated:
+                one.start()
+            yield one.staged()
 
 
 def _load_module(record: PluginRecord, module: object, settings: PluginSection = MappingProxyType({})) -> _Staged:
@@ -104,14 +152,12 @@ def _load_module(record: PluginRecord, module: object, settings: PluginSection =
     place = ""
     try:
         _call_hooks(module, staged)
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:  # noqa: BLE001 - as above: its hooks are its own code
         failed: str | None = describe(error)
         place = _place()
     else:
         failed = None
-    detectors = (*staged.detectors.detectors, *staged.detectors.makers)
+    detectors = tuple(staged.detectors.detectors)
     encoders, fetchers = tuple(staged.encoders.loaders), tuple(staged.fetchers.makers)
     readers = tuple(staged.readers.readers)
     staged.record = replace(
@@ -167,7 +213,6 @@ def _without_rivals(staged: Sequence[_Staged]) -> list[_Staged]:
 
 def _claims(one: _Staged) -> list[tuple[str, str]]:
     claims = [("detector", name) for name in one.detectors.detectors]
-    claims += [("kind of detector", name) for name in one.detectors.makers]
     claims += [("reader", name) for name in one.readers.readers]
     claims += [("loader", name) for name in one.encoders.loaders]
     return claims + [("scheme", name) for name in one.fetchers.makers]
@@ -177,7 +222,6 @@ def _in_force(staged: Sequence[_Staged], lives: Lives) -> Plugins:
     return Plugins(
         records=tuple(one.record for one in staged),
         detectors={name: it for one in staged for name, it in one.detectors.detectors.items()},
-        makers={name: it for one in staged for name, it in one.detectors.makers.items()},
         loaders={name: it for one in staged for name, it in one.encoders.loaders.items()},
         fetchers={name: it for one in staged for name, it in one.fetchers.makers.items()},
         readers={name: it for one in staged for name, it in one.readers.readers.items()},

@@ -12,13 +12,11 @@ from moderation.detector.names import SLUG, is_label, is_slug
 from moderation.encoder.base import Encoder
 from moderation.errors import PluginError
 from moderation.item import JUDGED, Fetcher, Modality
-from moderation.policy.lock import Lock
 from moderation.reader.base import Reader
 from moderation.sections import FetchSettings
 from moderation.settings import EncoderSettings, ImageLimits
 
 PluginSection = Mapping[str, Any]  # what `[plugins.settings.ID]` holds, as TOML has it: nothing of it is checked by us
-DetectorMaker = Callable[[Lock], Detector]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +48,6 @@ class DetectorRegistry:
     plugin: str
     settings: PluginSection = field(default_factory=dict, repr=False)
     detectors: dict[str, Detector] = field(default_factory=dict)
-    makers: dict[str, DetectorMaker] = field(default_factory=dict)
 
     def add(self, detector: Detector) -> None:
         """Register one detector, ready to run. Raises PluginError when it is not what a detector must be."""
@@ -58,12 +55,6 @@ class DetectorRegistry:
         if detector.id in self.detectors:
             raise PluginError(self.plugin, f"registers detector {detector.id!r} twice; expected every id once")
         self.detectors[detector.id] = detector
-
-    def add_maker(self, kind: str, make: DetectorMaker) -> None:
-        """Register what makes a detector out of a policy's lock; the built-in kind is `concept`."""
-        _check_name(self.plugin, "kind of detector", kind)
-        _check_new(self.plugin, "kind of detector", kind, self.makers, make)
-        self.makers[kind] = make
 
 
 @dataclass(slots=True)

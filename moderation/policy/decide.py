@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from moderation.decision import LIVE, Abstention, Decision, Outcome, Score, Severity, Timing, Verdict
 from moderation.policy.calibration import Calibration
@@ -17,6 +18,7 @@ from moderation.policy.lock import Quota
 
 REVIEW = "review"
 DIGITS = 6
+_NONE: Mapping[str, str] = MappingProxyType({})
 UNCERTIFIED, NO_SCORE = "uncertified", "no_score"
 
 
@@ -86,6 +88,7 @@ def answer(
     encoders: Mapping[str, str],
     timing: Timing = Timing(),  # noqa: B008 - a frozen value
     cache_hit: bool = False,
+    detectors: Mapping[str, str] = _NONE,
     id_: str = "",
 ) -> Decision:
     """The decision on an item under these verdicts: all are marked and kept, those of live builds act. `order` is by force.
@@ -99,7 +102,7 @@ def answer(
         action, severity = strongest(acting, order)
     return Decision(
         item_id=item,
-        decision_id=id_ or decision_id(item, verdicts),
+        decision_id=id_ or decision_id(item, verdicts, detectors),
         action=action,
         severity=severity,
         proposed=proposed,
@@ -107,6 +110,7 @@ def answer(
         encoders=encoders,
         timing=timing,
         cache_hit=cache_hit,
+        detectors=detectors,
     )
 
 
@@ -122,9 +126,9 @@ def strongest(verdicts: Iterable[Verdict], order: Sequence[str]) -> tuple[str, S
     return action, max((one.severity for one in asked), key=lambda severity: severity.rank)
 
 
-def decision_id(item: str, verdicts: Iterable[Verdict]) -> str:
-    """32 hex digits that are the same whenever the same item is decided under the same revisions."""
-    named = json.dumps([item, *([one.policy, one.revision] for one in verdicts)])
+def decision_id(item: str, verdicts: Iterable[Verdict], detectors: Mapping[str, str] = _NONE) -> str:
+    """32 hex digits that are the same whenever the same item is decided under the same revisions, of builds and of detectors."""
+    named = json.dumps([item, *([one.policy, one.revision] for one in verdicts), *sorted(detectors.items())])
     return hashlib.sha256(named.encode()).hexdigest()[:32]
 
 

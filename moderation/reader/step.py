@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from moderation.decision import Abstention
-from moderation.detector.runner import Check, UnitRunner
+from moderation.detector.call import Check
+from moderation.detector.runner import UnitRunner
 from moderation.errors import ItemError
 from moderation.item import UNSUPPORTED_INPUT, ContentItem, Modality, Part
 from moderation.reader.base import Reader, Reading, check_readings
@@ -29,6 +31,9 @@ class ReaderRunner(UnitRunner[tuple[Part, ...], Sequence[Part]]):
 
     def _call(self, unit: Reader, batch: tuple[Part, ...], seconds: float) -> object:  # noqa: ARG002 - it is left behind
         return unit.read(batch)
+
+    def _found(self, answers: Sequence[Any]) -> str:
+        return f"{len(answers)} read, {sum(map(len, answers))} parts derived"
 
     def _check(self, unit: Reader) -> Check:
         return partial(check_readings, yields=frozenset(unit.yields), limits=self._limits)

@@ -9,6 +9,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from moderation.decision import DRAFT, Abstention
 from moderation.detector.base import Detection, Detector, ids_of, names_of, needs_scores
+from moderation.detector.concept import ConceptDetector
 from moderation.detector.linear import ImportedDetector
 from moderation.embedding.embedder import Embedder
 from moderation.errors import FingerprintMismatchError, LockError, PluginError
@@ -18,8 +19,6 @@ from moderation.policy.decide import Cut, Finding, Terms
 from moderation.policy.languages import language_of, same_language
 from moderation.policy.lock import Lock
 from moderation.rollout.selftest import measure_epsilon
-
-CONCEPT = "concept"
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +191,7 @@ def check_detectors(policy: str, names: Sequence[str], modalities: Collection[st
 
 
 def _detectors(lock: Lock, plugins: Plugins) -> tuple[RunningDetector, list[RunningDetector]]:
-    own = plugins.maker(CONCEPT, needed_by=f"policy {lock.policy!r}")(lock)
+    own = ConceptDetector(lock)
     others = _brought(lock.policy, lock.detectors, plugins)
     return RunningDetector(own, lock.encoder, trusted=True), [
         RunningDetector(

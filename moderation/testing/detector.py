@@ -11,19 +11,22 @@ pytest finds the rest. A promise that a detector cannot keep is named with its r
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
 from typing import Any, ClassVar
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from moderation.decision import Abstention, Score
-from moderation.detector.answers import check_answers
-from moderation.detector.base import Detection, DetectionBatch, Detector, names_of, needs_scores, under
+from moderation.detector.answers import TOLERANCE, alike, check_answers
+from moderation.detector.base import Detection, DetectionBatch, Detector, names_of, needs_scores, revision_of, under
 from moderation.detector.faults import FAULTS, WRONG
-from moderation.detector.life import set_up
 from moderation.detector.runner import Runner
+from moderation.detector.wire import LENGTH, decode_answers, encode_answers, encode_batch, most_bytes, read_batch
 from moderation.item import Modality, Part
+from moderation.plugin.brought import PluginState
 from moderation.plugin.registry import DetectorRegistry
 from moderation.plugin.samples import WIDTH, made_vectors
 from moderation.settings import DetectorSettings
@@ -46,7 +49,7 @@ class DetectorKit(UnitKit):
     passed: ClassVar[Sequence[Content]]
     width: ClassVar[int] = WIDTH
     sources: ClassVar[Sequence[Callable[[], Detector]]] = ()
-    tolerance: ClassVar[float] = 1e-6
+    tolerance: ClassVar[float] = TOLERANCE
     brings: ClassVar[str] = "detectors"
     _made_sources: ClassVar[Sequence[Detector]]
 
@@ -57,10 +60,11 @@ class DetectorKit(UnitKit):
         DetectorRegistry("kit").add(self._made())
 
     def test_identity_stays(self) -> None:
-        """Two of a kind are called the same and score the same labels, also after they have worked."""
+        """Two of a kind are called the same and score the same labels, also after they have worked; set up, they are of one revision."""
         one, other = self._fresh(), self._made()
         self._answers(one, self._examples())
         assert _identity(one) == _identity(other), "the identity of a detector is not always the same"
+        assert revision_of(one) == revision_of(self._ready()), "two of a kind are of different revisions"
 
     # Shape
 
@@ -114,6 +118,34 @@ class DetectorKit(UnitKit):
         (first, *_) = Runner([detector], settings=DEFAULTS).run({detector.id: batch})[detector.id]
         assert not (isinstance(first, Abstention) and first.reason in FAULTS), f"a worker would say {first}"
 
+    # Process: isolated, a detector is given its batches, and is heard, through a wire of bytes
+
+    def test_process_border_keeps_batch_and_answers(self) -> None:
+        """A batch that came over the wire is judged as the batch itself is, and the answers come back whole, and are not too long."""
+        detector, parts = self._ready(), self._examples()
+        crossed = read_batch(BytesIO(b"".join(encode_batch(detector.id, self._batch(detector, parts)))))
+        assert crossed
+        answers = self._checked(detector, detector.detect(crossed[1]), len(parts))
+        frame = encode_answers(answers, revision_of(detector))
+        most = most_bytes(len(parts))
+        assert len(frame) - LENGTH.size <= most, f"the answers are {len(frame)} bytes long; expected at most {most}"
+        told, _ = decode_answers(frame[LENGTH.size :])
+        self._agree(self._answers(detector, parts), told, "it answers otherwise in a process of its own")
+
+    def test_process_of_its_own_answers_alike(self) -> None:
+        """Where the plugin is installed, and brings nothing that cannot be isolated: with its `settings`, it judges there as it does here."""
+        if not self.plugin:
+            pytest.skip("the kit is not told the name of the plugin's entry point")
+        if not self._loaded().can_be_isolated(self._record(self._loaded())):
+            pytest.skip("a plugin that brings more than detectors cannot be isolated")
+        apart, parts = self._loaded(isolated=(self.plugin,)), self._examples()
+        record = self._record(apart)
+        assert record.state == PluginState.LOADED, f"in a process of its own, plugin {self.plugin!r} is {record.cause}"
+        detector = apart.detectors[self._name()]
+        self._for_one.append(detector)
+        otherwise = "it answers otherwise in a process of its own"
+        self._agree(self._answers(self._ready(), parts), self._answers(detector, parts), otherwise)
+
     # What the tests share
 
     def _examples(self) -> list[Part]:
@@ -154,20 +186,20 @@ class DetectorKit(UnitKit):
     def _sources(cls) -> Sequence[Detector]:
         """Set up, and all that are needed."""
         if "_made_sources" not in vars(cls):
-            cls._made_sources = [make() for make in cls.sources]
-            for one in cls._made_sources:
-                set_up(one)
+            cls._made_sources = [cls._set_up_for_all(make()) for make in cls.sources]
         known = {name for one in cls._made_sources for name in names_of(one)}
         missing = set(needs_scores(cls._ready())) - known
         assert not missing, f"sources make no detector for {', '.join(sorted(missing))}"
         return cls._made_sources
 
     def _answers(self, unit: Detector, parts: Sequence[Part]) -> Sequence[Detection]:
-        given = unit.detect(self._batch(unit, parts))
-        checked = check_answers(given, len(parts), frozenset(unit.labels))
+        return self._checked(unit, unit.detect(self._batch(unit, parts)), len(parts))
+
+    def _checked(self, unit: Detector, given: Any, count: int) -> Sequence[Detection]:
+        checked = check_answers(given, count, frozenset(unit.labels))
         wrong = [number for number, one in enumerate(checked) if one is WRONG]
         assert not wrong, (
-            f"the answer to part {wrong[0]} of {len(parts)} is none: found {_shown(given, wrong[0])}; expected, for every part in order, a tuple "
+            f"the answer to part {wrong[0]} of {count} is none: found {_shown(given, wrong[0])}; expected, for every part in order, a tuple "
             f"of Score with each of the labels {list(unit.labels)} and values in [0, 1], or an Abstention with a stable word"
         )
         return checked
@@ -183,14 +215,7 @@ class DetectorKit(UnitKit):
         return found
 
     def _alike(self, one: Detection, other: Detection) -> bool:
-        if isinstance(one, Abstention) or isinstance(other, Abstention):
-            return one == other
-        scores = {score.label: score for score in other}
-        return all(
-            abs(score.value - scores[score.label].value) <= self.tolerance
-            and score.concept == scores[score.label].concept
-            for score in one
-        )
+        return alike(one, other, tolerance=self.tolerance)
 
 
 def _identity(detector: Detector) -> tuple[Any, ...]:

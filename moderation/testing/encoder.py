@@ -42,7 +42,7 @@ class EncoderKit(Kit):
 
     def test_identity_stays(self) -> None:
         """Loaded twice, it has the same card and fingerprint: vectors of one are taken for those of the other."""
-        one, other = self._loaded(), self._made()
+        one, other = self._encoder(), self._made()
         assert (one.card, one.fingerprint) == (other.card, other.fingerprint)
 
     # Shape
@@ -50,14 +50,14 @@ class EncoderKit(Kit):
     def test_shape_of_no_content(self) -> None:
         """Nothing is encoded into no vectors, of the card's width."""
         for encode, _, _ in self._sides():
-            assert encode(()).vectors.shape == (0, self._loaded().card.width)
+            assert encode(()).vectors.shape == (0, self._encoder().card.width)
 
     def test_shape_of_vectors(self) -> None:
         """One float16 vector of unit length for each content, and no error."""
         for encode, contents, _ in self._sides():
             found = encode(contents)
             assert found.vectors.dtype == np.float16, f"found {found.vectors.dtype}; expected float16"
-            assert found.vectors.shape == (len(contents), self._loaded().card.width)
+            assert found.vectors.shape == (len(contents), self._encoder().card.width)
             assert not found.errors, f"found errors of rows {sorted(found.errors)}"
             assert is_sound(lengths(found.vectors)).all(), f"found lengths {lengths(found.vectors)}; expected 1"
 
@@ -96,14 +96,14 @@ class EncoderKit(Kit):
     # What the tests share
 
     @classmethod
-    def _loaded(cls) -> Encoder:
+    def _encoder(cls) -> Encoder:
         if "_shared" not in vars(cls):
             cls._shared = cls._made(cls())
         return cls._shared
 
     def _sides(self) -> list[tuple[Callable[[Any], Encoded], Sequence[Any], Sequence[Any]]]:
         """For each modality of the card, what encodes it, good content, and hostile content."""
-        encoder = self._loaded()
+        encoder = self._encoder()
         sides: dict[str, tuple[Callable[[Any], Encoded], Sequence[Any], Sequence[Any]]] = {
             "image": (encoder.encode_images, list(self.images), list(HOSTILE_FILES)),
             "text": (encoder.encode_text, list(self.texts), list(HOSTILE_TEXTS)),
@@ -118,4 +118,4 @@ class EncoderKit(Kit):
         return self.name
 
     def _module(self) -> str:
-        return type(self._loaded()).__module__
+        return type(self._encoder()).__module__

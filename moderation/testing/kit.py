@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar
 
 import pytest
 
 from moderation.plugin import manager
-from moderation.plugin.brought import PluginState
+from moderation.plugin.brought import PluginRecord, Plugins, PluginState
 from moderation.testing.imports import fault_of_import
 
 
@@ -44,13 +44,9 @@ class Kit:
         """Once installed, the plugin is found, whole, and brings this one."""
         if not self.plugin:
             pytest.skip("the kit is not told the name of the plugin's entry point")
-        own = {self.plugin: self.settings} if self.settings else {}
-        found = [one for one in manager.load(only=(self.plugin,), settings=own).records if one.id == self.plugin]
-        assert found, f"no plugin named {self.plugin!r} is installed"
-        assert found[0].state == PluginState.LOADED, f"plugin {self.plugin!r} is {found[0].state}: {found[0].cause}"
-        assert self._name() in getattr(found[0], self.brings), (
-            f"plugin {self.plugin!r} does not register {self._name()!r}"
-        )
+        found = self._record(self._loaded())
+        assert found.state == PluginState.LOADED, f"plugin {self.plugin!r} is {found.state}: {found.cause}"
+        assert self._name() in getattr(found, self.brings), f"plugin {self.plugin!r} does not register {self._name()!r}"
 
     # Import
 
@@ -65,6 +61,14 @@ class Kit:
     def _made(self) -> Any:
         make = inspect.getattr_static(type(self), "make")
         return (make.__func__ if isinstance(make, staticmethod) else make)()
+
+    def _loaded(self, *, isolated: Collection[str] = ()) -> Plugins:
+        """The plugin as a worker loads it, with its `settings`."""
+        own = {self.plugin: self.settings} if self.settings else {}
+        return manager.load(only=(self.plugin,), settings=own, isolated=isolated)
+
+    def _record(self, loaded: Plugins) -> PluginRecord:
+        return next(one for one in loaded.records if one.id == self.plugin)
 
     def _name(self) -> str:
         """What it is registered under."""

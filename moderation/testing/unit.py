@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 from moderation.detector.life import set_up, take
@@ -24,6 +25,24 @@ class UnitKit(Kit):
 
     many: ClassVar[int] = 256  # parts in a large batch
     _shared: ClassVar[Any]
+    _for_all: ClassVar[list[Any]]  # what is set up once for all tests of the class
+    _for_one: list[Any]  # and for one test alone
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        """As every kit's."""
+        super().__init_subclass__(**more)
+        cls._for_all = []
+
+    @classmethod
+    def teardown_class(cls) -> None:
+        """Close what was set up for all tests."""
+        _close(cls._for_all)
+
+    @pytest.fixture(autouse=True)
+    def _close_what_is_left(self) -> Iterator[None]:
+        self._for_one = []
+        yield
+        _close(self._for_one)
 
     # Determinism
 
@@ -94,20 +113,12 @@ class UnitKit(Kit):
         take(one, "close")
         self._agree(wanted, self._answers(other, parts), "it answers otherwise once another one is closed")
 
-    # Pickling
-
-    def test_pickling_keeps_it(self) -> None:
-        """A copy that came through pickle before it was set up, as to another process, answers alike."""
-        parts = self._examples()
-        copy = pickle.loads(pickle.dumps(self._made()))  # noqa: S301 - our own bytes
-        set_up(copy)
-        self._agree(self._answers(self._ready(), parts), self._answers(copy, parts), "a pickled copy answers otherwise")
-
     # What the tests share
 
     def _fresh(self) -> Any:
-        """A new one, set up as a process does it before the first batch."""
+        """A new one, set up as a process does it before the first batch, and closed when the test ends."""
         made = self._made()
+        self._for_one.append(made)
         set_up(made)
         return made
 
@@ -115,8 +126,14 @@ class UnitKit(Kit):
     def _ready(cls) -> Any:
         """One that is set up, the same for all tests that need no new one: setting up may be heavy."""
         if "_shared" not in vars(cls):
-            cls._shared = cls._fresh(cls())
+            cls._shared = cls._set_up_for_all(cls._made(cls()))
         return cls._shared
+
+    @classmethod
+    def _set_up_for_all(cls, unit: Any) -> Any:
+        set_up(unit)
+        cls._for_all.append(unit)
+        return unit
 
     def _many(self) -> list[Part]:
         parts = self._examples()
@@ -142,6 +159,13 @@ class UnitKit(Kit):
         assert len(wanted) == len(found), otherwise
         for number, (one, other) in enumerate(zip(wanted, found, strict=True)):
             assert self._alike(one, other), f"{otherwise}: part {number}: {one} and {other}"
+
+
+def _close(units: Iterable[Any]) -> None:
+    """A test must not fail for what comes after it: that closing raises is told by those of the life cycle."""
+    for unit in units:
+        with contextlib.suppress(Exception):
+            take(unit, "close")
 
 
 def as_part(content: Content, modalities: frozenset[Modality]) -> Part:

@@ -44,7 +44,7 @@ def known(requests: list[EncoderRequest]) -> Plugins:
         requests.append(request)
         return FakeEncoder()
 
-    return Plugins((), plugins_with().detectors, plugins_with().makers, {"fake": load})
+    return Plugins((), plugins_with().detectors, {"fake": load})
 
 
 def test_a_loader_is_asked_with_the_settings_and_the_limits() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import threading
@@ -177,6 +178,23 @@ def test_a_detector_serves_many_policies_with_one_call() -> None:
     pipeline(*locks, detectors=(detector,)).decide([item(Part.text("x")), item(Part.text("y"), picture(0.1))])
     assert [len(batch) for batch in detector.batches] == [2]
     assert detector.batches[0].embeddings is None
+
+
+def test_a_decision_says_by_which_edition_of_its_list_a_detector_judged() -> None:
+    """A new list may turn a decision under the same lock: it must be seen, and it is another decision."""
+    detector = keywords(always(0.95, "gambling"))
+    vars(detector)["revision"] = "2026-11"
+    running = pipeline(lock("gambling", detectors=("keywords",), modalities=BOTH), detectors=(detector,))
+    items = [item(picture(0.1)), item(Part.text("x"), id="text")]
+    photo, text = running.decide(items)
+    assert (photo.detectors, text.detectors) == ({}, {"keywords": "2026-11"})
+    assert Decision.from_dict(json.loads(json.dumps(text.to_dict()))) == text
+    vars(detector)["revision"] = "2026-12"
+    same, other = running.decide(items)
+    assert other.detectors == {"keywords": "2026-12"}
+    assert (same.decision_id, other.decision_id != text.decision_id) == (photo.decision_id, True)
+    del vars(detector)["revision"]
+    assert running.decide(items)[1].detectors == {}
 
 
 def test_a_detector_that_asks_for_vectors_gets_those_of_its_parts() -> None:

@@ -44,7 +44,7 @@ def import_(
         raise typer.BadParameter(str(error), param_hint="LIST…") from None
     for of_list in read:
         for why, count in sorted(of_list.passed_over.items()):
-            terminal.note(f"{of_list.name}: passed over {count} of {terminal.one_line(why)}")
+            terminal.note(f"{of_list.name}: passed over {count} of {why}")
     show(out)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -31,11 +30,8 @@ class Hashes:
         """Raises PluginError where `path` is no index."""
         self._index = Index(path)
         self.labels = tuple(one.name for one in self._index.lists)
+        self.revision = self._index.digest[:12]
         self._revisions = {one.name: one.revision for one in self._index.lists}
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """A copy in another process opens the file again, and shares its memory."""
-        return type(self), (self._index.path,)
 
     def verify(self) -> None:
         """Raises PluginError where the index is damaged. It reads the file once, which also brings it into memory."""

@@ -59,8 +59,8 @@ def read_list(path: Path, name: str) -> HashList:
     for line, kind, value in _signals(path):
         if kind.lower() in _PDQ and (found := _bits(value)):
             bits += found
-        elif kind == _HARMLESS or _OTHER_WORDS & set(kind.lower().split("_")):
-            passed_over[kind] += 1
+        elif other := _HARMLESS if kind == _HARMLESS else _other(kind):
+            passed_over[other] += 1
         else:
             problems.append(Problem(path, line, 0, "H003", _expected(kind, value)))
             if len(problems) == MOST_PROBLEMS:
@@ -70,6 +70,11 @@ def read_list(path: Path, name: str) -> HashList:
     if not bits:
         raise _refused(path, "H004", "holds no PDQ hash; an empty list would match nothing, and nobody would know")
     return HashList(name, _ordered(bits), digest, dict(passed_over))
+
+
+def _other(kind: str) -> str:
+    """Which word of ours makes this a signal of another kind, "" where none does; nothing else of the kind is kept, for it may be content."""
+    return min(_OTHER_WORDS & set(kind.lower().split("_")), default="")
 
 
 def _digest(path: Path) -> str:

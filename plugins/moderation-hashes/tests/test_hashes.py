@@ -68,6 +68,12 @@ def test_it_names_the_list_its_revision_and_the_distance(index: Path) -> None:
     assert answer == (Score("gore", 1.0, concept=f"gore {revisions['gore']} at distance 0"), Score("ncii", 0.0))
 
 
+def test_its_revision_is_that_of_the_whole_index(index: Path, tmp_path: Path) -> None:
+    write_index([listed("gore", waves(1), waves(2)), listed("ncii", waves(3))], tmp_path / "other.index")
+    assert Hashes(index).revision == Hashes(index)._index.digest[:12]
+    assert Hashes(index).revision != Hashes(tmp_path / "other.index").revision
+
+
 def test_what_is_no_picture_is_abstained_from_with_its_cause(index: Path) -> None:
     assert judged(index, b"not a picture", file(waves(1))[:200]) == [
         Abstention("unsupported_input", cause="not_a_picture"),

@@ -80,6 +80,20 @@ def test_what_its_owner_calls_harmless_is_passed_over(tmp_path: Path) -> None:
     assert found.passed_over == {"harmless": 1, "md5": 1}
 
 
+def test_of_what_is_passed_over_only_words_of_ours_are_told(tmp_path: Path) -> None:
+    """The first word of a row may be anything: a name, an address."""
+    rows = ["canary_md5 x", "video_md5 y", "canary_MD5_email z", "file_canary w"]
+    for name, lines in (("list.txt", rows), ("list.csv", [one.replace(" ", ",") for one in rows])):
+        found = read(tmp_path, name, "\n".join([f"pdq {A}" if name == "list.txt" else f"pdq,{A}", *lines]))
+        assert found.passed_over == {"md5": 2, "email": 1, "file": 1}
+    found = read(
+        tmp_path,
+        "list.json",
+        json.dumps({"data": [{"type": "HASH_PDQ", "indicator": A}, {"signals": {"md5_canary": "x"}}]}),
+    )
+    assert found.passed_over == {"md5": 1}
+
+
 def problems(folder: Path, name: str, content: str) -> list[tuple[int, str]]:
     with pytest.raises(DataError) as caught:
         read(folder, name, content)

@@ -30,7 +30,7 @@ def words(monkeypatch: pytest.MonkeyPatch) -> WordEncoder:
 
 def broken(monkeypatch: pytest.MonkeyPatch) -> None:
     records = (
-        PluginRecord("builtin", "moderation", "0.1.0", PluginState.LOADED, detectors=("concept",)),
+        PluginRecord("builtin", "moderation", "0.1.0", PluginState.LOADED, encoders=("torch",)),
         PluginRecord("keywords", "acme-keywords", "2.0", PluginState.BROKEN, cause="cannot be imported: no module x"),
     )
     monkeypatch.setattr("moderation.assemble.plugins", lambda _settings: Plugins(records))
@@ -262,4 +262,4 @@ def test_a_plugin_that_runs_apart_is_told(run: Run, monkeypatch: pytest.MonkeyPa
 
 def test_the_builtin_plugin_is_really_there(run: Run) -> None:
     rows = json.loads(run("plugin", "list", "--json")[1])["plugins"]
-    assert (rows[0]["id"], rows[0]["state"], rows[0]["detectors"]) == ("builtin", "loaded", ["concept"])
+    assert (rows[0]["id"], rows[0]["state"], rows[0]["encoders"]) == ("builtin", "loaded", ["torch", "recorded"])

@@ -101,14 +101,28 @@ def test_closing_stops_nobody(monkeypatch: pytest.MonkeyPatch, caplog: pytest.Lo
         def close(self) -> None:
             release.wait(60.0)
 
-    monkeypatch.setattr(life, "CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr(life, "CLOSE_SECONDS", 0.5)
     lives, bad, good = Lives(), Lived("bad", close=ValueError("canary")), Lived("good")
-    lives.begin([bad, good, Hung("hung")])
+    lives.begin([Hung("hung"), bad, good])
     lives.close()
     release.set()
     assert good.called[-1] == "close"
-    assert "bad cannot be closed: ValueError" in caplog.text
+    assert caplog.messages.count("bad cannot be closed: ValueError") == 1
+    assert "hung cannot be closed: it took longer than 0.5 s" in caplog.messages
     assert "canary" not in caplog.text
+
+
+def test_who_is_set_up_after_all_is_closed_then_and_not_waited_for() -> None:
+    class Late(Slow):
+        def close(self) -> None:
+            closed.set()
+
+    closed, late, lives = threading.Event(), Late(), Lives(seconds=0.05)
+    assert lives.begin([late]) == {"slow": "setup took longer than 0.05 s"}
+    lives.close()  # if it waited for the set-up, this test would take as long as that
+    assert not closed.is_set()
+    late.let_go.set()
+    assert closed.wait(60.0)
 
 
 @given(st.lists(st.sets(st.integers(0, 4)), max_size=8), st.sets(st.integers(0, 4)))

@@ -15,7 +15,8 @@ import pytest
 from moderation.decision import Abstention, Score
 from moderation.detector.answers import check_answers
 from moderation.detector.base import Detection, DetectionBatch
-from moderation.detector.runner import MOST_OVERRUNS, Runner
+from moderation.detector.faults import QUARANTINED
+from moderation.detector.runner import MOST_OVERRUNS, NO_TIME_LEFT, Runner
 from moderation.item import Part
 from moderation.settings import DetectorSettings
 from tests.fakes import FakeDetector, always
@@ -339,6 +340,15 @@ def test_a_detector_that_keeps_failing_rests_and_gets_one_trial_afterwards() -> 
     assert counts.quarantined
 
 
+@pytest.mark.parametrize("name", [NO_TIME_LEFT, QUARANTINED])
+def test_what_an_exception_is_called_excuses_nobody(name: str) -> None:
+    """The name of its class is the plugin's own, and so it is no word of ours."""
+    detector = FakeDetector("sly", raising(type(name, (Exception,), {})()))
+    runner = Runner([detector], settings=DetectorSettings(faults_before_quarantine=2))
+    assert [reasons(run(runner)["sly"])[0] for _ in range(3)] == ["detector_error"] * 2 + ["quarantined"]
+    assert (runner.counts()["sly"].faults, runner.counts()["sly"].refused) == ({"detector_error": 2}, 2)
+
+
 def test_a_runner_that_takes_anothers_place_knows_what_it_knew_of_the_same_detectors(hung: Hung) -> None:
     """A reload makes a new runner; a plugin's detector is the same one, and what it did is not forgotten with every new build."""
     settings = DetectorSettings(timeout_seconds=0.01, faults_before_quarantine=100)
@@ -351,6 +361,50 @@ def test_a_runner_that_takes_anothers_place_knows_what_it_knew_of_the_same_detec
     assert sum(one.name == "detector" and one.is_alive() for one in threading.enumerate()) <= MOST_OVERRUNS
     assert runner.counts()["hung"].faults == {"detector_timeout": 3 * MOST_OVERRUNS}
     assert Runner([Hung("hung")], settings=settings, earlier=runner).counts()["hung"].calls == 0
+
+
+class Edition(FakeDetector):
+    """States by which edition it judges; what is no string is raised, where it can be."""
+
+    told: Any = ""
+
+    @property
+    def revision(self) -> Any:
+        if isinstance(self.told, BaseException):
+            raise self.told
+        return self.told
+
+
+def test_a_revision_is_known_from_its_first_answers_on_and_what_changes_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "moderation")
+    detector = Edition("listed")
+    runner = Runner([detector, FakeDetector("other")])
+    assert runner.revisions == {}
+    for told in ("", "2026-11", "2026-11", "2026-12"):
+        detector.told = told
+        run(runner)
+        assert runner.revisions == ({"listed": told} if told else {})
+    assert caplog.messages == [
+        "detector listed: revision none -> 2026-11",
+        "detector listed: revision 2026-11 -> 2026-12",
+    ]
+    assert Runner([detector], earlier=runner).revisions == {"listed": "2026-12"}
+    assert Runner([Edition("listed")], earlier=runner).revisions == {}
+
+
+@pytest.mark.parametrize(
+    "told", [None, 7, "two words", "x" * 65, "-", "é", RuntimeError("mine"), SystemExit()], ids=repr
+)
+def test_a_revision_that_is_none_is_the_detectors_own_fault(told: Any) -> None:
+    detector = Edition("listed")
+    runner = Runner([detector])
+    detector.told = "1"
+    run(runner)
+    detector.told = told
+    assert reasons(run(runner)["listed"]) == ["detector_error"] * 2
+    assert runner.revisions == {"listed": "1"}
 
 
 def test_faults_count_towards_quarantine_only_in_a_row() -> None:

@@ -56,6 +56,7 @@ decisions = st.builds(
     encoders=st.dictionaries(texts, texts, max_size=2),
     timing=st.builds(Timing, numbers, numbers, numbers, numbers),
     cache_hit=st.booleans(),
+    detectors=st.dictionaries(texts, texts, max_size=2),
 )
 
 
@@ -70,6 +71,14 @@ def test_every_field_comes_back_and_the_same_decisions_are_the_same_bytes(rows: 
         assert read_decisions(path) == list(zip(made, known, strict=True))
         write_decisions(path, made, known)
         assert path.read_bytes() == first
+
+
+def test_a_file_from_before_detectors_had_revisions_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "one.parquet"
+    write_decisions(path, MADE, [Fact(one.item_id) for one in MADE])
+    table = pq.read_table(path)
+    pq.write_table(table.drop_columns(["detectors"]), path)
+    assert [one for one, _ in read_decisions(path)] == MADE
 
 
 @given(st.lists(decisions, min_size=1, max_size=4))

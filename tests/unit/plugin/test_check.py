@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from moderation.cli.main import app
 from moderation.decision import Abstention, Score
-from moderation.detector.base import DetectionBatch
+from moderation.detector.answers import TOLERANCE
+from moderation.detector.base import DetectionBatch, Detector
+from moderation.detector.imported import import_detector
 from moderation.errors import ExitCode
 from moderation.item import JUDGED, Modality, Part
 from moderation.plugin.brought import PluginRecord, Plugins, PluginState
 from moderation.plugin.check import STEPS, Trial, check
 from moderation.plugin.samples import HOSTILE_FILES, HOSTILE_TEXTS
-from moderation.settings import DetectorSettings, Settings
-from tests.fakes import FakeDetector, FakeReader, Lived, plugins_with
+from moderation.settings import DetectorSettings, HeadSettings, Settings
+from tests.fakes import WIDTH, FakeDetector, FakeEncoder, FakeReader, Lived, plugins_with
 
 Install = Callable[..., Path]
 SETTINGS = Settings(detectors=DetectorSettings(timeout_seconds=0.5))
 
 
-def trials(*detectors: FakeDetector, readers: tuple[FakeReader, ...] = ()) -> list[Trial]:
+def never() -> int:
+    raise AssertionError("asked of an encoder, whose loading takes seconds")
+
+
+def trials(*detectors: Detector, readers: tuple[FakeReader, ...] = (), width: Callable[[], int] = never) -> list[Trial]:
     known = plugins_with(*detectors, readers=readers)
     named = tuple(one.id for one in detectors), tuple(one.id for one in readers)
     record = PluginRecord("mine", "dist", "1", PluginState.LOADED, detectors=named[0], readers=named[1])
-    return list(check(known, record, SETTINGS))
+    return list(check(known, record, SETTINGS, width=width))
 
 
 def told(found: list[Trial]) -> dict[str, str]:
@@ -42,7 +50,9 @@ def test_a_good_plugin_passes_every_step() -> None:
     assert told(trials(one)) == dict.fromkeys(STEPS, "")
     assert one.called == ["setup", "verify"]
     found = trials(
-        FakeDetector("vectors", needs_embeddings=True), readers=(FakeReader(reads=tuple(Modality), yields=JUDGED),)
+        FakeDetector("vectors", needs_embeddings=True),
+        readers=(FakeReader(reads=tuple(Modality), yields=JUDGED),),
+        width=lambda: 8,
     )
     assert [(one.kind, one.id, one.step, one.fault) for one in found] == [
         (kind, id_, step, "") for kind, id_ in (("detector", "vectors"), ("reader", "ocr")) for step in STEPS
@@ -90,6 +100,32 @@ def test_the_step_that_fails_is_told_and_those_after_it_are_left_out(
     assert told([one for one in found if one.id == "good"]) == dict.fromkeys(STEPS, "")
 
 
+def test_scores_may_differ_as_far_as_the_kit_lets_them() -> None:
+    def trembling(by: float) -> FakeDetector:
+        calls = itertools.count()
+        return FakeDetector("one", lambda batch: [(Score("risk", 0.5 + by * (next(calls) % 2)),)] * len(batch))
+
+    assert told(trials(trembling(TOLERANCE / 2))) == dict.fromkeys(STEPS, "")
+    assert told(trials(trembling(TOLERANCE * 2)))["determinism"] == "the same parts have other answers"
+
+
+def test_vectors_are_as_wide_as_the_encoders_and_a_heads_as_the_head(tmp_path: Path) -> None:
+    shown: set[int] = set()
+
+    def answer(batch: DetectionBatch) -> Any:
+        assert batch.embeddings is not None
+        shown.add(batch.embeddings.shape[1])
+        return [(Score("risk", 0.5),)] * len(batch)
+
+    assert told(trials(FakeDetector("one", answer, needs_embeddings=True), width=lambda: 8)) == dict.fromkeys(STEPS, "")
+    assert shown == {8}
+    np.savez(tmp_path / "head.npz", weight=np.ones((1, 24)), bias=np.zeros(1))
+    settings = HeadSettings(
+        kind="linear", path=str(tmp_path / "head.npz"), encoder="other", array="weight", bias="bias"
+    )
+    assert told(trials(import_detector("dull", settings))) == dict.fromkeys(STEPS, "")
+
+
 def test_who_needs_scores_is_shown_that_nobody_was_asked() -> None:
     shown: list[Any] = []
 
@@ -120,6 +156,28 @@ def run(monkeypatch: pytest.MonkeyPatch, known: Plugins, *arguments: str) -> tup
     monkeypatch.setattr("moderation.assemble.plugins", lambda _settings: known)
     done = CliRunner().invoke(app, ["plugin", "check", *arguments])
     return done.exit_code, done.stdout
+
+
+def test_the_command_takes_the_width_of_the_encoder_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[Any] = []
+    asked: list[str] = []
+
+    def encoder(_settings: Settings, name: str, **_more: Any) -> FakeEncoder:
+        asked.append(name)
+        return FakeEncoder()
+
+    def answer(batch: DetectionBatch) -> Any:
+        shown.append(batch.embeddings)
+        return [(Score("risk", 0.5),)] * len(batch)
+
+    monkeypatch.setattr("moderation.assemble.encoder", encoder)
+    detector = FakeDetector("one", answer, needs_embeddings=True)
+    record = PluginRecord("mine", "dist", "1", PluginState.LOADED, detectors=("one", "two"))
+    two = FakeDetector("two", needs_embeddings=True)
+    known = replace(plugins_with(detector, two), records=(record,))
+    assert run(monkeypatch, known, "--encoder", "small")[0] == ExitCode.OK
+    assert asked == ["small"]
+    assert {one.shape[1] for one in shown} == {WIDTH}
 
 
 def test_the_command_tells_trials_and_what_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -277,13 +277,10 @@ BROKEN = {
     "import os; os._exit(0)": "its process ended with exit_0 before it said what it brings",
     "raise ImportError('no such library')": "cannot be imported: ImportError: no such library",
     f"{HEAD}\n@hookimpl\ndef register_encoders(registry): registry.add('mine', lambda request: request)": (
-        "brings mine; only detectors that are ready to run can be isolated"
+        "brings mine; only detectors can be isolated"
     ),
     f"{HEAD}\nOne.reads = One.yields = One.modalities\nOne.read = One.detect\n@hookimpl\ndef register_readers(registry): registry.add(One('mine'))": (
-        "brings mine; only detectors that are ready to run can be isolated"
-    ),
-    f"{HEAD}\n@hookimpl\ndef register_detectors(registry): registry.add_maker('other', lambda lock: One('mine'))": (
-        "brings other; only detectors that are ready to run can be isolated"
+        "brings mine; only detectors can be isolated"
     ),
     f"{HEAD}\nOne.labels = ('No Label',)\n@hookimpl\ndef register_detectors(registry): registry.add(One('mine'))": (
         "detector 'mine' has a wrong labels"
@@ -298,8 +295,35 @@ def test_trap_02_a_plugin_that_cannot_be_had_is_broken_and_the_others_go_on(inst
     (record,) = (one for one in plugins.records if one.id == "bad")
     assert (record.state, record.isolated) == (PluginState.BROKEN, True)
     assert BROKEN[source] in record.cause
-    assert "concept" in plugins.makers
+    assert "torch" in plugins.loaders
     assert plugins.detectors == {}
+
+
+# Whoever was waited for alone, before the next one is started, would wait here for ever.
+MEETING = """
+import pathlib, time
+from moderation import DetectionBatch, Modality, Score, hookimpl
+here, there = (pathlib.Path(FOLDER) / name for name in NAMES)
+here.touch()
+end = time.monotonic() + 20.0
+while not there.exists():
+    assert time.monotonic() < end, "alone"
+    time.sleep(0.01)
+
+@hookimpl
+def register_detectors(registry): pass
+"""
+
+
+def test_their_processes_are_asked_side_by_side(install: Install, tmp_path: Path) -> None:
+    for one, other in (("first", "second"), ("second", "first")):
+        source = f"FOLDER, NAMES = {str(tmp_path)!r}, {(one, other)!r}\n{MEETING}"
+        install(f"{one}-dist", {one: f"{one}_module"}, **{f"{one}_module": source})
+    found = load("first", "second", isolated=("first", "second")).records
+    assert {one.id: (one.state, one.cause) for one in found if one.isolated} == {
+        "first": (PluginState.LOADED, ""),
+        "second": (PluginState.LOADED, ""),
+    }
 
 
 @pytest.mark.usefixtures("wild")
@@ -344,6 +368,30 @@ def test_it_is_set_up_in_its_own_process_alone_and_again_in_a_fresh_one(install:
             PluginError, match=r"policy 'q' needs the detector 'twin', .*: setup failed: OSError: no index"
         ):
             plugins.set_up([plugins.detectors["twin"]], {"twin": "policy 'q'"})
+
+
+LISTED = f"""{HEAD}
+class Listed(One):
+    def setup(self):
+        self.revision = open(os.path.join(FOLDER, "list")).read()
+@hookimpl
+def register_detectors(registry):
+    registry.add(Listed("listed"))
+"""
+
+
+def test_its_revision_comes_with_its_answers_also_from_a_fresh_process(install: Install, tmp_path: Path) -> None:
+    install("listed-dist", {"listed": "listed_module"}, listed_module=f"FOLDER = {str(tmp_path)!r}\n{LISTED}")
+    (tmp_path / "list").write_text("first")
+    with closing(load("listed", isolated=("listed",))) as plugins:
+        plugins.set_up(plugins.detectors.values(), {"listed": "policy 'p'"})
+        runner = Runner(plugins.detectors.values(), settings=DetectorSettings(timeout_seconds=60.0))
+        (tmp_path / "list").write_text("second")
+        judge(runner, "good", by="listed")
+        assert runner.revisions == {"listed": "first"}
+        judge(runner, "do os.abort()", by="listed")
+        judge(runner, "good", by="listed")
+        assert runner.revisions == {"listed": "second"}
 
 
 SETTLED = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,11 +55,11 @@ def register_readers(registry):
 GOOD = registering("good")
 
 
-def load(only: tuple[str, ...] | None = None) -> Plugins:
+def load(only: tuple[str, ...] | None = None, **more: Any) -> Plugins:
     """All plugins but those that happen to be installed on the machine that runs the tests."""
     installed = {entry.name for entry in manager.entry_points(group="moderation") if entry.dist and is_real(entry.dist)}
     found = [entry for entry in manager.entry_points(group="moderation") if entry.name not in installed]
-    return manager.load(only, found=found)
+    return manager.load(only, found=found, **more)
 
 
 def is_real(dist: object) -> bool:
@@ -88,12 +89,10 @@ def test_what_is_built_in_comes_through_the_same_door() -> None:
             "moderation",
             __version__,
             PluginState.LOADED,
-            ("concept",),
-            ("torch", "recorded"),
+            encoders=("torch", "recorded"),
             fetchers=("http", "https", "s3"),
         ),
     )
-    assert callable(plugins.maker("concept", needed_by="policy 'p'"))
     assert callable(plugins.loader("torch", needed_by="encoder 'default'"))
     assert callable(plugins.fetcher("https", needed_by="fetch.https"))
 
@@ -172,10 +171,6 @@ BROKEN = {
         registering("x").replace("needs_embeddings", "setup = 7; needs_embeddings"),
         "wrong setup",
     ),
-    "the kind that is ours": (
-        f"{HEAD}\n@hookimpl\ndef register_detectors(registry): registry.add_maker('concept', One)",
-        "kind of detector 'concept' is registered by 'builtin' of moderation and 'broken'",
-    ),
     "something that is no reader": (
         f"{HEAD}\n@hookimpl\ndef register_readers(registry): registry.add(object())",
         "lacks id, reads, yields, read; expected a Reader",
@@ -215,7 +210,6 @@ def test_trap_02_and_28_a_broken_plugin_is_reported_and_does_not_stop_the_others
     assert cause in found.cause
     assert "\n" not in found.cause
     assert set(plugins.detectors) == {"before", "after"}
-    assert set(plugins.makers) == {"concept"}
     with pytest.raises(PluginError, match="broken-dist"):
         plugins.detector("broken", needed_by="policy 'weapons'")
 
@@ -258,9 +252,33 @@ def test_a_record_tells_hooks_where_it_failed_and_whether_it_can_be_isolated(ins
 
 
 def test_ctrl_c_while_loading_is_the_users(install: Install) -> None:
-    install("a-dist", {"a": "a_module"}, a_module="raise KeyboardInterrupt")
+    source = "import _thread, threading; _thread.interrupt_main(); threading.Event().wait(1.0)"
+    install("a-dist", {"a": "a_module"}, a_module=source)
     with pytest.raises(KeyboardInterrupt):
         load()
+
+
+HANGS = "from threading import Event; wait = Event().wait"
+HANGING = {
+    "import": f"{HANGS}\nwait(9.0)",
+    "hook": f"{HEAD}{HANGS}\n@hookimpl\ndef register_detectors(registry):\n    registry.add(One('late'))\n    wait(9.0)",
+}
+
+
+@pytest.mark.parametrize("where", HANGING)
+def test_trap_04_a_plugin_that_hangs_while_it_is_loaded_is_left_behind_by_name(install: Install, where: str) -> None:
+    install("good-dist", {"good": "good_module"}, good_module=GOOD)
+    install("hung-dist", {"hung": f"hung_{where}"}, **{f"hung_{where}": HANGING[where]})
+    began = time.monotonic()
+    plugins = load(setup_seconds=0.2)
+    assert time.monotonic() - began < 5.0
+    hung = record(plugins, "hung")
+    assert (hung.state, hung.distribution) == (PluginState.BROKEN, "hung-dist")
+    assert hung.cause == "loading it took longer than 0.2 s"
+    assert hung.place.partition(".py:")[2].isdigit()
+    assert set(plugins.detectors) == {"good"}
+    with pytest.raises(PluginError, match="'hung' of hung-dist is broken: loading it took longer than"):
+        plugins.detector("hung", needed_by="policy 'p'")
 
 
 def test_a_plugin_that_fails_half_way_is_taken_back_whole(install: Install) -> None:
@@ -325,8 +343,6 @@ def test_trap_05_an_unknown_detector_is_refused_with_the_nearest_known_names(ins
     )
     with pytest.raises(PluginError, match="encoder 'default' needs the encoder loader 'onnx'"):
         plugins.loader("onnx", needed_by="encoder 'default'")
-    with pytest.raises(PluginError, match="kind of detector 'probe'"):
-        plugins.maker("probe", needed_by="policy 'weapons'")
 
 
 def test_trap_26_nothing_is_found_in_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,13 +11,20 @@ import pytest
 from typer.testing import CliRunner
 
 from moderation.cli.main import app
+from moderation.plugin import brought
 from moderation.plugin.scaffold import scaffold
+from moderation.plugin.templates import KINDS
 from tests.conftest import ROOT
 from tests.examples.test_plugins import metadata
 
 
-def test_a_new_plugin_installs_and_passes_the_kit(tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["plugin", "new", "loud-text", "--folder", str(tmp_path)])
+def test_there_is_a_template_of_every_kind() -> None:
+    assert KINDS.keys() == set(brought.KINDS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_plugin_installs_and_passes_the_kit(tmp_path: Path, kind: str) -> None:
+    done = CliRunner().invoke(app, ["plugin", "new", "loud-text", "--kind", kind, "--folder", str(tmp_path)])
     assert done.exit_code == 0, done.output
     package, installed = tmp_path / "moderation-loud-text", tmp_path / "installed"
     assert "next: pip install -e" in done.output
@@ -43,6 +50,12 @@ def test_what_is_no_id_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="lower-case letters"):
         scaffold(name, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_kind_that_is_none_is_refused(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["plugin", "new", "loud", "--kind", "scanner", "--folder", str(tmp_path)])
+    assert (done.exit_code, list(tmp_path.iterdir())) == (2, [])
+    assert "found the kind 'scanner'" in done.output
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:

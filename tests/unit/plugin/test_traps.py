@@ -49,12 +49,13 @@ def test_trap_03_one_hook_that_raises_discards_what_the_others_returned(install:
     test_manager.test_trap_03_one_raising_hook_does_not_discard_what_the_others_returned(install)
 
 
-def test_trap_04_a_time_out_that_waits_for_the_work_all_the_same(hung: test_runner.Hung) -> None:
-    """LLM Guard's executor joins the thread that it gave up: 0.3 s became 3.0 s. Here it is so for detectors, for setting up, and for readers."""
+def test_trap_04_a_time_out_that_waits_for_the_work_all_the_same(hung: test_runner.Hung, install: Install) -> None:
+    """LLM Guard's executor joins the thread that it gave up: 0.3 s became 3.0 s. Here it is so for detectors, for setting up, for readers and for loading."""
     test_runner.test_trap_04_a_hung_detector_is_left_behind_at_its_deadline(hung)
     slow = test_life.Slow()
     test_life.test_trap_04_who_takes_too_long_is_left_behind_and_not_called_again(slow)
     test_step.test_a_reader_that_hangs_is_left_behind()
+    test_manager.test_trap_04_a_plugin_that_hangs_while_it_is_loaded_is_left_behind_by_name(install, "hook")
 
 
 def test_trap_05_an_unknown_detector_is_warned_about_and_skipped(install: Install) -> None:

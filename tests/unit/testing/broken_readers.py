@@ -182,12 +182,3 @@ class Shared(Good):
 
 class TestShared(Kit):
     make = Shared
-
-
-class Closed(Good):
-    def __init__(self) -> None:
-        self.check = lambda content: content
-
-
-class TestClosed(Kit):
-    make = Closed
