@@ -23,7 +23,7 @@ from moderation.detector.base import Detection, DetectionBatch, Detector
 from moderation.detector.faults import BAD_ANSWER, QUARANTINED, WRONG, FaultError, kind_of
 from moderation.detector.isolated import IsolatedDetector
 from moderation.detector.life import Unit
-from moderation.settings import RunnerSettings
+from moderation.sections import RunnerSettings
 
 # An overrun call cannot be stopped, only left behind. So many of one unit may be left at once before it gets no more.
 MOST_OVERRUNS = 4

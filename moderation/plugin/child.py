@@ -76,7 +76,9 @@ def _greeting(plugin: str, detector: str, known: Plugins) -> Greeting:
     record = next(one for one in known.records if one.id == plugin)
     if record.state is not PluginState.LOADED:
         return Greeting(broken=record.cause)
-    others = sorted({*record.detectors, *record.readers, *record.encoders, *record.fetchers} - set(known.detectors))
+    others = sorted(
+        {*record.detectors, *record.readers, *record.encoders, *record.fetchers, *record.sinks} - set(known.detectors)
+    )
     if others:
         return Greeting(broken=f"brings {', '.join(others)}; only detectors that are ready to run can be isolated")
     try:
