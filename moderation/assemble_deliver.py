@@ -48,11 +48,11 @@ def deliverer(settings: Settings, *, stop: threading.Event) -> Iterator[Delivere
     From here on the process ends by itself where it makes no progress. Raises SettingsError without the sections stream and deliver, PluginError
     where the sink cannot be used, StreamError where Kafka cannot be.
     """
+    from moderation.sink.runner import SinkRunner
     from moderation.stream.deliver import Deliverer
     from moderation.stream.deliver_lane import Lane, Pauses
     from moderation.stream.deliver_metrics import DeliverGauges, DeliverMetrics
     from moderation.stream.deliver_record import Letters
-    from moderation.stream.deliver_sink import SinkRunner
     from moderation.stream.liveness import watch
     from moderation.stream.metrics import MeteredSession, Metrics
     from moderation.stream.probe import Health, serve

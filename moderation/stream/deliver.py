@@ -17,11 +17,11 @@ from typing import Protocol
 from moderation.breaker import Breaker
 from moderation.decision import Again, Delivered, Gone, Receipt, Refused
 from moderation.errors import ExitCode, StreamError
+from moderation.sink.runner import SinkRunner
 from moderation.stream.batch import Batch, Membership, Output, Partition
 from moderation.stream.deliver_lane import LONGEST_ASKED, Entry, Lane
 from moderation.stream.deliver_metrics import DeliverMetrics
 from moderation.stream.deliver_record import Letters, read_entry
-from moderation.stream.deliver_sink import SinkRunner
 from moderation.stream.liveness import Progress
 
 BUSY, IDLE = 0.1, 1.0  # seconds a poll may wait

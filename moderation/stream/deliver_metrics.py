@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 
 from moderation.breaker import Breaker, State
 from moderation.decision import Again, Receipt
-from moderation.stream.deliver_sink import SinkRunner
+from moderation.sink.runner import SinkRunner
 from moderation.stream.gauges import build_info, of_session, of_units
 from moderation.stream.metrics import MeteredSession, Metrics
 from moderation.stream.session import Session

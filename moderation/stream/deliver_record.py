@@ -13,7 +13,8 @@ from moderation.stream.batch import Output, Record
 from moderation.stream.dead_letter import DeadLetter, Stage
 from moderation.stream.deliver_lane import Ending, Entry
 
-NOT_A_DECISION = Ending("not_a_decision", "expected a JSON object with the texts decision_id and action", 1)
+LONGEST_ID = 200  # characters
+NOT_A_DECISION = Ending("not_a_decision", "expected a JSON object with decision_id, an id in ASCII, and action", 1)
 
 
 def read_entry(record: Record, actions: Collection[str] | None) -> Entry:
@@ -22,7 +23,7 @@ def read_entry(record: Record, actions: Collection[str] | None) -> Entry:
         decision = from_json(record.value or b"", allow_inf_nan=False)
     except ValueError:
         decision = None
-    if not isinstance(decision, dict) or not all(_is_text(decision.get(name)) for name in ("decision_id", "action")):
+    if not isinstance(decision, dict) or not (_is_id(decision.get("decision_id")) and decision.get("action")):
         return Entry(record, done=True, ending=NOT_A_DECISION)
     if actions is not None and decision["action"] not in actions:
         return Entry(record, done=True)
@@ -52,5 +53,12 @@ class Letters:
         return letter.to_output(record, self.topic, largest=self.largest)
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and value != ""
+def _is_id(value: object) -> bool:
+    """Ids stand in headers of what sinks send: ASCII that can be seen, and not much of it."""
+    return (
+        isinstance(value, str)
+        and 0 < len(value) <= LONGEST_ID
+        and value.isascii()
+        and value.isprintable()
+        and " " not in value
+    )

@@ -18,13 +18,13 @@ from moderation.breaker import Breaker, State
 from moderation.decision import Again, Delivered, Delivery, Gone, Receipt, Refused
 from moderation.errors import ExitCode, StreamError
 from moderation.sections import RunnerSettings
+from moderation.sink.runner import SinkRunner
 from moderation.stream.batch import Batch, Membership, Output, Partition, Position, Record
 from moderation.stream.dead_letter import DeadLetter, Stage, set_aside
 from moderation.stream.deliver import AHEAD, Deliverer
 from moderation.stream.deliver_lane import Lane, Pauses
 from moderation.stream.deliver_metrics import DeliverMetrics
 from moderation.stream.deliver_record import Letters
-from moderation.stream.deliver_sink import SinkRunner
 from moderation.stream.liveness import Progress
 from moderation.stream.metrics import Metrics
 
