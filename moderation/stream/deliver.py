@@ -78,7 +78,7 @@ class Deliverer:
         self._membership: Membership | None = None
         self._call: _Call | None = None
         self._through = 0  # decisions that the sink took, or refused for good
-        self._size = 1  # of the next call: what fails is tried with one, what succeeds doubles
+        self._size = 1  # of the next call: doubled when something got through, one when nothing did
         self._rests_until = self._polled = 0.0
 
     def run(self) -> None:
@@ -156,13 +156,21 @@ class Deliverer:
         now = self._clock()
         if self._call or self._stop.is_set() or now < self._rests_until:
             return
-        left, sent = self._size, list[tuple[Lane, list[Entry]]]()
-        for lane in sorted(self._lanes.values(), key=lambda one: one.last_sent):
-            if left and (entries := lane.next(left, now)):
-                sent.append((lane, entries))
-                left -= len(entries)
+        ready = sorted((one for one in self._lanes.values() if one.next(1, now)), key=lambda one: one.last_sent)
+        sent = self._together(ready, now)
         if sent and self._breaker.admits():
             self._begin(pool, sent)
+
+    def _together(self, ready: Sequence[Lane], now: float) -> list[tuple[Lane, list[Entry]]]:
+        """What is sent in one call: what failed before is sent alone, or its fault would be laid to others."""
+        if ready and ready[0].suspect:
+            return [(ready[0], ready[0].next(1, now))]
+        left, sent = self._size, list[tuple[Lane, list[Entry]]]()
+        for lane in ready:
+            if left and not lane.suspect:
+                sent.append((lane, lane.next(left, now)))
+                left -= len(sent[-1][1])
+        return sent
 
     def _send_substitute(self, pool: ThreadPoolExecutor, call: _Call) -> bool:
         """Where one lane's first decision failed time after time, and no other lane tells whose fault that is, at once the next one in its place."""

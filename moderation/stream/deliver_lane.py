@@ -63,7 +63,10 @@ class Lane:
     def __init__(self, tries: int, pauses: Pauses) -> None:
         self._tries, self._pauses = tries, pauses
         self._entries: deque[Entry] = deque()
-        self._failures = self._blamed = self._seen = 0
+        self._failures = self._seen = 0
+        self._blamed = self._alone = (
+            0  # failures beside which others got through, and those in a row beside which nobody did
+        )
         self._reason = ""
         self.not_before = self.last_sent = 0.0
 
@@ -79,6 +82,11 @@ class Lane:
         while self._entries and self._entries[0].done:
             yield self._entries.popleft()
 
+    @property
+    def suspect(self) -> bool:
+        """Whether its first one failed when it was sent last."""
+        return self._failures > 0
+
     def next(self, size: int, now: float) -> list[Entry]:
         """What may be sent now: at most so many, in order; of a lane whose first one failed, that one alone."""
         if now < self.not_before:
@@ -87,7 +95,7 @@ class Lane:
 
     def substitute(self) -> list[Entry]:
         """The one behind the first, where it is time to try it in the first one's place."""
-        return self._open(2)[1:] if self._failures >= self._tries and self._failures % self._tries == 0 else []
+        return self._open(2)[1:] if self._alone and self._alone % self._tries == 0 else []
 
     def told(self, sent: Sequence[Entry], receipts: Sequence[Receipt], *, through: int, now: float) -> None:
         """What the sink said of what was sent. `through` counts all that got through so far, in whichever lane."""
@@ -108,7 +116,8 @@ class Lane:
         """The first one failed, or what stood in for it."""
         if first and again.tried:
             self._failures += 1
-            self._blamed += through > self._seen
+            others = through > self._seen
+            self._blamed, self._alone = self._blamed + others, 0 if others else self._alone + 1
             self._seen, self._reason = through, again.reason
         self.not_before = now + self._pauses.after(max(1, self._failures), asked=again.seconds)
         if first and self._blamed >= self._tries:
@@ -117,7 +126,7 @@ class Lane:
 
     def _begin(self, through: int) -> None:
         """With the next one in line."""
-        self._failures = self._blamed = 0
+        self._failures = self._blamed = self._alone = 0
         self._seen, self._reason, self.not_before = through, "", 0.0
 
     def _given_up(self, why: str) -> Ending:

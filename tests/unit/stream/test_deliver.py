@@ -278,7 +278,7 @@ def test_the_last_one_waits_until_another_can_tell() -> None:
     assert sink.first(0) == ["0-0", "0-1", "0-3"]
 
 
-def test_a_sink_that_takes_whole_batches_is_tried_with_one_after_it_failed() -> None:
+def test_whose_fault_it_is_is_found_where_the_sink_takes_whole_batches_or_none() -> None:
     class Whole(Receiver):
         def deliver(self, deliveries: Sequence[Delivery], seconds: float) -> Any:
             if any(one.id == "1-5" for one in deliveries):
@@ -290,6 +290,18 @@ def test_a_sink_that_takes_whole_batches_is_tried_with_one_after_it_failed() -> 
     topic = delivered(sink, decisions(0, 200), decisions(1, 20), tries=3)
     assert [(one.origin.number, one.offset) for one in topic.letters] == [(1, 5)]
     assert sink.first(0) == ids(0, range(200))
+
+
+def test_after_a_call_of_which_nothing_got_through_one_decision_is_tried() -> None:
+    class Flapping(Receiver):
+        def deliver(self, deliveries: Sequence[Delivery], seconds: float) -> Any:
+            away = 20 <= len(self.calls) < 23
+            self.calls.append(len(deliveries))
+            return [Again("status_503")] * len(deliveries) if away else [Delivered()] * len(deliveries)
+
+    sink = Flapping()
+    delivered(sink, *(decisions(n, 60) for n in range(6)), tries=9)
+    assert sink.calls[19:24] == [8, 8, 1, 1, 1]
 
 
 def test_as_long_as_the_sink_asks_for_nothing_is_sent() -> None:
