@@ -58,7 +58,7 @@ def deliverer(settings: Settings, *, stop: threading.Event) -> Iterator[Delivere
     from moderation.stream.probe import Health, serve
     from moderation.stream.session import Session
 
-    stream, own = assemble.stream_settings(settings), deliver_settings(settings)
+    own, stream = deliver_settings(settings), assemble.stream_settings(settings)
     metrics, health = Metrics(), Health(limit=stream.stall_seconds, stopping=stop.is_set)
     with ExitStack() as stack:
         if own.probe:

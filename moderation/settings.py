@@ -290,9 +290,10 @@ def _shown(value: Any, keys: Keys) -> Any:
 
 
 def _nearest(keys: Keys) -> Keys | None:
-    """The setting with the most similar name: of the same section, or else of any."""
+    """The setting with the most similar name: of the same section, or else of any; where no section was written, of the very name first."""
     places = [_beside(keys, place) for place in _places()]
-    for among in ([place for place in places if place[:-1] == keys[:-1]], places):
+    meant = [place for place in places if keys == place[-1:]]
+    for among in (meant, [place for place in places if place[:-1] == keys[:-1]], places):
         close = difflib.get_close_matches(keys[-1], sorted({place[-1] for place in among}), n=1)
         named = [place for place in among if place[-1] in close]
         if named:

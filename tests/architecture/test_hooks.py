@@ -10,7 +10,7 @@ import pluggy
 import pytest
 
 from moderation.plugin import builtin, hookspecs, manager
-from moderation.plugin.registry import DetectorRegistry, EncoderRegistry, FetcherRegistry, ReaderRegistry
+from moderation.plugin.registry import DetectorRegistry, EncoderRegistry, FetcherRegistry, ReaderRegistry, SinkRegistry
 from tests.conftest import ROOT
 
 REFERENCE = (ROOT / "plugins" / "README.md").read_text(encoding="utf-8")
@@ -62,15 +62,15 @@ def test_the_reference_has_no_section_of_a_hook_that_is_not_there() -> None:
 def test_the_references_example_registers_something(hook: str) -> None:
     kinds = {
         "register_detectors": DetectorRegistry, "register_encoders": EncoderRegistry, "register_fetchers": FetcherRegistry,
-        "register_readers": ReaderRegistry,
+        "register_readers": ReaderRegistry, "register_sinks": SinkRegistry,
     }  # fmt: skip
     registry = kinds[hook]("example")
     getattr(example(hook), hook)(registry)
-    assert [name for name in ("detectors", "readers", "loaders", "makers") if getattr(registry, name, None)]
+    assert [name for name in ("detectors", "readers", "loaders", "makers", "sinks") if getattr(registry, name, None)]
 
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_a_hook_is_tested_and_is_good_enough_for_what_is_built_in(hook: str) -> None:
     assert f"def {hook}(" in TESTS
-    # A reader needs a library that the package does without (OCR, a video decoder): readers come as plugins alone.
-    assert hasattr(builtin, hook) != (hook == "register_readers")
+    # A reader needs a library that the package does without (OCR, a video decoder), a sink somebody else's endpoint: both come as plugins alone.
+    assert hasattr(builtin, hook) != (hook in {"register_readers", "register_sinks"})
