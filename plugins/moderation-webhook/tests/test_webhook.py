@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+import json
+import re
 import secrets
 import time
 from collections.abc import Iterator, Mapping
@@ -315,3 +317,29 @@ def test_a_decision_with_anything_in_it_is_sent_as_it_is(web: Receiver) -> None:
         "timestamp": "1970-01-01T00:00:00.000Z",
         "data": decision,
     }
+
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def test_what_the_readme_shows_is_what_is_sent_and_its_receiver_takes_it_once(web: Receiver) -> None:
+    (shown,) = re.findall(r"^```http\n(.*?)\n```", README, re.DOTALL | re.MULTILINE)
+    (code,) = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    (secret,) = re.findall(r"whsec_[\w+/]{30,}", README)
+    head, _, body = shown.partition("\n\n")
+    named = dict(line.split(": ", 1) for line in head.splitlines()[1:])
+    signer = Signer(read_secrets("webhook", env="S", file="", environ={"S": secret}))
+    assert (
+        signer.headers(named["webhook-id"], body.encode(), now=float(named["webhook-timestamp"])).items()
+        <= named.items()
+    )
+    assert int(named["Content-Length"]) == len(body)
+    event = json.loads(body)
+    time_ms = round(1000 * dt.datetime.fromisoformat(event["timestamp"]).timestamp())
+    webhook(web).deliver([Delivery(named["webhook-id"], event["data"], "p", time_ms)], 5.0)
+    (sent,) = web.arrived
+    assert sent.body.decode() == body
+    assert sent.headers.keys() == named.keys()
+    space: dict[str, Any] = {}
+    exec(code, space)  # noqa: S102 - our own documentation
+    assert [space["take"](sent.body, dict(sent.headers), NEW) for _ in range(2)] == [True, False]
