@@ -59,7 +59,9 @@ def run_until_told(make: Make, *, log: Form, told: Callable[[], Mapping[str, Any
                 ready.run()
             except StreamError as error:
                 leave(error)  # at once: no clean-up of ours is waited for
-            except ModerationError as error:  # such as an encoder that worked and fails on everything now: a new process may not
+            except (
+                ModerationError
+            ) as error:  # such as an encoder that worked and fails on everything now: a new process may not
                 leave(StreamError(str(error), exit_code=ExitCode.RESTART))
     except StreamError as error:
         leave(error)
