@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -31,6 +32,7 @@ def deliver(
     settings = load_settings(config)
     run_until_told(
         partial(assemble_deliver.deliverer, settings),
+        logging.getLogger(__name__),
         log=settings.deliver.log if settings.deliver else "text",
         told=lambda: place(settings),
     )

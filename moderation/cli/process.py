@@ -14,8 +14,6 @@ import typer
 
 from moderation.telemetry import Form
 
-_log = logging.getLogger(__name__)
-
 
 class Loop(Protocol):
     """What works until it is told to stop."""
@@ -33,7 +31,7 @@ class Make(Protocol):
         ...
 
 
-def run_until_told(make: Make, *, log: Form, told: Callable[[], Mapping[str, Any]]) -> None:
+def run_until_told(make: Make, logger: logging.Logger, *, log: Form, told: Callable[[], Mapping[str, Any]]) -> None:
     """Run the loop until SIGTERM or SIGINT; a second one leaves at once. `told` is what the log should hold once, when it is ready.
 
     The process ends by itself wherever the loop cannot go on: with the error's exit code, no clean-up being waited for.
@@ -54,7 +52,7 @@ def run_until_told(make: Make, *, log: Form, told: Callable[[], Mapping[str, Any
         signal.signal(number, end)
     try:
         with make(stop=stop) as ready:
-            _log.info("ready", extra={"told": told()})
+            logger.info("ready", extra={"told": told()})
             try:
                 ready.run()
             except StreamError as error:
@@ -66,9 +64,9 @@ def run_until_told(make: Make, *, log: Form, told: Callable[[], Mapping[str, Any
     except StreamError as error:
         leave(error)
     except ModerationError as error:
-        _log.critical("cannot go on: %s", error, extra={"told": {telemetry.ERROR: error.code}})
+        logger.critical("cannot go on: %s", error, extra={"told": {telemetry.ERROR: error.code}})
         raise typer.Exit(error.exit_code) from None
-    except Exception:  # noqa: BLE001 - whatever it is, threads at work must not keep the process alive
-        _log.critical("not caught", exc_info=True)
+    except Exception:
+        logger.critical("not caught", exc_info=True)
         leave(StreamError("ended by an exception that nobody foresaw", exit_code=ExitCode.INTERNAL))
-    _log.info("stopped in good order")
+    logger.info("stopped in good order")

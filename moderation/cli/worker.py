@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -35,6 +36,7 @@ def worker(
     settings = load_settings(config)
     run_until_told(
         partial(assemble.worker, settings, folder=config.parent),
+        logging.getLogger(__name__),
         log=settings.worker.log if settings.worker else "text",
         told=lambda: place(settings),
     )

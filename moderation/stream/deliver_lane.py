@@ -57,7 +57,8 @@ class Lane:
 
     What cannot be taken now holds back all behind it. It is given up where it failed `tries` times, and each time others had got through since
     the time before: what fails beside everything else says nothing of itself. Where there are no others, since all
-    wait behind it, the next one in line is tried in its place, right after it failed; if that one gets through, the first is given up.
+    wait behind it, the next one in line is tried in its place, right after it failed; if that one gets through, and the first fails once more, the
+    first is given up.
     """
 
     def __init__(self, tries: int, pauses: Pauses) -> None:
@@ -67,6 +68,7 @@ class Lane:
         self._blamed = self._alone = (
             0  # failures beside which others got through, and those in a row beside which nobody did
         )
+        self._doubted = False  # whether another one got through in the place of the first
         self._reason = ""
         self.not_before = self.last_sent = 0.0
 
@@ -109,8 +111,9 @@ class Lane:
             attempts = 1 if stands_in else self._failures + 1
             entry.end(Ending(receipt.reason, "the sink refused it", attempts) if isinstance(receipt, Refused) else None)
             if stands_in:
-                first.end(self._given_up("the next one got through in its place"))
-            self._begin(through)
+                self._doubted, self._alone, self.not_before = True, 0, 0.0
+            else:
+                self._begin(through)
 
     def _failed(self, first: Entry | None, again: Again, through: int, now: float) -> None:
         """The first one failed, or what stood in for it."""
@@ -120,17 +123,16 @@ class Lane:
             self._blamed, self._alone = self._blamed + others, 0 if others else self._alone + 1
             self._seen, self._reason = through, again.reason
         self.not_before = now + self._pauses.after(max(1, self._failures), asked=again.seconds)
-        if first and self._blamed >= self._tries:
-            first.end(self._given_up("others got through meanwhile"))
+        if first and again.tried and (self._doubted or self._blamed >= self._tries):
+            why = "the next one got through in its place" if self._doubted else "others got through meanwhile"
+            first.end(Ending(self._reason, f"failed {self._failures} times, and {why}", self._failures))
             self._begin(through)
 
     def _begin(self, through: int) -> None:
         """With the next one in line."""
         self._failures = self._blamed = self._alone = 0
+        self._doubted = False
         self._seen, self._reason, self.not_before = through, "", 0.0
-
-    def _given_up(self, why: str) -> Ending:
-        return Ending(self._reason, f"failed {self._failures} times, and {why}", self._failures)
 
     def _open(self, size: int) -> list[Entry]:
         return list(islice((one for one in self._entries if not one.done), size))

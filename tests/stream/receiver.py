@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import socket
-import ssl
 import struct
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from tests.fetcher.origin import HERE
+from tests.fetcher.origin import listening
 
 
 @dataclass(frozen=True)
@@ -108,22 +106,10 @@ def babbles(handler: BaseHTTPRequestHandler) -> None:
 
 @contextmanager
 def receiver(*, tls: bool = False, port: int = 0) -> Iterator[Receiver]:
-    """A receiver on a port of its own."""
-    with ThreadingHTTPServer(("127.0.0.1", port), _Handler) as server:
-        server.daemon_threads = True
-        if tls:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(HERE / "server.pem")
-            server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-        server.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients here leave as they like
+    """A receiver on this port, or one of its own."""
+    with listening(_Handler, tls=tls, port=port) as server:
         server.receiver = Receiver(server.server_address[1])  # type: ignore[attr-defined]
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        try:
-            yield server.receiver  # type: ignore[attr-defined]
-        finally:
-            server.shutdown()
-            thread.join()
+        yield server.receiver  # type: ignore[attr-defined]
 
 
 class _Handler(BaseHTTPRequestHandler):

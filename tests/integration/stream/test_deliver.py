@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kafka import KafkaConsumer, KafkaProducer
-from kafka.structs import TopicPartition
+from kafka import KafkaProducer
 
 from moderation.cli.main import run
 from moderation.errors import ExitCode
@@ -96,15 +95,7 @@ def feed(ground: Ground, numbers: range) -> None:
 
 def letters(ground: Ground) -> list[tuple[DeadLetter, bytes | None]]:
     """What is told in the dead-letter topic, and the bytes that were kept."""
-    reader = KafkaConsumer(bootstrap_servers=ground.address, isolation_level="read_committed")
-    partitions = [TopicPartition(ground.output, number) for number in range(ground.partitions)]
-    reader.assign(partitions)
-    reader.seek_to_beginning(*partitions)
-    ends = reader.end_offsets(partitions)
-    found = []
-    while any(reader.position(one) < end for one, end in ends.items()):
-        found += records(reader.poll(timeout_ms=200))
-    reader.close()
+    found = [one for partition, polled in ground.polled() for one in records({partition: polled})]
     return [(told, one.value) for one in found if (told := read_dead_letter(one))]
 
 

@@ -234,14 +234,18 @@ def test_what_cannot_be_taken_now_holds_back_its_own_partition_in_order() -> Non
     assert topic.letters == []
 
 
-def test_a_sink_that_is_away_costs_no_decision_and_its_breaker_spares_it() -> None:
+@pytest.mark.parametrize("tries", [2, 1000])
+def test_a_sink_that_is_away_costs_no_decision_and_its_breaker_spares_it(tries: int) -> None:
     end = time.monotonic() + 0.5
     sink = Receiver(lambda _: Delivered() if time.monotonic() > end else Again("unreachable"))
     breaker = Breaker(first_delay=0.05, last_delay=0.1, chance=random.Random(3))
-    topic = delivered(sink, *(decisions(n, 30) for n in range(5)), tries=2, breaker=breaker)
+    topic = delivered(sink, *(decisions(n, 30) for n in range(5)), tries=tries, breaker=breaker)
     assert topic.letters == []
-    assert [sink.first(n) for n in range(5)] == [ids(n, range(30)) for n in range(5)]
-    assert sum(one == 1 for one in sink.calls) < 25  # some ten while it was away, and the next one in line beside each
+    for number in range(5):
+        assert set(sink.first(number)) == set(ids(number, range(30)))
+        # With few tries one may come before its time: where the sink comes back between the first one's turn and that of the next in its place.
+        assert tries == 2 or sink.first(number) == ids(number, range(30))
+    assert sum(one == 1 for one in sink.calls) < 40  # some ten while it was away, and the next one in line beside each
     assert breaker.state is State.CLOSED
 
 
@@ -259,8 +263,24 @@ def test_where_all_wait_behind_it_the_next_one_tells_whose_fault_it_is() -> None
     sink = Receiver(lambda one: Again("status_500") if one.id == "0-3" else Delivered())
     topic = delivered(sink, decisions(0, 10), tries=3)
     (letter,) = topic.letters
-    assert (letter.offset, letter.cause, letter.attempts) == (3, "status_500", 3)
+    assert (letter.offset, letter.cause, letter.attempts) == (3, "status_500", 4)
+    assert "the next one got through in its place" in letter.message
     assert sink.first(0) == ids(0, (n for n in range(10) if n != 3))
+
+
+def test_who_gets_through_after_the_next_one_did_in_its_place_is_not_given_up() -> None:
+    """The sink came back between the two: better late than set aside."""
+    calls: list[str] = []
+
+    def says(one: Delivery) -> Receipt:
+        calls.append(one.id)
+        return Again("status_503") if calls in (["0-0"], ["0-0", "0-0"]) else Delivered()
+
+    sink = Receiver(says)
+    topic = delivered(sink, decisions(0, 5), tries=2)
+    assert calls[:4] == ["0-0", "0-0", "0-1", "0-0"]
+    assert Counter(one.id for one in sink.arrived) == Counter(ids(0, range(5)))
+    assert topic.letters == []
 
 
 def test_the_last_one_waits_until_another_can_tell() -> None:
