@@ -180,11 +180,13 @@ def worker_settings(settings: Settings) -> WorkerSettings:
 
 def dead_letter_topic(settings: Settings) -> str:
     """Where dead letters go. Raises SettingsError without the section stream."""
-    return stream_settings(settings).dead_letters(settings.worker)
+    return stream_settings(settings).dead_letters(settings.worker or settings.deliver)
 
 
 def output_topics(settings: Settings) -> tuple[str, ...]:
-    """The topics that a worker publishes to. Raises SettingsError without the sections stream and worker."""
+    """The topics that a worker, or what delivers, publishes to. Raises SettingsError without the section stream, or both others."""
+    if settings.deliver:
+        return (dead_letter_topic(settings),)
     own = worker_settings(settings)
     return (own.decisions, dead_letter_topic(settings), *([own.review.topic] if own.review else []))
 

@@ -1,12 +1,12 @@
-"""What is decided: scores, verdicts and decisions. Values only; the rules stand in policy/decide.py."""
+"""What is decided: scores, verdicts and decisions, and what takes decisions in. Values only; the rules stand in policy/decide.py."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from operator import attrgetter
-from typing import Any
+from typing import Any, Protocol
 
 DRAFT, LIVE = "draft", "live"  # statuses of a build; only a live one may act
 
@@ -197,3 +197,67 @@ class Decision:
                 "timing": Timing(**data["timing"]),
             }
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A decision on its way to a sink, as plain values (docs/decision.schema.json); `repr` holds no content.
+
+    `id` is the decision's own, the same each time that it is sent, so that a receiver can drop a second one. Deliveries of one `partition` are
+    to be taken in their order. `time_ms` is the record's, in milliseconds since 1970.
+    """
+
+    id: str
+    decision: Mapping[str, Any] = field(repr=False)
+    partition: str = ""
+    time_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The sink has it, and will not lose it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The sink will never take this one, and takes others: a dead letter. `reason` is a stable word."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Not now, but no sooner than in `seconds`. `tried` is false where the sink left off before it came to this one."""
+
+    reason: str
+    seconds: float = 0.0
+    tried: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The sink will take no decision at all until a person has seen to it: the process ends."""
+
+    reason: str
+
+
+Receipt = Delivered | Refused | Again | Gone
+
+
+class Sink(Protocol):
+    """Where decisions go. `id` is unique among sinks; it may have methods for its life (`detector/life.py`).
+
+    A delivery may come again, whatever was said of it: by its id it is the same one.
+    """
+
+    @property
+    def id(self) -> str:
+        """A short name, unique among all sinks."""
+        ...
+
+    def deliver(self, deliveries: Sequence[Delivery], seconds: float) -> Sequence[Receipt]:
+        """For each delivery, in order, a receipt, within so many seconds: what is not done by then is to be tried `Again`.
+
+        After one of a partition that is to be tried again, no later one of that partition may be taken.
+        """
+        ...

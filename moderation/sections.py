@@ -1,4 +1,4 @@
-"""What sections of the settings are made of, and those about Kafka, the worker on it, and what a worker fetches."""
+"""What sections of the settings are made of, and those about Kafka, the worker on it, what a worker fetches, and where decisions are delivered."""
 
 from __future__ import annotations
 
@@ -96,9 +96,9 @@ class StreamSettings(Section):
     transaction_seconds: Annotated[float, Field(ge=1, le=900)] = 10.0
     stall_seconds: Seconds = 120.0
 
-    def dead_letters(self, worker: WorkerSettings | None) -> str:
-        """Where a worker's dead letters go: the topic that it names, else the first input's name and a suffix."""
-        named = worker.dead_letters if worker else None
+    def dead_letters(self, process: WorkerSettings | DeliverSettings | None) -> str:
+        """Where a process's dead letters go: the topic that it names, else the first input's name and a suffix."""
+        named = process.dead_letters if process else None
         return named or self.inputs[0] + DEAD_LETTERS
 
     @model_validator(mode="after")
@@ -195,6 +195,33 @@ class ServeSettings(Section):
         if not self.keys and self.host not in {"127.0.0.1", "::1", "localhost"}:
             raise ValueError("keys: expected at least one, since the host can be reached from other machines")
         return self
+
+
+class RunnerSettings(Section):
+    """How detectors, readers or a sink run: the deadline of one batch, the faults in a row that quarantine one, and for how long."""
+
+    timeout_seconds: Seconds = 10.0
+    faults_before_quarantine: Annotated[int, Field(gt=0)] = 5
+    quarantine_seconds: Seconds = 30.0
+
+
+class DeliverSettings(RunnerSettings):
+    """Which sink takes the decisions of `stream.inputs`, and which of them: those whose action is one of `actions`, or all.
+
+    `batch_records` go to it together at most. What cannot be taken now is tried again after `pause_seconds`, doubling up to
+    `longest_pause_seconds`, and set aside where it failed `tries` times while others got through.
+    """
+
+    sink: str
+    actions: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    batch_records: Annotated[int, Field(gt=0)] = 50
+    tries: Annotated[int, Field(ge=2)] = 8
+    pause_seconds: Seconds = 0.5
+    longest_pause_seconds: Seconds = 60.0
+    timeout_seconds: Seconds = 30.0
+    dead_letters: KafkaName | None = None
+    probe: ProbeSettings | None = None
+    log: Literal["text", "json"] = "text"
 
 
 # `host`, `*.host.tld`, either with `:port`; in lower case, as it is compared.

@@ -5,14 +5,24 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 
 from moderation.errors import SettingsError
-from moderation.sections import FetchSettings, Seconds, Section, ServeSettings, StreamSettings, WorkerSettings, like
+from moderation.sections import (
+    DeliverSettings,
+    FetchSettings,
+    RunnerSettings,
+    Seconds,
+    Section,
+    ServeSettings,
+    StreamSettings,
+    WorkerSettings,
+    like,
+)
 
 FILE_VARIABLE = "MODERATION_SETTINGS"
 _PREFIX = "MODERATION_"
@@ -69,14 +79,6 @@ class QuotaSettings(Section):
     """Quotas of policies: the part of each that this process may use up where no Redis counts for all workers."""
 
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
-
-
-class RunnerSettings(Section):
-    """How detectors or readers run: the deadline of one batch, the faults in a row that quarantine one, and for how long."""
-
-    timeout_seconds: Annotated[float, Field(gt=0)] = 10.0
-    faults_before_quarantine: Annotated[int, Field(gt=0)] = 5
-    quarantine_seconds: Annotated[float, Field(gt=0)] = 30.0
 
 
 class DetectorSettings(RunnerSettings):
@@ -150,6 +152,7 @@ class Settings(Section):
     fetch: Mapping[str, FetchSettings] = {}
     stream: StreamSettings | None = None
     worker: WorkerSettings | None = None
+    deliver: DeliverSettings | None = None
     serve: ServeSettings | None = None
 
     @field_validator("encoders", mode="before")
@@ -164,20 +167,33 @@ class Settings(Section):
         return self
 
     @model_validator(mode="after")
+    def _is_of_one_process(self) -> Settings:
+        if self.worker and self.deliver:
+            raise ValueError("deliver: expected a file of its own: a worker reads items, and this reads decisions")
+        return self
+
+    @model_validator(mode="after")
     def _topics_have_one_use(self) -> Settings:
         """Or decisions would come back as records, and what nobody may see would stand among what everybody reads."""
-        if not self.stream or not self.worker:
-            return self
-        uses = [("stream.inputs", one) for one in self.stream.inputs]
-        uses += [("worker.decisions", self.worker.decisions)]
-        uses += [("worker.dead_letters", self.stream.dead_letters(self.worker))]
-        uses += [("worker.review.topic", self.worker.review.topic)] if self.worker.review else []
         seen: dict[str, str] = {}
-        for key, topic in uses:
+        for key, topic in self._uses():
             if topic in seen:
                 raise ValueError(f"{key}: {topic!r} is the topic of {seen[topic]}, too; expected one of its own")
             seen[topic] = key
         return self
+
+    def _uses(self) -> Iterator[tuple[str, str]]:
+        """By key, every topic that this process reads or writes."""
+        if not self.stream or not (self.worker or self.deliver):
+            return
+        yield from (("stream.inputs", one) for one in self.stream.inputs)
+        if self.deliver:
+            yield "deliver.dead_letters", self.stream.dead_letters(self.deliver)
+        if self.worker:
+            yield "worker.decisions", self.worker.decisions
+            yield "worker.dead_letters", self.stream.dead_letters(self.worker)
+            if self.worker.review:
+                yield "worker.review.topic", self.worker.review.topic
 
 
 def load_settings(path: Path | None = None, *, environ: Mapping[str, str] | None = None) -> Settings:
@@ -274,9 +290,10 @@ def _shown(value: Any, keys: Keys) -> Any:
 
 
 def _nearest(keys: Keys) -> Keys | None:
-    """The setting with the most similar name: of the same section, or else of any."""
+    """The setting with the most similar name: of the same section, or else of any; where no section was written, of the very name first."""
     places = [_beside(keys, place) for place in _places()]
-    for among in ([place for place in places if place[:-1] == keys[:-1]], places):
+    meant = [place for place in places if keys == place[-1:]]
+    for among in (meant, [place for place in places if place[:-1] == keys[:-1]], places):
         close = difflib.get_close_matches(keys[-1], sorted({place[-1] for place in among}), n=1)
         named = [place for place in among if place[-1] in close]
         if named:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from moderation.compiler.golden import golden_pictures
-from moderation.decision import Abstention, Score, Severity
+from moderation.decision import Abstention, Score, Severity, Sink
 from moderation.detector.base import Detection, DetectionBatch, Detector
 from moderation.encoder.base import Encoded, Fingerprint
 from moderation.encoder.card import EncoderCard
@@ -211,8 +211,8 @@ def always(value: float | Abstention, label: str = "risk") -> Callable[[Detectio
     return lambda batch: [value if isinstance(value, Abstention) else (Score(label, value),)] * len(batch)
 
 
-def plugins_with(*detectors: Detector, readers: Iterable[Reader] = ()) -> Plugins:
-    """The built-in plugin, and these detectors and readers as if plugins had brought them."""
+def plugins_with(*detectors: Detector, readers: Iterable[Reader] = (), sinks: Iterable[Sink] = ()) -> Plugins:
+    """The built-in plugin, and these detectors, readers and sinks as if plugins had brought them."""
     builtin = manager.load(found=())
     brought: Mapping[str, Detector] = {one.id: one for one in detectors}
     return Plugins(
@@ -220,4 +220,5 @@ def plugins_with(*detectors: Detector, readers: Iterable[Reader] = ()) -> Plugin
         detectors=brought,
         loaders=builtin.loaders,
         readers={one.id: one for one in readers},
+        sinks={one.id: one for one in sinks},
     )

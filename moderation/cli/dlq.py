@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="See dead letters, and send them back once their cause is gone.")
 
-Config = Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="The worker's settings.", dir_okay=False)]
+Config = Annotated[
+    Path, typer.Argument(metavar="CONFIG.toml", help="The settings of the worker, or of what delivers.", dir_okay=False)
+]
 Stages = Annotated[
     list[str] | None,
-    typer.Option("--stage", help="Only of this stage: decode, fetch, publish, crash; repeat for more."),
+    typer.Option("--stage", help="Only of this stage: decode, fetch, publish, crash, deliver; repeat for more."),
 ]
 Causes = Annotated[list[str] | None, typer.Option("--cause", help="Only with this cause, such as not_json; repeat.")]
 Since = Annotated[str | None, typer.Option(help="Only set aside then or later, such as 2026-08-31T12:00:00Z.")]

@@ -9,7 +9,21 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from moderation.cli import bench, cache, demo, dlq, doctor, plugin, policy, scan, serve, terminal, train, worker
+from moderation.cli import (
+    bench,
+    cache,
+    deliver,
+    demo,
+    dlq,
+    doctor,
+    plugin,
+    policy,
+    scan,
+    serve,
+    terminal,
+    train,
+    worker,
+)
 from moderation.errors import ExitCode, ModerationError
 
 
@@ -33,7 +47,7 @@ class _InTheOrderOfUse(TyperGroup):
         return super().resolve_command(ctx, args)
 
 
-_ORDER = ("demo", "policy", "scan", "worker", "serve", "dlq", "bench", "cache", "doctor", "plugin", "train")
+_ORDER = ("demo", "policy", "scan", "worker", "deliver", "serve", "dlq", "bench", "cache", "doctor", "plugin", "train")
 
 app = typer.Typer(
     cls=_InTheOrderOfUse,
@@ -84,6 +98,7 @@ app.add_typer(cache.app, name="cache")
 app.add_typer(policy.app, name="policy")
 app.command("scan")(scan.scan)
 app.command("worker")(worker.worker)
+app.command("deliver")(deliver.deliver)
 app.command("serve")(serve.serve)
 app.add_typer(dlq.app, name="dlq")
 app.command("doctor")(doctor.doctor)

@@ -193,6 +193,7 @@ def _tell(records: Sequence[PluginRecord], *, as_json: bool) -> None:
                 "readers": list(one.readers),
                 "encoders": list(one.encoders),
                 "fetchers": list(one.fetchers),
+                "sinks": list(one.sinks),
                 "isolated": one.isolated,
                 "cause": one.cause,
             }

@@ -1,4 +1,4 @@
-"""What `moderation doctor` looks at for a worker: whether its brokers take us, its topics are there, and which of its builds act."""
+"""What `moderation doctor` looks at for a process on a stream: whether its brokers take us, its topics are there, which builds act, whether the sink can be used."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _stream(file: Path | None) -> Finding:
         reader = make_reader(settings.stream)
         known = reader.topics()
         reader.close()
-    written = assemble.output_topics(settings) if settings.worker else ()
+    written = assemble.output_topics(settings) if settings.worker or settings.deliver else ()
     missing = [one for one in (*settings.stream.inputs, *written) if one not in known]
     if not missing:
         return Finding(
@@ -53,4 +53,19 @@ def _locks(file: Path | None) -> Finding:
     return Finding("locks", True, f"{terminal.counted(len(details), 'build')} can be used; {said}", details)
 
 
-CHECKS: dict[str, Check] = {"stream": _stream, "locks": _locks}
+def _deliver(file: Path | None) -> Finding:
+    settings = load(file)
+    if settings.deliver is None:
+        return Finding("deliver", True, UNUSED.format("deliver"))
+    from contextlib import closing
+
+    from moderation import assemble, assemble_deliver
+
+    with closing(assemble.plugins(settings)) as known:
+        assemble_deliver.sink(settings, known=known)
+    chosen = settings.deliver
+    which = "whose action is " + ", ".join(chosen.actions) if chosen.actions else "all of them"
+    return Finding("deliver", True, f"the sink {chosen.sink!r} is set up; it gets decisions: {which}")
+
+
+CHECKS: dict[str, Check] = {"stream": _stream, "locks": _locks, "deliver": _deliver}

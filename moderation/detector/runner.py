@@ -25,7 +25,7 @@ from moderation.detector.call import Call, Check, Result
 from moderation.detector.faults import BAD_ANSWER, QUARANTINED
 from moderation.detector.isolated import IsolatedDetector
 from moderation.detector.life import Unit
-from moderation.settings import RunnerSettings
+from moderation.sections import RunnerSettings
 from moderation.telemetry import TRACE
 
 # An overrun call cannot be stopped, only left behind. So many of one unit may be left at once before it gets no more.

@@ -1,1 +1,1 @@
-"""How detectors, encoders and fetchers arrive. pluggy is imported only here: it registers, it never runs anything."""
+"""How detectors, readers, encoders, fetchers and sinks arrive. pluggy is imported only here: it registers, it never runs anything."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 
+from moderation.decision import Sink
 from moderation.detector.base import Detector
 from moderation.detector.life import Lives, Unit
 from moderation.encoder.base import Encoder
@@ -18,7 +19,7 @@ from moderation.reader.base import Reader
 from moderation.telemetry import TRACE
 
 BUILTIN = "builtin"  # the id of what the package itself brings
-KINDS = ("detector", "reader", "encoder", "fetcher")
+KINDS = ("detector", "reader", "encoder", "fetcher", "sink")
 
 
 class PluginState(StrEnum):
@@ -48,13 +49,14 @@ class PluginRecord:
     fetchers: tuple[str, ...] = ()
     isolated: bool = False
     readers: tuple[str, ...] = ()
+    sinks: tuple[str, ...] = ()
     hooks: tuple[str, ...] = field(default=(), compare=False)
     place: str = field(default="", compare=False)
 
     @property
     def kind(self) -> str:
-        """What it brings, for people: `detector`, `reader`, `encoder`, `fetcher`, several of them or nothing."""
-        brought = (self.detectors, self.readers, self.encoders, self.fetchers)
+        """What it brings, for people: one of KINDS, several of them or nothing."""
+        brought = (self.detectors, self.readers, self.encoders, self.fetchers, self.sinks)
         return ", ".join(word for word, names in zip(KINDS, brought, strict=True) if names)
 
 
@@ -67,6 +69,7 @@ class Plugins:
     loaders: Mapping[str, EncoderLoader] = field(default_factory=dict)
     fetchers: Mapping[str, FetcherMaker] = field(default_factory=dict)
     readers: Mapping[str, Reader] = field(default_factory=dict)
+    sinks: Mapping[str, Sink] = field(default_factory=dict)
     lives: Lives = field(default_factory=Lives)
 
     def detector(self, id_: str, *, needed_by: str) -> Detector:
@@ -93,6 +96,12 @@ class Plugins:
             raise PluginError(id_, self._absent("reader", id_, needed_by, self.readers))
         return self.readers[id_]
 
+    def sink(self, id_: str, *, needed_by: str) -> Sink:
+        """The sink with this id. Raises PluginError when there is none."""
+        if id_ not in self.sinks:
+            raise PluginError(id_, self._absent("sink", id_, needed_by, self.sinks))
+        return self.sinks[id_]
+
     def set_up(self, units: Iterable[Unit], needed_by: Mapping[str, str], *, kind: str = "detector") -> None:
         """Set up these units of one kind, as far as they are not yet, side by side. By id, who needs each: the PluginError tells it where one fails."""
         failed = self.lives.begin(units)
@@ -103,7 +112,7 @@ class Plugins:
 
     def can_be_isolated(self, record: PluginRecord) -> bool:
         """Whether a loaded plugin brings what can run in a process of its own: detectors that are ready, and nothing else."""
-        others = (*record.readers, *record.encoders, *record.fetchers)
+        others = (*record.readers, *record.encoders, *record.fetchers, *record.sinks)
         return bool(record.detectors) and not others
 
     def close(self) -> None:
@@ -145,7 +154,7 @@ def _load(name: str, load: EncoderLoader, request: EncoderRequest) -> Encoder:
 
 
 def _names(record: PluginRecord) -> set[str]:
-    return {record.id, *record.detectors, *record.readers, *record.encoders, *record.fetchers}
+    return {record.id, *record.detectors, *record.readers, *record.encoders, *record.fetchers, *record.sinks}
 
 
 def _causes(records: Iterable[PluginRecord]) -> str:

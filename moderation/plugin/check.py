@@ -28,7 +28,7 @@ _NOT_ASKED = Abstention("not_asked")  # of whose scores it needs: what that mean
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One step of one detector or reader: how long it took, and what went wrong, "" where nothing did."""
+    """One step of one detector, reader or sink: how long it took, and what went wrong, "" where nothing did."""
 
     plugin: str
     kind: str
@@ -52,6 +52,10 @@ def check(known: Plugins, plugin: PluginRecord, settings: Settings, *, width: Ca
         reader = known.readers[id_]
         reading = ReaderRunner([reader], settings.readers, earlier=None)
         yield from _Trial(known, reader, reading, tuple, operator.eq).run(plugin.id, "reader", _shown(reader.reads))
+    for id_ in plugin.sinks:  # it is set up alone: whoever is behind it must not be told of decisions that nobody made
+        began = time.perf_counter()
+        fault = known.lives.begin([known.sinks[id_]]).get(id_, "")
+        yield Trial(plugin.id, "sink", id_, STEPS[0], time.perf_counter() - began, fault)
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ def _greeting(plugin: str, detector: str, known: Plugins) -> Greeting:
     record = next(one for one in known.records if one.id == plugin)
     if record.state is not PluginState.LOADED:
         return Greeting(broken=record.cause)
-    others = sorted({*record.readers, *record.encoders, *record.fetchers})
+    others = sorted({*record.readers, *record.encoders, *record.fetchers, *record.sinks})
     if others:
         return Greeting(broken=f"brings {', '.join(others)}; only detectors can be isolated")
     try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pluggy
 
-from moderation.plugin.registry import DetectorRegistry, EncoderRegistry, FetcherRegistry, ReaderRegistry
+from moderation.plugin.registry import DetectorRegistry, EncoderRegistry, FetcherRegistry, ReaderRegistry, SinkRegistry
 
 GROUP = "moderation"
 
@@ -33,3 +33,8 @@ def register_encoders(registry: EncoderRegistry) -> None:
 @hookspec
 def register_fetchers(registry: FetcherRegistry) -> None:
     """Register makers of fetchers: call `registry.add(scheme, make)` for each."""
+
+
+@hookspec
+def register_sinks(registry: SinkRegistry) -> None:
+    """Register sinks: call `registry.add(sink)` for each."""

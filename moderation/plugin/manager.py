@@ -28,6 +28,7 @@ from moderation.plugin.registry import (
     FetcherRegistry,
     PluginSection,
     ReaderRegistry,
+    SinkRegistry,
 )
 from moderation.telemetry import TRACE
 
@@ -83,6 +84,7 @@ class _Staged:
     encoders: EncoderRegistry = field(default_factory=lambda: EncoderRegistry(""))
     fetchers: FetcherRegistry = field(default_factory=lambda: FetcherRegistry(""))
     readers: ReaderRegistry = field(default_factory=lambda: ReaderRegistry(""))
+    sinks: SinkRegistry = field(default_factory=lambda: SinkRegistry(""))
 
     def broken(self, cause: str) -> _Staged:
         """The same plugin, everything it registered taken back; what it would have brought stays in the record."""
@@ -148,7 +150,14 @@ def _loaded(found: Iterable[_Staged | _Loading]) -> Iterator[_Staged]:
 
 def _load_module(record: PluginRecord, module: object, settings: PluginSection = MappingProxyType({})) -> _Staged:
     own = record.id, settings
-    staged = _Staged(record, DetectorRegistry(*own), EncoderRegistry(*own), FetcherRegistry(*own), ReaderRegistry(*own))
+    staged = _Staged(
+        record,
+        DetectorRegistry(*own),
+        EncoderRegistry(*own),
+        FetcherRegistry(*own),
+        ReaderRegistry(*own),
+        SinkRegistry(*own),
+    )
     place = ""
     try:
         _call_hooks(module, staged)
@@ -157,11 +166,14 @@ def _load_module(record: PluginRecord, module: object, settings: PluginSection =
         place = _place()
     else:
         failed = None
-    detectors = tuple(staged.detectors.detectors)
-    encoders, fetchers = tuple(staged.encoders.loaders), tuple(staged.fetchers.makers)
-    readers = tuple(staged.readers.readers)
     staged.record = replace(
-        staged.record, detectors=detectors, readers=readers, encoders=encoders, fetchers=fetchers, place=place
+        staged.record,
+        detectors=tuple(staged.detectors.detectors),
+        readers=tuple(staged.readers.readers),
+        encoders=tuple(staged.encoders.loaders),
+        fetchers=tuple(staged.fetchers.makers),
+        sinks=tuple(staged.sinks.sinks),
+        place=place,
     )
     return staged if failed is None else staged.broken(f"cannot be registered: {failed}")
 
@@ -180,6 +192,7 @@ def _call_hooks(module: object, staged: _Staged) -> None:
     manager.hook.register_readers(registry=staged.readers)
     manager.hook.register_encoders(registry=staged.encoders)
     manager.hook.register_fetchers(registry=staged.fetchers)
+    manager.hook.register_sinks(registry=staged.sinks)
 
 
 def _place() -> str:
@@ -215,6 +228,7 @@ def _claims(one: _Staged) -> list[tuple[str, str]]:
     claims = [("detector", name) for name in one.detectors.detectors]
     claims += [("reader", name) for name in one.readers.readers]
     claims += [("loader", name) for name in one.encoders.loaders]
+    claims += [("sink", name) for name in one.sinks.sinks]
     return claims + [("scheme", name) for name in one.fetchers.makers]
 
 
@@ -225,6 +239,7 @@ def _in_force(staged: Sequence[_Staged], lives: Lives) -> Plugins:
         loaders={name: it for one in staged for name, it in one.encoders.loaders.items()},
         fetchers={name: it for one in staged for name, it in one.fetchers.makers.items()},
         readers={name: it for one in staged for name, it in one.readers.readers.items()},
+        sinks={name: it for one in staged for name, it in one.sinks.sinks.items()},
         lives=lives,
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from moderation.decision import Sink
 from moderation.detector.base import Detector, needs_scores
 from moderation.detector.life import STEPS
 from moderation.detector.names import SLUG, is_label, is_slug
@@ -103,6 +104,22 @@ class FetcherRegistry:
         self.makers[scheme] = make
 
 
+@dataclass(slots=True)
+class SinkRegistry:
+    """Takes one plugin's sinks."""
+
+    plugin: str
+    settings: PluginSection = field(default_factory=dict, repr=False)
+    sinks: dict[str, Sink] = field(default_factory=dict)
+
+    def add(self, sink: Sink) -> None:
+        """Register one sink; what is secret, heavy or far away waits for its `setup`. Raises PluginError when it is not what a sink must be."""
+        _check_sink(self.plugin, sink)
+        if sink.id in self.sinks:
+            raise PluginError(self.plugin, f"registers sink {sink.id!r} twice; expected every id once")
+        self.sinks[sink.id] = sink
+
+
 def _check_detector(plugin: str, detector: Any) -> None:
     _check_has(plugin, detector, "Detector", "id", "labels", "modalities", "needs_embeddings", "detect")
     _check_name(plugin, "detector id", detector.id)
@@ -125,6 +142,12 @@ def _check_reader(plugin: str, reader: Any) -> None:
         "read (a method)": callable(reader.read),
     }
     _check_fits(plugin, f"reader {reader.id!r}", {**fits, **_life_fits(reader)})
+
+
+def _check_sink(plugin: str, sink: Any) -> None:
+    _check_has(plugin, sink, "Sink", "id", "deliver")
+    _check_name(plugin, "sink id", sink.id)
+    _check_fits(plugin, f"sink {sink.id!r}", {"deliver (a method)": callable(sink.deliver), **_life_fits(sink)})
 
 
 def _check_has(plugin: str, unit: Any, kind: str, *names: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Self
 
 from moderation.stream.batch import Headers, Output, Partition, Record
 
@@ -24,6 +25,7 @@ class Stage(StrEnum):
     FETCH = "fetch"  # content that the record refers to cannot be had
     PUBLISH = "publish"  # its decision is too large to be published
     CRASH = "crash"  # the process died on it, again and again
+    DELIVER = "deliver"  # it is no decision, or no sink takes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,35 @@ class DeadLetter:
     worker: str
     first_failed_ms: int
     replays: int = 0
+
+    @classmethod
+    def about(
+        cls,
+        record: Record,
+        stage: Stage,
+        cause: str,
+        message: str,
+        *,
+        attempts: int,
+        worker: str,
+        now_ms: int,
+        revisions: str = "",
+    ) -> Self:
+        """The letter of a record that failed now, after so many attempts; those of an earlier life are added."""
+        before = past(record)
+        return cls(
+            origin=record.partition,
+            offset=record.offset,
+            timestamp_ms=record.timestamp_ms,
+            stage=stage,
+            cause=cause,
+            message=message,
+            attempts=before.attempts + attempts,
+            revisions=revisions,
+            worker=worker,
+            first_failed_ms=now_ms if before.first_failed_ms is None else before.first_failed_ms,
+            replays=before.replays,
+        )
 
     def to_output(self, record: Record, topic: str, *, largest: int = 2**31) -> Output:
         """The dead letter of this record; its partition follows from its key, as for any record of that key.

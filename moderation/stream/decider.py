@@ -18,7 +18,7 @@ from moderation.errors import ItemError
 from moderation.item import UNFETCHABLE, ContentItem
 from moderation.policy.decide import answer
 from moderation.stream.batch import Output, Partition, Record
-from moderation.stream.dead_letter import DeadLetter, Stage, past
+from moderation.stream.dead_letter import DeadLetter, Stage
 
 EVENT = "moderation.decision.v1"  # the type of a decision as a CloudEvent
 JSON = (("content-type", b"application/json"),)
@@ -128,19 +128,15 @@ class Decider:
     def _letter(
         self, record: Record, in_force: InForce, stage: Stage, cause: str, message: str, *, attempts: int = 1
     ) -> Output:
-        before = past(record)
-        letter = DeadLetter(
-            origin=record.partition,
-            offset=record.offset,
-            timestamp_ms=record.timestamp_ms,
-            stage=stage,
-            cause=cause,
-            message=message,
-            attempts=before.attempts + attempts,
-            revisions=in_force.revisions,
+        letter = DeadLetter.about(
+            record,
+            stage,
+            cause,
+            message,
+            attempts=attempts,
             worker=self.worker,
-            first_failed_ms=round(1000 * self.clock()) if before.first_failed_ms is None else before.first_failed_ms,
-            replays=before.replays,
+            now_ms=round(1000 * self.clock()),
+            revisions=in_force.revisions,
         )
         return letter.to_output(record, self.topics.dead_letters, largest=self.largest)
 

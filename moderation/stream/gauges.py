@@ -44,34 +44,13 @@ class Gauges(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Every family, also those that have nothing to tell."""
-        yield from self._session()
+        yield from of_session(self._of.session, self._of.metered)
+        yield build_info()
         yield from self._builds()
         yield from self._detectors_and_readers()
         yield from self._caches()
 
-    def _session(self) -> Iterator[Metric]:
-        session = self._of.session
-        lag = _gauge("consumer_lag_records", "Records not read yet, as of a few seconds ago.", "topic", "partition")
-        for partition, records in dict(session.lag).items():
-            lag.add_metric([partition.topic, str(partition.number)], records)
-        yield lag
-        records, size = session.in_flight
-        yield _gauge("in_flight_records", "Records polled and not committed.", value=records)
-        yield _gauge("in_flight_bytes", "Bytes of key, value and headers of the records in flight.", value=size)
-        yield _gauge(
-            "oldest_unfinished_seconds", "Age of the oldest record in flight.", value=self._of.metered.oldest_seconds
-        )
-        yield _gauge(
-            "seconds_since_progress",
-            "Since something went forward: a commit, an assignment, or a look that found nothing to do.",
-            value=session.progress.seconds(),
-        )
-        yield _gauge("joined", "Whether the group has given this worker a place.", value=self._of.metered.joined)
-
     def _builds(self) -> Iterator[Metric]:
-        build = _gauge("build_info", "The version of this software.", "version")
-        build.add_metric([__version__], 1)
-        yield build
         policies = _gauge("policy_info", "The builds in force.", "policy", "version", "revision", "status")
         for one in self._of.pipeline().running.policies:
             policies.add_metric([one.id, one.lock.version, one.lock.revision, one.terms.status], 1)
@@ -95,14 +74,14 @@ class Gauges(Collector):
     def _detectors_and_readers(self) -> Iterator[Metric]:
         pipeline = self._of.pipeline()
         detectors = pipeline.runner.counts()
-        yield from _units("detector", detectors)
+        yield from of_units("detector", detectors)
         restarts = _counter(
             "detector_restarts", "Processes of an isolated detector that had to be replaced.", "detector"
         )
         for id_, one in detectors.items():
             restarts.add_metric([id_], one.restarts)
         yield restarts
-        yield from _units("reader", pipeline.readers.runner.counts() if pipeline.readers else {})
+        yield from of_units("reader", pipeline.readers.runner.counts() if pipeline.readers else {})
 
     def _caches(self) -> Iterator[Metric]:
         requests = _counter("cache_requests", "Parts looked for in the embedding cache.", "encoder", "result")
@@ -130,8 +109,33 @@ class Gauges(Collector):
         yield from (calls, breaker)
 
 
-def _units(kind: str, counts: Mapping[str, Counts]) -> Iterator[Metric]:
-    """What detectors, or readers, did."""
+def of_session(session: Session, metered: MeteredSession) -> Iterator[Metric]:
+    """What is read, in hand, and behind."""
+    lag = _gauge("consumer_lag_records", "Records not read yet, as of a few seconds ago.", "topic", "partition")
+    for partition, records in dict(session.lag).items():
+        lag.add_metric([partition.topic, str(partition.number)], records)
+    yield lag
+    records, size = session.in_flight
+    yield _gauge("in_flight_records", "Records polled and not committed.", value=records)
+    yield _gauge("in_flight_bytes", "Bytes of key, value and headers of the records in flight.", value=size)
+    yield _gauge("oldest_unfinished_seconds", "Age of the oldest record in flight.", value=metered.oldest_seconds)
+    yield _gauge(
+        "seconds_since_progress",
+        "Since something went forward: a commit, an assignment, or a look that found nothing to do.",
+        value=session.progress.seconds(),
+    )
+    yield _gauge("joined", "Whether the group has given this worker a place.", value=metered.joined)
+
+
+def build_info() -> Metric:
+    """Which software this is."""
+    build = _gauge("build_info", "The version of this software.", "version")
+    build.add_metric([__version__], 1)
+    return build
+
+
+def of_units(kind: str, counts: Mapping[str, Counts]) -> Iterator[Metric]:
+    """What detectors, readers or sinks did."""
     calls = _counter(f"{kind}_calls", f"Calls of a {kind}.", kind)
     faults = _counter(f"{kind}_faults", "Calls that raised, took too long, or were answered badly.", kind, "reason")
     quarantined = _gauge(f"{kind}_quarantined", f"Whether a {kind} is left alone for a while.", kind)

@@ -11,7 +11,7 @@ import math
 import time
 from collections import Counter as Tally
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from moderation.decision import Decision, Outcome
-from moderation.stream.batch import Batch, Output, Position, Record
+from moderation.stream.batch import Batch, Output, Partition, Position, Record
 from moderation.stream.dead_letter import DeadLetter, Stage, set_aside
 from moderation.stream.worker import Decider, Outputs, Session
 from moderation.telemetry import ERROR, OFFSET, PARTITION, TOPIC
@@ -167,13 +167,13 @@ class MeteredSession:
         """As the session does."""
         return self._session.mark(batch, note, otherwise=otherwise)
 
-    def pause(self) -> None:
+    def pause(self, partitions: Collection[Partition] | None = None) -> None:
         """As the session does."""
-        self._session.pause()
+        self._session.pause(partitions)
 
-    def resume(self) -> None:
+    def resume(self, partitions: Collection[Partition] | None = None) -> None:
         """As the session does."""
-        self._session.resume()
+        self._session.resume(partitions)
 
     def _assigned(self, positions: Sequence[Position]) -> None:
         _log.info("assigned partitions: %d", len(positions))

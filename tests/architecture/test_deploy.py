@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from moderation.errors import ExitCode
 from moderation.settings import load_settings
 from tests.conftest import ROOT
-from tests.unit.stream.test_gauges import families
+from tests.unit.stream import test_deliver_metrics, test_gauges
 
 DEPLOY = ROOT / "examples" / "deploy"
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
@@ -36,7 +36,7 @@ def queries() -> list[str]:
     return [target["expr"] for panel in board["panels"] for target in panel["targets"]]
 
 
-METRICS = families()
+METRICS = {**test_deliver_metrics.families(), **test_gauges.families()}  # of a worker, where both have one
 
 
 @pytest.mark.parametrize("query", sorted({*queries(), *(rule["expr"] for rule in alerts())}))

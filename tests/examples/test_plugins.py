@@ -41,6 +41,7 @@ def test_there_is_one() -> None:
         "moderation-keywords",
         "moderation-lists",
         "moderation-ocr",
+        "moderation-webhook",
     ]
 
 

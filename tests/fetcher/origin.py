@@ -64,18 +64,27 @@ def in_turn(*answers: Answer) -> Answer:
 @contextmanager
 def origin(*, tls: bool = False) -> Iterator[Origin]:
     """A server on a port of its own."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
+    with listening(_Handler, tls=tls) as server:
+        server.origin = Origin(server.server_address[1])  # type: ignore[attr-defined]
+        yield server.origin  # type: ignore[attr-defined]
+
+
+@contextmanager
+def listening(
+    handler: type[BaseHTTPRequestHandler], *, tls: bool = False, port: int = 0
+) -> Iterator[ThreadingHTTPServer]:
+    """A server of this handler, on this port or one of its own, until this is closed."""
+    with ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
         server.daemon_threads = True
         if tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(HERE / "server.pem")
             server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         server.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients here leave as they like
-        server.origin = Origin(server.server_address[1])  # type: ignore[attr-defined]
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         try:
-            yield server.origin  # type: ignore[attr-defined]
+            yield server
         finally:
             server.shutdown()
             thread.join()

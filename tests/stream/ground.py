@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,17 +65,18 @@ class Ground:
 
     def read(self) -> list[tuple[TopicPartition, bytes]]:
         """Everything in the output that is committed, in order within a partition."""
+        return [(partition, one.value) for partition, polled in self.polled() for one in polled]
+
+    def polled(self) -> Iterator[tuple[TopicPartition, Sequence[Any]]]:
+        """As `read`, whole records as the client has them."""
         reader = KafkaConsumer(bootstrap_servers=self.address, isolation_level="read_committed")
         partitions = [TopicPartition(self.output, number) for number in range(self.partitions)]
         reader.assign(partitions)
         reader.seek_to_beginning(*partitions)
         ends = reader.end_offsets(partitions)
-        found = []
         while any(reader.position(one) < end for one, end in ends.items()):
-            for partition, records in reader.poll(timeout_ms=200).items():
-                found += [(partition, record.value) for record in records]
+            yield from reader.poll(timeout_ms=200).items()
         reader.close()
-        return found
 
     def committed(self) -> dict[int, int]:
         """The group's committed offset, by number of the partition, where there is one."""

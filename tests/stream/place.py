@@ -173,9 +173,9 @@ review = {{topic = "{self.outputs["review"]}", actions = ["review"]}}
             time.sleep(0.3)
 
 
-def started(config: Path, *, code: str = "", log: Path | None = None) -> subprocess.Popen[str]:
+def started(config: Path, *, code: str = "", log: Path | None = None, command: str = "worker") -> subprocess.Popen[str]:
     """A worker's process, or one that runs `code`; plugins are found beside its settings, and its log stands there, unless elsewhere."""
-    words = ["-c", code, str(config)] if code else ["-m", "moderation", "worker", str(config)]
+    words = ["-c", code, str(config)] if code else ["-m", "moderation", command, str(config)]
     paths = os.pathsep.join([str(config.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     with (log or config.with_suffix(".log")).open("a") as lines:
         return subprocess.Popen(

@@ -75,6 +75,7 @@ def test_the_same_as_json_with_stable_keys(words: WordEncoder, run: Run) -> None
         "fetch",
         "stream",
         "locks",
+        "deliver",
     ]
     assert all(one["usable"] and one["summary"] for name, one in found.items() if name not in ("schema", "usable"))
     assert found["encoders"]["default"]["fingerprint"] == str(words.fingerprint)
@@ -172,6 +173,7 @@ def test_wrong_settings_are_a_finding_not_a_crash(run: Run, monkeypatch: pytest.
         "skip  fetch: not",
         "skip  stream: no",
         "skip  locks: not",
+        "skip  deliver: n",
     ]
     assert json.loads(run("doctor", "--json")[1])["encoders"]["usable"] is False
 
@@ -249,7 +251,7 @@ def test_plugins_are_listed_with_their_state(run: Run, monkeypatch: pytest.Monke
     found = json.loads(run("plugin", "list", "--json")[1])
     assert found["plugins"][1] == {
         "id": "keywords", "distribution": "acme-keywords", "version": "2.0", "state": "broken", "detectors": [],
-        "readers": [], "encoders": [], "fetchers": [], "isolated": False, "cause": "cannot be imported: no module x",
+        "readers": [], "encoders": [], "fetchers": [], "sinks": [], "isolated": False, "cause": "cannot be imported: no module x",
     }  # fmt: skip
 
 

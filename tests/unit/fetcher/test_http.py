@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from moderation.breaker import Breaker, Breakers
 from moderation.errors import ItemError, SettingsError
-from moderation.fetcher.http import FAILURES, HttpFetcher, connect, open_http, retry_after, trust
-from moderation.fetcher.http import resolve as system_resolve
+from moderation.fetcher.dial import connect, retry_after
+from moderation.fetcher.dial import resolve as system_resolve
+from moderation.fetcher.http import FAILURES, HttpFetcher, open_http, trust
 from moderation.sections import FetchSettings
 from tests.fetcher.origin import CA, PNG, Answer, Origin, in_turn, origin, redirects, sends
 

@@ -59,6 +59,20 @@ def test_a_good_plugin_passes_every_step() -> None:
     ]
 
 
+@pytest.mark.parametrize("raised", [None, ValueError("no endpoint")])
+def test_a_sink_is_set_up_and_told_of_no_decision_that_nobody_made(raised: Exception | None) -> None:
+    class Desk(Lived):
+        def deliver(self, *_: object) -> None:
+            raise AssertionError
+
+    desk = Desk("desk", **({"verify": raised} if raised else {}))
+    record = PluginRecord("mine", "dist", "1", PluginState.LOADED, sinks=("desk",))
+    (found,) = check(plugins_with(sinks=(desk,)), record, SETTINGS, width=lambda: 8)  # type: ignore[arg-type]
+    assert (found.kind, found.id, found.step) == ("sink", "desk", STEPS[0])
+    assert found.fault == ("verify failed: ValueError: no endpoint" if raised else "")
+    assert desk.called == ["setup", "verify"]
+
+
 def moody() -> Callable[[DetectionBatch], Any]:
     calls: list[int] = []
 

@@ -15,7 +15,7 @@ from moderation import __version__
 from moderation.errors import PluginError
 from moderation.plugin import manager
 from moderation.plugin.brought import PluginRecord, Plugins, PluginState
-from moderation.plugin.registry import DetectorRegistry, EncoderRegistry, FetcherRegistry, ReaderRegistry
+from moderation.plugin.registry import DetectorRegistry, EncoderRegistry, FetcherRegistry, ReaderRegistry, SinkRegistry
 
 Install = Callable[..., Path]
 
@@ -52,6 +52,19 @@ def register_readers(registry):
     return HEAD + code.replace("READS", reads).replace("YIELDS", yields)
 
 
+SINK = (
+    HEAD
+    + """
+class Desk:
+    id = "desk"
+    def deliver(self, deliveries, seconds):
+        return []
+
+@hookimpl
+def register_sinks(registry):
+    registry.add(Desk())
+"""
+)
 GOOD = registering("good")
 
 
@@ -142,7 +155,7 @@ BROKEN = {
     ),
     "no hook at all": (
         "x = 1",
-        "implements no hook; expected one of register_detectors, register_encoders, register_fetchers, register_readers",
+        "implements no hook; expected one of register_detectors, register_encoders, register_fetchers, register_readers, register_sinks",
     ),
     "an unknown hook": (
         f"{HEAD}\n@hookimpl\ndef register_detector(registry): pass",
@@ -177,6 +190,15 @@ BROKEN = {
     ),
     "a reader that yields videos": (reading(yields="{Modality.VIDEO}"), "reader 'ocr' has a wrong yields"),
     "a reader that reads nothing": (reading(reads="()"), "reader 'ocr' has a wrong reads"),
+    "something that is no sink": (
+        f"{HEAD}\n@hookimpl\ndef register_sinks(registry): registry.add(object())",
+        "lacks id, deliver; expected a Sink",
+    ),
+    "a sink that cannot deliver": (
+        SINK.replace("def deliver", "deliver = 7\n    def d"),
+        "sink 'desk' has a wrong deliver",
+    ),
+    "one sink twice": (f"{SINK}    registry.add(Desk())\n", "registers sink 'desk' twice"),
     "a detector of videos": (registering("x").replace("{Modality.TEXT}", "{Modality.VIDEO}"), "wrong modalities"),
     "an encoder loader that cannot be called": (
         f"{HEAD}\n@hookimpl\ndef register_encoders(registry): registry.add('mine', 7)",
@@ -228,6 +250,28 @@ def test_two_plugins_that_register_one_reader_id_are_both_broken(install: Instal
     assert plugins.readers == {}
     with pytest.raises(PluginError, match="reader 'ocr' is registered by 'first' of first-dist and 'second'"):
         plugins.reader("ocr", needed_by="the setting readers.use")
+
+
+def test_a_sink_arrives_and_is_on_record(install: Install) -> None:
+    install("desk-dist", {"desk": "desk_module"}, desk_module=SINK)
+    plugins = load()
+    assert (record(plugins, "desk").sinks, record(plugins, "desk").kind) == (("desk",), "sink")
+    assert plugins.sink("desk", needed_by="a test").id == "desk"
+    assert not plugins.can_be_isolated(record(plugins, "desk"))
+    with pytest.raises(
+        PluginError,
+        match=r"the setting deliver\.sink needs the sink 'dest', which no plugin provides; nearest known: 'desk'",
+    ):
+        plugins.sink("dest", needed_by="the setting deliver.sink")
+
+
+def test_two_plugins_that_register_one_sink_id_are_both_broken(install: Install) -> None:
+    install("first-dist", {"first": "first_module"}, first_module=SINK)
+    install("second-dist", {"second": "second_module"}, second_module=SINK)
+    plugins = load()
+    assert plugins.sinks == {}
+    with pytest.raises(PluginError, match="sink 'desk' is registered by 'first' of first-dist and 'second'"):
+        plugins.sink("desk", needed_by="the setting deliver.sink")
 
 
 def test_a_record_tells_hooks_where_it_failed_and_whether_it_can_be_isolated(install: Install) -> None:
@@ -367,6 +411,6 @@ def test_a_plugin_brings_an_encoder_loader(install: Install) -> None:
     assert plugins.loader("mine", needed_by="encoder 'default'")("request") == "request"  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("kind", [DetectorRegistry, ReaderRegistry, EncoderRegistry, FetcherRegistry])
+@pytest.mark.parametrize("kind", [DetectorRegistry, ReaderRegistry, EncoderRegistry, FetcherRegistry, SinkRegistry])
 def test_a_registry_does_not_show_the_settings_that_it_holds(kind: Any) -> None:
     assert "canary" not in repr(kind("plugin", {"token": "canary"}))
