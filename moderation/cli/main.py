@@ -9,7 +9,21 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from moderation.cli import bench, cache, deliver, demo, dlq, doctor, plugin, policy, scan, serve, terminal, train, worker
+from moderation.cli import (
+    bench,
+    cache,
+    deliver,
+    demo,
+    dlq,
+    doctor,
+    plugin,
+    policy,
+    scan,
+    serve,
+    terminal,
+    train,
+    worker,
+)
 from moderation.errors import ExitCode, ModerationError
 
 
