@@ -167,14 +167,10 @@ class Settings(Section):
         return self
 
     @model_validator(mode="after")
-    def _is_of_one_process(self) -> Settings:
-        if self.worker and self.deliver:
-            raise ValueError("deliver: expected a file of its own: a worker reads items, and this reads decisions")
-        return self
-
-    @model_validator(mode="after")
     def _topics_have_one_use(self) -> Settings:
         """Or decisions would come back as records, and what nobody may see would stand among what everybody reads."""
+        if self.worker and self.deliver:
+            raise ValueError("deliver: expected a file of its own: a worker reads items, and this reads decisions")
         seen: dict[str, str] = {}
         for key, topic in self._uses():
             if topic in seen:
@@ -297,7 +293,7 @@ def _nearest(keys: Keys) -> Keys | None:
         close = difflib.get_close_matches(keys[-1], sorted({place[-1] for place in among}), n=1)
         named = [place for place in among if place[-1] in close]
         if named:
-            return min(named, key=len)
+            return min(named, key=lambda place: (place[0] != keys[0], len(place)))
     return None
 
 
