@@ -32,7 +32,7 @@ def new(
         typer.Argument(metavar="ID", help="Lower-case letters and digits, single dashes or underscores between."),
     ],
     kind: Annotated[
-        str, typer.Option(metavar="KIND", help="What it brings: a detector, reader, encoder or fetcher.")
+        str, typer.Option(metavar="KIND", help="What it brings: a detector, reader, encoder, fetcher or sink.")
     ] = "detector",
     folder: Annotated[Path, typer.Option(help="Where to write the package's folder.", file_okay=False)] = Path(),
 ) -> None:

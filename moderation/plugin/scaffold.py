@@ -6,7 +6,7 @@ from pathlib import Path
 from string import Template
 
 from moderation.detector.names import SLUG, is_slug
-from moderation.plugin.templates import KINDS
+from moderation.plugin.template import KINDS
 
 _PROJECT = Template("""\
 [build-system]

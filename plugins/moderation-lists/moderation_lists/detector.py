@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from moderation import DetectionBatch, Modality, Score
 from moderation.errors import DataError, Problem
 from moderation_lists.entries import Entry, read_list
@@ -20,6 +22,7 @@ class Lists:
         self._sections = sections
         self.labels = tuple(sections.lists)
         self._matcher: Matcher | None = None
+        self.revision = ""  # of the lists as they were read, and of how texts are looked at
 
     def setup(self) -> None:
         """Read the lists. Raises DataError with every problem of all of them."""
@@ -43,7 +46,9 @@ class Lists:
             ]
         if problems:
             raise DataError(problems)
-        self._matcher = Matcher(entries, allowed, leet=self._sections.leet, stretch=self._sections.stretch)
+        how = {"leet": self._sections.leet, "stretch": self._sections.stretch}
+        self._matcher = Matcher(entries, allowed, **how)
+        self.revision = hashlib.sha256(repr((entries, allowed, how)).encode()).hexdigest()[:12]
 
     def detect(self, batch: DetectionBatch) -> list[tuple[Score, ...]]:
         """A score for each list; 0 where none of its entries stands in the text."""

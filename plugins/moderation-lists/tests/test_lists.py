@@ -54,6 +54,17 @@ class TestLists(DetectorKit):
     passed = ["The free spinster", "Jackpot Junction Casino Hotel", "methane", "weed the garden"]
 
 
+def test_its_revision_is_that_of_what_the_lists_hold_and_how_texts_are_looked_at(files: Path, tmp_path: Path) -> None:
+    before = made(settings(files)).revision
+    assert before == made(settings(files)).revision != made(settings(files, leet=False)).revision
+    for name in ("gambling.txt", "drugs.csv", "allowed.txt"):
+        (tmp_path / name).write_bytes((files / name).read_bytes())
+    assert made(settings(tmp_path)).revision == before
+    with (tmp_path / "gambling.txt").open("a", encoding="utf-8") as file:
+        file.write("place your bets\n")
+    assert made(settings(tmp_path)).revision != before
+
+
 def test_a_decision_is_told_the_list_and_the_entry_and_never_what_they_say(files: Path) -> None:
     texts = ["weed and m e t h and jackpots", "free spins", "Jackpot Junction", "bet365", ""]
     answers = made(settings(files)).detect(DetectionBatch(tuple(Part.text(one) for one in texts)))

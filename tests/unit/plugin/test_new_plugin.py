@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from moderation.cli.main import app
 from moderation.plugin import brought
 from moderation.plugin.scaffold import scaffold
-from moderation.plugin.templates import KINDS
+from moderation.plugin.template import KINDS
 from tests.conftest import ROOT
 from tests.examples.test_plugins import metadata
 
