@@ -42,9 +42,7 @@ class Tower:
         return torch.from_numpy(vectors)
 
 
-def load(
-    reference: str, *, device: str = "auto", dtype: str = "float32", limits: ImageLimits | None = None
-) -> Encoder:
+def load(reference: str, *, device: str = "auto", dtype: str = "float32", limits: ImageLimits | None = None) -> Encoder:
     """The encoder of an export's folder; its card and tokenizer are those of the checkpoint, which must still be there.
 
     Its identity is computed from the checkpoint as it is now, and an export of another one is refused. Raises CheckpointError
