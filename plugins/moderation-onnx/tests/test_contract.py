@@ -8,10 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from moderation_onnx.encoder import load
-from moderation_onnx.export import export
 
 from moderation.encoder.base import Encoder
-from tests.unit.encoder import checkpoints
 from tests.unit.encoder.pictures import jpeg
 from tests.unit.encoder.test_clip import (  # noqa: F401  they run here, on the encoder below
     TEXTS,
@@ -31,11 +29,8 @@ from tests.unit.encoder.test_clip import (  # noqa: F401  they run here, on the 
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
-    folder: Path = tmp_path_factory.mktemp("onnx")
-    checkpoints.clip(folder / "clip")
-    export(str(folder / "clip"), folder / "export")
-    return load(str(folder / "export"))
+def encoder(made: Path) -> Encoder:
+    return load(str(made / "export"))
 
 
 def test_many_callers_at_once_get_what_one_alone_gets(encoder: Encoder) -> None:

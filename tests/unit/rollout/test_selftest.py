@@ -162,19 +162,23 @@ def test_eta_is_below_the_truth_as_seldom_as_it_says(noise: float) -> None:
     assert low <= binom.ppf(0.999, runs, 1 - CONFIDENCE)
 
 
+@pytest.mark.parametrize("every", [60, pytest.param(1, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("encoder", ["default", "text"])
-def test_fewer_shipped_contents_than_promised_move_further_than_epsilon_from_one_batch_to_another(encoder: str) -> None:
+def test_fewer_shipped_contents_than_promised_move_further_than_epsilon_from_one_batch_to_another(
+    encoder: str, every: int
+) -> None:
     loaded = load(USUAL_ENCODERS[encoder].checkpoint, device="cpu")
     if encoder == "default":
-        files = sorted((POLICIES / "pictures").rglob("*.webp"))[::60]
-        full, *alone = (loaded.encode_images(batch) for batch in batches([path.read_bytes() for path in files]))
+        pictures = [path.read_bytes() for path in sorted((POLICIES / "pictures").rglob("*.webp"))[::every]]
+        full, *alone = (loaded.encode_images(batch) for batch in batches(pictures))
     else:
-        lines = (POLICIES / "data" / "insults.certify.jsonl").read_text().splitlines()[::7]
-        full, *alone = (loaded.encode_text(batch) for batch in batches([json.loads(line)["text"] for line in lines]))
+        lines = [line for path in (POLICIES / "data").glob("*.jsonl") for line in path.read_text().splitlines()]
+        texts = sorted({row["text"] for row in map(json.loads, lines) if "text" in row})[::every]
+        full, *alone = (loaded.encode_text(batch) for batch in batches(texts))
+    assert not any(one.errors for one in (full, *alone))
     single = np.concatenate([one.vectors for one in alone])
     assert (full.vectors != single).any()
-    for path in sorted(POLICIES.glob("*.lock.json")):
-        made = read_lock(path)
+    for made in (read_lock(path) for path in sorted(POLICIES.glob("*.lock.json"))):
         if made.encoder == encoder:
             head = Head.from_arrays(made.level, made.arrays)
             moved = np.abs(head.score(full.vectors).values - head.score(single).values)
