@@ -49,6 +49,16 @@ _MODELS: Mapping[Family, str] = {
 _ANY_SIZE = frozenset({"convnext", "convnextv2", "resnet", "regnet", "mobilenet_v2", "efficientnet"})
 
 
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What a checkpoint is, checked against its card, without a model of it in memory."""
+
+    folder: Path
+    family: Family
+    card: EncoderCard
+    identity: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
     """A checked checkpoint: transformers' own model of it in evaluation mode, without gradients, and its identity."""
@@ -87,6 +97,17 @@ def load(
 
 def open_checkpoint(reference: str) -> Checkpoint:
     """The checkpoint that a reference means, found and checked as `load` does; also where training starts from."""
+    found = describe(reference)
+    return Checkpoint(
+        found.folder, found.family, found.card, _model(found.folder, found.family, found.card), found.identity
+    )
+
+
+def describe(reference: str) -> Described:
+    """What the checkpoint that a reference means is: for another backend, which has its weights in a form of its own.
+
+    Reads every weight file once, for the identity. Raises CheckpointError as `load` does, but where weights do not fit the model.
+    """
     folder = locate(reference)
     weights = weight_files(folder)
     config = read_json(folder / "config.json")
@@ -94,7 +115,7 @@ def open_checkpoint(reference: str) -> Checkpoint:
         raise CheckpointError(f"{folder}: the checkpoint wants to run its own code (auto_map); that is never done")
     family = family_of(config, folder)
     card = _card(folder, config, family, name=_name(reference, folder))
-    return Checkpoint(folder, family, card, _model(folder, family, card), identity(folder, weights, config, card))
+    return Described(folder, family, card, identity(folder, weights, config, card))
 
 
 def _name(reference: str, folder: Path) -> str:

@@ -1,45 +1,59 @@
-"""How far this machine's scores may lie from those a lock was certified on: ε, measured on the lock's golden inputs."""
+"""How far this machine's scores may lie from those a lock was certified on: ε, measured on the lock's golden inputs.
+
+Two numeric classes differ by some η in a vector's numbers before they are rounded to float16, and η is far smaller than a step of
+float16. So most numbers stay, and now and then one moves by a whole step u, with probability η/u. What a score does is the sum of such
+rare moves: the largest among a few inputs says little of the largest among many. So η is measured, which all numbers of all golden
+inputs tell together, and what it does to any item's score is derived from it.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gammaincinv
 
 from moderation.compiler.golden import golden_pictures
 from moderation.detector.head import Head
+from moderation.detector.steepness import steepness
 from moderation.encoder.base import Encoded, Encoder, Vectors
+from moderation.encoder.tokens import BATCH_BUCKETS
 from moderation.errors import LockError
 from moderation.item import Modality
 from moderation.policy.decide import DIGITS
 from moderation.policy.lock import Lock
 
-# Some phrases and pictures stand for all content, so the largest difference seen among them is taken this many times.
-SAFETY = 4.0
+# Of items at most this share may have a score that moves further than ε.
+SHARE = 0.01
+# How sure that is as far as it hangs on the golden inputs' number.
+CONFIDENCE = 0.95
 # Below this cosine, what is encoded here is not what is in the lock: then it is not only numbers that differ.
 SAME = 0.999
+# Of a vector's usual number, 1/√d: smaller ones move so often that a few would outweigh all others.
+_SMALL = 1 / 32
 
 
 def measure_epsilon(lock: Lock, encoder: Encoder) -> float:
-    """ε in units of score: SAFETY times the largest difference that this numeric class makes to a golden input's score.
+    """ε in units of score: of items like the golden inputs at most SHARE have a score that another batch or numeric class moves further.
 
-    The golden inputs are the lock's own phrases and, where it judges pictures, a few made ones, with what the lock's encoder
-    made of them. Differences are taken on the raw margin, whose slope into a score is largest at the middle, so that a score
-    near 0 or 1 hides nothing. Raises LockError when the golden inputs are missing or do not come out as in the lock.
+    The golden inputs, the lock's own phrases and, where it judges pictures, a few made ones, are encoded alone and in a full batch. That and
+    what the lock's encoder made of them give η, at CONFIDENCE; η gives the variance of an item's raw margin wherever the head is
+    steepest (a variance measured on the golden inputs themselves counts where it is larger); Chebyshev's inequality gives SHARE, and the
+    score's slope at its middle the rest. Assumed is that a vector's numbers move independently, as rounding has it.
+    Raises LockError when the golden inputs are missing or do not come out as in the lock.
     """
-    refused = f"policy {lock.policy!r}: the lock was built on {lock.encoder_numeric}, the encoder runs as "
-    refused += f"{encoder.fingerprint.numeric}, and "
-    if "text" not in encoder.card.modalities:
-        raise LockError(f"{refused}it reads no text, so the lock's phrases cannot be its self-test")
     head = Head.from_arrays(lock.level, lock.arrays)
-    phrases = _golden(lock, "golden", len(lock.phrases), refused)
-    difference = _difference(lock, head, phrases, encoder.encode_text(lock.phrases), f"{refused}a phrase")
-    if Modality.IMAGE in lock.modalities:
-        made = list(golden_pictures())
-        pictures = _golden(lock, "golden_pictures", len(made), refused)
-        encoded = encoder.encode_images(made)
-        difference = max(difference, _difference(lock, head, pictures, encoded, f"{refused}a golden picture"))
-    return float(math.ceil(SAFETY * difference / (4.0 * head.scale) * 10**DIGITS) / 10**DIGITS)
+    deviation = 0.0
+    for inputs in _inputs(lock, encoder):
+        sides = (inputs.golden, *_encoded(lock, inputs))
+        deviation = max(deviation, *(_deviation(head, *pair) for pair in combinations(sides, 2)))
+    moved = deviation / math.sqrt(SHARE) / (4.0 * head.scale)
+    return float((math.ceil(moved * 10**DIGITS) + 1) / 10**DIGITS)  # one more, since both scores are rounded
 
 
 def advice(lock: Lock) -> str:
@@ -50,6 +64,43 @@ def advice(lock: Lock) -> str:
     )
 
 
+def eta(there: Vectors, here: Vectors) -> float:
+    """How far a number moves on the mean before it is rounded, at CONFIDENCE, from two float16 [n, d] of the same inputs.
+
+    Moves counted in steps are Poisson with mean η · Σ 1/u while they are rare, so the bound is the exact one for a count, which none seen
+    does not make 0. Where numbers move by many steps at a time, they count for no more than there are numbers (Kish's effective number).
+    """
+    numbers = there.astype(np.float64)
+    usual = np.abs(numbers) >= _SMALL / math.sqrt(there.shape[1])
+    per_step = 1.0 / _steps(there)[usual]
+    moves = float(np.sum(np.abs(numbers - here.astype(np.float64))[usual] * per_step))
+    at_a_time = 1.0 + moves * float(np.sum(per_step**2) / np.sum(per_step) ** 2)
+    return float(at_a_time * gammaincinv(moves / at_a_time + 1.0, CONFIDENCE) / np.sum(per_step))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Inputs:
+    """Golden inputs of one kind: what they are, what the lock's encoder made of them, and how they are encoded here."""
+
+    what: str
+    content: Sequence[Any]
+    golden: Vectors
+    encode: Callable[[Sequence[Any]], Encoded]
+
+
+def _inputs(lock: Lock, encoder: Encoder) -> Iterator[_Inputs]:
+    refused = f"policy {lock.policy!r}: the lock was built on {lock.encoder_numeric}, the encoder runs as "
+    refused += f"{encoder.fingerprint.numeric}, and "
+    if "text" not in encoder.card.modalities:
+        raise LockError(f"{refused}it reads no text, so the lock's phrases cannot be its self-test")
+    phrases = _golden(lock, "golden", len(lock.phrases), refused)
+    yield _Inputs(f"{refused}a phrase", lock.phrases, phrases, encoder.encode_text)
+    if Modality.IMAGE in lock.modalities:
+        made = list(golden_pictures())
+        pictures = _golden(lock, "golden_pictures", len(made), refused)
+        yield _Inputs(f"{refused}a golden picture", made, pictures, encoder.encode_images)
+
+
 def _golden(lock: Lock, name: str, count: int, refused: str) -> Vectors:
     golden = lock.arrays.get(name)
     if golden is None or golden.dtype != np.float16 or golden.shape != (count, lock.width):
@@ -57,12 +108,30 @@ def _golden(lock: Lock, name: str, count: int, refused: str) -> Vectors:
     return golden
 
 
-def _difference(lock: Lock, head: Head, golden: Vectors, encoded: Encoded, what: str) -> float:
-    """The largest difference of a raw margin between the lock's vectors and those made here."""
-    if encoded.errors:
-        raise LockError(f"{what} cannot be encoded here: {next(iter(encoded.errors.values()))}")
-    cosines = np.sum(golden.astype(np.float64) * encoded.vectors.astype(np.float64), axis=1)
-    if not np.all(cosines > SAME):
-        lowest = f"{what} has cosine {np.min(cosines):.6f} with its golden vector; expected > {SAME}"
-        raise LockError(f"{lowest}; {advice(lock)}")
-    return float(np.max(np.abs(head.raw(golden) - head.raw(encoded.vectors))))
+def _encoded(lock: Lock, inputs: _Inputs) -> Iterator[Vectors]:
+    """What is made of the inputs here, each alone and all of them in a full batch: what two batches make of one input differs too."""
+    count = len(inputs.content)
+    full = [*inputs.content] * -(-BATCH_BUCKETS[-1] // count)
+    for batches in ([[one] for one in inputs.content], [full]):
+        encoded = [inputs.encode(batch) for batch in batches]
+        for errors in (one.errors for one in encoded if one.errors):
+            raise LockError(f"{inputs.what} cannot be encoded here: {next(iter(errors.values()))}")
+        vectors = np.concatenate([one.vectors for one in encoded])[:count]
+        cosines = np.sum(inputs.golden.astype(np.float64) * vectors.astype(np.float64), axis=1)
+        if not np.all(cosines > SAME):
+            lowest = f"{inputs.what} has cosine {np.min(cosines):.6f} with its golden vector; expected > {SAME}"
+            raise LockError(f"{lowest}; {advice(lock)}")
+        yield vectors
+
+
+def _deviation(head: Head, there: Vectors, here: Vectors) -> float:
+    """The standard deviation of an item's raw margin between two sides, at most: derived where the head is steepest, or as measured."""
+    measured = math.sqrt(np.mean((head.raw(there) - head.raw(here)) ** 2))
+    moved = eta(there, here)
+    # A number's variance is η·u where η is small beside its step u, and that of a normal error of mean size η where it is not.
+    variance = moved * float(np.mean(_steps(there))) + math.pi / 2 * moved**2
+    return max(measured, steepness(head) * math.sqrt(variance))
+
+
+def _steps(vectors: Vectors) -> NDArray[np.float64]:
+    return np.abs(np.spacing(vectors)).astype(np.float64)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from moderation.detector.head import Head, score_many
 from moderation.detector.remembered import Remembered
+from moderation.detector.steepness import steepness
 from moderation.detector.tiles import TILE_ROWS, to_float32
 
 
@@ -157,3 +158,43 @@ def test_vectors_of_another_type_or_width_are_refused(vectors: np.ndarray) -> No
     head = make_head(np.random.default_rng(0), "L0", 2, 2, 16)
     with pytest.raises(ValueError, match=r"expected float16 \[n, 16\]"):
         head.score(vectors)
+
+
+@given(seed=st.integers(0, 10_000), level=levels, violating=st.integers(1, 8), contrast=st.integers(1, 8))
+def test_no_margin_moves_further_than_the_steepness_says(seed: int, level: str, violating: int, contrast: int) -> None:
+    """From anywhere to anywhere, and from the phrases and exemplars, where a head is steepest, a little inwards."""
+    rng = np.random.default_rng(seed)
+    head = make_head(rng, level, violating, contrast, 16)
+    ends = [head.violating, head.contrast, unit(rng, 20, 16), *([head.remembered.vectors] if head.remembered else [])]
+    start = np.concatenate(ends).astype(np.float16)
+    for share in (0.05, 0.3, 1.0):
+        stop = ((1 - share) * start + share * rng.uniform(0, 1) * unit(rng, len(start), 16)).astype(np.float16)
+        far = np.linalg.norm(start.astype(np.float64) - stop.astype(np.float64), axis=1)
+        # Rounding makes vectors a little longer than 1, and margins are sums of float32.
+        assert (np.abs(head.raw(start) - head.raw(stop)) <= 1.002 * steepness(head) * far + 1e-4).all()
+
+
+def single(level: str) -> Head:
+    """A head whose gradient is known: phrases of length 1 along the first two axes, a probe along the third, an exemplar along the fourth."""
+    axes = np.eye(4, dtype=np.float32)
+    parts: dict[str, object] = {}
+    if level == "L2":
+        parts = {"remembered": Remembered(axes[3:], np.array([5.0]), np.array([0.01]))}
+    if level == "L3":
+        parts = {"probe": 3.0 * axes[2].astype(np.float64), "anchor": np.array([2.0])}
+    if level == "L5":
+        parts = {"weights": np.array([7.0, 2.0])}
+    return Head(level, axes[:1], axes[1:2], np.ones(2), np.full(2, -30.0), 1.0, **parts)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [("L0", 2**0.5), ("L1", 2**0.5), ("L2", 2**0.5 + 0.05), ("L3", (8 + 9) ** 0.5), ("L5", (49 + 4) ** 0.5)],
+)
+def test_the_steepness_is_reached(level: str, expected: float) -> None:
+    head = single(level)
+    assert steepness(head) == pytest.approx(expected)
+    across = np.array([[1.0, -1.0, 0.0, 0.0], [7.0, -2.0, 0.0, 0.0], [2.0, -2.0, 3.0, 0.0]])
+    across /= np.linalg.norm(across, axis=1, keepdims=True)
+    moved = head.raw((across / 2).astype(np.float16)) - head.raw((-across / 2).astype(np.float16))
+    assert moved.max() == pytest.approx(expected - (0.05 if level == "L2" else 0.0), rel=0.01)
