@@ -27,7 +27,7 @@ def metadata(package: Path, folder: Path) -> None:
 
 
 def test_there_is_one() -> None:
-    assert [package.name for package in PACKAGES] == ["moderation-hashes", "moderation-keywords", "moderation-video"]
+    assert [package.name for package in PACKAGES] == ["moderation-hashes", "moderation-keywords", "moderation-openai", "moderation-video"]
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
