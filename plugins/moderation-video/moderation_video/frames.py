@@ -32,6 +32,7 @@ SCENE = 0.1  # mean difference of two pictures, of 1, from which on they are two
 CODECS = "h264,hevc,vp8,vp9,libdav1d,av1,mpeg4,mpeg2video,mpeg1video,h263,mjpeg,prores,png"
 
 _INTERVAL_SHARE = 0.75  # of all pictures; the rest goes to changes of scene
+_ROUNDING = 0.002  # seconds: a container may count in milliseconds
 _SIDE = 32  # of the small pictures that are compared
 
 
@@ -45,50 +46,66 @@ class UnreadError(Exception):
 
 @dataclass(slots=True)
 class Extent:
-    """A stream's packets, in seconds: of the first picture, the last one, the last keyframe, and between two keyframes at most."""
+    """A stream's packets as the file has them: the second of each picture, and of each keyframe."""
 
-    first: float = float("inf")
-    last: float = float("-inf")
-    packets: int = 0
-    last_key: float | None = None
-    longest_gap: float = 0.0
+    seconds: list[float] = field(default_factory=list)
+    keys: list[float] = field(default_factory=list)
 
     @property
-    def seconds(self) -> float:
-        """From the first picture to the last."""
-        return self.last - self.first
+    def first(self) -> float:
+        """The second of the first picture."""
+        return min(self.seconds)
+
+    @property
+    def length(self) -> float:
+        """Seconds from the first picture to the last."""
+        return max(self.seconds) - self.first
 
     def add(self, second: float, *, key: bool) -> None:
         """Count one packet."""
-        self.packets += 1
-        self.first, self.last = min(self.first, second), max(self.last, second)
+        self.seconds.append(second)
         if key:
-            self.longest_gap = max(self.longest_gap, second - (second if self.last_key is None else self.last_key))
-            self.last_key = second
+            self.keys.append(second)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """How one stream is read: `step` seconds from picture to picture, and places for `scenes` beside those; perhaps `keyframes_only`."""
+    """How one stream is read: `step` seconds from picture to picture, and places for `scenes` beside those; perhaps `keyframes_only`.
 
-    extent: Extent
+    `first` and `length` are those of its packets, `last_key` is the second of its last keyframe, and `gap` how long there may be no frame.
+    """
+
+    first: float
+    length: float
+    last_key: float
     step: float
     scenes: int
     keyframes_only: bool
+    gap: float
 
     @classmethod
-    def of(cls, extent: Extent, limits: Limits, places: int) -> Plan:
-        """The plan for a stream that may have so many pictures. Raises UnreadError where it has none, lasts too long, or its times cannot be."""
-        if not extent.packets:
+    def of(cls, extent: Extent, limits: Limits, places: int, *, keyframes: bool) -> Plan:
+        """The plan for a stream that may have so many pictures; `keyframes` says whether these may be enough.
+
+        Raises UnreadError where it has none, lasts too long, or its times cannot be.
+        """
+        if not extent.seconds:
             raise UnreadError("no_frames")
-        if extent.seconds > limits.most_seconds:
+        length = extent.length
+        if length > limits.most_seconds:
             raise UnreadError("too_long")
-        if extent.packets > 10 + MOST_RATE * extent.seconds:
+        if len(extent.seconds) > 10 + MOST_RATE * length:
             raise UnreadError("bad_times")
-        step = max(limits.every_seconds, extent.seconds / (int(places * _INTERVAL_SHARE) - 1))
-        at_intervals = int(extent.seconds / step) + 1
-        close = extent.last_key is not None and extent.longest_gap <= step / 2
-        return cls(extent, step, places - at_intervals - 1, close and extent.seconds > limits.in_full_seconds)
+        step = max(limits.every_seconds, length / (int(places * _INTERVAL_SHARE) - 1))
+        scenes = places - (int(length / step) + 1) - 1
+        close = bool(extent.keys) and _longest_gap(extent.keys) <= step / 2
+        only = keyframes and close and length > limits.in_full_seconds
+        gap = step / 2 if only else _longest_gap(extent.seconds) + step / 2
+        return cls(extent.first, length, max(extent.keys, default=0.0), step, scenes, only, gap)
+
+
+class SparseError(Exception):
+    """The decoder left out so much that the distance of pictures is not kept."""
 
 
 @dataclass(slots=True)
@@ -102,6 +119,7 @@ class Chosen:
     side: int
     ratio: float
     frames: int = 0
+    gap: float = 0.0  # so far, the longest without a frame
     instants: int = 0  # of the interval's, how many have their picture
     taken: dict[int, tuple[float, bytes]] = field(default_factory=dict)  # by the number of the frame
     scenes: list[tuple[float, int, float, bytes]] = field(default_factory=list)
@@ -110,6 +128,7 @@ class Chosen:
 
     def add(self, second: float, frame: VideoFrame) -> None:
         """Take it, if it is the first one at or after an instant of the interval, or keep it as a change of scene as long as there are no greater ones."""
+        self.gap = max(self.gap, second - (self.latest[0] if self.latest else 0.0))
         self.latest, self.frames = (second, frame), self.frames + 1
         small = _small(frame)
         change = 1.0 if self.seen is None else float(np.abs(small - self.seen).mean()) / 255
@@ -125,10 +144,12 @@ class Chosen:
         self.seen = small
 
     def pictures(self) -> list[tuple[float, bytes]]:
-        """All of them in order, the last frame among them. Raises UnreadError where there was none."""
+        """All of them in order, the last frame among them. Raises UnreadError where there was none, SparseError where there were too few."""
         if self.latest is None:
             raise UnreadError("no_frames")
         second, frame = self.latest
+        if max(self.gap, self.plan.length - second) > self.plan.gap + _ROUNDING:
+            raise SparseError
         changes = {number: (at, picture) for _, number, at, picture in self.scenes}
         kept = changes | self.taken
         if self.frames not in kept:
@@ -140,14 +161,25 @@ class Chosen:
 
 
 def take(file: BinaryIO, limits: Limits) -> list[tuple[str, bytes]]:
-    """Names and JPEG files, those of the first stream before those of the second. Raises UnreadError, and what libav raises."""
+    """Names and JPEG files, those of the first stream before those of the second. Raises UnreadError, and what libav raises.
+
+    Where a decoder finds fewer keyframes than the file promised, everything is decoded.
+    """
     with _opened(file) as video:
         streams = _streams(video, limits)
         extents = [Extent() for _ in streams]
         for index, second, key in _packets(video, streams):
             extents[index].add(second, key=key)
-    places = limits.most_frames // len(extents)
-    plans = [Plan.of(one, limits, places) for one in extents]
+    for keyframes in (True, False):
+        plans = [Plan.of(one, limits, limits.most_frames // len(extents), keyframes=keyframes) for one in extents]
+        try:
+            return list(_named(_decoded(file, limits, plans)))
+        except SparseError:
+            continue
+    raise UnreadError("damaged")
+
+
+def _decoded(file: BinaryIO, limits: Limits, plans: Sequence[Plan]) -> list[Chosen]:
     with _opened(file) as video:
         streams = _streams(video, limits)
         chosen = [
@@ -155,7 +187,7 @@ def take(file: BinaryIO, limits: Limits) -> list[tuple[str, bytes]]:
         ]
         for index, second, frame in _frames(video, streams, plans):
             chosen[index].add(second, frame)
-    return list(_named(chosen))
+    return chosen
 
 
 def _named(chosen: Sequence[Chosen]) -> Iterator[tuple[str, bytes]]:
@@ -220,17 +252,20 @@ def _frames(
         stream.codec_context.skip_frame = "NONKEY" if plan.keyframes_only else "DEFAULT"
     for packet in video.demux(*streams):
         place = places[packet.stream.index]  # its own stream_index is 0 where it only flushes
-        extent = plans[place].extent
-        if packet.is_keyframe and _is_last_key(packet, extent):
+        if packet.is_keyframe and _is_last_key(packet, plans[place]):
             streams[place].codec_context.skip_frame = "DEFAULT"  # from here on everything, up to the last frame
         for frame in packet.decode():
             if frame.is_corrupt:
                 raise UnreadError("damaged")
-            yield place, max(0.0, _second(frame, frame.time_base) - extent.first), frame
+            yield place, max(0.0, _second(frame, frame.time_base) - plans[place].first), frame
 
 
-def _is_last_key(packet: av.Packet, extent: Extent) -> bool:
-    return bool(packet.size) and extent.last_key is not None and _second(packet, packet.time_base) >= extent.last_key
+def _is_last_key(packet: av.Packet, plan: Plan) -> bool:
+    return bool(packet.size) and _second(packet, packet.time_base) >= plan.last_key
+
+
+def _longest_gap(seconds: Sequence[float]) -> float:
+    return float(np.diff(np.sort(seconds)).max(initial=0.0))
 
 
 def _ratio(stream: VideoStream) -> float:

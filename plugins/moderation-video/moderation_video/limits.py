@@ -28,7 +28,7 @@ class Limits:
     def least(name: str) -> float:
         """The smallest value that makes sense."""
         return {
-            "most_frames": 8,
+            "most_frames": 16,
             "longest_side": 32,
             "every_seconds": 0.01,
             "in_full_seconds": 0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 
 import av
@@ -41,12 +41,16 @@ def film(
         stream = made.add_stream(codec, rate=rate, options={"g": str(keyframes), **options})
         stream.width, stream.height, stream.pix_fmt = *size, pixels
         prepare(stream)
-        for shown, seconds in scenes:
-            picture = plain(shown, *size) if isinstance(shown, tuple) else shown
-            for _ in range(round(seconds * rate)):
-                made.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        made.mux(stream.encode())
+        for frame in [*_frames(scenes, rate, size), None]:
+            made.mux(stream.encode(frame))
     return file.getvalue()
+
+
+def _frames(scenes: Scenes, rate: int, size: tuple[int, int]) -> Iterator[av.VideoFrame]:
+    for shown, seconds in scenes:
+        picture = plain(shown, *size) if isinstance(shown, tuple) else shown
+        for _ in range(round(seconds * rate)):
+            yield av.VideoFrame.from_ndarray(picture, format="rgb24")
 
 
 def sound() -> bytes:

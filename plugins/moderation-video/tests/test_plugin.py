@@ -70,7 +70,7 @@ def test_settings_are_checked() -> None:
     assert cause(every_seconds=2, most_frames=16, processes=1, timeout_seconds=5.0) == ""
     assert "expected any of every_seconds" in cause(evry_seconds=2)
     assert "every_seconds is 0" in cause(every_seconds=0)
-    assert "most_frames is 16.5; expected a whole number, 8 or more" in cause(most_frames=16.5)
+    assert "most_frames is 16.5; expected a whole number, 16 or more" in cause(most_frames=16.5)
     assert "longest_side is True" in cause(longest_side=True)
 
 
