@@ -7,6 +7,7 @@ batches; where it answered some parts, the others abstain.
 from __future__ import annotations
 
 import base64
+import logging
 import os
 import random
 import time
@@ -68,6 +69,9 @@ class Moderations:
 
         if not os.environ.get(KEY):
             raise RuntimeError(f"the environment has no {KEY}")
+        logging.getLogger("openai").setLevel(
+            logging.INFO
+        )  # below that its older versions write requests, content and all
         # Tries are made here, within one deadline; the client's own would wait for as long as a server asks.
         self._client = openai.OpenAI(base_url=self.settings.base_url or None, max_retries=0)
 

@@ -1,1 +1,1 @@
-"""Policies in Osprey's rules. `plugin.py` and `client.py` are Osprey's side, `sidecar.py` is moderation's; nothing is imported by both."""
+"""Policies in Osprey's rules: `plugin.py` is the UDF, `client.py` asks `moderation serve`. Nothing of moderation is imported: both cannot live in one environment."""

@@ -50,7 +50,7 @@ class PolicyOutcome(BatchableUDFBase[PolicyOutcomeArguments, str, PolicyOutcomeA
     ) -> Sequence[Result[str, Exception]]:
         item = str(execution_context.get_action_id())
         contents = [Content(item, one.text, one.picture, one.surface) for one in arguments]
-        answers = ask(contents)
+        answers = ask(contents, [one.policy for one in arguments])
         return [
             Ok(answers.outcome(content, one.policy, shadow=one.shadow))
             for content, one in zip(contents, arguments, strict=True)

@@ -48,7 +48,7 @@ def main() -> None:
     graph = compile_execution_graph(validate_sources(Sources.from_dict({"main.sml": RULES}), registry, validators))
     event = json.loads(Path(sys.argv[1]).read_text())
     asked = []
-    plugin.ask = lambda contents: asked.append(len(contents)) or ask(contents)
+    plugin.ask = lambda contents, policies: asked.append(len(contents)) or ask(contents, policies)
     action = Action(action_id=7, action_name="post", data=event, secret_data={}, timestamp=datetime.now(UTC))
     result = execute(graph, UDFHelpers(), action, gevent.pool.Pool(4))
     found = {
