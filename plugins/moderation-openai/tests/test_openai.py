@@ -30,6 +30,7 @@ def picture(colour: tuple[int, int, int], form: str = "PNG") -> bytes:
 class TestTexts(DetectorKit):
     make = staticmethod(lambda: Texts(Settings(base_url=ENDPOINT.url)))
     plugin = "openai"
+    settings = {"base_url": ENDPOINT.url}
     flagged = {label: [f"a text of [{label}]"] for label in LABELS}
     passed = ["a walk in the park"]
 
@@ -37,6 +38,7 @@ class TestTexts(DetectorKit):
 class TestPictures(DetectorKit):
     make = staticmethod(lambda: Pictures(Settings(base_url=ENDPOINT.url)))
     plugin = "openai"
+    settings = {"base_url": ENDPOINT.url}
     many = 64  # a request each
     flagged = {label: [picture(colour)] for colour, label in COLOURS.items()}
     passed = [picture((255, 255, 255)), picture((255, 255, 255), "GIF"), picture((255, 255, 255), "WEBP")]
