@@ -50,6 +50,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         lacking["needs_gpu"] = "a CUDA GPU"
     if importlib.util.find_spec("open_clip") is None:
         lacking["needs_open_clip"] = "open_clip, which make bench installs"
+    if importlib.util.find_spec("threatexchange") is None:
+        lacking["needs_pytx"] = "threatexchange, which make bench installs"
+    if "OSPREY_PYTHON" not in os.environ:
+        lacking["needs_osprey"] = "OSPREY_PYTHON, the Python of an Osprey"
     if not (shutil.which("chromium") or shutil.which("google-chrome")):
         lacking["needs_browser"] = "chromium"
     for item in items:

@@ -179,6 +179,8 @@ def _why(verdict: Verdict) -> str:
 
 
 def _carried_by(verdict: Verdict) -> str:
-    """The phrase that carried a score, and the plugin's detector and label where it is not the policy's own."""
+    """The phrase that carried a score, the plugin's detector and label where it is not the policy's own, and what was derived from its part."""
     own = verdict.detector in (None, verdict.policy)
-    return ": ".join(filter(None, ("" if own else f"{verdict.detector}/{verdict.label}", verdict.concept)))
+    told = ": ".join(filter(None, ("" if own else f"{verdict.detector}/{verdict.label}", verdict.concept)))
+    derived = verdict.part if "#" in (verdict.part or "") else ""
+    return " at ".join(filter(None, (told, derived)))

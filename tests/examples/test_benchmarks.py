@@ -47,6 +47,7 @@ TINY = {
     "hashes.py": ["--hashes", "3000", "--queries", "20"],
     "lists.py": ["--sizes", "50", "--texts", "25"],
     "ocr.py": ["--rounds", "1", "--pictures", "1", "--ways", "2", "--drawings", "2", "--largest", "320"],
+    "video.py": ["--seconds", "2", "--rounds", "1", "--sizes", "480p"],
     "few_shot.py": ["--shots", "32", "--draws", "1", "--steps", "2", "--most", "60"],
 }
 KEYS = {
@@ -79,6 +80,7 @@ KEYS = {
     "ocr.py": {
         "load_before", "ready_seconds", "pictures_a_processor_second", "words_read", "drawings", "drawings_with_text",
     },
+    "video.py": {"seconds", "rates", "start_ms"},
     "few_shot.py": {"policy", "measured_on", "violating_objects", "draws", "steps", "rows"},
 }  # fmt: skip
 

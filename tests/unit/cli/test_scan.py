@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -225,6 +226,15 @@ def test_items_come_on_stdin(
     code, out, _ = run("scan", "-", "--policy", weapons, "--json")
     found = [(one["item_id"], one["proposed"]) for one in map(json.loads, out.splitlines())]
     assert (code, found) == (ExitCode.OK, [("1", "remove"), ("stdin:2", "review"), ("2", "allow")])
+
+
+def test_the_part_is_told_where_a_reader_derived_it(
+    encoder: FakeEncoder, weapons: Path, pictures: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = {"id": "1", "parts": [{"path": str(pictures / "a.png"), "name": "clip#t=3.000"}]}
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(json.dumps(item).encode())))
+    assert " at clip#t=3.000)\n" in run("scan", "-", "--policy", weapons)[1]
+    assert " at " not in run("scan", pictures / "a.png", "--policy", weapons)[1]
 
 
 def test_a_live_build_acts_and_a_draft_beside_it_only_proposes(
