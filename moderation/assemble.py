@@ -25,7 +25,6 @@ from moderation.plugin.manager import load
 from moderation.plugin.readers import readers_in_force, reads_videos
 from moderation.plugin.registry import EncoderRequest, FetcherRequest
 from moderation.policy.lock import Lock, arrays_path, read_lock
-from moderation.reader.step import Readers
 from moderation.release.record import record_path, status_beside
 from moderation.rollout.limits import Counter, Limits, LocalCounter
 from moderation.rollout.locks import RunningSet, put_in_force
@@ -50,6 +49,7 @@ def plugins(settings: Settings) -> Plugins:
         memory_bytes=chosen.isolated_memory_bytes,
         setup_seconds=chosen.setup_seconds,
         settings=chosen.settings,
+        own={"images": settings.images, "tiles": settings.readers.tiles},
     )
     return with_heads(found, settings.heads)
 
@@ -119,15 +119,17 @@ def pipeline(
     cache = embedding_cache(settings) if missing else None  # a reload finds its encoders loaded
     for name in missing:
         embedders[name] = embedder(settings, name, known=known, cache=cache)
-    reading = readers_in_force(known, settings.readers)
-    running = put_in_force(read, embedders=embedders, plugins=known, actions=settings.actions, statuses=statuses)
+    reading = readers_in_force(known, settings.readers, earlier=earlier.readers if earlier else None)
+    running = put_in_force(
+        read, embedders=embedders, plugins=known, actions=settings.actions, statuses=statuses, readers=reading
+    )
     return Pipeline(
         running,
         embedders=embedders,
         runner=runner(settings, running, earlier=earlier.runner if earlier else None),
         limits=Limits(counter or LocalCounter(), settings.actions),
         actions=settings.actions,
-        readers=Readers(reading, settings.readers, earlier=earlier.readers if earlier else None) if reading else None,
+        readers=reading,
     )
 
 

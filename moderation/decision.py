@@ -8,6 +8,8 @@ from enum import StrEnum
 from operator import attrgetter
 from typing import Any, Protocol
 
+from moderation.item import Region
+
 DRAFT, LIVE = "draft", "live"  # statuses of a build; only a live one may act
 
 
@@ -79,7 +81,8 @@ class Verdict:
     of such an outcome and `cause` a word that says more. `limit` names what held the action back, `rollout` or `quota`, and
     `limited_to` the action that is asked for instead, if any. `calibrated` is the estimated probability that the item violates, at the
     prevalence of the policy: for readers, no threshold is compared with it; None where the lock has no calibration. `evidence` is
-    that of the score.
+    that of the score. `region` is the place in a picture that the score is of (left, top, right, bottom, in fractions of the picture held upright),
+    None where that is the whole `part`.
     """
 
     policy: str
@@ -96,6 +99,7 @@ class Verdict:
     concept: str | None = None
     evidence: Mapping[str, float] | None = None
     part: str | None = None
+    region: Region | None = None
     detector: str | None = None
     label: str | None = None
     error: str | None = None
@@ -116,7 +120,16 @@ class Verdict:
         plain["outcome"], plain["severity"] = self.outcome.value, self.severity.value
         if self.evidence is not None:
             plain["evidence"] = dict(self.evidence)
+        if self.region is not None:
+            plain["region"] = list(self.region)
         return plain
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Verdict:
+        """A verdict from what `to_dict` made, now or before a field was added."""
+        region = data.get("region")
+        kinds = {"outcome": Outcome(data["outcome"]), "severity": Severity(data["severity"])}
+        return cls(**{**data, **kinds, "region": None if region is None else tuple(region)})
 
 
 _VERDICT = tuple(one.name for one in fields(Verdict))
@@ -183,10 +196,7 @@ class Decision:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Decision:
         """A decision from what `to_dict` made."""
-        verdicts = tuple(
-            Verdict(**{**v, "outcome": Outcome(v["outcome"]), "severity": Severity(v["severity"])})
-            for v in data["verdicts"]
-        )
+        verdicts = tuple(Verdict.from_dict(one) for one in data["verdicts"])
         return cls(
             **{
                 **data,

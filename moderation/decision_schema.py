@@ -19,6 +19,7 @@ _LIMITS: dict[str, dict[str, Any]] = {
     "encode": {"minimum": 0},
     "detect": {"minimum": 0},
     "read": {"minimum": 0},
+    "region": {"prefixItems": [{"type": "number", **SHARE}] * 4},
     "limit": {"enum": ["rollout", "quota"]},
     "status": {"enum": ["draft", "shadow", "live", "deprecated"]},
 }

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 
 from moderation.errors import ItemError
 
+Region = tuple[float, float, float, float]  # left, top, right, bottom, in fractions of an upright picture
+
 UNSUPPORTED_INPUT = "unsupported_input"
 UNFETCHABLE = "unfetchable"
 
@@ -53,8 +55,8 @@ def is_utf8(value: Any) -> bool:
 class Part:
     """One image or video (the bytes of its file) or one text (UTF-8) of an item.
 
-    `name` tells parts of one item apart; `source` names the part a reader derived this one from. `unread` says why a reader could not
-    derive it: it stands in the place of what nobody has seen.
+    `name` tells parts of one item apart; `source` names the part that this one was derived from, `reader` who did that, and `region` is the
+    place in that picture. `unread` says why a reader could not derive it: it stands in the place of what nobody has seen.
     """
 
     modality: Modality
@@ -62,6 +64,8 @@ class Part:
     name: str = ""
     source: str = ""
     unread: ItemError | None = None
+    reader: str = ""
+    region: Region | None = None
 
     @classmethod
     def image(cls, content: bytes, *, name: str = "") -> Part:

@@ -77,12 +77,15 @@ class Pipeline:
         named = zip(seen.items, ids or ("",) * len(items), strict=True)
         return [self._decision(index, item, held, seen, id_) for index, (item, id_) in enumerate(named)]
 
-    def score(self, items: Sequence[ContentItem]) -> list[dict[str, Score | Abstention]]:
+    def score(
+        self, items: Sequence[ContentItem], *, shown: Callable[[Sequence[ContentItem]], object] = lambda _items: None
+    ) -> list[dict[str, Score | Abstention]]:
         """Each policy's final score on each item, by policy id, by the very way of `decide`: what certify measures.
 
-        An abstention on one part is the item's: the score of such an item is not known.
+        An abstention on one part is the item's: the score of such an item is not known. `shown` is told the items as they were read.
         """
         seen = self._see(items)
+        shown(seen.items)
         return [
             {policy.id: final_score(findings) for policy, findings in self._findings(index, item, seen).items()}
             for index, item in enumerate(seen.items)

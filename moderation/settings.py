@@ -85,16 +85,32 @@ class DetectorSettings(RunnerSettings):
     """How detectors run."""
 
 
+class TileSettings(Section):
+    """What the built-in reader `tiles` cuts: tiles of at least `side` pixels a side, what an encoder reads, and `most` of a picture at most."""
+
+    side: Annotated[int, Field(gt=0)] = 96
+    most: Annotated[int, Field(gt=0)] = 64
+
+
 class ReaderSettings(RunnerSettings):
     """Which readers are in force (`use`, none by default), how they run, and how much they may derive from one part.
 
-    A video's file may have `most_bytes`, and so may everything together that is derived from one part.
+    A video's file may have `most_bytes`, and so may everything together that is derived from one part. `tiles` is about the built-in reader.
     """
 
     use: tuple[str, ...] = ()
     timeout_seconds: Seconds = 30.0
     most_parts: Annotated[int, Field(gt=0)] = 64
     most_bytes: Annotated[int, Field(gt=0)] = 100_000_000
+    tiles: TileSettings = TileSettings()
+
+    @model_validator(mode="after")
+    def _tiles_are_parts(self) -> ReaderSettings:
+        if "tiles" in self.use and self.tiles.most > self.most_parts:
+            raise ValueError(
+                f"tiles.most: {self.tiles.most} is over most_parts, {self.most_parts}; expected at most that"
+            )
+        return self
 
 
 class HeadSettings(Section):

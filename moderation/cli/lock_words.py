@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,8 @@ def as_plain(lock: Lock, path: Path, *, order: Sequence[str]) -> dict[str, Any]:
         "lock": str(path),
         "level": lock.level,
         "encoder": f"{lock.encoder_identity}/{lock.encoder_numeric}",
+        "max_parts": lock.max_parts,
+        "readers": [asdict(one) for one in lock.readers],
         "actions": [_action(action) for action in lock.actions],
         "bands": band_words.as_plain(bands(lock.actions, order)),
         "evidence": dict(lock.evidence),
@@ -50,6 +53,16 @@ def _action(action: LockedAction) -> dict[str, Any]:
         "certificate": None if action.certificate is None else dict(action.certificate),
         "shortfall": None if action.shortfall is None else dict(action.shortfall),
     }
+
+
+def readers(lock: Lock) -> Iterator[str]:
+    """The readers that the lock was certified with, and for how much of what they derive it holds."""
+    for one in lock.readers:
+        which = f"reader {one.id!r}" + (f" of revision {one.revision}" if one.revision else "")
+        if one.most_parts:
+            yield f"certified with {which}: up to {one.most_parts} parts of an item; above that it asks for review at most"
+        else:
+            yield f"WARNING: {which} derived nothing from any certify target: of an item from which it does, review is asked for at most"
 
 
 def promise(action: LockedAction) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import typer
@@ -119,7 +120,8 @@ def certify_lock(path: Path, *, out: Path | None, background: Path | None, as_js
     lock, target = current_lock(policy, out), lock_file(policy, out)
     bank = background_rows(policy, background)
     with terminal.working("loading the encoder"):
-        pipeline = assemble.pipeline(settings, [target])
+        # Whatever readers it was certified with before: now it is with those in force.
+        pipeline = assemble.pipeline(settings, [replace(lock, readers=())])
     certified = certification.certify_lock(
         lock, policy, rows, pipeline, background=bank, limits=settings.images, progress=terminal.progress
     )
@@ -205,6 +207,6 @@ def _tell_certified(lock: Lock, path: Path, *, order: Sequence[str]) -> None:
             terminal.say(f"    {line}")
     if all(action.threshold is None for action in lock.actions):
         terminal.say(f"  {lock_words.UNCERTIFIED}")
-    told = (band_words.bands(bands(lock.actions, order)), band_words.calibration(lock))
+    told = (lock_words.readers(lock), band_words.bands(bands(lock.actions, order)), band_words.calibration(lock))
     for line in itertools.chain(*told, lock_words.merged(lock.evidence), lock_words.asked(lock.evidence)):
         terminal.say(f"  {line}")

@@ -151,6 +151,7 @@ def _lock_lines(policy: Policy, lock: Lock | None, path: Path, *, order: Sequenc
         yield "  the policy changed since it was compiled: compile and certify it again"
     yield "  " + "; ".join(f"{name}: {told}" for name, told in _standing(lock, path).items())
     yield f"  level {lock.level}, encoder {lock.encoder_identity}/{lock.encoder_numeric}"
+    yield from (f"  {line}" for line in lock_words.readers(lock))
     if _state(policy, lock) == "uncertified":
         yield f"  {lock_words.UNCERTIFIED}"
     for action in lock.actions:

@@ -163,6 +163,7 @@ def _in_words(decision: Decision) -> str:
             reasons.append(f"{verdict.policy} error: {_why(verdict)}")
         elif verdict.action and verdict.score is not None:
             carried = f" ({_carried_by(verdict)})" if _carried_by(verdict) else ""
+            carried += _place(verdict)
             reasons.append(
                 f"{verdict.policy} {verdict.outcome} {verdict.score:.3f} >= {verdict.threshold:.3f}{carried}"
             )
@@ -176,6 +177,14 @@ def _why(verdict: Verdict) -> str:
     failed = verdict.detector if verdict.error in FAULTS and verdict.detector != verdict.policy else None
     told = ": ".join(filter(None, (failed, verdict.cause)))
     return f"{verdict.error} ({told})" if told else f"{verdict.error}"
+
+
+def _place(verdict: Verdict) -> str:
+    """The part that carried the score and its place in the picture, where that is not the whole of it."""
+    if verdict.region is None:
+        return ""
+    left, top, right, bottom = (round(100 * edge) for edge in verdict.region)
+    return f" at {left}-{right} % across, {top}-{bottom} % down"
 
 
 def _carried_by(verdict: Verdict) -> str:

@@ -46,6 +46,9 @@ def _check(decision: Decision) -> None:
         numbers += [value for name in _PERHAPS_NUMBERS if (value := getattr(verdict, name)) is not None]
         if verdict.evidence is not None:
             texts, numbers = [*texts, *verdict.evidence], [*numbers, *verdict.evidence.values()]
+        if verdict.region is not None:
+            left, top, right, bottom = verdict.region  # raises ValueError for more or fewer
+            numbers += [left, top, right, bottom]
         if not decision.item_id or any(character in verdict.policy + verdict.revision for character in "@."):
             raise ValueError("an item needs an id, and policies and revisions have names of their kind")
     if not all(isinstance(one, str) for one in texts) or not isinstance(decision.cache_hit, bool):

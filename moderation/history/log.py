@@ -35,6 +35,7 @@ AT = "@"  # between a policy and its revision, in the name of their column
 
 _KINDS = dict.fromkeys(("score", "calibrated", "threshold", "margin"), pa.float64())
 _KINDS["evidence"] = pa.map_(pa.string(), pa.float64())
+_KINDS["region"] = pa.list_(pa.float64())
 _FIELDS = {
     one.name: _KINDS.get(one.name, pa.string()) for one in fields(Verdict) if one.name not in {"policy", "revision"}
 }

@@ -1,4 +1,4 @@
-"""What ships with the package, through the same door as everything else: the torch encoders, recordings, and fetchers."""
+"""What ships with the package, through the same door as everything else: tiles of pictures, the torch encoders, recordings, and fetchers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,17 @@ from moderation.plugin.registry import (
     EncoderRequest,
     FetcherRegistry,
     FetcherRequest,
+    ReaderRegistry,
 )
+from moderation.reader.tiles import Tiles
+from moderation.settings import ImageLimits, TileSettings
+
+
+@hookimpl
+def register_readers(registry: ReaderRegistry) -> None:
+    """Tiles of large pictures. The section of the built-in plugin is the package's own to fill: what a picture may be, and what is cut."""
+    own = registry.settings
+    registry.add(Tiles(own.get("tiles", TileSettings()), own.get("images", ImageLimits())))
 
 
 @hookimpl

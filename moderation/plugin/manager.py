@@ -42,12 +42,14 @@ def load(
     memory_bytes: int = 0,
     setup_seconds: float = SETUP_SECONDS,
     settings: Mapping[str, PluginSection] = MappingProxyType({}),
+    own: PluginSection = MappingProxyType({}),
     found: Iterable[EntryPoint] | None = None,
 ) -> Plugins:
     """Load the built-in plugin and every installed one, or those that `only` names; call it once, on purpose.
 
     Those that `isolated` names (`*`: all) are not imported here: they run in processes of `memory_bytes` at most (0: no limit). Loading a plugin
-    may take `setup_seconds`, and so may setting up a detector and the start of a process. `settings` holds sections of plugins' own.
+    may take `setup_seconds`, and so may setting up a detector and the start of a process. `settings` holds sections of plugins' own, `own` is the
+    built-in one's.
     `found` stands for the entry points of group `moderation`. Never raises for a plugin's sake: read `records`. Raises SettingsError
     where `isolated` or `settings` name none that is installed: the one that was meant would run here, or without its settings.
     """
@@ -68,7 +70,7 @@ def load(
             apart = entry.name in isolated or EVERY in isolated
             process = IsolatedPlugin(entry.name, memory_bytes=memory_bytes, seconds=setup_seconds) if apart else None
             arriving.append(_Loading(entry, process, settings.get(entry.name, {}), seconds=setup_seconds))
-    staged = [_load_module(PluginRecord(BUILTIN, "moderation", __version__, PluginState.LOADED), builtin)]
+    staged = [_load_module(PluginRecord(BUILTIN, "moderation", __version__, PluginState.LOADED), builtin, own)]
     staged += _loaded(arriving)
     names = [entry.name for entry in entries]
     staged += [_missing(name, names) for name in only or () if name not in names and name != BUILTIN]

@@ -5,16 +5,20 @@ from __future__ import annotations
 from moderation.item import Modality
 from moderation.plugin.brought import Plugins
 from moderation.reader.base import Reader
+from moderation.reader.step import Readers
 from moderation.settings import ReaderSettings
 
 _NEEDED_BY = "the setting readers.use"
 
 
-def readers_in_force(known: Plugins, settings: ReaderSettings) -> list[Reader]:
-    """The readers that are named, set up. Raises PluginError where one is not there or cannot be set up."""
+def readers_in_force(known: Plugins, settings: ReaderSettings, *, earlier: Readers | None = None) -> Readers | None:
+    """The readers that are named, set up; None where none is. What is known of them from `earlier` is kept.
+
+    Raises PluginError where one is not there or cannot be set up.
+    """
     chosen = _named(known, settings)
     known.set_up(chosen, {one.id: _NEEDED_BY for one in chosen}, kind="reader")
-    return chosen
+    return Readers(chosen, settings, earlier=earlier) if chosen else None
 
 
 def reads_videos(known: Plugins, settings: ReaderSettings) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from moderation.decision import Sink
 from moderation.detector.base import Detector, needs_scores
 from moderation.detector.life import STEPS
-from moderation.detector.names import SLUG, is_label, is_slug
+from moderation.detector.names import SLUG, is_label, is_revision, is_slug
 from moderation.encoder.base import Encoder
 from moderation.errors import PluginError
 from moderation.item import JUDGED, Fetcher, Modality
@@ -140,6 +140,7 @@ def _check_reader(plugin: str, reader: Any) -> None:
         "reads (a frozenset of Modality)": _modalities_fit(reader.reads, tuple(Modality)),
         "yields (a frozenset of Modality.IMAGE, Modality.TEXT)": _modalities_fit(reader.yields, JUDGED),
         "read (a method)": callable(reader.read),
+        "revision (letters, digits and ._+:-, 64 at most)": _revision_fits(reader),
     }
     _check_fits(plugin, f"reader {reader.id!r}", {**fits, **_life_fits(reader)})
 
@@ -164,6 +165,11 @@ def _check_fits(plugin: str, what: str, fits: Mapping[str, bool]) -> None:
 
 def _life_fits(unit: Any) -> dict[str, bool]:
     return {f"{step} (a method)": callable(getattr(unit, step, callable)) for step in STEPS}
+
+
+def _revision_fits(unit: Any) -> bool:
+    told = getattr(unit, "revision", "")
+    return isinstance(told, str) and (not told or is_revision(told))
 
 
 def _labels_fit(labels: Any) -> bool:

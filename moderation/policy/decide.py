@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from moderation.decision import LIVE, Abstention, Decision, Outcome, Score, Severity, Timing, Verdict
+from moderation.item import Region
 from moderation.policy.calibration import Calibration
 from moderation.policy.lock import Quota
 
@@ -55,11 +56,12 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one detector said of one part, under one label: a score or an abstention."""
+    """What one detector said of one part, under one label: a score or an abstention. `region` is the part's place in the picture that it was derived from."""
 
     part: str
     answer: Score | Abstention
     detector: str | None = None
+    region: Region | None = None
 
 
 def judge(terms: Terms, findings: Sequence[Finding], *, parts: int, order: Sequence[str]) -> Verdict:
@@ -227,6 +229,7 @@ def _verdict(
         concept=None if score is None else score.concept,
         evidence=None if score is None else score.evidence,
         part=None if top is None else top.part,
+        region=None if top is None else top.region,
         detector=None if top is None else top.detector,
         label=None if score is None else score.label,
     )

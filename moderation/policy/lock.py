@@ -45,6 +45,15 @@ class LockedAction:
 
 
 @dataclass(frozen=True, slots=True)
+class LockedReader:
+    """A reader that a policy was certified with: its id and revision, and the most parts that it derived for the policy from one item."""
+
+    id: str
+    revision: str
+    most_parts: int
+
+
+@dataclass(frozen=True, slots=True)
 class Quota:
     """How many items an hour may get this policy's actions; beyond it those that ask for more get `then`."""
 
@@ -59,7 +68,8 @@ class Lock:
     `arrays` are the head's (detector/head.py reads them) and, float16, `golden` and `golden_pictures`: what the encoder made
     of each of `phrases` as it stands and of a few made pictures, so that another machine can measure how far it differs. `phrases` names the violating phrases
     in the head's order; `concepts`, at L5, the concept of every phrase, the violating ones' first; `surfaces` and `languages` narrow the scope where they are not empty;
-    `detectors` are other detectors, or labels of theirs (`keywords/gambling`), that also count; `max_parts` is the largest number of parts of an item it was certified on, 0 before certification;
+    `detectors` are other detectors, or labels of theirs (`keywords/gambling`), that also count; `max_parts` is the largest number of an item's own parts it was certified on, 0 before certification,
+    and `readers` are those that derived others for it then;
     `calibration` tells readers what a score means, None where nothing is known; `share` of the items is acted on, and no more than the `quota`.
     """
 
@@ -85,6 +95,7 @@ class Lock:
     calibration: Calibration | None = None
     share: float = 1.0
     quota: Quota | None = None
+    readers: tuple[LockedReader, ...] = ()
     evidence: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -152,6 +163,7 @@ def read_lock(path: Path) -> Lock:
         values.pop(name)
     values["calibration"] = _calibration(parsed.calibration, path)
     values["quota"] = None if parsed.quota is None else Quota(**dict(parsed.quota))
+    values["readers"] = tuple(LockedReader(**dict(one)) for one in parsed.readers)
     _refuse_edited(json.loads(document), path)
     return Lock(**{**values, "actions": tuple(LockedAction(**dict(one)) for one in parsed.actions), "arrays": loaded})
 
@@ -188,6 +200,12 @@ class _QuotaFile(_File):
     then: str
 
 
+class _ReaderFile(_File):
+    id: str
+    revision: str
+    most_parts: Annotated[int, Field(ge=0)]
+
+
 class _LockFile(_File):
     schema_: Literal["lock/v1"] = Field(alias="schema")
     arrays_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -213,6 +231,7 @@ class _LockFile(_File):
     calibration: _CalibrationFile | None = None
     share: Annotated[float, Field(ge=0, le=1)] = 1.0
     quota: _QuotaFile | None = None
+    readers: tuple[_ReaderFile, ...] = ()
     evidence: dict[str, Any]
 
 
@@ -220,6 +239,8 @@ def _encode(lock: Lock) -> tuple[bytes, bytes]:
     contiguous = {name: np.ascontiguousarray(array) for name, array in lock.arrays.items()}
     arrays = safetensors.save(contiguous)
     body = {one.name: _plain(getattr(lock, one.name)) for one in fields(lock) if one.name != "arrays"}
+    if not lock.readers:
+        del body["readers"]  # a lock of before there were readers is the same build still
     body |= {"schema": SCHEMA, "arrays_sha256": hashlib.sha256(arrays).hexdigest()}
     return _document({**body, "fields_sha256": _sum(body)}), arrays
 
@@ -243,7 +264,7 @@ def _refuse_edited(body: Mapping[str, Any], path: Path) -> None:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, (LockedAction, Calibration, Quota)):
+    if isinstance(value, (LockedAction, LockedReader, Calibration, Quota)):
         return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
     if isinstance(value, Mapping):
         return {str(key): _plain(one) for key, one in value.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from moderation.decision import Abstention
 from moderation.detector.answers import is_told
@@ -20,7 +20,8 @@ Reading = Sequence[Part] | Abstention
 class Reader(Protocol):
     """A plugin unit. `id` is unique among readers; it is shown parts of the modalities that it `reads`, and derives parts of those that it `yields`.
 
-    It may have methods for its life (`detector/life.py`).
+    It may have methods for its life (`detector/life.py`), and a `revision` that changes whenever what it derives does: thresholds that were
+    certified with it are kept to it.
     """
 
     @property
@@ -67,16 +68,23 @@ def _check(answer: object, yields: frozenset[Modality], limits: ReaderSettings) 
         return WRONG
     if sum(len(one.content) for one in answer) > limits.most_bytes:
         return Abstention(UNSUPPORTED_INPUT, cause="too_many_bytes")
-    return tuple(replace(one, source="", unread=None) for one in answer)
+    return tuple(replace(one, source="", unread=None, reader="") for one in answer)
 
 
 def _is_part(part: object, yields: frozenset[Modality]) -> bool:
     """Names are kept in decisions: short, of one line, and no content."""
     if not isinstance(part, Part) or part.modality not in yields or type(part.content) is not bytes:
         return False
-    return (
-        type(part.name) is str
-        and len(part.name) <= LONGEST
-        and part.name.isascii()
-        and part.name == one_line(part.name)
-    )
+    return _is_short(part.name) and (part.region is None or _is_region(part.region))
+
+
+def _is_short(name: object) -> bool:
+    return type(name) is str and len(name) <= LONGEST and name.isascii() and name == one_line(name)
+
+
+def _is_region(region: Any) -> bool:
+    """A place in a picture: left before right, top above bottom, nothing outside of it."""
+    if type(region) is not tuple or len(region) != 4 or not all(type(one) is float for one in region):
+        return False
+    left, top, right, bottom = region
+    return bool(0.0 <= left < right <= 1.0 and 0.0 <= top < bottom <= 1.0)

@@ -45,7 +45,7 @@ class Readers:
     def __init__(self, readers: Sequence[Reader], settings: ReaderSettings, *, earlier: Readers | None = None) -> None:
         known: ReaderRunner | None = earlier.runner if earlier else None
         self.runner: ReaderRunner = ReaderRunner(readers, settings, earlier=known)
-        self._readers = tuple(readers)
+        self.in_force = tuple(readers)
 
     def read(self, items: Sequence[ContentItem]) -> list[ContentItem]:
         """The items, in order, with what was derived from their parts, its `source` being its part's name, or place (`part-0`).
@@ -64,11 +64,11 @@ class Readers:
 
     def _readings(self, items: Sequence[ContentItem]) -> Readings:
         readings: dict[Place, list[tuple[Reader, Reading]]] = {}
-        shown: dict[str, dict[Place, Part]] = {one.id: {} for one in self._readers}
+        shown: dict[str, dict[Place, Part]] = {one.id: {} for one in self.in_force}
         for index, item in enumerate(items):
             for at, part in enumerate(item.parts):
                 fault = None if part.modality is Modality.VIDEO else part.fault
-                for reader in self._readers:
+                for reader in self.in_force:
                     if part.modality not in reader.reads:
                         continue
                     if fault:
@@ -77,7 +77,7 @@ class Readers:
                     else:
                         shown[reader.id][index, at] = part
         said = self.runner.run({id_: tuple(parts.values()) for id_, parts in shown.items()})
-        for reader in self._readers:
+        for reader in self.in_force:
             for place, reading in zip(shown[reader.id], said[reader.id], strict=True):
                 readings.setdefault(place, []).append((reader, reading))
         return readings
@@ -101,9 +101,9 @@ def _derived(part: Part, at: int, reader: Reader, reading: Reading) -> list[Part
     source = _source(part, at)
     if isinstance(reading, Abstention):
         unread = ItemError(reading.reason, f"reader {reader.id!r} did not read it", cause=reading.cause)
-        return [Part(one, b"", f"{source}#{reader.id}", source, unread) for one in sorted(reader.yields)]
+        return [Part(one, b"", f"{source}#{reader.id}", source, unread, reader.id) for one in sorted(reader.yields)]
     return [
-        replace(one, name=f"{source}#{one.name or f'{reader.id}-{number}'}", source=source)
+        replace(one, name=f"{source}#{one.name or f'{reader.id}-{number}'}", source=source, reader=reader.id)
         for number, one in enumerate(reading)
     ]
 

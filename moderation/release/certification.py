@@ -22,6 +22,7 @@ from moderation.policy.inputs import digest_manifests
 from moderation.policy.lock import Lock, marks
 from moderation.policy.manifest import TargetRow
 from moderation.policy.schema import Policy
+from moderation.release.most_parts import MostParts
 from moderation.release.splits import NO_AUDIT, NO_EVIDENCE, Pair, Progress, hold_apart, joined, other_rows, silent
 from moderation.rollout.locks import RunningSet
 from moderation.rollout.selftest import advice
@@ -34,13 +35,18 @@ LIMITS = ImageLimits()
 SIDES = {"violating": True, "benign": False}
 
 
+Shown = Callable[[Sequence[ContentItem]], object]
+
+
 class Scorer(Protocol):
     """What certification needs of the pipeline."""
 
     running: RunningSet
 
-    def score(self, items: Sequence[ContentItem]) -> Sequence[dict[str, Score | Abstention]]:
-        """For each item, in order, what each policy's id scored."""
+    def score(
+        self, items: Sequence[ContentItem], *, shown: Shown = lambda _items: None
+    ) -> Sequence[dict[str, Score | Abstention]]:
+        """For each item, in order, what each policy's id scored; `shown` is told the items as readers made them."""
         ...
 
 
@@ -67,8 +73,9 @@ def certify_lock(
     refuse_used(lock, rows, fit=others)
     pairs = hold_apart(rows, others, why=NO_EVIDENCE, limits=limits, progress=progress)
     counted, merged = joined(rows, pairs)
+    most = MostParts(next(one for one in pipeline.running.policies if one.id == policy.id))
     with progress(f"{policy.id}: scoring targets", len(rows)) as advance:
-        scored = score_targets(policy, counted, pipeline, advance=advance)
+        scored = score_targets(policy, counted, pipeline, advance=advance, shown=most.see)
     actions = certify(scored, policy.actions, policy.prevalence)
     calibrated = calibrate(one_per_cluster(scored), policy.prevalence)
     asked, known = _ask(lock, policy, rows)
@@ -81,7 +88,8 @@ def certify_lock(
     return replace(
         lock,
         actions=actions,
-        max_parts=most_parts(rows, pipeline.running, policy.id),
+        max_parts=most.own,
+        readers=most.readers(),
         calibration=calibrated.calibration,
         arrays={**lock.arrays, "asked": known},
         evidence={**lock.evidence, **rests_on, "asked": asked},
@@ -99,12 +107,6 @@ def _unseen(lock: Lock, others: Iterable[TargetRow]) -> int:
     rows = list(others)
     known = marks((digest for row in rows for digest in row.digests), {row.cluster for row in rows})
     return int((~np.isin(_marked(lock, "used"), known)).sum())
-
-
-def most_parts(rows: Sequence[TargetRow], running: RunningSet, policy: str) -> int:
-    """The largest number of parts, of one row, that the policy judges: above it a verdict is at most `review`."""
-    own = next(one for one in running.policies if one.id == policy)
-    return max((len(own.scope(row.item())) if row.parts else 1 for row in rows), default=0)
 
 
 def remember(lock: Lock, before: Lock) -> Lock:
@@ -240,14 +242,15 @@ def score_targets(
     pipeline: Scorer,
     *,
     advance: Callable[[int], None] = lambda _count: None,
+    shown: Shown = lambda _items: None,
 ) -> list[ScoredTarget]:
-    """The policy's score of each target, by the pipeline. Raises DataError for all rows that could not be judged."""
+    """The policy's score of each target, by the pipeline, as whose readers made them items are `shown`. Raises DataError for all rows that could not be judged."""
     scored: list[ScoredTarget] = []
     problems: list[Problem] = []
     for start in range(0, len(rows), BATCH):
         batch = rows[start : start + BATCH]
         readable = list(_readable(batch, problems))
-        answers = pipeline.score([item for _, item in readable])
+        answers = pipeline.score([item for _, item in readable], shown=shown)
         for (row, _), answer in zip(readable, answers, strict=True):
             score = answer.get(policy.id, OUT_OF_SCOPE)
             if isinstance(score, Abstention):

@@ -116,7 +116,7 @@ def propose_bump(before: Lock, after: Lock) -> tuple[str, tuple[str, ...]]:
     minor = ["thresholds changed"] if cuts[0] != cuts[1] else []
     minor += [
         f"{name} changed"
-        for name in ("phrases", "level", "encoder_identity", "encoder_numeric", "max_parts", "calibration")
+        for name in ("phrases", "level", "encoder_identity", "encoder_numeric", "max_parts", "readers", "calibration")
         if getattr(before, name) != getattr(after, name)
     ]
     minor += [] if same_head(before, after) else ["the classifier's numbers changed"]

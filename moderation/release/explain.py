@@ -149,7 +149,7 @@ def _ground(verdict: Verdict, policy: Policy, rule: str) -> dict[str, Any]:
 
 def _facts(verdict: Verdict, policy: Policy, rule: str) -> str:
     seen = f" What it was taken for: {verdict.concept}." if verdict.concept else ""
-    seen += "".join(f" {line}" for line in _spoke(verdict))
+    seen += "".join(f" {line}" for line in (*_spoke(verdict), *where(verdict)))
     if verdict.asked is None:
         looked = "Nothing was done."
     else:
@@ -185,7 +185,7 @@ def _text(verdict: Verdict, policy: Policy, clauses: tuple[Clause, ...]) -> str:
     lines = [f'{done}, {link} {why} our rule "{policy.title}"{basis}.']
     lines += [f"The rule says: {one.text}" for one in clauses]
     lines += [f"It allows: {one.text}" for one in policy.definition.allowed]
-    lines += _spoke(verdict) if broken else []
+    lines += [*_spoke(verdict), *where(verdict)] if broken else []
     lines.append("This was found by automated means.")
     if not waits(verdict):
         lines.append("No person has looked at it yet. You can object, and a person will look at it.")
@@ -201,6 +201,14 @@ def _spoke(verdict: Verdict) -> list[str]:
     against = [name for name, one in told if one < 0]
     lines = [f"What spoke for a breach: {', '.join(spoke_for)}."] if spoke_for else []
     return lines + ([f"What spoke against it: {', '.join(against)}."] if against else [])
+
+
+def where(verdict: Verdict) -> list[str]:
+    """The place in the picture that the score is of, as one sentence; nothing where that is the whole of it."""
+    if verdict.region is None:
+        return []
+    left, top, right, bottom = (f"{edge:.0%}" for edge in verdict.region)
+    return [f"Where: from {left} to {right} of the picture's width, and from {top} to {bottom} of its height."]
 
 
 def _cut(text: str, longest: int) -> str:

@@ -101,6 +101,12 @@ def replay_vectors(places: Sequence[Path], trial: Trial) -> Iterator[Chunk]:
 
 
 def _check(lock: Lock, other: Lock) -> None:
+    if lock.readers:
+        named = ", ".join(one.id for one in lock.readers)
+        raise LockError(
+            f"policy {lock.policy!r}, revision {lock.revision}: it was certified with what {named} derived from parts, of which no vectors are kept; "
+            "give decisions (--decisions), which hold the whole score, or use `policy diff` on items"
+        )
     if lock.detectors:
         named = ", ".join(lock.detectors)
         raise LockError(

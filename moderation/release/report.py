@@ -20,6 +20,7 @@ from moderation.policy.manifest import TargetRow
 from moderation.policy.schema import Policy
 from moderation.release.achieved import Achieved, Known, achieved
 from moderation.release.asked import asked_in_words
+from moderation.release.explain import where
 from moderation.release.gallery import Card, Group, cards, groups
 from moderation.release.plot import Histogram, histogram
 from moderation.release.policy_tests import TestReport
@@ -130,6 +131,7 @@ def render_report(
         "signed": _signed,
         "sentence": _sentence,
         "asked": asked_in_words,
+        "where": where,
     }
     folder = resources.files("moderation.release")
     template = environment.from_string((folder / "report.html.j2").read_text(encoding="utf-8"))

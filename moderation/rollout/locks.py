@@ -18,6 +18,9 @@ from moderation.plugin.brought import Plugins
 from moderation.policy.decide import Cut, Finding, Terms
 from moderation.policy.languages import language_of, same_language
 from moderation.policy.lock import Lock
+from moderation.reader.base import Reader
+from moderation.reader.step import Readers
+from moderation.rollout.readers import count_parts, readers_for
 from moderation.rollout.selftest import measure_epsilon
 
 
@@ -31,15 +34,15 @@ class Watch:
 
     def findings(self, item: ContentItem, part: int, answer: Detection) -> list[Finding]:
         """What the detector's answer on one part of an item means to the policy; a part without a name has its number."""
-        name = item.parts[part].name or str(part)
+        name, region = item.parts[part].name or str(part), item.parts[part].region
         if isinstance(answer, Abstention):
-            return [Finding(name, answer, self.detector)]
-        return [Finding(name, score, self.detector) for score in answer if score.label in self.labels]
+            return [Finding(name, answer, self.detector, region)]
+        return [Finding(name, score, self.detector, region) for score in answer if score.label in self.labels]
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """Whose word a policy needs on an item, each with the part's position, and how many parts of it are in its scope."""
+    """Whose word a policy needs on an item, each with the part's position, and how many parts of it count (`readers.count_parts`)."""
 
     words: Sequence[tuple[Watch, int]]
     parts: int
@@ -47,12 +50,13 @@ class Needs:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunningPolicy:
-    """A verified lock, ready to decide; `numeric` is the numeric class of the encoder in use."""
+    """A verified lock, ready to decide; `numeric` is the numeric class of the encoder in use, `readers` those in force that may derive parts for it."""
 
     lock: Lock
     terms: Terms
     watches: tuple[Watch, ...]
     numeric: str
+    readers: tuple[Reader, ...] = ()
 
     @property
     def id(self) -> str:
@@ -73,7 +77,7 @@ class RunningPolicy:
             for watch in self.watches
             if item.parts[place].modality in watch.modalities
         ]
-        return Needs(words, len(scope))
+        return Needs(words, count_parts(self.lock, item, scope))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,11 +130,12 @@ def put_in_force(
     plugins: Plugins,
     actions: Sequence[str],
     statuses: Mapping[str, str] | None = None,
+    readers: Readers | None = None,
 ) -> RunningSet:
     """The set that these locks make.
 
     `embedders` by the encoder's name in the settings; `actions` in order of force; `statuses` by the policy's id, as its release record
-    gives it for this build, a draft where it says nothing. Raises LockError when a lock does not
+    gives it for this build, a draft where it says nothing; `readers` are those in force. Raises LockError when a lock does not
     fit them, FingerprintMismatchError (with both identities) when it was built on another encoder, PluginError when it
     needs a detector that is not there, or cannot be set up: that is done here, last of all.
     """
@@ -153,6 +158,7 @@ def put_in_force(
             terms_of(lock, actions=actions, epsilon=epsilon, status=(statuses or {}).get(lock.policy, DRAFT)),
             (_own_watch(own.detector), *watches),
             embedders[lock.encoder].encoder.fingerprint.numeric,
+            readers_for(lock, readers.in_force if readers else ()),
         )
     plugins.set_up([detectors[id_].detector for id_ in needed], needed)
     return RunningSet(tuple(policies.values()), detectors)

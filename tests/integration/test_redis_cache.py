@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import time
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from pydantic import SecretStr
 
 from moderation import assemble
@@ -19,8 +21,10 @@ from moderation.embedding.embedder import Embedder
 from moderation.embedding.redis_cache import KEYS_PER_CALL, RedisCache, connect
 from moderation.errors import SettingsError
 from moderation.item import Part
-from moderation.settings import CacheSettings, RedisSettings, Settings
-from tests.fakes import FakeEncoder, picture
+from moderation.reader.step import Readers
+from moderation.reader.tiles import Tiles
+from moderation.settings import CacheSettings, ImageLimits, ReaderSettings, RedisSettings, Settings, TileSettings
+from tests.fakes import FakeEncoder, item, picture
 from tests.services.redis import Redis
 
 pytestmark = pytest.mark.needs_redis
@@ -90,6 +94,26 @@ def test_content_is_forgotten_whichever_encoder_saw_it_and_nothing_else_is(
     assert "Redis cannot be asked" in capsys.readouterr().err
     assert main.run(["doctor"]) == 2
     assert "FAIL  redis" in capsys.readouterr().out
+
+
+def test_what_readers_derive_from_a_file_is_forgotten_with_it(
+    server: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = io.BytesIO()
+    Image.effect_noise((256, 256), 60).save(file, "PNG")
+    whole = Part.image(file.getvalue())
+    (read,) = Readers([Tiles(TileSettings(), ImageLimits())], ReaderSettings()).read([item(whole)])
+    assert len(read.parts) == 1 + 9
+    (tmp_path / "one.png").write_bytes(whole.content)
+    monkeypatch.setenv("MODERATION_CACHE__REDIS__URL", f"redis://{server.address}/0")
+    for use, told in (("[]", "erased 1 vector of 1 content"), ('["tiles"]', "erased 10 vectors of 1 content")):
+        plain(server).flushall()
+        one_key_each = {f"emb/default/identity/numeric/image/{part.digest}": b"vector" for part in read.parts}
+        plain(server).mset(one_key_each)
+        monkeypatch.setenv("MODERATION_READERS__USE", use)
+        assert main.run(["cache", "erase", str(tmp_path / "one.png")]) == 0
+        assert told in capsys.readouterr().out
+    assert not list(plain(server).scan_iter())
 
 
 PICTURES = [picture(round(0.01 * number, 2)) for number in range(1, 60)]

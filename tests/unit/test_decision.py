@@ -27,6 +27,7 @@ verdicts = st.builds(
     concept=st.none() | words,
     evidence=st.none() | st.dictionaries(words, st.floats(-9, 9), max_size=3),
     part=st.none() | words,
+    region=st.none() | st.tuples(numbers, numbers, numbers, numbers),
     error=st.none() | words,
 )
 decisions = st.builds(

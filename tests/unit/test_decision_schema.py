@@ -66,6 +66,7 @@ def test_decisions_of_a_scan_are_so(
     [
         (["action"], None), (["verdicts", 0, "outcome"], "perhaps"), (["verdicts", 0, "score"], 1.5), (["severity"], "grave"),
         (["verdicts", 0, "status"], "on"), (["timing", "decode"], -1), (["cache_hit"], 0), (["more"], 1), (["verdicts", 0, "more"], 1),
+        (["verdicts", 0, "region"], [0, 0, 1]), (["verdicts", 0, "region"], [0, 0, 1, 1.5]), (["verdicts", 0, "region"], [0, 0, 1, 1, 1]),
     ],
 )  # fmt: skip
 def test_what_is_no_decision_is_told_from_one(path: list[str | int], value: object) -> None:
@@ -78,6 +79,14 @@ def test_what_is_no_decision_is_told_from_one(path: list[str | int], value: obje
     place[path[-1]] = value
     with pytest.raises(jsonschema.ValidationError):
         CHECK.validate(row)
+
+
+def test_a_region_is_four_edges() -> None:
+    ((output,),) = decider().decide([record(picture(0.95), IMAGE)])
+    row = told(output)
+    row["verdicts"][0]["region"] = [0.25, 0, 0.5, 1]
+    CHECK.validate(row)
+    assert Decision.from_dict(row).verdicts[0].region == (0.25, 0, 0.5, 1)
 
 
 def test_every_field_of_a_decision_is_required() -> None:

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from moderation.decision import Abstention, Decision, Outcome, Score
 from moderation.detector.base import DetectionBatch
 from moderation.embedding.cache import MemoryCache
 from moderation.embedding.embedder import Embedder
-from moderation.item import Modality, Part
+from moderation.item import ContentItem, Modality, Part
 from moderation.pipeline import Pipeline
-from moderation.policy.lock import Lock, Quota, write_lock
+from moderation.policy.lock import Lock, LockedReader, Quota, write_lock
 from moderation.release.record import Change, Record, encode_record, record_path
 from moderation.rollout.limits import Limits, LocalCounter
 from moderation.settings import DetectorSettings, ReaderSettings, Settings
@@ -329,7 +330,9 @@ VIDEO = FakeReader("frames", frames, reads=(Modality.VIDEO,), yields=(Modality.I
 
 
 def test_policies_judge_what_readers_derive_and_verdicts_name_where_it_comes_from() -> None:
-    running = pipeline(lock("weapons"), lock("insults", modalities=TEXT), readers=(VIDEO, FakeReader()))
+    certified = (LockedReader("frames", "", 3),), (LockedReader("ocr", "", 1),)
+    locks = lock("weapons", readers=certified[0]), lock("insults", modalities=TEXT, readers=certified[1])
+    running = pipeline(*locks, readers=(VIDEO, FakeReader()))
     clip, shot, both = running.decide(
         [
             item(Part.video(b"0.1 0.95 0.3", name="clip")),
@@ -346,9 +349,54 @@ def test_policies_judge_what_readers_derive_and_verdicts_name_where_it_comes_fro
     assert clip.timing.read > 0.0
 
 
-def test_frames_count_as_parts_above_those_that_were_certified() -> None:
-    four, five = pipeline(readers=(VIDEO,)).decide([item(Part.video(b"0.95 " * n)) for n in (4, 5)])
+def test_above_as_many_frames_as_were_certified_a_verdict_is_at_most_review() -> None:
+    certified = lock(max_parts=1, readers=(LockedReader("frames", "", 4),))
+    four, five = pipeline(certified, readers=(VIDEO,)).decide([item(Part.video(b"0.95 " * n)) for n in (4, 5)])
     assert (four.proposed, five.proposed) == ("remove", "review")
+
+
+def test_certified_frames_are_no_leave_for_more_pictures_nor_pictures_for_frames() -> None:
+    certified = lock(max_parts=1, readers=(LockedReader("frames", "", 4),))
+    two, without = pipeline(certified, readers=(VIDEO,)), pipeline(lock(max_parts=4), readers=(VIDEO,))
+    assert two.decide([item(picture(0.95), picture(0.1))])[0].proposed == "review"
+    assert without.decide([item(Part.video(b"0.95"))])[0].proposed == "review"
+    assert without.decide([item(picture(0.95))])[0].proposed == "remove"  # nothing was derived
+    assert outcomes(without.decide([item(Part.video(b"0.1"))])[0]) == {"weapons": "no_match"}
+
+
+def test_the_mark_of_what_an_uncertified_reader_failed_on_lowers_no_match() -> None:
+    blind = FakeReader("blind", lambda _parts: 1 / 0, reads=(Modality.IMAGE,), yields=(Modality.IMAGE,))
+    (decision,) = pipeline(readers=(blind,)).decide([item(picture(0.95))])
+    assert outcomes(decision) == {"weapons": "match"}
+
+
+def test_a_verdict_tells_the_region_of_the_part_that_carried_the_score() -> None:
+    halves = FakeReader(
+        "halves",
+        lambda parts: [
+            [
+                replace(Part.image(b"0.1"), region=(0.0, 0.0, 0.5, 1.0)),
+                replace(Part.image(b"0.8"), region=(0.5, 0.0, 1.0, 1.0)),
+            ]
+            for _ in parts
+        ],
+        reads=(Modality.IMAGE,),
+        yields=(Modality.IMAGE,),
+    )
+    tiled, whole = pipeline(readers=(halves,)).decide([item(picture(0.3)), item(picture(0.9))])
+    assert [(one.verdicts[0].part, one.verdicts[0].region) for one in (tiled, whole)] == [
+        ("part-0#halves-1", (0.5, 0.0, 1.0, 1.0)),
+        ("0", None),
+    ]
+    assert tiled == tiled.from_dict(json.loads(json.dumps(tiled.to_dict())))
+
+
+def test_the_items_are_shown_to_who_scores_them_as_they_were_read() -> None:
+    seen: list[ContentItem] = []
+    given = [item(picture(0.3)), item(Part.video(b"0.1 0.2"))]
+    pipeline(readers=(VIDEO,)).score(given, shown=seen.extend)
+    assert [len(one.parts) for one in seen] == [1, 2]
+    assert [part.reader for part in seen[1].parts] == ["frames", "frames"]
 
 
 @pytest.mark.parametrize("on_error", ["allow", "review", "remove"])

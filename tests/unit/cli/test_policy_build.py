@@ -16,9 +16,10 @@ from moderation.cli import lock_words
 from moderation.decision import Score
 from moderation.encoder.base import Encoded, Fingerprint
 from moderation.errors import ExitCode
+from moderation.item import Modality, Part
 from moderation.plugin.brought import PluginRecord, PluginState
 from moderation.policy.lock import read_lock, write_lock
-from tests.fakes import FakeDetector, plugins_with
+from tests.fakes import FakeDetector, FakeReader, plugins_with
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.texts import POLICY
 from tests.unit.cli.words import WordEncoder, write_project, write_rows
@@ -100,6 +101,8 @@ def test_certify_as_json_has_stable_keys(certified: Path, run: Run) -> None:
         "lock",
         "level",
         "encoder",
+        "max_parts",
+        "readers",
         "actions",
         "bands",
         "evidence",
@@ -536,6 +539,40 @@ def test_items_of_several_parts_are_certified_whole_and_decided_up_to_as_many(po
     lock = read_lock(policy.with_name("flyers.lock.json"))
     assert lock.max_parts == 3
     assert lock.evidence["certify"]["targets"] == {"violating": 80, "benign": 600}
+
+
+def test_a_policy_is_certified_with_the_readers_in_force_and_refused_without_them(
+    policy: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = FakeReader("silent", lambda parts: [()] * len(parts), reads=(Modality.TEXT,))
+    echo = FakeReader(
+        "echo", lambda parts: [[Part.text(one.content.decode())] * 2 for one in parts], reads=(Modality.TEXT,)
+    )
+    monkeypatch.setattr("moderation.assemble.plugins", lambda _settings: plugins_with(readers=(echo, silent)))
+    path = policy.with_name("flyers.lock.json")
+    assert run("policy", "compile", policy)[0] == ExitCode.OK
+    for use, told in ((("echo",), "up to 2 parts of an item"), (("silent", "echo"), "reader 'silent' derived nothing")):
+        monkeypatch.setenv("MODERATION_READERS__USE", json.dumps(use))
+        code, out, err = run("policy", "certify", policy)  # with other readers than before
+        assert code == ExitCode.OK, out + err
+        assert told in out
+        assert told in run("policy", "show", policy)[1]
+    lock = read_lock(path)
+    assert (lock.max_parts, {one.id: one.most_parts for one in lock.readers}) == (1, {"echo": 2, "silent": 0})
+    assert run("policy", "test", policy)[0] == ExitCode.OK
+    (policy.parent / "note.txt").write_text("cheap discount pills")
+    scan = ("scan", policy.parent / "note.txt", "--policy", policy, "--json")
+    assert json.loads(run(*scan)[1])["verdicts"][0]["outcome"] == "match"
+    monkeypatch.setenv("MODERATION_READERS__USE", "[]")
+    code, _, err = run(*scan)
+    assert code == ExitCode.ENCODER
+    assert "certified with reader 'silent', which is not in force" in " ".join(err.split())
+    assert run("policy", "certify", policy)[0] == ExitCode.OK
+    assert read_lock(path).readers == ()
+    assert json.loads(run(*scan)[1])["verdicts"][0]["outcome"] == "match"
+    monkeypatch.setenv("MODERATION_READERS__USE", '["echo"]')
+    (held,) = json.loads(run(*scan)[1])["verdicts"]
+    assert (held["outcome"], held["action"]) == ("review", "review")
 
 
 def test_thresholds_are_certified_on_the_score_that_other_detectors_labels_may_raise(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +23,7 @@ from moderation.item import ContentItem, Modality, Part
 from moderation.policy.lock import lock_path, write_lock
 from moderation.release.record import Change, Record, encode_record, record_path
 from moderation.settings import ImageLimits, Settings
-from tests.fakes import FakeDetector, FakeEncoder, action, lock, plugins_with
+from tests.fakes import FakeDetector, FakeEncoder, FakeReader, action, lock, plugins_with
 from tests.unit.cli.conftest import Run
 from tests.unit.encoder.pictures import jpeg
 
@@ -194,6 +195,22 @@ def test_a_plugins_detector_is_named_where_it_carries_a_verdict_and_where_it_fai
     }
     assert "(shapes/knives: a long blade)\n" in run("scan", pictures / "b.png", "--policy", weapons)[1]
     assert "error: detector_error (shapes: KeyError)\n" in run("scan", pictures / "fails.png", "--policy", weapons)[1]
+
+
+def test_a_place_in_a_picture_is_told_beside_what_carried_the_verdict(
+    encoder: FakeEncoder, weapons: Path, pictures: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    halves = FakeReader(
+        "halves",
+        lambda parts: [[replace(Part.image(b"0.8"), region=(0.5, 0.0, 1.0, 0.25))] for _ in parts],
+        reads=(Modality.IMAGE,),
+        yields=(Modality.IMAGE,),
+    )
+    monkeypatch.setattr("moderation.assemble.plugins", lambda _settings: plugins_with(readers=(halves,)))
+    monkeypatch.setenv("MODERATION_READERS__USE", '["halves"]')
+    out = run("scan", pictures / "b.png", "--policy", weapons)[1]
+    assert "weapons review 0.690 >= 0.500 (" in out
+    assert ") at 50-100 % across, 0-25 % down\n" in out
 
 
 def test_repeats_come_from_the_cache(encoder: FakeEncoder, weapons: Path, tmp_path: Path, run: Run) -> None:

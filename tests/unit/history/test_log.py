@@ -38,6 +38,7 @@ verdicts = st.builds(
     margin=st.none() | numbers,
     concept=st.none() | texts,
     evidence=st.none() | st.dictionaries(texts, st.floats(-9.0, 9.0), max_size=3),
+    region=st.none() | st.tuples(*[st.floats(0.0, 1.0)] * 4),
     part=st.none() | texts,
     detector=st.none() | texts,
     label=st.none() | texts,
@@ -162,7 +163,9 @@ GOOD = json.dumps(MADE[0].to_dict())
         GOOD.replace('"weapons"', '"wea@pons"'), GOOD.replace('"cache_hit": false', '"cache_hit": 0'),
         GOOD.replace('"action": "remove"', '"action": ["remove"]'), GOOD.replace('"verdicts": [', '"verdicts": [7, '),
         GOOD.replace('"image": "id/cpu"', '"image": null'), GOOD.replace('"a gun"', r'"\ud800"'), GOOD.replace('"score": 0.25', f'"score": {10**400}'), GOOD.replace('"evidence": null', '"evidence": {"gun": "much"}'), GOOD.replace('"evidence": null', '"evidence": {"gun": NaN}'),
-        GOOD.replace('"evidence": null', '"evidence": ["gun"]'), "[" * 100_000, GOOD + " " * 1_000_001,
+        GOOD.replace('"evidence": null', '"evidence": ["gun"]'), GOOD.replace('"region": null', '"region": [0, 0, 1]'),
+        GOOD.replace('"region": null', '"region": [0, 0, 1, "1"]'), GOOD.replace('"region": null', '"region": [0, 0, 1, NaN]'), GOOD.replace('"region": null', '"region": 7'),
+        "[" * 100_000, GOOD + " " * 1_000_001,
     ],
 )  # fmt: skip
 def test_a_line_that_is_no_decision_is_located(tmp_path: Path, line: str) -> None:

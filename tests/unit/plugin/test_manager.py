@@ -104,6 +104,7 @@ def test_what_is_built_in_comes_through_the_same_door() -> None:
             PluginState.LOADED,
             encoders=("torch", "recorded"),
             fetchers=("http", "https", "s3"),
+            readers=("tiles",),
         ),
     )
     assert callable(plugins.loader("torch", needed_by="encoder 'default'"))
@@ -189,6 +190,10 @@ BROKEN = {
         "lacks id, reads, yields, read; expected a Reader",
     ),
     "a reader that yields videos": (reading(yields="{Modality.VIDEO}"), "reader 'ocr' has a wrong yields"),
+    "a reader with a number for a revision": (
+        reading() + "Ocr.revision = 7\n",
+        "reader 'ocr' has a wrong revision",
+    ),
     "a reader that reads nothing": (reading(reads="()"), "reader 'ocr' has a wrong reads"),
     "something that is no sink": (
         f"{HEAD}\n@hookimpl\ndef register_sinks(registry): registry.add(object())",
@@ -247,7 +252,7 @@ def test_two_plugins_that_register_one_reader_id_are_both_broken(install: Instal
     install("first-dist", {"first": "first_module"}, first_module=reading())
     install("second-dist", {"second": "second_module"}, second_module=reading())
     plugins = load()
-    assert plugins.readers == {}
+    assert set(plugins.readers) == {"tiles"}
     with pytest.raises(PluginError, match="reader 'ocr' is registered by 'first' of first-dist and 'second'"):
         plugins.reader("ocr", needed_by="the setting readers.use")
 

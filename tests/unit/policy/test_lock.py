@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from moderation.decision import Severity
 from moderation.errors import LockError
 from moderation.item import Modality
 from moderation.policy.calibration import Calibration
-from moderation.policy.lock import Lock, LockedAction, Quota, lock_path, read_lock, write_lock
+from moderation.policy.lock import Lock, LockedAction, LockedReader, Quota, lock_path, read_lock, write_lock
+from tests.conftest import ROOT
 
 ARRAYS = {
     "violating": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -48,6 +50,7 @@ def make_lock(**changes: object) -> Lock:
         "calibration": Calibration("isotonic", knots=((0.1, 0.0), (0.9, 1 / 3))),
         "share": 0.05,
         "quota": Quota(500, "review"),
+        "readers": (LockedReader("tiles", "1-96-64", 49), LockedReader("frames", "", 0)),
         "evidence": {"level": {"chosen": "L1", "numbers": [1, 2.5, None, True]}},
     }
     return Lock(**{**values, **changes})
@@ -88,6 +91,8 @@ def test_the_same_lock_gives_the_same_bytes_and_leaves_nothing_else(tmp_path: Pa
         {"share": 0.5},
         {"quota": None},
         {"quota": Quota(501, "review")},
+        {"readers": (LockedReader("tiles", "1-96-64", 49),)},
+        {"readers": ()},
         {"arrays": {**ARRAYS, "numbers": np.array([0.1, 0.3], np.float64)}},
         {"actions": ()},
     ],
@@ -99,11 +104,18 @@ def test_the_revision_moves_with_any_field(change: dict[str, object]) -> None:
 
 
 def test_the_revision_is_the_beginning_of_the_json_files_own_sum(tmp_path: Path) -> None:
-    import hashlib
-
     path = lock_path(tmp_path, "weapons")
     write_lock(make_lock(), path)
     assert hashlib.sha256(path.read_bytes()).hexdigest().startswith(make_lock().revision)
+
+
+def test_a_lock_of_before_there_were_readers_is_the_same_build(tmp_path: Path) -> None:
+    path = lock_path(tmp_path, "weapons")
+    write_lock(make_lock(readers=()), path)
+    assert "readers" not in json.loads(path.read_text(encoding="utf-8"))
+    assert read_lock(path).readers == ()
+    shipped = lock_path(ROOT / "policies", "weapons")
+    assert hashlib.sha256(shipped.read_bytes()).hexdigest().startswith(read_lock(shipped).revision)
 
 
 def _break_json(path: Path, **changes: object) -> None:
@@ -154,8 +166,6 @@ def test_a_lock_that_was_edited_is_refused_and_one_written_otherwise_is_not(
 
 
 def test_arrays_that_are_not_safetensors_are_refused_even_with_the_right_sum(tmp_path: Path) -> None:
-    import hashlib
-
     path = lock_path(tmp_path, "weapons")
     write_lock(make_lock(), path)
     pickled = b"\x80\x04N."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -26,7 +28,7 @@ def check(answers: Any, length: int = 1) -> tuple[Reading, ...]:
 
 def test_a_good_answer_is_kept_and_claims_no_source() -> None:
     told = Abstention("damaged_file", "detail", "TruncatedError")
-    claims = Part(Modality.TEXT, b"a", "t=1.5", "another", ItemError("x", "y"))
+    claims = Part(Modality.TEXT, b"a", "t=1.5", "another", ItemError("x", "y"), "another")
     assert check([[claims, Part.text("b")], (), told], 3) == (tuple(GOOD), (), told)
 
 
@@ -46,6 +48,21 @@ def test_a_wrong_length_or_type_spoils_all(answers: Any) -> None:
 )  # fmt: skip
 def test_what_is_no_reading_is_a_bad_answer_of_its_part_alone(answer: Any) -> None:
     assert check([GOOD, answer, ()], 3) == (tuple(GOOD), WRONG, ())
+
+
+REGION = (0.25, 0.0, 0.5, 1.0)
+
+
+@pytest.mark.parametrize(
+    "region",
+    [
+        7, (), REGION[:3], (*REGION, 1.0), list(REGION), (0, 0.0, 0.5, 1.0), (0.5, 0.0, 0.5, 1.0), (0.25, 1.0, 0.5, 0.0), (-0.1, 0.0, 0.5, 1.0),
+        (0.25, 0.0, 1.1, 1.0), (math.nan, 0.0, 0.5, 1.0), (0.25, 0.0, math.inf, 1.0),
+    ],
+)  # fmt: skip
+def test_a_region_lies_in_its_picture(region: Any) -> None:
+    assert check([[replace(GOOD[0], region=REGION)]])[0] == (replace(GOOD[0], region=REGION),)
+    assert check([[replace(GOOD[0], region=region)]]) == (WRONG,)
 
 
 def test_too_much_is_an_abstention_and_no_bad_answer() -> None:

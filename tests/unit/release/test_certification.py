@@ -16,7 +16,7 @@ from moderation.errors import DataError, LockError
 from moderation.item import ContentItem, content_digest
 from moderation.policy.lock import marks
 from moderation.policy.manifest import TargetRow, load_manifest
-from moderation.release.certification import BINS, certify_lock, histogram, merged_pairs, remember, score_targets
+from moderation.release.certification import BINS, Shown, certify_lock, histogram, merged_pairs, remember, score_targets
 from tests.fakes import lock
 
 POLICY: Any = SimpleNamespace(
@@ -37,10 +37,13 @@ class FakePipeline:
     """Scores a text by the number it is; what is no number cannot be judged."""
 
     running: Any = SimpleNamespace(
-        policies=(SimpleNamespace(id="weapons", numeric="fake", scope=lambda item: range(len(item.parts))),)
+        policies=(SimpleNamespace(id="weapons", numeric="fake", readers=(), scope=lambda item: range(len(item.parts))),)
     )
 
-    def score(self, items: Sequence[ContentItem]) -> list[dict[str, Score | Abstention]]:
+    def score(
+        self, items: Sequence[ContentItem], *, shown: Shown = lambda _items: None
+    ) -> list[dict[str, Score | Abstention]]:
+        shown(items)
         return [self.one(max(part.content.decode() for part in item.parts)) for item in items]
 
     def one(self, text: str) -> dict[str, Score | Abstention]:

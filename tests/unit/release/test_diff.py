@@ -14,7 +14,7 @@ from moderation.decision import Decision, Outcome, Severity, Verdict
 from moderation.errors import DataError, LockError
 from moderation.item import ContentItem, content_digest
 from moderation.policy.calibration import Calibration
-from moderation.policy.lock import Lock
+from moderation.policy.lock import Lock, LockedReader
 from moderation.policy.manifest import TargetRow, load_manifest
 from moderation.release.diff import compare_locks, propose_bump
 from tests.fakes import ACTIONS, action, lock
@@ -115,6 +115,7 @@ def budgeted(made: Lock, budget: float) -> Lock:
         (replace(CERTIFIED, evidence={"certify": {"prevalence": {"low": 0.1, "high": 0.2}}}), "major", "prevalence"),
         (AFTER, "minor", "thresholds"),
         (replace(BEFORE, max_parts=7), "minor", "max_parts"),
+        (replace(BEFORE, readers=(LockedReader("tiles", "1", 9),)), "minor", "readers"),
         (replace(BEFORE, encoder_numeric="another"), "minor", "encoder_numeric"),
         (replace(BEFORE, calibration=Calibration("sigmoid", (1.0, 1.0, 0.0), ())), "minor", "calibration"),
         (replace(BEFORE, phrases=("another",)), "minor", "phrases"),

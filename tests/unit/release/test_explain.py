@@ -145,6 +145,19 @@ def test_where_nothing_was_added_nothing_is_said_of_it(policy: Policy, evidence:
     assert "What spoke" not in str(explain(decision(one, image="f"), one, policy).to_dict())
 
 
+def test_the_place_in_the_picture_is_told(policy: Policy) -> None:
+    one = verdict(region=(0.25, 0.0, 0.5, 1 / 3), part="part-0#tiles-3")
+    made = explain(decision(one, image="f"), one, policy, given=SOURCE)
+    said = "Where: from 25% to 50% of the picture's width, and from 0% to 33% of its height."
+    for told in (made.text, made.fields["decision_facts"]):
+        assert said in told
+    assert problems(dict(made.fields)) == []
+    whole = verdict()
+    assert "Where" not in str(explain(decision(whole, image="f"), whole, policy).to_dict())
+    unread = verdict("review", Outcome.ERROR, region=(0.25, 0.0, 0.5, 0.5), error="reader_timeout")
+    assert "Where" not in explain(decision(unread, image="f"), unread, policy).text
+
+
 def test_what_could_not_be_judged_was_spoken_for_by_nothing(policy: Policy) -> None:
     one = verdict("review", Outcome.ERROR, evidence=EVIDENCE, error="detector_timeout")
     assert "What spoke" not in str(explain(decision(one, image="f"), one, policy).to_dict())

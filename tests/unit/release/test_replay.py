@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from moderation.errors import LockError
 from moderation.item import ContentItem, Modality, Part
-from moderation.policy.lock import Lock
+from moderation.policy.lock import Lock, LockedReader
 from moderation.release.comparison import ERROR, NOTHING, OUT_OF_SCOPE, bands_of
 from moderation.release.replay import AGAIN, NEAR, TOO_MANY, Trial, replay_vectors
 from moderation.rollout.selftest import measure_epsilon
@@ -142,6 +142,8 @@ def test_what_vectors_cannot_answer_is_refused_with_what_to_do(tmp_path: Path) -
     folder, own = keep(tmp_path, [item(picture(0.9))]), policy(tmp_path)
     with pytest.raises(LockError, match=r"also asks keywords.*--decisions"):
         from_vectors(folder, None, lock(detectors=("keywords",)), own)
+    with pytest.raises(LockError, match=r"with what tiles derived from parts.*--decisions"):
+        from_vectors(folder, None, lock(readers=(LockedReader("tiles", "1", 9),)), own)
     with pytest.raises(LockError, match=r"encoders other and 0123456789abcdef.*policy diff"):
         from_vectors(folder, lock(encoder_identity="other"), lock(), own)
     with pytest.raises(LockError, match=r"built on fake.*encoded on other.*compile and certify it there"):

@@ -55,6 +55,20 @@ def html(runs: list[Run], stream: list[Judged]) -> str:
     return render_report(runs, stream, card=CARD, fingerprint="0/made-up", order=ORDER)
 
 
+def test_a_region_is_drawn_over_its_picture_and_told_and_a_whole_picture_has_none(
+    runs: list[Run], stream: list[Judged], html: str
+) -> None:
+    assert 'class="region"' not in html
+    verdicts = [replace(one, region=(0.25, 0.0, 0.5, 1 / 3)) for one in stream[0].decision.verdicts]
+    marked = [replace(stream[0], decision=replace(stream[0].decision, verdicts=tuple(verdicts)))]
+    found = render_report(runs, marked, card=CARD, fingerprint="0/made-up", order=ORDER)
+    shown = found.count('<li class="item"')
+    assert shown >= 1
+    assert found.count('<svg class="region"') == shown
+    assert 'x="0.25" y="0.0" width="0.25" height="0.333' in found
+    assert found.count("from 25% to 50% of the picture&#39;s width") == shown
+
+
 def test_it_needs_nothing_but_itself(html: str) -> None:
     page = Page(html)
     text = re.sub(r"data:image/webp;base64,[A-Za-z0-9+/=]+", "", html)
