@@ -9,6 +9,7 @@ ModerationError
 │   └── CheckpointError    a checkpoint folder is incomplete, unsafe, or does not fit its card
 ├── LockError              a lock cannot be read, is damaged, or has nothing to decide with
 │   └── FingerprintMismatchError   a lock was built for another encoder
+├── OverloadedError        a request was refused, since it could not be answered in time
 ├── CompileError           a policy cannot be turned into a classifier
 ├── DetectorError          a detector raised, hung, or answered badly
 ├── PluginError            a plugin cannot be loaded, or a policy needs one that is not there

@@ -266,3 +266,28 @@ class FetchSettings(Section):
         if not self.hosts and not self.private_hosts:
             raise ValueError("hosts: expected at least one name, as nothing else may be asked")
         return self
+
+
+class RedisSettings(Section):
+    """Redis 7 or newer behind the cache in memory, shared by all workers: redis://, or rediss:// for TLS.
+
+    `timeout_seconds` bounds each call, `ttl_seconds` is how long a vector lives, give or take a tenth.
+    """
+
+    url: SecretStr
+    timeout_seconds: Annotated[float, Field(gt=0)] = 0.1
+    ttl_seconds: Annotated[float, Field(gt=0)] = 2_592_000.0
+
+
+class CacheSettings(Section):
+    """The embedding cache: its size in this process's memory in bytes, who shares it, and the Redis behind it."""
+
+    max_bytes: Annotated[int, Field(ge=0)] = 256_000_000
+    redis: RedisSettings | None = None
+    tenant: Annotated[str, like(r"[A-Za-z0-9_-]+", "a name of letters, digits, '_' and '-'")] = "default"
+
+
+class QuotaSettings(Section):
+    """Quotas of policies: the part of each that this process may use up where no Redis counts for all workers."""
+
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0

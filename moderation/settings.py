@@ -9,19 +9,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from moderation.errors import SettingsError
 from moderation.sections import (
+    CacheSettings,
     DeliverSettings,
     FetchSettings,
+    QuotaSettings,
     RunnerSettings,
     Seconds,
     Section,
     ServeSettings,
     StreamSettings,
     WorkerSettings,
-    like,
 )
 
 FILE_VARIABLE = "MODERATION_SETTINGS"
@@ -54,31 +55,6 @@ class ImageLimits(Section):
 
     max_bytes: Annotated[int, Field(gt=0)] = 10_000_000
     max_pixels: Annotated[int, Field(gt=0)] = 40_000_000
-
-
-class RedisSettings(Section):
-    """Redis 7 or newer behind the cache in memory, shared by all workers: redis://, or rediss:// for TLS.
-
-    `timeout_seconds` bounds each call, `ttl_seconds` is how long a vector lives, give or take a tenth.
-    """
-
-    url: SecretStr
-    timeout_seconds: Annotated[float, Field(gt=0)] = 0.1
-    ttl_seconds: Annotated[float, Field(gt=0)] = 2_592_000.0
-
-
-class CacheSettings(Section):
-    """The embedding cache: its size in this process's memory in bytes, who shares it, and the Redis behind it."""
-
-    max_bytes: Annotated[int, Field(ge=0)] = 256_000_000
-    redis: RedisSettings | None = None
-    tenant: Annotated[str, like(r"[A-Za-z0-9_-]+", "a name of letters, digits, '_' and '-'")] = "default"
-
-
-class QuotaSettings(Section):
-    """Quotas of policies: the part of each that this process may use up where no Redis counts for all workers."""
-
-    share: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
 class DetectorSettings(RunnerSettings):

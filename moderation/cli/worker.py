@@ -30,12 +30,12 @@ def worker(
 
     Example: moderation worker worker.toml
     """
-    from moderation import assemble
+    from moderation import assemble_worker
     from moderation.settings import load_settings
 
     settings = load_settings(config)
     run_until_told(
-        partial(assemble.worker, settings, folder=config.parent),
+        partial(assemble_worker.worker, settings, folder=config.parent),
         logging.getLogger(__name__),
         log=settings.worker.log if settings.worker else "text",
         told=lambda: place(settings),

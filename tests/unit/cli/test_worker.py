@@ -14,7 +14,7 @@ from moderation.errors import ExitCode
 
 ENDING = """
 import contextlib, sys, threading
-from moderation import assemble
+from moderation import assemble_worker
 from moderation.cli.main import main
 from moderation.errors import ExitCode, StreamError
 
@@ -27,7 +27,7 @@ class Loop:
 def worker(settings, *, folder, stop):
     yield Loop()
 
-assemble.worker = worker
+assemble_worker.worker = worker
 main(["worker", sys.argv[1]])
 """
 
