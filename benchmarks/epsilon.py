@@ -4,14 +4,13 @@ Every shipped picture and text is encoded by torch alone and in full batches and
 named, by ONNX Runtime. Under every shipped lock: ε, the largest movement of a score, how many move further, and how many
 stand within ε of a threshold, which is what ε costs in reviews.
 
-    python benchmarks/epsilon.py [--default EXPORT] [--text EXPORT] [--every 1]
+    python benchmarks/epsilon.py [--default EXPORT] [--text EXPORT] [--every 1] [--json]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ import numpy as np
 from moderation.assemble import encoder as assembled
 from moderation.detector.head import Head
 from moderation.encoder.base import Encoder, Vectors
-from moderation.policy.lock import Lock, read_lock
+from moderation.policy.lock import SUFFIX, Lock, read_lock
 from moderation.rollout.selftest import measure_epsilon
 from moderation.settings import EncoderSettings, Settings
 
@@ -33,8 +32,9 @@ def main() -> None:
     parser.add_argument("--default", help="an export of the encoder of pictures")
     parser.add_argument("--text", help="an export of the encoder of texts")
     parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    print(COLUMNS.format("policy", "from torch alone", "ε", "largest", "beyond", "near", "of"))
+    rows: list[dict[str, float | int | str]] = []
     for name in ("default", "text"):
         contents = (pictures() if name == "default" else texts())[:: options.every]
         torch = assembled(Settings(), name)
@@ -45,9 +45,15 @@ def main() -> None:
             sides["ONNX Runtime"] = assembled(settings, name)
         for side, encoder in sides.items():
             here = encoded(encoder, [contents])
-            for lock in (read_lock(path) for path in sorted(POLICIES.glob("*.lock.json"))):
-                if lock.encoder == name:
-                    print(COLUMNS.format(lock.policy, side, *row(lock, encoder, alone, here)))
+            locks = [read_lock(path) for path in sorted(POLICIES.glob(f"*{SUFFIX}"))]
+            asked = [lock for lock in locks if lock.encoder == name]
+            rows += [{"policy": lock.policy, "to": side, **row(lock, encoder, alone, here)} for lock in asked]
+    if options.json:
+        print(json.dumps({"rows": rows}))
+        return
+    print(COLUMNS.format("policy", "from torch alone", "ε", "largest", "beyond", "near", "of"))
+    for one in rows:
+        print(COLUMNS.format(*(f"{cell:.1e}" if isinstance(cell, float) else f"{cell}" for cell in one.values())))
 
 
 def pictures() -> list[bytes]:
@@ -72,14 +78,15 @@ def encoded(encoder: Encoder, batches: list[list[bytes]] | list[list[str]]) -> V
     return np.concatenate([one.vectors for one in found])
 
 
-def row(lock: Lock, encoder: Encoder, alone: Vectors, here: Vectors) -> Iterator[str]:
+def row(lock: Lock, encoder: Encoder, alone: Vectors, here: Vectors) -> dict[str, float | int | str]:
     """The numbers of one line."""
     head, epsilon = Head.from_arrays(lock.level, lock.arrays), measure_epsilon(lock, encoder)
     there, score = head.score(alone).values, head.score(here).values
     moved = np.abs(there - score)
     cuts = np.array([action.threshold for action in lock.actions if action.threshold is not None])
-    near = (np.abs(score[:, None] - cuts) <= epsilon).any(axis=1).sum() if len(cuts) else "-"
-    yield from (f"{epsilon:.1e}", f"{moved.max():.1e}", str((moved > epsilon).sum()), str(near), f"{len(moved):,}")
+    near = int((np.abs(score[:, None] - cuts) <= epsilon).any(axis=1).sum()) if len(cuts) else "-"
+    beyond = int((moved > epsilon).sum())
+    return {"epsilon": epsilon, "largest": float(moved.max()), "beyond": beyond, "near": near, "of": len(moved)}
 
 
 if __name__ == "__main__":
