@@ -266,3 +266,10 @@ class FetchSettings(Section):
         if not self.hosts and not self.private_hosts:
             raise ValueError("hosts: expected at least one name, as nothing else may be asked")
         return self
+
+
+class TileSettings(Section):
+    """What the built-in reader `tiles` cuts: tiles of at least `side` pixels a side, what an encoder reads, and `most` of a picture at most."""
+
+    side: Annotated[int, Field(gt=0)] = 96
+    most: Annotated[int, Field(gt=0)] = 64

@@ -20,6 +20,7 @@ from moderation.sections import (
     Section,
     ServeSettings,
     StreamSettings,
+    TileSettings,
     WorkerSettings,
     like,
 )
@@ -83,13 +84,6 @@ class QuotaSettings(Section):
 
 class DetectorSettings(RunnerSettings):
     """How detectors run."""
-
-
-class TileSettings(Section):
-    """What the built-in reader `tiles` cuts: tiles of at least `side` pixels a side, what an encoder reads, and `most` of a picture at most."""
-
-    side: Annotated[int, Field(gt=0)] = 96
-    most: Annotated[int, Field(gt=0)] = 64
 
 
 class ReaderSettings(RunnerSettings):

@@ -15,7 +15,8 @@ from moderation.plugin.registry import (
     ReaderRegistry,
 )
 from moderation.reader.tiles import Tiles
-from moderation.settings import ImageLimits, TileSettings
+from moderation.sections import TileSettings
+from moderation.settings import ImageLimits
 
 
 @hookimpl

@@ -12,7 +12,8 @@ from moderation.decision import Abstention
 from moderation.errors import ItemError
 from moderation.item import Modality, Part, Region
 from moderation.reader.base import Reading
-from moderation.settings import ImageLimits, TileSettings
+from moderation.sections import TileSettings
+from moderation.settings import ImageLimits
 
 if TYPE_CHECKING:
     from PIL import Image

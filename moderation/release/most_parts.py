@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from moderation.detector.base import revision_of
 from moderation.item import ContentItem
 from moderation.policy.lock import LockedReader
-from moderation.reader.base import revision_of
 from moderation.rollout.locks import RunningPolicy
 from moderation.rollout.readers import parts_by_reader
 

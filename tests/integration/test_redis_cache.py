@@ -23,7 +23,8 @@ from moderation.errors import SettingsError
 from moderation.item import Part
 from moderation.reader.step import Readers
 from moderation.reader.tiles import Tiles
-from moderation.settings import CacheSettings, ImageLimits, ReaderSettings, RedisSettings, Settings, TileSettings
+from moderation.sections import TileSettings
+from moderation.settings import CacheSettings, ImageLimits, ReaderSettings, RedisSettings, Settings
 from tests.fakes import FakeEncoder, item, picture
 from tests.services.redis import Redis
 

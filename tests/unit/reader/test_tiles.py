@@ -16,7 +16,8 @@ from moderation.decision import Abstention
 from moderation.encoder.images import decode
 from moderation.item import Part
 from moderation.reader.tiles import NEARLY_SQUARE, SCALES, STEP, Box, Tiles, boxes
-from moderation.settings import ImageLimits, ReaderSettings, TileSettings
+from moderation.sections import TileSettings
+from moderation.settings import ImageLimits, ReaderSettings
 from moderation.testing.reader import ReaderKit
 
 LIMITS = ImageLimits(max_pixels=4_000_000)
