@@ -15,6 +15,7 @@ from moderation.errors import SettingsError
 from moderation.sections import (
     DeliverSettings,
     FetchSettings,
+    HeadSettings,
     RunnerSettings,
     Seconds,
     Section,
@@ -104,31 +105,6 @@ class ReaderSettings(RunnerSettings):
             raise ValueError(
                 f"tiles.most: {self.tiles.most} is over most_parts, {self.most_parts}; expected at most that"
             )
-        return self
-
-
-class HeadSettings(Section):
-    """A third party's head over an encoder's vectors, by the id of the detector that it becomes.
-
-    `encoder` is the card's name, or the identity, of the encoder it was trained on; `array` and `bias` name arrays of the file,
-    `risky` the row of the prompt that counts; `span` (low, high) takes the place of the sigmoid.
-    """
-
-    kind: Literal["linear", "prompts"]
-    path: str
-    encoder: str
-    label: str = ""
-    modalities: Annotated[tuple[Literal["image", "text"], ...], Field(min_length=1)] = ("image",)
-    array: str = ""
-    bias: str = ""
-    span: tuple[float, float] | None = None
-    risky: int = 1
-    scale: Annotated[float, Field(gt=0)] = 100.0
-
-    @model_validator(mode="after")
-    def _spans(self) -> HeadSettings:
-        if self.span and self.span[0] == self.span[1]:
-            raise ValueError("span: expected two different numbers")
         return self
 
 

@@ -23,7 +23,8 @@ from moderation.item import JUDGED, Modality, Part
 from moderation.plugin.brought import PluginRecord, Plugins, PluginState
 from moderation.plugin.check import STEPS, Trial, check
 from moderation.plugin.samples import HOSTILE_FILES, HOSTILE_TEXTS
-from moderation.settings import DetectorSettings, HeadSettings, Settings
+from moderation.sections import HeadSettings
+from moderation.settings import DetectorSettings, Settings
 from tests.fakes import WIDTH, FakeDetector, FakeEncoder, FakeReader, Lived, plugins_with
 
 Install = Callable[..., Path]
