@@ -44,10 +44,11 @@ def serving(
     keys: Mapping[str, Mapping[str, Any]] | None = None,
     readers: Sequence[FakeReader] = (),
     seconds: float = 0.001,
+    costs: Mapping[Kind, Mapping[int, float]] | None = None,
     batcher: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Iterator[Place]:
-    """Answers until this is closed. `seconds` is what a batch is thought to cost; `settings` are of the section serve."""
+    """Answers until this is closed. `seconds` is what a batch is thought to cost, or `costs` say so; `settings` are of the section serve."""
     locks = locks or (lock(modalities=BOTH), lock("drugs", modalities=BOTH))
     own = ServeSettings.model_validate({"locks": ("x.lock.json",), "port": 0, "keys": keys or {}, **settings})
     near = MemoryCache(10**7)
@@ -66,9 +67,9 @@ def serving(
                 _make_live(made)
         return of[chosen]
 
-    costs = Costs({Kind("default", modality): dict.fromkeys(SIZES, seconds) for modality in BOTH})
+    table = costs or {Kind("default", modality): dict.fromkeys(SIZES, seconds) for modality in BOTH}
     weights = {name: one.weight for name, one in own.keys.items()}
-    waiting = Batcher(embedders, costs, near=near, weights=weights, **(batcher or {}))
+    waiting = Batcher(embedders, Costs(table), near=near, weights=weights, **(batcher or {}))
     service = Service(pipeline, waiting)
     server = make_server(make_app(Served(service, own, ACTIONS, ServerMetrics(waiting))))
     with bound(own) as taken:

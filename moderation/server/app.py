@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
-import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -75,12 +75,12 @@ def make_app(served: Served) -> App:
     return Edge(app, served.settings, told=served.metrics.answered)
 
 
-async def moderations(request: Request, body: ModerationRequest) -> dict[str, Any]:
+async def moderations(request: Request, body: ModerationRequest) -> Response:
     """Judge a text, several texts, or the parts of one item by all policies of the key; OpenAI's shape, our policies as categories."""
     served, model = _served(request), body.model or OURS_MODEL
     if model != OURS_MODEL and not model.startswith(ALIASES):
         raise _no_model(model, [OURS_MODEL])
-    id_ = f"modr-{uuid.uuid4().hex}"
+    id_ = f"modr-{random.getrandbits(128):032x}"
     given = body.input
     if isinstance(given, str):
         parts: list[tuple[Part, ...]] = [(text_of(given, "input"),)]
@@ -91,7 +91,7 @@ async def moderations(request: Request, body: ModerationRequest) -> dict[str, An
     items = [ContentItem(f"{id_}-{at}", one, {}) for at, one in enumerate(parts)]
     made = await _decided(request, items)
     results = [_result(served, one, item) for one, item in zip(made, items, strict=True)]
-    return {"id": id_, "model": model, "results": results}
+    return _json({"id": id_, "model": model, "results": results})
 
 
 async def decisions(request: Request, body: DecisionRequest) -> Response:
@@ -103,7 +103,7 @@ async def decisions(request: Request, body: DecisionRequest) -> Response:
         except ItemError as error:
             raise api_error(error, param=f"items.{at}") from None
     made = await _decided(request, items)
-    return Response(to_json({"decisions": [one.to_dict() for one in made]}), media_type="application/json")
+    return _json({"decisions": [one.to_dict() for one in made]})
 
 
 async def embeddings(request: Request, body: EmbeddingRequest | ChatEmbeddingRequest) -> Response:
@@ -120,9 +120,7 @@ async def embeddings(request: Request, body: EmbeddingRequest | ChatEmbeddingReq
     encoder = _served(request).service.batcher.embedders[name].encoder
     tokens = sum(encoder.count_tokens(one.content.decode()) for one in parts if one.modality is Modality.TEXT)
     used = {"prompt_tokens": tokens, "total_tokens": tokens}
-    return Response(
-        to_json({"object": "list", "data": data, "model": name, "usage": used}), media_type="application/json"
-    )
+    return _json({"object": "list", "data": data, "model": name, "usage": used})
 
 
 async def classify(request: Request, body: ClassifyRequest) -> dict[str, Any]:
@@ -213,6 +211,11 @@ def _result(served: Served, decision: Decision, item: ContentItem) -> dict[str, 
         "category_applied_input_types": dict.fromkeys(categories, kinds),
         "decision": decision.to_dict(),
     }
+
+
+def _json(answer: Mapping[str, Any]) -> Response:
+    """Plain values, written at once: the framework would walk through them first."""
+    return Response(to_json(answer), media_type="application/json")
 
 
 async def _decided(request: Request, items: Sequence[ContentItem]) -> list[Decision]:

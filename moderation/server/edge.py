@@ -9,9 +9,9 @@ import asyncio
 import hashlib
 import hmac
 import logging
+import random
 import re
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
@@ -54,7 +54,7 @@ class Edge:
         began, status = time.monotonic(), GONE
         headers = dict(reversed(scope["headers"]))
         id_ = headers.get(b"x-request-id", b"")
-        own = [(b"x-request-id", id_ if _ID.fullmatch(id_) else uuid.uuid4().hex.encode()), *_SECURE]
+        own = [(b"x-request-id", id_ if _ID.fullmatch(id_) else b"%032x" % random.getrandbits(128)), *_SECURE]
 
         async def answer(message: Message) -> None:
             nonlocal status

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import sys
 
 import uvicorn
 
@@ -13,6 +14,8 @@ from moderation.server.edge import App
 
 _PATIENCE = 30  # seconds in which answers are finished once it is told to stop
 _KEPT = 75  # seconds that an idle connection is kept: longer than the load balancers' usual 60
+
+_TURN = 0.0005  # seconds that a thread may compute while another waits: of the usual 5 ms, an answer may lose several
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +29,8 @@ def listen(app: App, settings: ServeSettings) -> None:
 
 
 def make_server(app: App) -> uvicorn.Server:
-    """What speaks HTTP for the app."""
+    """What speaks HTTP for the app; from here on threads of this process take turns more often."""
+    sys.setswitchinterval(_TURN)
     return uvicorn.Server(
         uvicorn.Config(
             app,

@@ -91,7 +91,12 @@ BOUNDS = {"buckets.py": {"largest_difference_of_a_number": 2.5e-4, "largest_diff
 
 
 def test_none_is_forgotten() -> None:
-    assert {path.name for path in FOLDER.glob("*.py")} == {*TINY, "encode.py", "onnx_runtime.py"}
+    assert {path.name for path in FOLDER.glob("*.py")} == {
+        *TINY,
+        "encode.py",
+        "onnx_runtime.py",
+        "regions.py",
+    }  # the last takes minutes however small
 
 
 MARKS = {
