@@ -88,6 +88,7 @@ def _reloader(
 
     def build() -> InForce:
         before = made[-1].everything if made else None
+        everything = pipeline(settings, locks, embedders=embedders, known=known, counter=counter, earlier=before)
         paths = {read_lock(path).policy: path for path in locks}
         for unknown in sorted(frozenset().union(*sets) - paths.keys()):
             expected = ", ".join(sorted(paths))
@@ -97,7 +98,7 @@ def _reloader(
             some = [path for policy, path in paths.items() if policy in chosen]
             return pipeline(settings, some, embedders=embedders, known=known, counter=counter, earlier=before)
 
-        made[:] = [InForce(under(frozenset(paths)), {one: under(one) for one in sets})]
+        made[:] = [InForce(everything, {one: under(one) for one in sets})]
         tell_change(before.running if before else None, made[0].everything.running)
         return made[0]
 

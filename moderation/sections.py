@@ -162,7 +162,7 @@ class KeySettings(Section):
     """
 
     sha256: Annotated[str, like(r"[0-9a-f]{64}", "the SHA-256 of a key, 64 hex digits")]
-    policies: tuple[str, ...] | None = None
+    policies: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     weight: Annotated[float, Field(gt=0)] = 1.0
 
 

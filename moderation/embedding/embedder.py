@@ -126,6 +126,14 @@ class Embedder:
             digest=part.digest,
         )
 
+    def refusal(self, part: Part) -> ItemError | None:
+        """Why the encoder has no tower for a part's modality; None where it has one."""
+        if part.modality.value in self.encoder.card.modalities:
+            return None
+        message = f"encoder {self.encoder.card.name!r} has no {part.modality} tower"
+        missing = part.fault if part.modality is Modality.VIDEO else None  # no encoder has one for it
+        return missing or ItemError("unsupported_modality", message)
+
     def look_up(self, keys: Sequence[str], cache: EmbeddingCache) -> dict[str, Vectors]:
         """The vectors that are kept under these keys in the cache, or in one part of it; what is damaged is forgotten."""
         stored = {key: value for key, value in zip(keys, cache.get_many(keys), strict=True) if value is not None}
@@ -199,10 +207,9 @@ class Embedder:
         return Encoded(vectors, errors, left.decode_seconds + right.decode_seconds)
 
     def _encode_modality(self, modality: Modality, parts: Sequence[Part]) -> Encoded:
-        if modality.value not in self.encoder.card.modalities:
-            message = f"encoder {self.encoder.card.name!r} has no {modality} tower"
-            missing = parts[0].fault if modality is Modality.VIDEO else None  # no encoder has one for it
-            return _refused(len(parts), self.encoder.card.width, missing or ItemError("unsupported_modality", message))
+        refused = self.refusal(parts[0])
+        if refused:
+            return _refused(len(parts), self.encoder.card.width, refused)
         width = self.encoder.card.width
         if modality is Modality.IMAGE:
             encoded = self.encoder.encode_images([part.content for part in parts])

@@ -25,7 +25,7 @@ from moderation.pipeline import Pipeline
 from moderation.sections import ServeSettings
 from moderation.server.edge import App, Edge
 from moderation.server.errors import ApiError, api_error
-from moderation.server.handlers import ERRORS, handle_errors
+from moderation.server.handlers import ERRORS, StrictRoute, handle_errors
 from moderation.server.metrics import ServerMetrics
 from moderation.server.service import Service
 from moderation.server.wire import (
@@ -61,6 +61,7 @@ class Served:
 def make_app(served: Served) -> App:
     """The ASGI app, behind its checks."""
     app = FastAPI(title="moderation", docs_url=None, redoc_url=None, responses=ERRORS)
+    app.router.route_class = StrictRoute
     app.state.served = served
     app.post("/v1/moderations")(moderations)
     app.post("/v1/embeddings")(embeddings)
@@ -82,6 +83,7 @@ async def moderations(request: Request, body: ModerationRequest) -> Response:
         raise _no_model(model, [OURS_MODEL])
     id_ = f"modr-{random.getrandbits(128):032x}"
     given = body.input
+    _bounded(request, 1 if isinstance(given, str) else len(given))
     if isinstance(given, str):
         parts: list[tuple[Part, ...]] = [(text_of(given, "input"),)]
     elif isinstance(given[0], str):
@@ -96,6 +98,7 @@ async def moderations(request: Request, body: ModerationRequest) -> Response:
 
 async def decisions(request: Request, body: DecisionRequest) -> Response:
     """Decide items: the same decision record as on the stream, one for each item, in order."""
+    _bounded(request, len(body.items))
     items = []
     for at, one in enumerate(body.items):
         try:
@@ -111,6 +114,7 @@ async def embeddings(request: Request, body: EmbeddingRequest | ChatEmbeddingReq
     if body.dimensions is not None:
         raise ApiError(400, "unsupported_dimensions", "vectors cannot be shortened", param="dimensions")
     name = _encoder(request, body.model)
+    _bounded(request, len(body.input) if isinstance(body, EmbeddingRequest) and isinstance(body.input, list) else 1)
     parts = embedded_parts(body)
     rows = await _vectors(request, name, parts)
     data = [
@@ -126,6 +130,7 @@ async def embeddings(request: Request, body: EmbeddingRequest | ChatEmbeddingReq
 async def classify(request: Request, body: ClassifyRequest) -> dict[str, Any]:
     """Zero-shot: how near each picture is to each text, and the softmax of it; no policy is asked, and nothing is certified."""
     name = _encoder(request, body.model)
+    _bounded(request, len(body.texts) + len(body.images))
     texts = [text_of(one, f"texts.{at}") for at, one in enumerate(body.texts)]
     images = [image_of(one, f"images.{at}") for at, one in enumerate(body.images)]
     rows = np.stack(await _vectors(request, name, [*texts, *images])).astype(np.float64)
@@ -220,7 +225,6 @@ def _json(answer: Mapping[str, Any]) -> Response:
 
 async def _decided(request: Request, items: Sequence[ContentItem]) -> list[Decision]:
     served = _served(request)
-    _bounded(request, len(items))
     job = served.service.decide(items, caller=request.state.caller, seconds=request.state.deadline - time.monotonic())
     try:
         made = await _awaited(job.answer)
@@ -234,7 +238,6 @@ async def _decided(request: Request, items: Sequence[ContentItem]) -> list[Decis
 async def _vectors(request: Request, name: str, parts: Sequence[Part]) -> list[Any]:
     """A vector of each part; raises ApiError naming the first one that has none."""
     batcher = _served(request).service.batcher
-    _bounded(request, len(parts))
     seconds = request.state.deadline - time.monotonic()
     ticket = batcher.ask({name: parts}, caller=request.state.caller, seconds=seconds)
     try:

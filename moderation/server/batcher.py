@@ -7,6 +7,7 @@ Content that is asked for twice is encoded once; content that is remembered does
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import Counter, deque
@@ -17,7 +18,7 @@ from moderation.embedding.cache import EmbeddingCache
 from moderation.embedding.embedder import Embedder
 from moderation.embedding.prepared import Outcome, content_of
 from moderation.encoder.base import Vectors
-from moderation.errors import EncoderError, OverloadedError
+from moderation.errors import EncoderError, ItemError, OverloadedError
 from moderation.item import Part
 from moderation.server.costs import Costs, Kind
 from moderation.server.fair import FairQueue
@@ -25,6 +26,7 @@ from moderation.server.ticket import Found, Ticket, Waiting
 
 LARGEST = 32  # parts of a batch
 _SURE = 0.85  # of a deadline may be spent on waiting and encoding, as predicted
+_BROKEN = 10.0  # seconds after a batch on which the encoder failed altogether
 _STALLED = 60.0  # seconds that a batch may take beyond what was expected
 _SOON, _LATE = 0.05, 120.0  # seconds that a refused caller is told to stay away: clients obey no longer ones
 
@@ -59,7 +61,7 @@ class Batcher:
         self._until: float | None = None  # when the running batch should end
         self._unseen: deque[tuple[Ticket, Kind, Mapping[str, Part]]] = deque()  # not yet looked up in the far cache
         self._closed = False
-        self._broken = False
+        self._broken = -math.inf  # when the encoder failed on everything, unless it did better since
         self.dropped = self.refused = self.batches = self.encoded = 0
         self._threads = [threading.Thread(target=self._run, name="device", daemon=True)]
         if far:
@@ -75,28 +77,38 @@ class Batcher:
     @property
     def alive(self) -> bool:
         """Whether the device gets anywhere: its thread runs, and no batch takes very much longer than it should."""
-        late = self._clock() - self._until if self._until is not None else 0.0
-        return self._threads[0].is_alive() and late < _STALLED
+        until = self._until
+        late = self._clock() - until if until is not None else 0.0
+        return all(thread.is_alive() for thread in self._threads) and late < _STALLED
 
     @property
     def state(self) -> str:
-        """`working`, `broken` while the encoder fails on everything, or `stopping`."""
-        return "stopping" if self._closed else "broken" if self._broken else "working"
+        """`working`, `broken` for a while after the encoder failed on everything, or `stopping`."""
+        broken = (
+            self._clock() - self._broken < _BROKEN
+        )  # not for ever: who is told so asks no more, and it could not show itself well
+        return "stopping" if self._closed else "broken" if broken else "working"
 
     def ask(self, wanted: Mapping[str, Iterable[Part]], *, caller: str = "", seconds: float) -> Ticket:
         """Vectors of parts, by the encoder's name, within so many seconds.
 
-        What is remembered near at hand is there when this returns. Raises OverloadedError where the device could not be done in time; where
+        What is remembered near at hand is there when this returns, and so is the error of a part for which the encoder has no tower. Raises
+        OverloadedError where the device could not be done in time, ItemError where it never could; where
         that turns out only after a look into the far cache, the ticket raises it.
         """
+        if self._closed:
+            raise OverloadedError("it is shutting down", after_seconds=_SOON)
         ticket = Ticket(caller, self._clock() + seconds)
         by_kind: dict[Kind, dict[str, Part]] = {}
-        for encoder, parts in wanted.items():
-            for part in parts:
-                kind = Kind(encoder, part.modality)
-                by_kind.setdefault(kind, {})[self.embedders[encoder].key(part)] = part
-        ticket.expect(1)
         found: Found = {}
+        for encoder, parts in wanted.items():
+            embedder = self.embedders[encoder]
+            for part in parts:
+                if refused := embedder.refusal(part):
+                    found[content_of(encoder, part)] = Outcome(None, refused)
+                else:
+                    by_kind.setdefault(Kind(encoder, part.modality), {})[embedder.key(part)] = part
+        ticket.expect(1)
         unknown = {kind: self._recall(kind, parts, self._near, found) for kind, parts in by_kind.items()}
         unknown = {kind: parts for kind, parts in unknown.items() if parts}
         if self._far and unknown:
@@ -112,6 +124,9 @@ class Batcher:
     def leave(self, ticket: Ticket) -> None:
         """Nobody waits for this ticket any more: what was queued for it alone is not begun."""
         ticket.done.cancel()
+        self._release(ticket)
+
+    def _release(self, ticket: Ticket) -> None:
         with self._changed:
             for one in [one for one in self._waiting.values() if ticket in one.tickets]:
                 one.tickets.remove(ticket)
@@ -129,12 +144,14 @@ class Batcher:
             return self._ahead(caller, new)
 
     def close(self) -> None:
-        """Take nothing more, finish what waits, and end."""
+        """Take nothing more, finish what waits, and end; a device that hangs is left behind."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        for thread in self._threads:
-            thread.join()
+        for thread in reversed(self._threads):  # what is still looked up may yet want the device
+            thread.join(_STALLED)
+            with self._changed:
+                self._changed.notify_all()
 
     def _recall(self, kind: Kind, parts: Mapping[str, Part], cache: EmbeddingCache, found: Found) -> dict[str, Part]:
         """Add what a cache has; gives the parts that it has not."""
@@ -145,30 +162,42 @@ class Batcher:
     def _admit(self, ticket: Ticket, unknown: Mapping[Kind, Mapping[str, Part]]) -> None:
         """Let parts wait for the device. Raises OverloadedError, and then nothing of them waits."""
         with self._changed:
-            new = {
-                kind: fresh
-                for kind, parts in unknown.items()
-                if (fresh := [part for key, part in parts.items() if key not in self._waiting])
-            }
-            if new:
-                self._check(ticket, new)
+            self._check(ticket, unknown)
             ticket.expect(sum(map(len, unknown.values())))
             for kind, parts in unknown.items():
                 for key, part in parts.items():
-                    if key in self._waiting:
-                        self._waiting[key].tickets.append(ticket)
-                    else:
-                        one = self._waiting[key] = Waiting(key, part, kind, ticket.caller, [ticket])
+                    one = self._waiting.get(key)
+                    if one is None:
+                        one = self._waiting[key] = Waiting(key, part, kind, ticket.caller, [])
                         self._queue.push(one)
+                    elif one.queued and self._sooner(ticket.caller, one.caller):
+                        self._queue.discard(one)
+                        one.caller = ticket.caller
+                        self._queue.push(one)
+                    one.tickets.append(ticket)
             self._changed.notify_all()
 
-    def _check(self, ticket: Ticket, new: Mapping[Kind, Sequence[Part]]) -> None:
-        if self._closed:
-            raise OverloadedError("it is shutting down", after_seconds=_SOON)
-        counts = {kind: len(parts) for kind, parts in new.items()}
-        size = sum(len(part.content) for parts in new.values() for part in parts)
-        full = len(self._queue) + sum(counts.values()) > self._most_parts or self._queue.bytes + size > self._most_bytes
-        wait, left = self._ahead(ticket.caller, counts), ticket.deadline - self._clock()
+    def _sooner(self, caller: str, other: str) -> bool:
+        """Whether a part that another caller queued first comes sooner in this one's line, so that it need not wait for what the other has."""
+        return caller != other and sum(self._queue.of(caller).values()) < sum(self._queue.of(other).values())
+
+    def _check(self, ticket: Ticket, unknown: Mapping[Kind, Mapping[str, Part]]) -> None:
+        """Who waits for what another one queued is charged for it, too: it may have to wait as long."""
+        waits = {
+            kind: [key for key in parts if key not in self._waiting or self._waiting[key].queued]
+            for kind, parts in unknown.items()
+        }
+        counts = {kind: len(keys) for kind, keys in waits.items() if keys}
+        if not counts:
+            return
+        new = [part for parts in unknown.values() for key, part in parts.items() if key not in self._waiting]
+        size, left = sum(len(part.content) for part in new), ticket.deadline - self._clock()
+        alone = sum(self._costs.seconds(kind, number) for kind, number in counts.items())
+        if len(new) > self._most_parts or size > self._most_bytes or 0 < _SURE * left < alone:
+            why = f"it takes {alone:.2f} s alone, and {left:.2f} are left: fewer parts, or a longer deadline"
+            raise ItemError("too_much", why, cause="too_much")
+        full = len(self._queue) + len(new) > self._most_parts or self._queue.bytes + size > self._most_bytes
+        wait = self._ahead(ticket.caller, counts)
         if full or wait > _SURE * left:
             self.refused += 1
             why = "too much waits" if full else f"it would take {wait:.2f} s, and {left:.2f} are left"
@@ -203,20 +232,21 @@ class Batcher:
         now = self._clock()
         while len(taken) < self._largest and (one := self._queue.pop(taken[0].kind if taken else None)):
             one.queued = False
-            if all(ticket.deadline < now for ticket in one.tickets):
+            for ticket in [ticket for ticket in one.tickets if ticket.deadline < now]:
+                one.tickets.remove(ticket)
+                ticket.fail(OverloadedError("its deadline passed while it waited", after_seconds=_SOON))
+            if one.tickets:
+                taken.append(one)
+            else:
                 del self._waiting[one.key]
                 self.dropped += 1
-                for ticket in one.tickets:
-                    ticket.fail(OverloadedError("its deadline passed while it waited", after_seconds=_SOON))
-            else:
-                taken.append(one)
         return taken
 
     def _run(self) -> None:
         while True:
             with self._changed:
                 while not (batch := self._take()):
-                    if self._closed and not self._unseen:
+                    if self._closed and not any(thread.is_alive() for thread in self._threads[1:]):
                         return
                     self._changed.wait()
                 kind = batch[0].kind
@@ -239,7 +269,7 @@ class Batcher:
             broken = EncoderError(f"encoder {kind.encoder!r}: {type(error).__name__}")
         with self._changed:
             self._costs.took(kind, len(batch), self._clock() - began)
-            self._until, self._broken = None, broken is not None
+            self._until, self._broken = None, self._clock() if broken else -math.inf
             self.batches, self.encoded = self.batches + 1, self.encoded + len(batch)
             for one in batch:
                 del self._waiting[one.key]
@@ -261,18 +291,27 @@ class Batcher:
                 asked = list(self._unseen)
                 self._unseen.clear()
             for kind in {kind for _, kind, _ in asked}:
-                embedder = self.embedders[kind.encoder]
-                keys = list({key: None for _, one, parts in asked if one == kind for key in parts})
-                known = embedder.look_up(keys, embedder.cache)
-                for ticket, one, parts in asked:
-                    if one == kind:
-                        self._after_far(ticket, kind, parts, known)
+                waits = [(ticket, parts) for ticket, one, parts in asked if one == kind]
+                try:
+                    self._look_up(kind, waits)
+                except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
+                    _log.error("a look into the far cache failed: %s", type(error).__name__)
+                    for ticket, _ in waits:
+                        ticket.fail(error)
+
+    def _look_up(self, kind: Kind, waits: Sequence[tuple[Ticket, Mapping[str, Part]]]) -> None:
+        embedder = self.embedders[kind.encoder]
+        known = embedder.look_up(list({key: None for _, parts in waits for key in parts}), embedder.cache)
+        for ticket, parts in waits:
+            if not ticket.done.done():  # or nobody waits for it any more
+                self._after_far(ticket, kind, parts, known)
 
     def _after_far(self, ticket: Ticket, kind: Kind, parts: Mapping[str, Part], known: Mapping[str, Vectors]) -> None:
         try:
             self._admit(ticket, {kind: {key: part for key, part in parts.items() if key not in known}})
-        except OverloadedError as error:
+        except (OverloadedError, ItemError) as error:
             ticket.fail(error)
+            self._release(ticket)  # its parts of other kinds, too
         ticket.step(
             {content_of(kind.encoder, parts[key]): Outcome(known[key], hit=True) for key in parts if key in known}
         )

@@ -65,8 +65,10 @@ class Edge:
 
         try:
             state = scope.setdefault("state", {})
-            state["caller"] = ANYBODY if scope["path"] in OPEN else self._caller(headers)
-            state["deadline"] = began + self._seconds(headers)
+            if scope["path"] in OPEN:  # without a key: nothing of it is held
+                await self._answered(scope, b"", receive, answer)
+                return
+            state["caller"], state["deadline"] = self._caller(headers), began + self._seconds(headers)
             await self._held_open(scope, headers, receive, answer)
         except ApiError as error:
             await _refuse(error, answer)
@@ -112,13 +114,14 @@ class Edge:
         """Read the body, then answer, unless the caller goes away meanwhile."""
         body = bytearray()
         try:
-            async with asyncio.timeout(self._settings.read_seconds):
-                whole = await self._read(body, headers, receive)
+            try:
+                async with asyncio.timeout(self._settings.read_seconds):
+                    whole = await self._read(body, headers, receive)
+            except TimeoutError:
+                seconds = self._settings.read_seconds
+                raise ApiError(408, "too_slow", f"the body did not arrive within {seconds:g} s") from None
             if whole:
                 await self._answered(scope, bytes(body), receive, send)
-        except TimeoutError:
-            seconds = self._settings.read_seconds
-            raise ApiError(408, "too_slow", f"the body did not arrive within {seconds:g} s") from None
         finally:
             self._held -= len(body)
 
@@ -166,6 +169,7 @@ class Edge:
             if not gone.done():  # it is the server that ends, not the caller who went
                 raise
         finally:
+            answering.cancel()
             gone.cancel()
 
 

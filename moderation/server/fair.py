@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from itertools import count
 from typing import Generic, Protocol, TypeVar
 
 from moderation.server.costs import Kind
@@ -22,27 +22,20 @@ class Queued(Protocol):
 
 
 One = TypeVar("One", bound=Queued)
-
-
-@dataclass(slots=True, eq=False)
-class _Line(Generic[One]):
-    """One caller's own: first come, first served. What was discarded stands in it until its turn."""
-
-    waiting: deque[One] = field(default_factory=deque)
-    kinds: Counter[Kind] = field(default_factory=Counter)  # of those that were not discarded
-    served: float = 0.0  # seconds of the device, by weight
+_Line = dict[Kind, deque[tuple[int, One]]]  # one caller's own, by kind, each with its place in time
 
 
 class FairQueue(Generic[One]):
     """Things by caller. `cost` tells what one of a kind costs the device, `weights` a caller's share where it is not 1.
 
-    Start-time fair queueing: a caller that wanted nothing for a while has no claim on that time. Source: Goyal, Vin, Cheng (1996).
+    Start-time fair queueing: a caller that wanted nothing for a while has no claim on that time, and what it had before still counts.
+    Callers are kept for ever, so there must not be as many as somebody likes. Source: Goyal, Vin, Cheng (1996).
     """
 
     def __init__(self, cost: Callable[[Kind], float], weights: Mapping[str, float] | None = None) -> None:
-        self._cost, self._weights = cost, weights or {}
+        self._cost, self._weights, self._places = cost, weights or {}, count()
         self._lines: dict[str, _Line[One]] = {}
-        self._gone: set[int] = set()  # discarded, by identity
+        self._served: dict[str, float] = {}  # seconds of the device, by weight
         self._now = 0.0  # how much the caller had that was served last
         self.kinds: Counter[Kind] = Counter()
         self.bytes = 0
@@ -52,57 +45,50 @@ class FairQueue(Generic[One]):
 
     def push(self, one: One) -> None:
         """Put it at the end of its caller's line."""
-        line = self._lines.get(one.caller)
-        if line is None:
-            line = self._lines[one.caller] = _Line(served=self._now)
-        line.waiting.append(one)
-        line.kinds[one.kind] += 1
+        if one.caller not in self._lines:
+            self._lines[one.caller] = {}
+            self._served[one.caller] = max(self._now, self._served.get(one.caller, 0.0))
+        self._lines[one.caller].setdefault(one.kind, deque()).append((next(self._places), one))
         self.kinds[one.kind] += 1
         self.bytes += one.size
 
     def discard(self, one: One) -> None:
         """It waits no more."""
-        self._gone.add(id(one))
-        self._leave(one)
+        line = self._lines[one.caller][one.kind]
+        line.remove(next(pair for pair in line if pair[1] is one))
+        self._left(one)
 
     def pop(self, kind: Kind | None = None) -> One | None:
-        """The next one; with `kind`, of those whose turn in their line it is only such a one. None where there is none."""
-        while True:
-            first = [
-                (line.served, caller)
-                for caller, line in self._lines.items()
-                if kind is None or line.waiting[0].kind == kind or id(line.waiting[0]) in self._gone
-            ]
-            if not first:
-                return None
-            _, caller = min(first)
-            line = self._lines[caller]
-            one = line.waiting.popleft()
-            if not line.waiting:
-                del self._lines[caller]
-            if id(one) in self._gone:
-                self._gone.remove(id(one))
-                continue
-            self._now = line.served
-            line.served += self._cost(one.kind) / self.weight(caller)
-            self._leave(one, line)
-            return one
+        """The next one, or the next one of a kind: each caller's oldest. None where there is none."""
+        callers = [(self._served[name], name) for name, line in self._lines.items() if kind is None or kind in line]
+        if not callers:
+            return None
+        self._now, caller = min(callers)
+        line = self._lines[caller]
+        chosen = min(line, key=lambda one: line[one][0][0]) if kind is None else kind
+        _, one = line[chosen].popleft()
+        self._served[caller] += self._cost(chosen) / self.weight(caller)
+        self._left(one)
+        return one
 
-    def of(self, caller: str) -> Mapping[Kind, int]:
+    def of(self, caller: str) -> dict[Kind, int]:
         """How many of each kind a caller has waiting."""
-        line = self._lines.get(caller)
-        return line.kinds if line else {}
+        return {kind: len(waiting) for kind, waiting in self._lines.get(caller, {}).items()}
 
     def share(self, caller: str) -> float:
         """The caller's part of the device among those that wait, in (0, 1]."""
-        others = (one for one, line in self._lines.items() if one != caller and line.kinds.total())
-        return self.weight(caller) / (self.weight(caller) + sum(map(self.weight, others)))
+        others = sum(self.weight(one) for one in self._lines if one != caller)
+        return self.weight(caller) / (self.weight(caller) + others)
 
     def weight(self, caller: str) -> float:
         """What a caller counts."""
         return self._weights.get(caller, 1.0)
 
-    def _leave(self, one: One, line: _Line[One] | None = None) -> None:
-        (line or self._lines[one.caller]).kinds[one.kind] -= 1
+    def _left(self, one: One) -> None:
+        line = self._lines[one.caller]
+        if not line[one.kind]:
+            del line[one.kind]
+        if not line:
+            del self._lines[one.caller]
         self.kinds[one.kind] -= 1
         self.bytes -= one.size

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from moderation.decision import Decision
 from moderation.embedding.prepared import Prepared
+from moderation.errors import ModerationError, OverloadedError
 from moderation.item import ContentItem
 from moderation.pipeline import Pipeline
 from moderation.server.batcher import Batcher
@@ -19,6 +20,8 @@ from moderation.server.ticket import Found, Ticket
 
 THREADS = 4  # that decide: a plugin that hangs holds one of them for its deadline
 TOGETHER = 256  # items decided at once
+MOST_UNREAD = 64  # jobs that wait for readers
+PATIENCE = 60.0  # seconds that closing waits for what hangs
 
 
 @dataclass(slots=True, eq=False)
@@ -46,18 +49,24 @@ class Service:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.batcher, self._in_force, self._clock = batcher, in_force, clock
-        self._steps: queue.SimpleQueue[tuple[Callable[[Sequence[Job]], None], Job] | None] = queue.SimpleQueue()
-        self._threads = [threading.Thread(target=self._run, name="decide", daemon=True) for _ in range(threads)]
+        self._unread: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._ready: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        runs = [(self._unread, self._read, "read"), *[(self._ready, self._decide, "decide")] * threads]
+        self._threads = [
+            threading.Thread(target=self._run, args=(jobs, step), name=name, daemon=True) for jobs, step, name in runs
+        ]
         for thread in self._threads:
             thread.start()
 
     def decide(self, items: Sequence[ContentItem], *, caller: str = "", seconds: float) -> Job:
         """Begin to decide items by the caller's policies, within so many seconds. Raises OverloadedError where they could not be."""
         job = Job(self._in_force(caller), items, caller, self._clock() + seconds)
-        if job.pipeline.readers:
-            self._steps.put((self._read, job))  # which takes a while
-        else:
+        if job.pipeline.readers is None:
             self._embed(job)
+        elif self._unread.qsize() < MOST_UNREAD:
+            self._unread.put(job)  # reading takes a while
+        else:
+            raise OverloadedError("too much waits to be read", after_seconds=seconds / 2)
         return job
 
     def pipeline(self, caller: str) -> Pipeline:
@@ -82,16 +91,24 @@ class Service:
 
     def close(self) -> None:
         """Finish what was begun, and end."""
+        reader, *deciders = self._threads
+        self._unread.put(None)
+        reader.join(PATIENCE)
         self.batcher.close()
-        for _ in self._threads:
-            self._steps.put(None)
-        for thread in self._threads:
-            thread.join()
+        for _ in deciders:
+            self._ready.put(None)
+        for thread in deciders:
+            thread.join(PATIENCE)
 
     def _read(self, jobs: Sequence[Job]) -> None:
+        """Read the items of jobs that share a pipeline, together; they are embedded each for itself."""
+        read = iter(jobs[0].pipeline.read([item for job in jobs for item in job.items]))
         for job in jobs:
-            job.items = job.pipeline.read(job.items)
-            self._embed(job)
+            job.items = [next(read) for _ in job.items]
+            try:
+                self._embed(job)
+            except ModerationError as error:
+                _settle(job, error=error)
 
     def _embed(self, job: Job) -> None:
         wanted = job.pipeline.wanted(job.items)
@@ -106,7 +123,7 @@ class Service:
             _settle(job, error=error)
         else:
             job.found = done.result()
-            self._steps.put((self._decide, job))
+            self._ready.put(job)
 
     def _decide(self, jobs: Sequence[Job]) -> None:
         """Decide the items of jobs that share a pipeline, together."""
@@ -117,23 +134,37 @@ class Service:
         for job in jobs:
             _settle(job, [next(made) for _ in job.items])
 
-    def _run(self) -> None:
-        while (taken := self._steps.get()) is not None:
-            step, jobs = taken[0], [taken[1]]
-            while step == self._decide and sum(len(one.items) for one in jobs) < TOGETHER:
+    def _run(self, waiting: queue.SimpleQueue[Job | None], step: Callable[[Sequence[Job]], None]) -> None:
+        while (first := waiting.get()) is not None:
+            jobs = [first]
+            while _shares(first.pipeline) and sum(len(one.items) for one in jobs) < TOGETHER:
                 try:
-                    more = self._steps.get_nowait()
+                    more = waiting.get_nowait()
                 except queue.Empty:
                     break
-                if more is None or more[0] != step or more[1].pipeline is not jobs[0].pipeline:
-                    self._steps.put(more)
+                if more is None or more.pipeline is not first.pipeline:
+                    waiting.put(more)
                     break
-                jobs.append(more[1])
+                jobs.append(more)
+            wanted = [one for one in jobs if not one.answer.done() and not self._late(one)]
             try:
-                step([one for one in jobs if not one.answer.cancelled()] or jobs[:1])
+                if wanted:
+                    step(wanted)
             except Exception as error:  # noqa: BLE001 - it is raised where the answer is awaited
-                for one in jobs:
+                for one in wanted:
                     _settle(one, error=error)
+
+    def _late(self, job: Job) -> bool:
+        """Whether it is too late for a job, which is told so."""
+        late = self._clock() > job.deadline
+        if late:
+            _settle(job, error=OverloadedError("its deadline passed while it waited", after_seconds=0.05))
+        return late
+
+
+def _shares(pipeline: Pipeline) -> bool:
+    """Whether callers' items may be judged in one call: a plugin that fails on one item spoils all that were asked with it."""
+    return pipeline.readers is None and all(one.trusted for one in pipeline.running.detectors.values())
 
 
 def _settle(job: Job, made: list[Decision] | None = None, *, error: BaseException | None = None) -> None:

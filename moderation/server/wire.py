@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from moderation.encoder.base import Vectors
 from moderation.errors import ItemError
 from moderation.item import Part
-from moderation.item_json import from_base64, refused
+from moderation.item_json import MOST_PARTS, from_base64, refused
 from moderation.server.errors import ApiError
 
 _DATA_URL = re.compile(r"data:image/[a-zA-Z0-9.+-]+;base64,")
@@ -50,8 +50,12 @@ class ImagePart(Body):
     image_url: ImageUrl
 
 
-Parts = Annotated[list[Annotated[TextPart | ImagePart, Field(discriminator="type")]], Field(min_length=1)]
-Texts = Annotated[list[ShortText], Field(min_length=1)]
+# The first thing wrong ends it: a list of a million wrong things is otherwise a million errors.
+Parts = Annotated[
+    list[Annotated[TextPart | ImagePart, Field(discriminator="type")]],
+    Field(min_length=1, max_length=MOST_PARTS, fail_fast=True),
+]
+Texts = Annotated[list[ShortText], Field(min_length=1, fail_fast=True)]
 
 
 class ModerationRequest(Body):
@@ -63,10 +67,13 @@ class ModerationRequest(Body):
     model_config = ConfigDict(json_schema_extra={"examples": [{"input": "a text to judge"}]})
 
 
+Tokens = Annotated[list[int], Field(min_length=1, fail_fast=True)]
+
+
 class EmbeddingRequest(Body):
     """A text, several, or parts (each a row); with `modality` "image" the texts are data URLs, as Infinity's clients send them."""
 
-    input: ShortText | Texts | Parts | Annotated[list[int], Field(min_length=1)] | list[list[int]]
+    input: ShortText | Texts | Parts | Tokens | Annotated[list[Tokens], Field(fail_fast=True)]
     model: str | None = None
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = None
@@ -96,7 +103,7 @@ class ChatEmbeddingRequest(Body):
 class DecisionRequest(Body):
     """Items as JSON on a stream states them: an id, one of text, image (base64) and parts, and attributes."""
 
-    items: Annotated[list[dict[str, Any]], Field(min_length=1)]
+    items: Annotated[list[dict[str, Any]], Field(min_length=1, fail_fast=True)]
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"items": [{"id": "1", "text": "a text to judge", "attributes": {}}]}]}
@@ -106,8 +113,8 @@ class DecisionRequest(Body):
 class ClassifyRequest(Body):
     """Which of these texts each picture is nearest to; no policy is asked."""
 
-    texts: Annotated[list[ShortText], Field(min_length=1)]
-    images: Annotated[list[str], Field(min_length=1)]
+    texts: Texts
+    images: Annotated[list[str], Field(min_length=1, fail_fast=True)]
     model: str | None = None
 
     model_config = ConfigDict(

@@ -21,7 +21,24 @@ def test_one_language_however_it_is_written(tag: str, language: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "tag", ["", " ", "und", "mul", "zxx", "mis", "und-Latn", "English", "xx", "qaa", "x-ours", "en-", "e", "日本"]
+    "tag",
+    [
+        "",
+        " ",
+        "und",
+        "mul",
+        "zxx",
+        "mis",
+        "und-Latn",
+        "English",
+        "xx",
+        "qaa",
+        "x-ours",
+        "en-",
+        "e",
+        "日本",
+        "en-" + "abcde-" * 5000,
+    ],
 )
 def test_what_states_no_language(tag: str) -> None:
     assert language_of(tag) is None

@@ -13,7 +13,7 @@ import pytest
 from moderation.embedding.cache import MemoryCache, TieredCache
 from moderation.embedding.embedder import Embedder
 from moderation.encoder.base import Encoded
-from moderation.errors import EncoderError, OverloadedError
+from moderation.errors import EncoderError, ItemError, OverloadedError
 from moderation.item import Modality, Part
 from moderation.server.batcher import Batcher
 from moderation.server.costs import SIZES, Costs, Kind
@@ -288,3 +288,137 @@ def test_many_threads_and_cancels_leave_nothing_behind() -> None:
             thread.join()
         assert answered.tolist() == [sum(n % 7 != 3 for n in range(60))] * 4
         until(lambda: batcher.waiting == (0, 0) and not batcher._waiting)
+
+
+def test_kinds_that_a_caller_mixes_still_share_batches() -> None:
+    device = Device()
+    with batching(device) as batcher:
+        with held(device, batcher):
+            tickets = [
+                batcher.ask({"default": [Part.text(f"0.{n}"), Part.image(f"0.{n}".encode())]}, seconds=10)
+                for n in range(10, 40)
+            ]
+        for one in tickets:
+            assert len(one.done.result(20)) == 2
+        assert batcher.batches == 3
+
+
+@pytest.mark.parametrize("far", [False, True])
+def test_what_the_encoder_has_no_tower_for_is_that_parts_error_and_nobody_hangs(*, far: bool) -> None:
+    with batching(FakeEncoder(modalities=("text",)), far=far) as batcher:
+        found = batcher.ask(
+            {"default": [Part.image(b"0.5"), Part.video(b"x"), Part.text("0.5")]}, seconds=10
+        ).done.result(20)
+        assert [one.error.reason if one.error else "" for one in found.values()] == [
+            "unsupported_modality",
+            "unsupported_input",
+            "",
+        ]
+        assert batcher.alive
+
+
+def test_a_far_cache_that_breaks_fails_who_asked_and_is_asked_again() -> None:
+    device = Device()
+    with batching(device, far=True) as batcher:
+        embedder, broken = batcher.embedders["default"], [True]
+        look_up = embedder.look_up
+
+        def breaking(keys: Sequence[str], cache: object) -> object:
+            if broken[0] and cache is embedder.cache:
+                raise RuntimeError("a value that nobody foresaw")
+            return look_up(keys, cache)  # type: ignore[arg-type]
+
+        embedder.look_up = breaking  # type: ignore[method-assign, assignment]
+        with pytest.raises(RuntimeError):
+            ask(batcher, "0.1").done.result(20)
+        broken[0] = False
+        assert len(ask(batcher, "0.1").done.result(20)) == 1
+
+
+def test_who_waits_for_what_another_queued_does_not_wait_as_long_as_that_one() -> None:
+    device = Device()
+    with batching(device, lambda _: 0.001, largest=4) as batcher:
+        with held(device, batcher):
+            bulk = [ask(batcher, f"0.{n}", caller="bulk") for n in range(100, 160)]
+            shop = ask(batcher, "0.159", caller="shop")
+        shop.done.result(20)
+        for one in bulk:
+            one.done.result(20)
+    assert "0.159" in device.batches[1]
+
+
+def test_a_deadline_is_ones_own_though_another_waits_longer_for_the_same() -> None:
+    device = Device()
+    with batching(device, lambda _: 0.0) as batcher:
+        with held(device, batcher):
+            calm, hasty = ask(batcher, "0.1", seconds=30), ask(batcher, "0.1", seconds=0.05)
+            time.sleep(0.1)
+        assert len(calm.done.result(20)) == 1
+        with pytest.raises(OverloadedError, match="deadline"):
+            hasty.done.result(20)
+
+
+def test_what_cannot_be_held_or_done_at_all_is_no_matter_of_coming_again() -> None:
+    with batching(Device(), lambda _: 1.0, most_parts=3) as batcher:
+        for texts, seconds in ((("0.1",), 0.5), (("0.1", "0.2", "0.3", "0.4"), 100.0)):
+            with pytest.raises(ItemError, match="too_much"):
+                ask(batcher, *texts, seconds=seconds)
+
+
+def test_weights_hold_for_callers_whose_lines_run_empty() -> None:
+    """One at a time each, so that a line is empty whenever its caller is served: the heavy one still gets its share."""
+    device = Device(lambda _: 0.002)
+    counts = {"heavy": 0, "light": 0}
+    with batching(device, lambda _: 0.002, largest=1, weights={"light": 0.1}) as batcher:
+        end = time.monotonic() + 1.0
+
+        def work(caller: str, number: int) -> None:
+            n = 0
+            while time.monotonic() < end:
+                n += 1
+                ask(batcher, f"0.{number}{n}", caller=caller, seconds=60).done.result(20)
+                counts[caller] += 1
+
+        threads = [
+            threading.Thread(target=work, args=(caller, 10 + 10 * turn + (caller == "light")))
+            for caller in counts
+            for turn in range(2)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert counts["heavy"] > 2 * counts["light"]
+
+
+def test_what_left_leaves_no_content_behind() -> None:
+    device = Device()
+    with batching(device) as batcher, held(device, batcher):
+        for n in range(20):
+            batcher.leave(ask(batcher, f"0.{n}", caller=str(n)))
+        assert (batcher.waiting, batcher._queue._lines) == ((0, 0), {})
+
+
+def test_closing_does_not_wait_for_ever_while_the_far_cache_is_asked() -> None:
+    device = Device()
+    one = Batcher(
+        {"default": Embedder(device, TieredCache(MemoryCache(10**6), MemoryCache(10**6)))},
+        costs(lambda _: 0.0),
+        near=MemoryCache(10**6),
+        far=True,
+    )
+    ticket = ask(one, "0.1")
+    closing = threading.Thread(target=one.close)
+    closing.start()
+    closing.join(20)
+    assert not closing.is_alive()
+    assert ticket.done.result(20)
+
+
+def test_it_is_not_told_broken_for_ever() -> None:
+    now = [1000.0]
+    with batching(Device(), clock=lambda: now[0]) as batcher:
+        batcher._broken = now[0]
+        assert batcher.state == "broken"
+        now[0] += 11
+        assert batcher.state == "working"
