@@ -52,6 +52,13 @@ class Box:
         bottom = max(self.top + self.height, other.top + other.height)
         return Box(left, top, right - left, bottom - top)
 
+    def within(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom as shares of a picture's sides, in [0, 1]."""
+        right = max(1, min(width, self.left + self.width))
+        bottom = max(1, min(height, self.top + self.height))
+        left, top = min(max(0, self.left), right - 1), min(max(0, self.top), bottom - 1)
+        return left / width, top / height, right / width, bottom / height
+
     def __str__(self) -> str:
         return f"{self.left},{self.top},{self.width}x{self.height}"
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import textwrap
 import time
 from collections.abc import Iterable, Iterator
+from importlib.metadata import version
 
 from moderation import Abstention, Modality, Part
 from moderation.encoder.images import decode
@@ -31,6 +33,8 @@ class Ocr:
 
     def __init__(self, section: Section) -> None:
         self._section = section
+        told = section.model_dump_json(exclude={"seconds"})  # what changes what is read
+        self.revision = f"{version('rapidocr')}+{hashlib.sha256(told.encode()).hexdigest()[:8]}"
         self._engine: Engine | None = None
 
     def setup(self) -> None:
@@ -68,7 +72,8 @@ class Ocr:
     def _reading(self, part: Part) -> Reading:
         assert self._engine is not None, "setup comes first"
         try:
-            lines = self._engine.lines(decode(part.content, LIMITS))
+            picture = decode(part.content, LIMITS)
+            lines = self._engine.lines(picture)
         except ItemError as error:
             return Abstention(error.reason, cause=error.cause)
         except TooMuchError as error:
@@ -76,7 +81,10 @@ class Ocr:
         except Exception as error:  # noqa: BLE001 - OpenCV and ONNX Runtime raise many; it is this picture's fault and no other's
             return Abstention("not_read", cause=type(error).__name__)
         sure = [line for line in lines if line.confidence >= self._least(line)]
-        return [Part.text(text, name=f"ocr@{box}") for text, box in joined(sure, self._section.characters)]
+        return [
+            Part(Modality.TEXT, text.encode(), name=f"ocr@{box}", region=box.within(*picture.size))
+            for text, box in joined(sure, self._section.characters)
+        ]
 
     def _least(self, line: Line) -> float:
         return max(self._section.confidence, SURE if len(line.text.strip()) < SHORT else 0.0)

@@ -137,6 +137,12 @@ def test_a_part_is_named_by_its_place() -> None:
     assert all(
         abs(one - other) <= 12 for one, other in zip((left, top, left + width, top + height), drawn_box, strict=True)
     )
+    assert part.region == (left / 480, top / 320, (left + width) / 480, (top + height) / 320)
+
+
+def test_what_changes_what_is_read_changes_the_revision_and_nothing_else_does() -> None:
+    usual = Ocr(Section()).revision
+    assert usual == Ocr(Section(seconds=9.0)).revision != Ocr(Section(confidence=0.7)).revision
 
 
 def test_a_line_that_stands_upside_down_is_told_where_it_stands() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict
 from functools import partial
+from importlib.metadata import version
 from typing import BinaryIO
 
 from moderation.decision import Abstention
@@ -39,6 +41,7 @@ class Frames:
 
     def __init__(self, limits: Limits | None = None, *, timeout_seconds: float = 30.0, processes: int = 2) -> None:
         self.limits, self._timeout_seconds, self._processes = limits or Limits(), timeout_seconds, processes
+        self.revision = f"{version('av')}+{hashlib.sha256(repr(self.limits).encode()).hexdigest()[:8]}"
 
     def verify(self) -> None:
         """Raises where no process can be started, or libav is not there."""

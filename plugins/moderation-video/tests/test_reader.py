@@ -378,3 +378,7 @@ def test_no_file_is_left_open() -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     Frames().read((video, video))
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_what_changes_the_pictures_changes_the_revision() -> None:
+    assert Frames().revision == Frames(timeout_seconds=9.0).revision != Frames(Limits(every_seconds=2.0)).revision
