@@ -473,6 +473,7 @@ def test_a_server_that_is_told_to_stop_loses_no_answer() -> None:
 
 
 def test_metrics_count_answers_by_route_and_never_by_what_a_caller_wrote(place: Place) -> None:
+    ask(place, "/v1/moderations", {"input": "0.1"})
     ask(place, f"/v1/{SECRET.replace(' ', '-')}", {})
     text = ask(place, "/metrics")[2].decode()
     assert 'moderation_requests_total{route="/v1/moderations",status="200"}' in text

@@ -70,8 +70,8 @@ GOOD = registering("good")
 
 def load(only: tuple[str, ...] | None = None, **more: Any) -> Plugins:
     """All plugins but those that happen to be installed on the machine that runs the tests."""
-    installed = {entry.name for entry in manager.entry_points(group="moderation") if entry.dist and is_real(entry.dist)}
-    found = [entry for entry in manager.entry_points(group="moderation") if entry.name not in installed]
+    entries = manager.entry_points(group="moderation")
+    found = [entry for entry in entries if not (entry.dist and is_real(entry.dist))]
     return manager.load(only, found=found, **more)
 
 
