@@ -96,7 +96,7 @@ def _reloader(
 
         def under(chosen: frozenset[str]) -> Pipeline:
             some = [path for policy, path in paths.items() if policy in chosen]
-            return pipeline(settings, some, embedders=embedders, known=known, counter=counter, earlier=before)
+            return pipeline(settings, some, embedders=embedders, known=known, counter=counter, earlier=everything)
 
         made[:] = [InForce(everything, {one: under(one) for one in sets})]
         tell_change(before.running if before else None, made[0].everything.running)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ _QUALITY = 95
 _DIGITS = 6
 _AT_ONCE = 2  # pictures in memory, as with encoders: each takes up to thirteen bytes a pixel
 
+SECONDS = 20.0  # for a batch: less than a reader is given by default
 Box = tuple[int, int, int, int]  # left, top, right, bottom, in pixels
 
 
@@ -40,13 +42,19 @@ class Tiles:
         self.revision = f"{VERSION}-{settings.side}-{settings.most}"
 
     def read(self, parts: tuple[Part, ...]) -> list[Reading]:
-        """The tiles of each picture, coarse ones first; a picture that cannot be decoded is an abstention for the encoder's own reason."""
-        with ThreadPoolExecutor(_AT_ONCE, "tiles") as pool:
-            return list(pool.map(self._cut, parts))
+        """The tiles of each picture, coarse ones first; a picture that cannot be decoded is an abstention for the encoder's own reason.
 
-    def _cut(self, part: Part) -> Reading:
+        Those that are not begun when SECONDS are over are abstained from, so that a few large ones do not cost the others their batch.
+        """
+        end = time.monotonic() + SECONDS
+        with ThreadPoolExecutor(_AT_ONCE, "tiles") as pool:
+            return list(pool.map(lambda part: self._cut(part, end), parts))
+
+    def _cut(self, part: Part, end: float) -> Reading:
         from moderation.encoder.images import decode  # Pillow is for who cuts
 
+        if time.monotonic() > end:
+            return Abstention("out_of_time")
         try:
             picture = decode(part.content, self._limits)
         except ItemError as error:

@@ -71,8 +71,8 @@ class SinkKit(Kit):
         """Whatever stands in a decision, nothing is raised, and others are delivered beside it or after it."""
         hostile = [
             Delivery(
-                f"hostile{number}",
-                {"decision_id": f"hostile{number}", "action": "remove", **more},
+                id_ := f"../hostile/{number}",
+                {"decision_id": id_, "action": "remove", **more},
                 f"topic-{number + 9}",
                 -1,
             )

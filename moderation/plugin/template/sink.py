@@ -10,6 +10,7 @@ SINK = Kind(
     Template('''\
 """A sink: say here to whom it brings decisions. This one keeps each as a file in a folder."""
 
+import hashlib
 import json
 import threading
 import time
@@ -40,11 +41,12 @@ class $name:
         return receipts
 
     def _kept(self, one):
-        # Under the decision's own id: one that comes again is the same file.
-        part = self.folder / f"{one.id}.{threading.get_ident()}"
+        # Under a hash of its id, which may hold anything: one that comes again is the same file.
+        name = hashlib.sha256(one.id.encode()).hexdigest()
+        part = self.folder / f"{name}.{threading.get_ident()}"
         try:
             part.write_text(json.dumps(one.decision), encoding="utf-8")
-            part.replace(self.folder / f"{one.id}.json")
+            part.replace(self.folder / f"{name}.json")
         except OSError:
             return Again("not_written")
         return Delivered()

@@ -15,7 +15,7 @@ def register_readers(registry):
 
 
 def _reader(plugin: str, settings: Any) -> Frames:
-    defaults = {one.name: one.default for one in fields(Limits)} | {"timeout_seconds": 30.0, "processes": 2}
+    defaults = {one.name: one.default for one in fields(Limits)} | {"timeout_seconds": 25.0, "processes": 2}
     unknown = settings.keys() - defaults.keys()
     if unknown:
         raise PluginError(

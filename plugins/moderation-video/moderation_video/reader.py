@@ -24,7 +24,7 @@ from moderation.item import UNSUPPORTED_INPUT, Modality, Part
 from moderation_video.container import HEAD, form_of
 from moderation_video.limits import Limits
 
-_COMMAND = (sys.executable, "-m", "moderation_video.child")
+_COMMAND = (sys.executable, "-P", "-m", "moderation_video.child")  # -P: nothing of the folder it is started in is run
 _SECRETS = "MODERATION_"
 _NO_VIDEO = b"\0\0\0\x08ftyp"
 
@@ -32,14 +32,14 @@ _NO_VIDEO = b"\0\0\0\x08ftyp"
 class Frames:
     """Frames of videos as JPEG files, named by their second: `t=3.500`.
 
-    So many `processes` decode at once; `timeout_seconds` is for a batch, and what is not done by then is left unread.
+    So many `processes` decode at once; `timeout_seconds` is for a batch, less than the reader itself is given (`readers.timeout_seconds`), and what is not done by then is left unread.
     """
 
     id = "video"
     reads = frozenset({Modality.VIDEO})
     yields = frozenset({Modality.IMAGE})
 
-    def __init__(self, limits: Limits | None = None, *, timeout_seconds: float = 30.0, processes: int = 2) -> None:
+    def __init__(self, limits: Limits | None = None, *, timeout_seconds: float = 25.0, processes: int = 2) -> None:
         self.limits, self._timeout_seconds, self._processes = limits or Limits(), timeout_seconds, processes
         self.revision = f"{version('av')}+{hashlib.sha256(repr(self.limits).encode()).hexdigest()[:8]}"
 

@@ -22,6 +22,7 @@ from PIL import Image
 
 from moderation.decision import Abstention
 from moderation.item import Part
+from moderation.settings import ReaderSettings
 from moderation.testing import ReaderKit
 
 
@@ -382,3 +383,16 @@ def test_no_file_is_left_open() -> None:
 
 def test_what_changes_the_pictures_changes_the_revision() -> None:
     assert Frames().revision == Frames(timeout_seconds=9.0).revision != Frames(Limits(every_seconds=2.0)).revision
+
+
+def test_nothing_of_the_folder_it_is_started_in_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("resource", "av", "json"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()")
+    monkeypatch.chdir(tmp_path)
+    (reading,) = Frames().read((Part.video(film([(RED, 1.0)])),))
+    assert not isinstance(reading, Abstention)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_it_is_done_before_it_is_given_up() -> None:
+    assert Frames()._timeout_seconds < ReaderSettings().timeout_seconds

@@ -15,6 +15,7 @@ from PIL import Image
 from moderation.decision import Abstention
 from moderation.encoder.images import decode
 from moderation.item import Part
+from moderation.reader import tiles
 from moderation.reader.tiles import NEARLY_SQUARE, SCALES, STEP, Box, Tiles, boxes
 from moderation.settings import ImageLimits, ReaderSettings, TileSettings
 from moderation.testing.reader import ReaderKit
@@ -165,3 +166,9 @@ def test_more_tiles_than_parts_are_refused_where_tiles_are_in_use() -> None:
     ReaderSettings(tiles=crowded)
     with pytest.raises(ValueError, match=r"tiles\.most: 65 is over most_parts, 64"):
         ReaderSettings(use=("tiles",), tiles=crowded)
+
+
+def test_pictures_that_time_does_not_suffice_for_cost_nobody_else_his(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiles, "SECONDS", -1.0)
+    small = Part.image(file(gradient(300, 300)))
+    assert Tiles(TileSettings(), ImageLimits()).read((small,)) == [Abstention("out_of_time")]
