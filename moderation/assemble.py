@@ -18,8 +18,8 @@ from moderation.plugin.heads import with_heads
 from moderation.plugin.manager import load
 from moderation.plugin.readers import readers_in_force
 from moderation.plugin.registry import EncoderRequest, FetcherRequest
-from moderation.policy.lock import Lock, read_lock
-from moderation.release.record import status_beside
+from moderation.policy.lock import Lock, arrays_path, read_lock
+from moderation.release.record import record_path, status_beside
 from moderation.rollout.limits import Counter, Limits, LocalCounter
 from moderation.rollout.locks import RunningSet, put_in_force
 from moderation.sections import StreamSettings, WorkerSettings
@@ -121,6 +121,11 @@ def pipeline(
         actions=settings.actions,
         readers=reading,
     )
+
+
+def lock_files(locks: Iterable[Path]) -> list[Path]:
+    """All that a pipeline under these locks is made of: each lock, its arrays and its release record."""
+    return [file for one in locks for file in (one, arrays_path(one), record_path(one))]
 
 
 def quota_counter(settings: Settings) -> Counter:

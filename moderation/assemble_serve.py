@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 
-from moderation.assemble import embedder, embedding_cache, pipeline, plugins, quota_counter
+from moderation.assemble import embedder, embedding_cache, lock_files, pipeline, plugins, quota_counter
 from moderation.compiler.golden import golden_pictures
 from moderation.embedding.cache import TieredCache
 from moderation.embedding.embedder import Embedder
@@ -17,8 +17,7 @@ from moderation.errors import EncoderError, SettingsError
 from moderation.item import Modality
 from moderation.pipeline import Pipeline
 from moderation.plugin.brought import Plugins
-from moderation.policy.lock import arrays_path, read_lock
-from moderation.release.record import record_path
+from moderation.policy.lock import read_lock
 from moderation.rollout.reload import Reloader, tell_change
 from moderation.sections import ServeSettings
 from moderation.server.app import Served, make_app
@@ -89,7 +88,7 @@ def _reloader(
     def build() -> InForce:
         before = made[-1].everything if made else None
         everything = pipeline(settings, locks, embedders=embedders, known=known, counter=counter, earlier=before)
-        paths = {read_lock(path).policy: path for path in locks}
+        paths = {read_lock(path).policy: path for path in locks} if sets else {}
         for unknown in sorted(frozenset().union(*sets) - paths.keys()):
             expected = ", ".join(sorted(paths))
             raise SettingsError(f"settings: serve.keys: unknown policy {unknown!r}; expected one of {expected}")
@@ -102,8 +101,7 @@ def _reloader(
         tell_change(before.running if before else None, made[0].everything.running)
         return made[0]
 
-    files = [file for one in locks for file in (one, arrays_path(one), record_path(one))]
-    return Reloader(build, files, seconds=own.reload_seconds)
+    return Reloader(build, lock_files(locks), seconds=own.reload_seconds)
 
 
 def _tried(name: str, encoder: Encoder) -> Iterator[tuple[Kind, Mapping[int, float]]]:

@@ -13,6 +13,7 @@ from typing import cast
 
 from moderation.assemble import (
     dead_letter_topic,
+    lock_files,
     output_topics,
     pipeline,
     plugins,
@@ -27,8 +28,6 @@ from moderation.item import ContentItem
 from moderation.pipeline import Pipeline
 from moderation.plugin.brought import Plugins
 from moderation.plugin.readers import reads_videos
-from moderation.policy.lock import arrays_path
-from moderation.release.record import record_path
 from moderation.rollout.reload import Reloader, tell_change
 from moderation.settings import Settings
 from moderation.stream.decider import Decider, InForce, Topics
@@ -138,5 +137,4 @@ def _reloader(
         tell_change(before.running if before else None, made.running)
         return InForce(made, " ".join(f"{one.id}={one.lock.revision}" for one in made.running.policies))
 
-    files = [file for one in locks for file in (one, arrays_path(one), record_path(one))]
-    return Reloader(build, files, seconds=seconds)
+    return Reloader(build, lock_files(locks), seconds=seconds)

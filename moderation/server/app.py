@@ -36,7 +36,7 @@ from moderation.server.wire import (
     ModerationRequest,
     embedded_parts,
     image_of,
-    part_of,
+    parts_of,
     probabilities,
     text_of,
     written,
@@ -84,13 +84,10 @@ async def moderations(request: Request, body: ModerationRequest) -> Response:
     id_ = f"modr-{random.getrandbits(128):032x}"
     given = body.input
     _bounded(request, 1 if isinstance(given, str) else len(given))
-    if isinstance(given, str):
-        parts: list[tuple[Part, ...]] = [(text_of(given, "input"),)]
-    elif isinstance(given[0], str):
-        parts = [(text_of(str(one), f"input.{at}"),) for at, one in enumerate(given)]
-    else:
-        parts = [tuple(part_of(one, f"input.{at}") for at, one in enumerate(given) if not isinstance(one, str))]
-    items = [ContentItem(f"{id_}-{at}", one, {}) for at, one in enumerate(parts)]
+    parts = tuple(parts_of(given))
+    texts = isinstance(given, str) or isinstance(given[0], str)  # an item each, where parts make one
+    of_items = [(one,) for one in parts] if texts else [parts]
+    items = [ContentItem(f"{id_}-{at}", one, {}) for at, one in enumerate(of_items)]
     made = await _decided(request, items)
     results = [_result(served, one, item) for one, item in zip(made, items, strict=True)]
     return _json({"id": id_, "model": model, "results": results})
@@ -127,7 +124,7 @@ async def embeddings(request: Request, body: EmbeddingRequest | ChatEmbeddingReq
     return _json({"object": "list", "data": data, "model": name, "usage": used})
 
 
-async def classify(request: Request, body: ClassifyRequest) -> dict[str, Any]:
+async def classify(request: Request, body: ClassifyRequest) -> Response:
     """Zero-shot: how near each picture is to each text, and the softmax of it; no policy is asked, and nothing is certified."""
     name = _encoder(request, body.model)
     _bounded(request, len(body.texts) + len(body.images))
@@ -136,21 +133,18 @@ async def classify(request: Request, body: ClassifyRequest) -> dict[str, Any]:
     rows = np.stack(await _vectors(request, name, [*texts, *images])).astype(np.float64)
     similar = rows[len(texts) :] @ rows[: len(texts)].T
     shares = probabilities(similar, SCALE)
-    return {
-        "object": "list",
-        "model": name,
-        "data": [
-            {
-                "object": "classification",
-                "index": at,
-                "scores": [
-                    {"text": text, "similarity": round(float(similar[at, n]), 6), "probability": round(float(shares[at, n]), 6)}
-                    for n, text in enumerate(body.texts)
-                ],
-            }
-            for at in range(len(images))
-        ],
-    }  # fmt: skip
+    data = [
+        {
+            "object": "classification",
+            "index": at,
+            "scores": [
+                {"text": text, "similarity": round(float(similar[at, n]), 6), "probability": round(float(shares[at, n]), 6)}
+                for n, text in enumerate(body.texts)
+            ],
+        }
+        for at in range(len(images))
+    ]  # fmt: skip
+    return _json({"object": "list", "model": name, "data": data})
 
 
 async def policies(request: Request) -> dict[str, Any]:

@@ -84,9 +84,8 @@ class Batcher:
     @property
     def state(self) -> str:
         """`working`, `broken` for a while after the encoder failed on everything, or `stopping`."""
-        broken = (
-            self._clock() - self._broken < _BROKEN
-        )  # not for ever: who is told so asks no more, and it could not show itself well
+        # Not for ever: who is told so asks no more, and it could not show itself well.
+        broken = self._clock() - self._broken < _BROKEN
         return "stopping" if self._closed else "broken" if broken else "working"
 
     def ask(self, wanted: Mapping[str, Iterable[Part]], *, caller: str = "", seconds: float) -> Ticket:

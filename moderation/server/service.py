@@ -75,7 +75,7 @@ class Service:
 
     @property
     def alive(self) -> bool:
-        """Whether the device still gets anywhere: its thread runs, and no batch takes ten times what it should."""
+        """Whether the device still gets anywhere, as the batcher says."""
         return self.batcher.alive
 
     @property

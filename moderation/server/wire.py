@@ -149,21 +149,21 @@ def image_of(url: str, place: str) -> Part:
     return Part.image(from_base64(url[head.end() :], place))
 
 
+def parts_of(given: Any, *, pictures: bool = False) -> list[Part]:
+    """The parts of an input, in order: a text, several, or parts; with `pictures` texts are data URLs. Raises ItemError for a picture in none."""
+    ones = [given] if isinstance(given, str) else given
+    return [
+        part_of(one, place) if not isinstance(one, str) else image_of(one, place) if pictures else text_of(one, place)
+        for one, place in ((one, f"input.{at}") for at, one in enumerate(ones))
+    ]
+
+
 def embedded_parts(body: EmbeddingRequest | ChatEmbeddingRequest) -> list[Part]:
     """The parts whose vectors are asked for, in order. Raises ApiError for tokens, ItemError for a picture that is in no data URL."""
     given: Any = body.messages[0].content if isinstance(body, ChatEmbeddingRequest) else body.input
-    ones = [given] if isinstance(given, str) else given
-    if any(isinstance(one, int | list) for one in ones):
+    if not isinstance(given, str) and any(isinstance(one, int | list) for one in given):
         raise ApiError(400, "unsupported_tokens", "expected text; tokens are another tokenizer's", param="input")
-    pictures = isinstance(body, EmbeddingRequest) and body.modality == "image"
-    parts = []
-    for at, one in enumerate(ones):
-        place = f"input.{at}"
-        if isinstance(one, str):
-            parts.append(image_of(one, place) if pictures else text_of(one, place))
-        else:
-            parts.append(part_of(one, place))
-    return parts
+    return parts_of(given, pictures=isinstance(body, EmbeddingRequest) and body.modality == "image")
 
 
 def written(vector: Vectors, encoding: str) -> list[float] | str:
