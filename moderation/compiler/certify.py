@@ -232,13 +232,13 @@ def _search_recall(task: _Task) -> _Found | Shortfall:
     place = int(np.nonzero(passed)[0][-1])
     fpr = upper(_flagged(sides.benign, levels[place : place + 1]), len(sides.benign), task.alpha)
     if share(1.0, fpr, task.prevalence.high)[0] > task.budget:
-        return _over_budget(task, float(levels[place]))
+        return _over_budget(task, float(levels[place]), recall=task.target)
     return _Found(float(levels[place]), float(levels[0]), min(place + 2, len(levels)), 0)
 
 
-def _over_budget(task: _Task, cut: float) -> Shortfall:
+def _over_budget(task: _Task, cut: float, *, recall: float | None = None) -> Shortfall:
     sides, high = task.sides, task.prevalence.high
-    return budget_shortfall(sides.violating, sides.benign, task.budget, high, cut=cut, alpha=task.alpha)
+    return budget_shortfall(sides.violating, sides.benign, task.budget, high, cut=cut, alpha=task.alpha, recall=recall)
 
 
 def entry_count(violating: int, benign: int, target: float, prevalence: float, *, alpha: float) -> int:

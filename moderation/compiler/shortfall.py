@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from moderation.compiler.bounds import TPR_PART, Floats, lower, precision, share, upper
 
@@ -145,31 +146,70 @@ def precision_shortfall(
 
 
 def budget_shortfall(
-    violating: Floats, benign: Floats, budget: float, prevalence: float, *, cut: float, alpha: float
+    violating: Floats,
+    benign: Floats,
+    budget: float,
+    prevalence: float,
+    *,
+    cut: float,
+    alpha: float,
+    recall: float | None = None,
 ) -> Shortfall:
-    """The promise holds at `cut`, but may take more of the traffic than its budget, at the high prevalence."""
+    """The promise holds at `cut`, but may take more of the traffic than its budget, at the high prevalence.
+
+    `recall` is what is promised, where that is a recall: with more targets it may be shown at a stricter cut, too.
+    """
     points = _trade_off(violating, benign, prevalence, cut=cut, alpha=alpha)
     best = max(
         (one for one in points if one["share_upper"] <= budget), key=lambda one: one["recall_lower"], default=None
     )
-    flagged, tried = len(benign) - int(np.searchsorted(benign, cut)), max(len(benign), 1)
     allowed = (budget - prevalence) / (1.0 - prevalence) if prevalence < 1.0 else 0.0
-    counts = np.unique(np.ceil(tried * np.geomspace(1.0, _MOST, 2000)))
-    enough = counts[upper(np.floor(flagged / tried * counts), counts, alpha) <= allowed]
-    found = float(share(1.0, upper(flagged, len(benign), alpha), prevalence))
+    found = float(share(1.0, upper(_at(benign, cut), len(benign), alpha), prevalence))
     reason = f"the promise holds at {cut:g}, but may take {found:.4f} of the traffic; the budget is {budget:g}"
-    if not len(enough):
+    more = _within(violating, benign, allowed, cut=cut, alpha=alpha, recall=recall)
+    if more is None:
         reason += "; no number of targets will do at the observed rates"
     if best is not None:
         reason += f"; within the budget a recall of {best['recall_lower']:.3f} can be shown"
     return Shortfall(
         reason,
-        more_violating=0 if len(enough) else None,
-        more_benign=int(enough[0]) - len(benign) if len(enough) else None,
+        more_violating=None if more is None else more[0],
+        more_benign=None if more is None else more[1],
         best_bound=best["recall_lower"] if best else 0.0,
         best_threshold=best["threshold"] if best else None,
         trade_off=points,
     )
+
+
+def _at(side: Floats, cuts: ArrayLike) -> NDArray[np.int_]:
+    """How many of these scores, ascending, each cut flags."""
+    return len(side) - np.searchsorted(side, cuts)
+
+
+def _within(
+    violating: Floats, benign: Floats, allowed: float, *, cut: float, alpha: float, recall: float | None
+) -> tuple[int, int] | None:
+    """The cheapest further targets, violating and benign, that keep the promise with a false positive rate of `allowed` at some cut.
+
+    Both bounds are of one cut, and neither needs the other's targets, so each cut has its own fewest of each.
+    """
+    cuts = np.array([cut]) if recall is None else np.append(np.unique(violating), cut)
+    price = max(1.0, len(benign) / max(len(violating), 1))
+    best: tuple[float, int, int] | None = None
+    for true, false in zip(_at(violating, cuts), _at(benign, cuts), strict=True):
+        missed = 0 if recall is None else _fewest(len(violating), true, lambda k, n: lower(k, n, alpha) >= recall)
+        taken = _fewest(len(benign), false, lambda k, n: upper(k, n, alpha) <= allowed)
+        if missed is not None and taken is not None:
+            best = min(best or (np.inf, 0, 0), (missed * price + taken, missed, taken))
+    return None if best is None else best[1:]
+
+
+def _fewest(count: int, hits: int, enough: Callable[[Floats, Floats], NDArray[np.bool_]]) -> int | None:
+    """How many further trials are enough, where as large a share of them hits as did of the `count` so far."""
+    tried = max(count, 1)
+    trials = np.unique(np.ceil(tried * np.geomspace(1.0, _MOST, 2000)))
+    passed = enough(np.floor(hits / tried * trials + 1e-9), trials)
+    return int(trials[passed.argmax()]) - count if passed.any() else None
 
 
 def _trade_off(
@@ -179,7 +219,7 @@ def _trade_off(
         return ()
     steps = np.quantile(violating, np.linspace(0.0, 0.95, _POINTS - 1), method="lower")
     cuts = np.unique(np.append(steps, min(cut, 1.0)))
-    true, false = (len(side) - np.searchsorted(side, cuts) for side in (violating, benign))
+    true, false = _at(violating, cuts), _at(benign, cuts)
     recalls, shares = lower(true, len(violating), alpha), share(1.0, upper(false, len(benign), alpha), prevalence)
     return tuple(
         {

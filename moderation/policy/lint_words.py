@@ -117,6 +117,14 @@ WORD_RULES = (
         "this cannot be seen or read in the content",
         "move the claim to definition.out_of_reach with the metadata or the people who settle it",
     ),
+    WordRule(
+        "L018",
+        "warning",
+        re.compile(r"^(?:or|and|but|such as|including|etc\.?)(?![\w-])", re.IGNORECASE),
+        words("(?!)"),
+        "the phrase is the end of a sentence: in [...] a comma begins the next phrase",
+        "quote a phrase that holds a comma, or make it a phrase of its own",
+    ),
 )
 
 # Terms that name people by who they are: how they are found in a phrase, by the name they are compared under.

@@ -424,6 +424,25 @@ def test_a_shortfall_names_numbers_that_do() -> None:
     assert certify(enough, what, PREVALENCE)[0].threshold is not None
 
 
+def test_a_broken_budget_is_kept_at_a_stricter_cut_once_more_violating_targets_show_the_recall_there() -> None:
+    rng, what = np.random.default_rng(3), [promise("recall", 0.6, budget=0.35)]
+    (locked,) = certify(gaussian(1.8, 12, 400)(rng), what, PREVALENCE)
+    short = locked.shortfall
+    assert "but may take" in short["reason"]
+    assert "no number" not in short["reason"]  # though none would at the one cut where 12 targets show the recall
+    assert short["more_violating"] > 0
+    enough = gaussian(1.8, 12 + 2 * short["more_violating"], 400 + 2 * short["more_benign"])(rng)
+    assert certify(enough, what, PREVALENCE)[0].threshold is not None
+
+
+def test_no_number_keeps_a_budget_that_the_rates_break_at_every_cut() -> None:
+    (locked,) = certify(
+        gaussian(0.1, 200, 3000)(np.random.default_rng(1)), [promise("recall", 0.6, budget=0.2)], PREVALENCE
+    )
+    assert locked.shortfall["more_violating"] is None
+    assert "no number of targets will do" in locked.shortfall["reason"]
+
+
 def test_no_number_will_do_where_the_rate_itself_is_too_low() -> None:
     (locked,) = certify(gaussian(0.3, 200, 3000)(np.random.default_rng(1)), [promise("precision", 0.9)], PREVALENCE)
     assert locked.shortfall["more_violating"] is None

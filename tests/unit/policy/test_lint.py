@@ -58,6 +58,7 @@ FIRES = {
         "a handgun without a licence",
     ],
     "L013": ["a shot", "a crack", "pots", "a picture of a crane", "an old bat", "weed"],
+    "L018": ["or vegetables", "And a knife", "such as a rifle"],
 }  # fmt: skip
 
 SILENT = {
@@ -83,6 +84,7 @@ SILENT = {
         "a paralegal", "a cookie consent banner", "a regal crown",
     ],
     "L013": ["a shot glass", "a pot of soup", "a baseball bat", "a construction crane", "a crack in a wall"],
+    "L018": ["fruit or vegetables", "an android phone", "oranges", "or-gate symbol"],
 }  # fmt: skip
 
 
@@ -90,7 +92,7 @@ SILENT = {
 def test_a_word_rule_fires_at_the_phrase(tmp_path: Path, code: str, phrase: str) -> None:
     found = [one for one in findings(tmp_path, with_phrase(phrase)) if one.code == code]
     assert [(one.path.name, one.line, one.column) for one in found] == [("weapons.yaml", 13, 53)]
-    assert found[0].severity == ("warning" if code in ("L004", "L013") else "error")
+    assert found[0].severity == ("warning" if code in ("L004", "L013", "L018") else "error")
     assert found[0].fix
 
 
