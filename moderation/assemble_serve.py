@@ -15,6 +15,7 @@ from moderation.embedding.embedder import Embedder
 from moderation.encoder.base import Encoded, Encoder
 from moderation.errors import EncoderError, SettingsError
 from moderation.item import Modality
+from moderation.metrics import Gauges
 from moderation.pipeline import Pipeline
 from moderation.plugin.brought import Plugins
 from moderation.policy.lock import read_lock
@@ -69,7 +70,10 @@ def server(settings: Settings, *, folder: Path) -> Iterator[App]:
             return now.of[bound[caller]] if caller in bound else now.everything
 
         service = stack.enter_context(closing(Service(in_force, batcher)))
-        yield make_app(Served(service, own, settings.actions, ServerMetrics(batcher)))
+        metrics = ServerMetrics(batcher)
+        told = Gauges(lambda: builds.current().everything, embedders, builds, metrics.answers.limited)
+        metrics.registry.register(told)
+        yield make_app(Served(service, own, settings.actions, metrics))
 
 
 def serve_settings(settings: Settings) -> ServeSettings:

@@ -25,6 +25,7 @@ from moderation.assemble import (
 from moderation.embedding.embedder import Embedder
 from moderation.errors import SettingsError
 from moderation.item import ContentItem
+from moderation.metrics import Gauges
 from moderation.pipeline import Pipeline
 from moderation.plugin.brought import Plugins
 from moderation.plugin.readers import reads_videos
@@ -32,7 +33,7 @@ from moderation.rollout.reload import Reloader, tell_change
 from moderation.settings import Settings
 from moderation.stream.decider import Decider, InForce, Topics
 from moderation.stream.envelope import read_item
-from moderation.stream.gauges import Gauges, Sources
+from moderation.stream.gauges import SessionGauges
 from moderation.stream.intake import Intake
 from moderation.stream.liveness import watch
 from moderation.stream.metrics import MeteredDecider, MeteredSession, Metrics
@@ -80,10 +81,9 @@ def worker(settings: Settings, *, folder: Path, stop: threading.Event) -> Iterat
         session = stack.enter_context(Session(stream.model_copy(update={"outputs": outputs})))
         watch(session.progress, stream.stall_seconds)
         metered = MeteredSession(session, metrics)
-        sources = Sources(
-            session, metered, lambda: cast(Pipeline, builds.current().pipeline), embedders, builds, metrics.limited
-        )
-        metrics.registry.register(Gauges(sources))
+        metrics.registry.register(SessionGauges(session, metered))
+        told = Gauges(lambda: cast(Pipeline, builds.current().pipeline), embedders, builds, metrics.answers.limited)
+        metrics.registry.register(told)
         health.started(since_progress=session.progress.seconds, joined=lambda: metered.joined)
         window = 4 * stream.poll_records  # what is published, decided, waits and was just polled
         ready = MeteredDecider(decider, metrics)

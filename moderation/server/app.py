@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,6 +19,7 @@ from pydantic_core import to_json
 
 from moderation.decision import LIVE, Decision, Outcome
 from moderation.embedding.prepared import content_of
+from moderation.encoder.base import Encoder
 from moderation.errors import ItemError
 from moderation.item import ContentItem, Modality, Part
 from moderation.item_json import item_of
@@ -44,6 +46,7 @@ from moderation.server.wire import (
 
 OURS_MODEL = "moderation"
 ALIASES = ("omni-moderation-", "text-moderation-")  # what clients ask for by default
+_QUICK = 10_000  # characters, whose tokens are counted in less time than it takes to ask another thread
 SCALE = 100.0  # at which CLIP's similarities are made probabilities
 Answered = TypeVar("Answered")
 
@@ -88,8 +91,9 @@ async def moderations(request: Request, body: ModerationRequest) -> Response:
     texts = isinstance(given, str) or isinstance(given[0], str)  # an item each, where parts make one
     of_items = [(one,) for one in parts] if texts else [parts]
     items = [ContentItem(f"{id_}-{at}", one, {}) for at, one in enumerate(of_items)]
-    made = await _decided(request, items)
-    results = [_result(served, one, item) for one, item in zip(made, items, strict=True)]
+    made, pipeline = await _decided(request, items)
+    reads = {one.id: {modality.value for modality in one.lock.modalities} for one in pipeline.running.policies}
+    results = [_result(served, one, item, reads) for one, item in zip(made, items, strict=True)]
     return _json({"id": id_, "model": model, "results": results})
 
 
@@ -102,7 +106,7 @@ async def decisions(request: Request, body: DecisionRequest) -> Response:
             items.append(item_of(one, f"item-{at}", None))
         except ItemError as error:
             raise api_error(error, param=f"items.{at}") from None
-    made = await _decided(request, items)
+    made, _ = await _decided(request, items)
     return _json({"decisions": [one.to_dict() for one in made]})
 
 
@@ -119,7 +123,9 @@ async def embeddings(request: Request, body: EmbeddingRequest | ChatEmbeddingReq
         for at, one in enumerate(rows)
     ]
     encoder = _served(request).service.batcher.embedders[name].encoder
-    tokens = sum(encoder.count_tokens(one.content.decode()) for one in parts if one.modality is Modality.TEXT)
+    texts = [one.content.decode() for one in parts if one.modality is Modality.TEXT]
+    count = partial(_tokens, encoder, texts)
+    tokens = count() if sum(map(len, texts)) < _QUICK else await asyncio.to_thread(count)
     used = {"prompt_tokens": tokens, "total_tokens": tokens}
     return _json({"object": "list", "data": data, "model": name, "usage": used})
 
@@ -192,13 +198,20 @@ async def metrics(request: Request) -> Response:
     return Response(generate_latest(_served(request).metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 
-def _result(served: Served, decision: Decision, item: ContentItem) -> dict[str, Any]:
-    """One result in OpenAI's shape, and the whole decision beside it. A policy that erred has no score: it is never 0."""
-    kinds = sorted({part.modality.value for part in item.parts})
+def _result(served: Served, decision: Decision, item: ContentItem, reads: Mapping[str, set[str]]) -> dict[str, Any]:
+    """One result in OpenAI's shape, and the whole decision beside it. A policy that erred has no score: it is never 0.
+
+    `reads` are the modalities that each policy reads.
+    """
+    kinds = {part.modality.value for part in item.parts}
     categories: dict[str, bool] = {}
     scores: dict[str, float] = {}
+    applied: dict[str, set[str]] = {}
     for verdict in decision.verdicts:
         for name in (verdict.policy, *served.settings.categories.get(verdict.policy, ())):
+            applied[name] = applied.get(name, set()) | (
+                kinds & reads[verdict.policy] or kinds
+            )  # or what readers derived
             asks = verdict.status == LIVE and verdict.asked is not None and verdict.asked != served.order[0]
             categories[name] = categories.get(name, False) or asks
             if verdict.score is not None and verdict.outcome is not Outcome.ERROR:
@@ -207,7 +220,8 @@ def _result(served: Served, decision: Decision, item: ContentItem) -> dict[str, 
         "flagged": decision.action != served.order[0],
         "categories": categories,
         "category_scores": scores,
-        "category_applied_input_types": dict.fromkeys(categories, kinds),
+        "category_applied_input_types": {name: sorted(kinds) for name, kinds in applied.items()},
+        "judged": bool(decision.verdicts),  # of what is in no policy's scope, nothing is known
         "decision": decision.to_dict(),
     }
 
@@ -217,7 +231,8 @@ def _json(answer: Mapping[str, Any]) -> Response:
     return Response(to_json(answer), media_type="application/json")
 
 
-async def _decided(request: Request, items: Sequence[ContentItem]) -> list[Decision]:
+async def _decided(request: Request, items: Sequence[ContentItem]) -> tuple[list[Decision], Pipeline]:
+    """The decisions, and what made them."""
     served = _served(request)
     job = served.service.decide(items, caller=request.state.caller, seconds=request.state.deadline - time.monotonic())
     try:
@@ -225,8 +240,8 @@ async def _decided(request: Request, items: Sequence[ContentItem]) -> list[Decis
     except asyncio.CancelledError:
         served.service.leave(job)
         raise
-    served.metrics.decided(made)
-    return made
+    served.metrics.answers.decided(made)
+    return made, job.pipeline
 
 
 async def _vectors(request: Request, name: str, parts: Sequence[Part]) -> list[Any]:
@@ -244,6 +259,10 @@ async def _vectors(request: Request, name: str, parts: Sequence[Part]) -> list[A
         if one.error:
             raise api_error(one.error, param=f"input.{at}")
     return [one.vector for one in outcomes]
+
+
+def _tokens(encoder: Encoder, texts: Sequence[str]) -> int:
+    return sum(map(encoder.count_tokens, texts))
 
 
 async def _awaited(future: Future[Answered]) -> Answered:

@@ -29,6 +29,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     404: {"description": "There is no such model.", "content": _ERROR},
     408: {"description": "The body did not arrive in time.", "content": _ERROR},
     413: {"description": "The body is too large.", "content": _ERROR},
+    415: {"description": "The body's content-type is not application/json.", "content": _ERROR},
     429: {"description": "It could not be answered in time; Retry-After says when to come again.", "content": _ERROR},
     503: {"description": "Not ready.", "content": _ERROR},
 }
@@ -63,6 +64,11 @@ class StrictRoute(APIRoute):
         answer = super().get_route_handler()
 
         async def strict(request: Request) -> Response:
+            kind = request.headers.get("content-type", "")
+            if request.method == "POST" and kind.partition(";")[0].strip().lower() != "application/json":
+                raise HTTPException(
+                    415, {"code": "unsupported_media_type", "message": "send content-type: application/json"}
+                )
             return await answer(StrictRequest(request.scope, request.receive))
 
         return strict
@@ -94,6 +100,8 @@ async def _told_wrong(request: Request, error: Exception) -> Response:
     unknown = first["type"] == "extra_forbidden"  # its name is the caller's own, and may be content
     place = ".".join(str(one) for one in first["loc"][1 : -1 if unknown else None] if _is_ours(one))
     message = "unknown key" if unknown else first["msg"]
+    if first["type"] == "union_tag_invalid":  # the framework's words quote what came
+        message = f"expected {first['ctx']['discriminator']} to be one of {first['ctx']['expected_tags']}"
     return await _told(request, ApiError(400, first["type"], f"{place or 'body'}: {message}", param=place or None))
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from moderation.decision import Decision
+from moderation.metrics import DecisionCounts
 from moderation.server.batcher import Batcher
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -28,20 +28,13 @@ class ServerMetrics:
         self._seconds = Histogram(
             "moderation_request_duration_seconds", "From a request's arrival to its answer.", ("route",), buckets=_SECONDS, registry=self.registry,
         )  # fmt: skip
-        self._decisions = Counter(
-            "moderation_decisions", "Decisions answered, by what is asked of the platform.", ("action",), registry=self.registry,
-        )  # fmt: skip
+        self.answers = DecisionCounts(self.registry)
         self.registry.register(_Waiting(batcher))
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """Count an answer; 499 is a caller that went away."""
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
-
-    def decided(self, made: Iterable[Decision]) -> None:
-        """Count decisions."""
-        for one in made:
-            self._decisions.labels(one.action).inc()
 
 
 class _Waiting(Collector):

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from moderation.decision import Decision
 from moderation.embedding.prepared import Prepared
@@ -35,6 +35,7 @@ class Job:
     answer: Future[list[Decision]] = field(default_factory=Future)
     ticket: Ticket | None = None
     found: Found = field(default_factory=dict)
+    read_seconds: float = 0.0  # of each item
 
 
 class Service:
@@ -102,8 +103,11 @@ class Service:
 
     def _read(self, jobs: Sequence[Job]) -> None:
         """Read the items of jobs that share a pipeline, together; they are embedded each for itself."""
-        read = iter(jobs[0].pipeline.read([item for job in jobs for item in job.items]))
+        items, began = [item for job in jobs for item in job.items], self._clock()
+        read = iter(jobs[0].pipeline.read(items))
+        seconds = (self._clock() - began) / len(items)
         for job in jobs:
+            job.read_seconds = seconds
             job.items = [next(read) for _ in job.items]
             try:
                 self._embed(job)
@@ -132,7 +136,8 @@ class Service:
         prepared = {name: Prepared(name, one.encoder, known) for name, one in embedders.items()}
         made = iter(jobs[0].pipeline.decide([item for job in jobs for item in job.items], prepared=prepared))
         for job in jobs:
-            _settle(job, [next(made) for _ in job.items])
+            own = [next(made) for _ in job.items]
+            _settle(job, [_with_read(one, job.read_seconds) for one in own] if job.read_seconds else own)
 
     def _run(self, waiting: queue.SimpleQueue[Job | None], step: Callable[[Sequence[Job]], None]) -> None:
         while (first := waiting.get()) is not None:
@@ -165,6 +170,10 @@ class Service:
 def _shares(pipeline: Pipeline) -> bool:
     """Whether callers' items may be judged in one call: a plugin that fails on one item spoils all that were asked with it."""
     return pipeline.readers is None and all(one.trusted for one in pipeline.running.detectors.values())
+
+
+def _with_read(decision: Decision, seconds: float) -> Decision:
+    return replace(decision, timing=replace(decision.timing, read=seconds))
 
 
 def _settle(job: Job, made: list[Decision] | None = None, *, error: BaseException | None = None) -> None:

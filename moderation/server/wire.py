@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from moderation.encoder.base import Vectors
 from moderation.errors import ItemError
@@ -58,10 +58,34 @@ Parts = Annotated[
 Texts = Annotated[list[ShortText], Field(min_length=1, fail_fast=True)]
 
 
+def _form(value: Any) -> str | None:
+    """Which form an input has, by its first entry; None where it is none of them."""
+    if isinstance(value, str):
+        return "(text)"
+    if not isinstance(value, list):
+        return None
+    first = value[0] if value else ""
+    kinds = {
+        str: "(texts)",
+        dict: "(parts)",
+        int: "(tokens)",
+        list: "(token_lists)",
+    }  # in brackets: in no error's place
+    return next((form for kind, form in kinds.items() if type(first) is kind), None)
+
+
+def _one_of(expected: str) -> Discriminator:
+    """Tells forms of an input apart, so that what is wrong is told of the one that was meant."""
+    return Discriminator(_form, custom_error_type="input_form", custom_error_message=f"expected {expected}")
+
+
 class ModerationRequest(Body):
     """A text, several texts (each an item), or parts of one item."""
 
-    input: ShortText | Texts | Parts
+    input: Annotated[
+        Annotated[ShortText, Tag("(text)")] | Annotated[Texts, Tag("(texts)")] | Annotated[Parts, Tag("(parts)")],
+        _one_of("a text, a list of texts, or a list of parts"),
+    ]
     model: str | None = None
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"input": "a text to judge"}]})
@@ -73,7 +97,14 @@ Tokens = Annotated[list[int], Field(min_length=1, fail_fast=True)]
 class EmbeddingRequest(Body):
     """A text, several, or parts (each a row); with `modality` "image" the texts are data URLs, as Infinity's clients send them."""
 
-    input: ShortText | Texts | Parts | Tokens | Annotated[list[Tokens], Field(fail_fast=True)]
+    input: Annotated[
+        Annotated[ShortText, Tag("(text)")]
+        | Annotated[Texts, Tag("(texts)")]
+        | Annotated[Parts, Tag("(parts)")]
+        | Annotated[Tokens, Tag("(tokens)")]
+        | Annotated[list[Tokens], Field(fail_fast=True), Tag("(token_lists)")],
+        _one_of("a text, a list of texts, or a list of parts"),
+    ]
     model: str | None = None
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = None

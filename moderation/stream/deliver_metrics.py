@@ -13,8 +13,9 @@ from prometheus_client.registry import Collector
 
 from moderation.breaker import Breaker, State
 from moderation.decision import Again, Receipt
+from moderation.metrics import build_info, of_units
 from moderation.sink.runner import SinkRunner
-from moderation.stream.gauges import build_info, of_session, of_units
+from moderation.stream.gauges import SessionGauges
 from moderation.stream.metrics import MeteredSession, Metrics
 from moderation.stream.session import Session
 
@@ -45,11 +46,11 @@ class DeliverGauges(Collector):
     """A collector over a deliverer's parts."""
 
     def __init__(self, session: Session, metered: MeteredSession, sink: SinkRunner, breaker: Breaker) -> None:
-        self._session, self._metered, self._sink, self._breaker = session, metered, sink, breaker
+        self._session, self._sink, self._breaker = SessionGauges(session, metered), sink, breaker
 
     def collect(self) -> Iterator[Metric]:
         """Every family, also those that have nothing to tell."""
-        yield from of_session(self._session, self._metered)
+        yield from self._session.collect()
         yield build_info()
         yield from of_units("sink", {self._sink.id: self._sink.count()})
         away: Any = GaugeMetricFamily(

@@ -11,7 +11,7 @@ import math
 import time
 from collections import Counter as Tally
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +20,12 @@ from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from moderation.decision import Decision, Outcome
+from moderation.metrics import DecisionCounts
 from moderation.stream.batch import Batch, Output, Partition, Position, Record
 from moderation.stream.dead_letter import DeadLetter, Stage, set_aside
 from moderation.stream.worker import Decider, Outputs, Session
 from moderation.telemetry import ERROR, OFFSET, PARTITION, TOPIC
 
-NONE = "none"  # the action of a verdict without one
 _log = logging.getLogger(__name__)
 
 _STEPS = ("poll", "read", "decode", "encode", "detect", "decide", "commit")
@@ -46,12 +45,7 @@ class Metrics:
             "records_consumed", "Records polled; those that came again after a new assignment are counted again."
         )
         self.committed = self._counter("records_committed", "Records whose answer and offset were committed.")
-        self.decisions = self._counter("decisions", "Decisions committed, by what is asked of the platform.", "action")
-        self.verdicts = self._counter(
-            "verdicts", "Verdicts committed; action is what the verdict asks for, live or not.", "policy", "outcome", "action", "status"
-        )  # fmt: skip
-        self.limited = Tally[tuple[str, str]]()  # verdicts whose action a limit held back, by policy and limit
-        self.errored = self._counter("items_errored", "Items with a verdict of outcome error, committed.")
+        self.answers = DecisionCounts(self.registry)
         self.dead_letters = self._counter("dead_letters", "Records set aside, committed, by stage.", "stage")
         self.commits = self._counter("commits", "Batches committed, or void since the group moved on.", "result")
         self.rebalances = self._counter("rebalances", "New assignments of partitions, the first included.")
@@ -76,21 +70,6 @@ class Metrics:
 
     def _histogram(self, name: str, told: str, buckets: Sequence[float], *labels: str) -> Histogram:
         return Histogram(f"moderation_{name}", told, labels, buckets=buckets, registry=self.registry)
-
-    def decided(self, answered: Iterable[Decision]) -> None:
-        """Count decisions that were committed."""
-        given = list(answered)
-        actions = Tally(decision.action for decision in given)
-        told = [one for decision in given for one in decision.verdicts]
-        verdicts = Tally((one.policy, one.outcome, one.action or NONE, one.status) for one in told)
-        self.limited.update((one.policy, one.limit) for one in told if one.limit)
-        errors = any(outcome is Outcome.ERROR for _, outcome, _, _ in verdicts)
-        for action, count in actions.items():
-            self.decisions.labels(action).inc(count)
-        for labels, count in verdicts.items():
-            self.verdicts.labels(*labels).inc(count)
-        if errors:
-            self.errored.inc(sum(any(v.outcome is Outcome.ERROR for v in one.verdicts) for one in given))
 
 
 class Spread(Collector):
@@ -188,7 +167,7 @@ class MeteredSession:
         metrics.committed.inc(len(records))
         timed = np.fromiter((one.timestamp_ms for one in records if one.timestamp_ms >= 0), np.float64)
         metrics.latency.observe(np.maximum(0.0, now - timed / 1000))
-        metrics.decided(one.decision for one in outputs if one.decision)
+        metrics.answers.decided(one.decision for one in outputs if one.decision)
         self._set_aside([letter for one in outputs if not one.decision and (letter := set_aside(one))])
         self._close(len(records))
 

@@ -89,7 +89,19 @@ def test_the_official_client_asks_for_a_text_several_texts_and_parts_of_one_item
     assert result.flagged
     assert result.category_applied_input_types.model_extra == {key: ["image", "text"] for key in ("weapons", "drugs")}
     rich = result.model_extra or {}
+    assert rich["judged"] is True
     assert [verdict["part"] for verdict in rich["decision"]["verdicts"]] == ["1", "1"]
+
+
+def test_what_no_policy_reads_is_told_to_be_unjudged() -> None:
+    with serving(lock("pictures"), lock("drugs", modalities=BOTH)) as place:
+        parts = [{"type": "text", "text": "0.1"}, {"type": "image_url", "image_url": {"url": url_of(b"0.95")}}]
+        result = client(place).moderations.create(input=parts).results[0]  # type: ignore[arg-type]
+        kinds = {"pictures": ["image"], "drugs": ["image", "text"]}
+        assert result.category_applied_input_types.model_extra == kinds
+    with serving(lock("pictures")) as place:
+        result = client(place).moderations.create(input="0.95").results[0]
+        assert (result.flagged, result.model_extra["judged"]) == (False, False)  # type: ignore[index]
 
 
 def test_scores_are_the_policies_own_and_a_policy_that_erred_has_none(place: Place) -> None:
@@ -172,7 +184,9 @@ def test_what_readers_derive_is_decided_too() -> None:
     with serving(lock("texts", modalities=(BOTH[1],)), readers=[FakeReader()]) as place:
         parts = [{"type": "image_url", "image_url": {"url": url_of(b"0.95")}}]
         result = client(place).moderations.create(input=parts).results[0]  # type: ignore[arg-type]
+        _, _, answer = ask(place, "/v1/decisions", {"items": [{"image": base64.b64encode(b"0.95").decode()}]})
     assert result.flagged
+    assert answer["decisions"][0]["timing"]["read"] > 0
 
 
 def test_an_answer_is_the_same_whatever_the_company() -> None:
@@ -217,8 +231,10 @@ def test_one_bad_part_costs_its_item_only(place: Place) -> None:
         ("/v1/moderations", b"{nonsense", 400, "invalid_json"),
         ("/v1/moderations", b"", 400, "missing"),
         ("/v1/moderations", {}, 400, "missing"),
-        ("/v1/moderations", {"input": 7}, 400, None),
-        ("/v1/moderations", {"input": []}, 400, None),
+        ("/v1/moderations", {"input": 7}, 400, "input_form"),
+        ("/v1/moderations", {"input": [None]}, 400, "input_form"),
+        ("/v1/moderations", {"input": []}, 400, "too_short"),
+        ("/v1/moderations", {"input": [{"type": SECRET}]}, 400, "union_tag_invalid"),
         ("/v1/moderations", {"input": SECRET, "more": SECRET}, 400, "extra_forbidden"),
         ("/v1/moderations", {"input": SECRET, "model": "gpt-9"}, 404, "model_not_found"),
         (
@@ -479,6 +495,14 @@ def test_metrics_count_answers_by_route_and_never_by_what_a_caller_wrote(place: 
     assert 'moderation_requests_total{route="/v1/moderations",status="200"}' in text
     assert 'route="other",status="404"' in text
     assert "secret" not in text
+    assert 'moderation_verdicts_total{action="none",outcome="no_match",policy="weapons",status="live"}' in text
+
+
+def test_a_body_that_is_not_said_to_be_json_is_refused_with_what_to_say(place: Place) -> None:
+    headers = {"content-type": "application/x-www-form-urlencoded"}  # as curl has it
+    status, _, answer = ask(place, "/v1/moderations", {"input": "0.1"}, headers=headers)
+    assert (status, answer["error"]["code"]) == (415, "unsupported_media_type")
+    assert "content-type: application/json" in answer["error"]["message"]
 
 
 def test_the_device_that_fails_on_everything_makes_it_not_ready() -> None:

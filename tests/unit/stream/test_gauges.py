@@ -6,18 +6,21 @@ from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+from prometheus_client.registry import Collector
+
 from moderation import __version__
 from moderation.breaker import Breaker
 from moderation.embedding.cache import MemoryCache, TieredCache
 from moderation.embedding.embedder import Embedder
 from moderation.embedding.redis_cache import RedisCache
 from moderation.item import Part
+from moderation.metrics import Gauges
 from moderation.policy.lock import Quota
 from moderation.reader.step import Readers
 from moderation.settings import ReaderSettings
 from moderation.stream.batch import Partition, Record
 from moderation.stream.dead_letter import Stage
-from moderation.stream.gauges import Gauges, Sources
+from moderation.stream.gauges import SessionGauges
 from moderation.stream.liveness import Progress
 from moderation.stream.metrics import MeteredDecider, MeteredSession, Metrics
 from tests.fakes import FakeEncoder, FakeReader, item, lock
@@ -55,7 +58,7 @@ def metrics() -> Metrics:
     outputs = MeteredDecider(judge, made).decide(session.poll(0.1).records)
     session.commit(batch_of(*records), [one for of_record in outputs for one in of_record])
     session.poll(0.1)
-    made.limited["gone", "quota"] += 3
+    made.answers.limited["gone", "quota"] += 3
     pipeline: Any = judge.in_force().pipeline
     pipeline.runner._guards["weapons"].faults["detector_timeout"] += 1
     pipeline.readers = Readers([FakeReader(answer=lambda _: 1 / 0)], ReaderSettings(faults_before_quarantine=1))
@@ -64,16 +67,16 @@ def metrics() -> Metrics:
         lag={Partition("in", 2): 7}, in_flight=(1, 80), progress=Progress(iter([0.0, 4.0]).__next__), joined=True
     )
     builds: Any = SimpleNamespace(reloads=2, refusals=1)
-    made.registry.register(
-        _Once(Gauges(Sources(real, session, lambda: pipeline, {"default": embedder()}, builds, made.limited)))
-    )
+    told = Gauges(lambda: pipeline, {"default": embedder()}, builds, made.answers.limited)
+    for one in (SessionGauges(real, session), told):
+        made.registry.register(_Once(one))
     return made
 
 
 class _Once:
     """What a collector told when it was first asked."""
 
-    def __init__(self, gauges: Gauges) -> None:
+    def __init__(self, gauges: Collector) -> None:
         self._told = list(gauges.collect())
 
     def collect(self) -> list[Any]:
