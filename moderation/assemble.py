@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from moderation.detector.runner import Runner
 from moderation.embedding.cache import EmbeddingCache, MemoryCache, TieredCache
-from moderation.embedding.embedder import Embedder
+from moderation.embedding.embedder import Alone, Embedder
 from moderation.encoder.base import Encoder
 from moderation.errors import SettingsError
 from moderation.fetcher.references import References, Source
@@ -116,6 +116,7 @@ def pipeline(
     return Pipeline(
         running,
         embedders=embedders,
+        alone={name: Alone.of(one) for name, one in embedders.items()},
         runner=runner(settings, running, earlier=earlier.runner if earlier else None),
         limits=Limits(counter or LocalCounter(), settings.actions),
         actions=settings.actions,

@@ -12,11 +12,12 @@ from moderation.detector.runner import Runner
 from moderation.embedding.embedder import Embeds
 from moderation.embedding.keyed import KeyedVectors, origin
 from moderation.item import ContentItem, Part
-from moderation.policy.decide import Finding, answer, final_score, judge
+from moderation.policy.decide import answer, final_score, judge
 from moderation.reader.step import Readers
 from moderation.rollout.limits import Limits
 from moderation.rollout.locks import Needs, RunningPolicy, RunningSet
-from moderation.rollout.panel import Answers, Asked, Needed, Panel, Place
+from moderation.rollout.panel import Answers, Needed, Panel, Place
+from moderation.rollout.referee import Referee
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class _Seen:
 class Pipeline:
     """Decides batches of items under the policies in force. Safe to call from several threads: one batch is embedded while another is judged.
 
-    `embedders` by the encoder's name; `actions` are all names of actions, weakest first; `clock` counts seconds.
+    `embedders` by the encoder's name, and `alone` those that encode each part by itself: what a batch's company could decide, they do. `actions` are all names of actions, weakest first; `clock` counts seconds.
     """
 
     def __init__(
@@ -48,11 +49,14 @@ class Pipeline:
         limits: Limits,
         actions: Sequence[str],
         readers: Readers | None = None,
+        alone: Mapping[str, Embeds] | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.running, self.runner, self._limits = running, runner, limits
         self.readers, self._panel = readers, Panel(running, runner)
         self._embedders, self._actions, self._clock = embedders, tuple(actions), clock
+        self._alone = embedders if alone is None else alone
+        self._referee = Referee(self._panel, self._alone)
 
     def decide(
         self,
@@ -68,27 +72,33 @@ class Pipeline:
         of them was embedded before, `prepared` has the vectors, by the encoder's name.
         """
         seen = self._see(items, prepared)
+        found = self._referee.findings(seen.items, seen.needs, seen.answers)
         judged = [
-            (item.id, judge(one.terms, found, parts=seen.needs[index][one].parts, order=self._actions), one.terms)
+            (item.id, judge(one.terms, ones, parts=seen.needs[index][one].parts, order=self._actions), one.terms)
             for index, item in enumerate(seen.items)
-            for one, found in self._findings(index, item, seen).items()
+            for one, ones in found[index].items()
         ]
         held = iter(self._limits.hold(judged))
         named = zip(seen.items, ids or ("",) * len(items), strict=True)
         return [self._decision(index, item, held, seen, id_) for index, (item, id_) in enumerate(named)]
 
     def score(
-        self, items: Sequence[ContentItem], *, shown: Callable[[Sequence[ContentItem]], object] = lambda _items: None
+        self,
+        items: Sequence[ContentItem],
+        *,
+        shown: Callable[[Sequence[ContentItem]], object] = lambda _items: None,
+        alone: bool = False,
     ) -> list[dict[str, Score | Abstention]]:
         """Each policy's final score on each item, by policy id, by the very way of `decide`: what certify measures.
 
-        An abstention on one part is the item's: the score of such an item is not known. `shown` is told the items as they were read.
+        An abstention on one part is the item's: the score of such an item is not known. `shown` is told the items as they were read. With
+        `alone`, every part is encoded by itself.
         """
-        seen = self._see(items)
+        seen = self._see(items, alone=alone)
         shown(seen.items)
         return [
-            {policy.id: final_score(findings) for policy, findings in self._findings(index, item, seen).items()}
-            for index, item in enumerate(seen.items)
+            {policy.id: final_score(findings) for policy, findings in found.items()}
+            for found in self._panel.findings(seen.items, seen.needs, seen.answers)
         ]
 
     def read(self, items: Sequence[ContentItem]) -> Sequence[ContentItem]:
@@ -98,17 +108,21 @@ class Pipeline:
     def wanted(self, items: Sequence[ContentItem]) -> dict[str, list[Part]]:
         """By encoder, the parts of items, as they were read, that must be embedded to decide them."""
         asked = self._panel.asked(items, self._needs(items))
-        return {name: [one for one in parts.values() if not one.unread] for name, parts in self._wanted(asked).items()}
+        return {
+            name: [one for one in parts.values() if not one.unread] for name, parts in self._panel.wanted(asked).items()
+        }
 
-    def _see(self, items: Sequence[ContentItem], prepared: Mapping[str, Embeds] | None = None) -> _Seen:
+    def _see(
+        self, items: Sequence[ContentItem], prepared: Mapping[str, Embeds] | None = None, *, alone: bool = False
+    ) -> _Seen:
         reads = self.readers and prepared is None
         begun = self._clock() if reads else 0.0
         items = self.read(items) if reads else items
         read = self._clock() - begun if reads else 0.0
         needs = self._needs(items)
         asked = self._panel.asked(items, needs)
-        embedders = self._embedders if prepared is None else prepared
-        vectors = {name: KeyedVectors(embedders[name], parts) for name, parts in self._wanted(asked).items()}
+        embedders = self._alone if alone else self._embedders if prepared is None else prepared
+        vectors = {name: KeyedVectors(embedders[name], parts) for name, parts in self._panel.wanted(asked).items()}
         start = self._clock()
         answers = self._panel.answers(asked, vectors)
         detect = self._clock() - start
@@ -119,23 +133,6 @@ class Pipeline:
     def _needs(self, items: Sequence[ContentItem]) -> list[dict[RunningPolicy, Needs]]:
         policies = self.running.policies
         return [{policy: need for policy in policies if (need := policy.needs(item)).words} for item in items]
-
-    def _wanted(self, asked: Asked) -> dict[str, dict[Place, Part]]:
-        """By encoder, the parts that its detectors must judge, every part once."""
-        wanted: dict[str, dict[Place, Part]] = {}
-        for detector, parts in asked.items():
-            encoder = self.running.detectors[detector].encoder
-            if encoder and parts:
-                wanted.setdefault(encoder, {}).update(parts)
-        return wanted
-
-    def _findings(self, index: int, item: ContentItem, seen: _Seen) -> dict[RunningPolicy, list[Finding]]:
-        """Every policy that judges this item, with all that was found for it."""
-        answers = seen.answers
-        return {
-            policy: [one for w, part in need.words for one in w.findings(item, part, answers[w.detector][index, part])]
-            for policy, need in seen.needs[index].items()
-        }
 
     def _decision(self, index: int, item: ContentItem, held: Iterator[Verdict], seen: _Seen, id_: str) -> Decision:
         verdicts = tuple(islice(held, len(seen.needs[index])))

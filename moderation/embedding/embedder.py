@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moderation.embedding.cache import EmbeddingCache, cache_key, pack, unpack
-from moderation.encoder.base import Encoded, Encoder, Vectors
+from moderation.encoder.base import Encoded, Encoder, Fingerprint, Vectors
 from moderation.errors import EncoderError, ItemError
 from moderation.item import Modality, Part
 
@@ -90,7 +90,7 @@ class Embedder:
     ) -> None:
         self.encoder = encoder
         self.cache = cache
-        self._tenant, self._prefix = tenant, prefix
+        self.tenant, self.prefix = tenant, prefix
         self._stats = EmbedderStats()
         self._lock = threading.Lock()
 
@@ -118,13 +118,7 @@ class Embedder:
 
     def key(self, part: Part) -> str:
         """The cache key of a part's vector, for erasure too."""
-        return cache_key(
-            prefix=self._prefix,
-            tenant=self._tenant,
-            fingerprint=self.encoder.fingerprint,
-            modality=part.modality,
-            digest=part.digest,
-        )
+        return self._key(part, self.encoder.fingerprint)
 
     def refusal(self, part: Part) -> ItemError | None:
         """Why the encoder has no tower for a part's modality; None where it has one."""
@@ -168,6 +162,15 @@ class Embedder:
                         fresh[key], made[key] = packed[row]
         return Encoding(
             self._remember(fresh, made), errors, decode_seconds, time.perf_counter() - began - decode_seconds
+        )
+
+    def _key(self, part: Part, fingerprint: Fingerprint) -> str:
+        return cache_key(
+            prefix=self.prefix,
+            tenant=self.tenant,
+            fingerprint=fingerprint,
+            modality=part.modality,
+            digest=part.digest,
         )
 
     def _packed(self, encoded: Encoded) -> tuple[dict[int, tuple[bytes, Vectors]], Mapping[int, ItemError]]:
@@ -234,6 +237,33 @@ class Embedder:
         with self._lock:
             now = self._stats
             self._stats = replace(now, hits=now.hits + hits, misses=now.misses + misses, damaged=now.damaged + damaged)
+
+
+class Alone(Embedder):
+    """Vectors of parts that were each encoded in a batch of its own, and are remembered apart from the others.
+
+    What company a part has in a batch may move the last bits of its vector: this one hangs on the part alone.
+    """
+
+    @classmethod
+    def of(cls, embedder: Embedder) -> Alone:
+        """With the encoder and the cache of another."""
+        return cls(embedder.encoder, embedder.cache, tenant=embedder.tenant, prefix=embedder.prefix)
+
+    def key(self, part: Part) -> str:
+        """The cache key of a part's vector, of a numeric class of its own."""
+        kind = self.encoder.fingerprint
+        return self._key(part, replace(kind, numeric=f"{kind.numeric}+alone"))
+
+    def make(self, missing: Mapping[str, Part]) -> Encoding:
+        """Encode parts one by one, and remember them. Raises EncoderError where the encoder fails on everything."""
+        made = [super(Alone, self).make({key: part}) for key, part in missing.items()]
+        return Encoding(
+            {key: vector for one in made for key, vector in one.vectors.items()},
+            {key: error for one in made for key, error in one.errors.items()},
+            sum(one.decode_seconds for one in made),
+            sum(one.encode_seconds for one in made),
+        )
 
 
 def _encode_decodable(encode: Callable[[Sequence[str]], Encoded], parts: Sequence[Part], width: int) -> Encoded:

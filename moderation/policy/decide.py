@@ -36,7 +36,7 @@ class Terms:
     """What decides under one policy.
 
     `epsilon` is how far this machine's scores may lie from those the cuts were certified on; `max_parts` is the largest
-    number of parts of one item that was certified. `calibration` tells readers what a score means; nothing is decided by it. `share` and
+    number of parts of one item that was certified; `company` is how far a score may move with what else is in its batch. `calibration` tells readers what a score means; nothing is decided by it. `share` and
     `quota` bound what is acted on (rollout/limits.py), never what is found.
     """
 
@@ -49,6 +49,7 @@ class Terms:
     cuts: tuple[Cut, ...]
     max_parts: int
     epsilon: float = 0.0
+    company: float = 0.0
     calibration: Calibration | None = None
     share: float = 1.0
     quota: Quota | None = None
@@ -80,6 +81,16 @@ def judge(terms: Terms, findings: Sequence[Finding], *, parts: int, order: Seque
     if silent and _force(action, order) < _force(terms.on_error, order):
         return _error(terms, top, silent, cut=cut)
     return _verdict(terms, top, outcome=outcome, action=action, cut=cut)
+
+
+def is_close(terms: Terms, findings: Sequence[Finding]) -> bool:
+    """Whether another company in its batch might take the score across a place at which something else is decided."""
+    top = highest(findings) if terms.cuts else None
+    if top is None:
+        return False
+    value = _value(top)
+    shifts = (0.0, terms.epsilon, -terms.epsilon) if terms.epsilon else (0.0,)
+    return any(abs(value + shift - cut.threshold) <= terms.company for cut in terms.cuts for shift in shifts)
 
 
 def answer(

@@ -19,7 +19,7 @@ from moderation.detector.head import NOT_OF_THE_HEAD
 from moderation.errors import DataError, DetectorError, LockError, Problem
 from moderation.item import ContentItem
 from moderation.policy.inputs import digest_manifests
-from moderation.policy.lock import Lock, marks
+from moderation.policy.lock import Lock, LockedAction, marks
 from moderation.policy.manifest import TargetRow
 from moderation.policy.schema import Policy
 from moderation.release.most_parts import MostParts
@@ -44,9 +44,9 @@ class Scorer(Protocol):
     running: RunningSet
 
     def score(
-        self, items: Sequence[ContentItem], *, shown: Shown = lambda _items: None
+        self, items: Sequence[ContentItem], *, shown: Shown = lambda _items: None, alone: bool = False
     ) -> Sequence[dict[str, Score | Abstention]]:
-        """For each item, in order, what each policy's id scored; `shown` is told the items as readers made them."""
+        """For each item, in order, what each policy's id scored; `shown` is told the items as readers made them; `alone` encodes each by itself."""
         ...
 
 
@@ -76,7 +76,7 @@ def certify_lock(
     most = MostParts(next(one for one in pipeline.running.policies if one.id == policy.id))
     with progress(f"{policy.id}: scoring targets", len(rows)) as advance:
         scored = score_targets(policy, counted, pipeline, advance=advance, shown=most.see)
-    actions = certify(scored, policy.actions, policy.prevalence)
+        scored, actions = _settled(policy, counted, scored, pipeline)
     calibrated = calibrate(one_per_cluster(scored), policy.prevalence)
     asked, known = _ask(lock, policy, rows)
     apart = {"merged": [[row.sha256 for row in pair] for pair in merged], "unseen": _unseen(lock, others)}
@@ -94,6 +94,26 @@ def certify_lock(
         arrays={**lock.arrays, "asked": known},
         evidence={**lock.evidence, **rests_on, "asked": asked},
     )
+
+
+def _settled(
+    policy: Policy, rows: Sequence[TargetRow], scored: Sequence[ScoredTarget], pipeline: Scorer
+) -> tuple[list[ScoredTarget], tuple[LockedAction, ...]]:
+    """The thresholds, and the scores that they hold for: as in decisions, a target that is so near to one that its batch's company could decide is scored alone."""
+    company = next(one.terms.company for one in pipeline.running.policies if one.id == policy.id)
+    known, alone = {one.digest: one for one in scored}, set[str]()
+    while True:
+        actions = certify(known.values(), policy.actions, policy.prevalence)
+        cuts = [one.threshold for one in actions if one.threshold is not None]
+        near = [
+            row
+            for row in rows
+            if row.sha256 not in alone and any(abs(known[row.sha256].score - cut) <= company for cut in cuts)
+        ]
+        if not near:
+            return list(known.values()), actions
+        alone.update(row.sha256 for row in near)
+        known.update((one.digest, one) for one in score_targets(policy, near, pipeline, alone=True))
 
 
 def merged_pairs(lock: Lock, rows: Sequence[TargetRow]) -> list[Pair]:
@@ -243,14 +263,15 @@ def score_targets(
     *,
     advance: Callable[[int], None] = lambda _count: None,
     shown: Shown = lambda _items: None,
+    alone: bool = False,
 ) -> list[ScoredTarget]:
-    """The policy's score of each target, by the pipeline, as whose readers made them items are `shown`. Raises DataError for all rows that could not be judged."""
+    """The policy's score of each target, by the pipeline, as whose readers made them items are `shown`; `alone`, each in a batch of its own. Raises DataError for all rows that could not be judged."""
     scored: list[ScoredTarget] = []
     problems: list[Problem] = []
     for start in range(0, len(rows), BATCH):
         batch = rows[start : start + BATCH]
         readable = list(_readable(batch, problems))
-        answers = pipeline.score([item for _, item in readable], shown=shown)
+        answers = pipeline.score([item for _, item in readable], shown=shown, alone=alone)
         for (row, _), answer in zip(readable, answers, strict=True):
             score = answer.get(policy.id, OUT_OF_SCOPE)
             if isinstance(score, Abstention):

@@ -20,6 +20,7 @@ from moderation.policy.languages import language_of, same_language
 from moderation.policy.lock import Lock
 from moderation.reader.base import Reader
 from moderation.reader.step import Readers
+from moderation.rollout.company import measure_company
 from moderation.rollout.readers import count_parts, readers_for
 from moderation.rollout.selftest import measure_epsilon
 
@@ -155,7 +156,13 @@ def put_in_force(
             needed.setdefault(running.detector.id, f"policy {lock.policy!r}")
         policies[lock.policy] = RunningPolicy(
             lock,
-            terms_of(lock, actions=actions, epsilon=epsilon, status=(statuses or {}).get(lock.policy, DRAFT)),
+            terms_of(
+                lock,
+                actions=actions,
+                epsilon=epsilon,
+                company=measure_company(lock, embedders[lock.encoder]),
+                status=(statuses or {}).get(lock.policy, DRAFT),
+            ),
             (_own_watch(own.detector), *watches),
             embedders[lock.encoder].encoder.fingerprint.numeric,
             readers_for(lock, readers.in_force if readers else ()),
@@ -164,7 +171,9 @@ def put_in_force(
     return RunningSet(tuple(policies.values()), detectors)
 
 
-def terms_of(lock: Lock, *, actions: Sequence[str], epsilon: float = 0.0, status: str = DRAFT) -> Terms:
+def terms_of(
+    lock: Lock, *, actions: Sequence[str], epsilon: float = 0.0, company: float = 0.0, status: str = DRAFT
+) -> Terms:
     """What decides under a lock. Raises LockError for an action that is none of `actions`, all names in order of force."""
     later = (lock.quota.then,) if lock.quota else ()
     for name in (*(action.action for action in lock.actions), lock.on_error, *later):
@@ -180,6 +189,7 @@ def terms_of(lock: Lock, *, actions: Sequence[str], epsilon: float = 0.0, status
         cuts=tuple(Cut(one.action, one.threshold) for one in lock.actions if one.threshold is not None),
         max_parts=lock.max_parts,
         epsilon=epsilon,
+        company=company,
         calibration=lock.calibration,
         share=lock.share,
         quota=lock.quota,

@@ -10,12 +10,14 @@ from moderation.detector.base import Detection, DetectionBatch, under
 from moderation.detector.runner import Runner
 from moderation.embedding.keyed import KeyedVectors
 from moderation.item import ContentItem, Part
+from moderation.policy.decide import Finding
 from moderation.rollout.locks import Needs, RunningPolicy, RunningSet
 
 Place = tuple[int, int]  # which item of a batch, which part of that item
 Needed = Mapping[RunningPolicy, Needs]  # of one item
 Asked = dict[str, dict[Place, Part]]  # by detector
 Answers = dict[str, dict[Place, Detection]]  # by detector
+Found = dict[RunningPolicy, list[Finding]]  # of one item
 
 
 class Panel:
@@ -62,6 +64,30 @@ class Panel:
                 for detector, ones in said.items():
                     answers[detector].update(zip(fits[detector], ones, strict=True))
         return answers
+
+    def sees_vectors(self, detector: str) -> bool:
+        """Whether this detector is shown an encoder's vectors."""
+        return self._detectors[detector].encoder is not None
+
+    def wanted(self, asked: Asked) -> dict[str, dict[Place, Part]]:
+        """By encoder, the parts that its detectors must judge, every part once."""
+        wanted: dict[str, dict[Place, Part]] = {}
+        for detector, parts in asked.items():
+            encoder = self._detectors[detector].encoder
+            if encoder and parts:
+                wanted.setdefault(encoder, {}).update(parts)
+        return wanted
+
+    def findings(self, items: Sequence[ContentItem], needs: Sequence[Needed], answers: Answers) -> list[Found]:
+        """Of each item, every policy that judges it, with all that was found for it."""
+        return [self.found(index, item, needs[index], answers) for index, item in enumerate(items)]
+
+    def found(self, index: int, item: ContentItem, needs: Needed, answers: Answers) -> Found:
+        """Every policy that judges this item, with all that was found for it."""
+        return {
+            policy: [one for w, part in need.words for one in w.findings(item, part, answers[w.detector][index, part])]
+            for policy, need in needs.items()
+        }
 
     def revisions(self, index: int, item: ContentItem, answers: Answers) -> dict[str, str]:
         """Of the detectors that were asked about an item, the revisions, as far as they state one."""

@@ -9,7 +9,7 @@ inputs tell together, and what it does to any item's score is derived from it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -48,10 +48,15 @@ def measure_epsilon(lock: Lock, encoder: Encoder) -> float:
     Raises LockError when the golden inputs are missing or do not come out as in the lock.
     """
     head = Head.from_arrays(lock.level, lock.arrays)
-    deviation = 0.0
-    for inputs in _inputs(lock, encoder):
-        sides = (inputs.golden, *_encoded(lock, inputs))
-        deviation = max(deviation, *(_deviation(head, *pair) for pair in combinations(sides, 2)))
+    pairs = [
+        pair for inputs in _inputs(lock, encoder) for pair in combinations((inputs.golden, *_encoded(lock, inputs)), 2)
+    ]
+    return spread(head, pairs)
+
+
+def spread(head: Head, pairs: Iterable[tuple[Vectors, Vectors]]) -> float:
+    """How far a score may move, but for SHARE of the items, between two sides of which each pair holds vectors, float16 [n, d], of the same inputs."""
+    deviation = max((_deviation(head, *pair) for pair in pairs), default=0.0)
     moved = deviation / math.sqrt(SHARE) / (4.0 * head.scale)
     return float((math.ceil(moved * 10**DIGITS) + 1) / 10**DIGITS)  # one more, since both scores are rounded
 

@@ -44,7 +44,10 @@ def pipeline(
         readers=ReaderSettings(use=tuple(one.id for one in readers)),
     )
     known = plugins_with(*detectors, readers=readers)
-    return assemble.pipeline(settings, locks or (lock(),), embedders=embedders, known=known)
+    made = assemble.pipeline(settings, locks or (lock(),), embedders=embedders, known=known)
+    for one in named.values():
+        one.encoded.clear()  # of what was tried at the start
+    return made
 
 
 def outcomes(decision: Decision) -> dict[str, str]:

@@ -34,16 +34,27 @@ POLICY: Any = SimpleNamespace(
 
 
 class FakePipeline:
-    """Scores a text by the number it is; what is no number cannot be judged."""
+    """Scores a text by the number it is, `moved` where it is scored alone; what is no number cannot be judged."""
 
-    running: Any = SimpleNamespace(
-        policies=(SimpleNamespace(id="weapons", numeric="fake", readers=(), scope=lambda item: range(len(item.parts))),)
-    )
+    def __init__(self, *, moved: float = 0.0, company: float = 0.0) -> None:
+        one = SimpleNamespace(
+            id="weapons",
+            numeric="fake",
+            readers=(),
+            scope=lambda item: range(len(item.parts)),
+            terms=SimpleNamespace(company=company),
+        )
+        self.running: Any = SimpleNamespace(policies=(one,))
+        self.moved, self.alone = moved, list[str]()
 
     def score(
-        self, items: Sequence[ContentItem], *, shown: Shown = lambda _items: None
+        self, items: Sequence[ContentItem], *, shown: Shown = lambda _items: None, alone: bool = False
     ) -> list[dict[str, Score | Abstention]]:
         shown(items)
+        if alone:
+            texts = [item.parts[0].content.decode() for item in items]
+            self.alone += texts
+            return [self.one(f"{float(text) + self.moved:.6f}") for text in texts]
         return [self.one(max(part.content.decode() for part in item.parts)) for item in items]
 
     def one(self, text: str) -> dict[str, Score | Abstention]:
@@ -84,6 +95,21 @@ def test_a_lock_is_certified_on_the_numeric_class_it_was_compiled_on(tmp_path: P
         certify_lock(
             lock(encoder_numeric="torch-cuda-float32"), POLICY, rows(tmp_path, texts), FakePipeline(), background=()
         )
+
+
+def test_targets_near_to_a_threshold_are_scored_alone_as_they_will_be_decided(tmp_path: Path) -> None:
+    texts = [f"0.9{n:02}" for n in range(20)] + [f"0.1{n:02}" for n in range(30)]
+    before = certify_lock(lock(), POLICY, rows(tmp_path, texts), FakePipeline(), background=()).actions[0].threshold
+    assert before is not None
+    scorer = FakePipeline(moved=-0.0004, company=0.0005)
+    after = certify_lock(lock(), POLICY, rows(tmp_path, texts), scorer, background=()).actions[0].threshold
+    assert after == pytest.approx(before - 0.0004)
+    assert scorer.alone == [f"{before:.3f}"]
+    far = FakePipeline(
+        moved=-0.0004, company=0.2
+    )  # the thresholds move, and what is near to them does, until nothing new is near
+    certify_lock(lock(), POLICY, rows(tmp_path, texts), far, background=())
+    assert len(far.alone) == len(set(far.alone)) == 20
 
 
 def test_a_file_that_changed_since_the_manifest_is_a_hole_too(tmp_path: Path) -> None:

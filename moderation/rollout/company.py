@@ -1,0 +1,65 @@
+"""How far a score hangs on what else is in its batch: batches of other sizes move a vector's last bits, on one machine, by one encoder.
+
+An item whose score is so near to a threshold that this could decide is encoded again, alone (pipeline.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from moderation.compiler.golden import golden_pictures
+from moderation.detector.head import Head
+from moderation.embedding.embedder import Embedder
+from moderation.encoder.base import Encoded, Encoder, Vectors
+from moderation.encoder.tokens import BATCH_BUCKETS
+from moderation.item import Modality
+from moderation.policy.lock import Lock
+from moderation.rollout.selftest import spread
+
+Sides = tuple[Vectors, Vectors]  # of the same inputs, each alone and in batches
+
+TEXTS = (
+    "a photo",
+    "hello",
+    "Selling my old phone, hardly used, with its charger.",
+    "Why would anybody say such a thing?",
+    "Thank you all for coming, it was a lovely evening and we will surely do it again next year.",
+    "no",
+    "The recipe takes two eggs, a cup of flour and patience; my grandmother never wrote it down.",
+    "Meet me at the station at eight.",
+)
+_known: WeakKeyDictionary[Embedder, dict[Modality, tuple[Sides, ...]]] = WeakKeyDictionary()
+
+
+def measure_company(lock: Lock, embedder: Embedder) -> float:
+    """How far a score of this lock may move with its batch, in units of score: of items like those tried at most `selftest.SHARE` move further.
+
+    Tried are made pictures and texts, each alone and in a batch of every size that towers run; once for each embedder.
+    """
+    known = _known.setdefault(embedder, {})
+    for modality in lock.modalities:
+        if modality not in known:
+            known[modality] = tuple(_sides(modality, embedder.encoder))
+    head = Head.from_arrays(lock.level, lock.arrays)
+    return spread(head, [pair for modality in lock.modalities for pair in known[modality]])
+
+
+def _sides(modality: Modality, encoder: Encoder) -> Iterator[Sides]:
+    encode: Callable[[Sequence[Any]], Encoded]
+    if modality is Modality.IMAGE:
+        inputs, encode = list[Any](golden_pictures()), encoder.encode_images
+    else:
+        inputs, encode = list[Any](TEXTS), encoder.encode_text
+    alone = [encode([one]) for one in inputs]
+    if any(one.errors for one in alone):
+        return  # what it cannot encode, it puts in no batch
+    apart = np.concatenate([one.vectors for one in alone])
+    for size in BATCH_BUCKETS[1:]:
+        together = encode([inputs[at % len(inputs)] for at in range(size)])
+        count = min(size, len(inputs))
+        if not together.errors:
+            yield apart[:count], together.vectors[:count]
