@@ -71,7 +71,7 @@ def serving(
     weights = {name: one.weight for name, one in own.keys.items()}
     waiting = Batcher(embedders, Costs(table), near=near, weights=weights, **(batcher or {}))
     service = Service(pipeline, waiting)
-    server = make_server(make_app(Served(service, own, ACTIONS, ServerMetrics(waiting))))
+    server = make_server(make_app(Served(service, own, ACTIONS, ServerMetrics(waiting))), own)
     with bound(own) as taken:
         taken.listen(128)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]})
