@@ -220,7 +220,7 @@ def _part(path: Path, *, most: Most, name: str = "") -> Part:
     suffix = path.suffix.lower()
     what = f"{path}: a file of kind {suffix or 'unknown'!r} is neither picture nor text"
     if suffix in VIDEOS:
-        what = f"{path}: no reader in force reads videos; name one that does, such as readers.use = [\"video\"], in the settings (plugin moderation-video)"
+        what = f'{path}: no reader in force reads videos; name one that does, such as readers.use = ["video"], in the settings (plugin moderation-video)'
     _expect(suffix in most, what, cause="wrong_kind")
     max_bytes = most[suffix]
     try:

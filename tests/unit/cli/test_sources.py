@@ -40,7 +40,9 @@ def test_videos_are_judged_where_a_reader_reads_them_and_left_alone_elsewhere(tm
     text, clip, long = given.entries
     assert [part.modality for one in (text, clip) for part in one.read().parts] == ["text", "video"]
     assert "larger than 4 bytes" in refusal(long)
-    assert "no reader in force reads videos" in refusal(next(iter(find([tmp_path / "clip.MP4"], max_bytes=LIMIT).entries)))
+    assert "no reader in force reads videos" in refusal(
+        next(iter(find([tmp_path / "clip.MP4"], max_bytes=LIMIT).entries))
+    )
 
 
 def test_folders_are_searched_through_and_sorted(tmp_path: Path) -> None:
