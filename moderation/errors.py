@@ -10,6 +10,7 @@ ModerationError
 ├── LockError              a lock cannot be read, is damaged, or has nothing to decide with
 │   └── FingerprintMismatchError   a lock was built for another encoder
 ├── OverloadedError        a request was refused, since it could not be answered in time
+├── ServerError            a server under test does not start, or ends
 ├── CompileError           a policy cannot be turned into a classifier
 ├── DetectorError          a detector raised, hung, or answered badly
 ├── PluginError            a plugin cannot be loaded, or a policy needs one that is not there
@@ -47,7 +48,7 @@ class ExitCode(IntEnum):
     PLUGIN = 14
     TRAINING = 15
     UNREADABLE = 65  # a record cannot be read, or records were deleted before they were read
-    UNAVAILABLE = 69  # no broker or no input topic at the start
+    UNAVAILABLE = 69  # no broker or no input topic at the start, or no server to test
     STALLED = 70  # a call or the whole process made no progress
     UNWRITABLE = 73  # an output topic is missing or refuses
     RESTART = 75  # trouble of broker, group or encoder: the outcome is unknown, the committed offsets are not
@@ -205,6 +206,13 @@ class TrainingError(ModerationError):
 
     code = "training"
     exit_code = ExitCode.TRAINING
+
+
+class ServerError(ModerationError):
+    """A server under test does not start, or ends: says with which exit code, and the last lines of its log."""
+
+    code = "server"
+    exit_code = ExitCode.UNAVAILABLE
 
 
 class StreamError(ModerationError):

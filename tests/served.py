@@ -46,12 +46,13 @@ def serving(
     seconds: float = 0.001,
     costs: Mapping[Kind, Mapping[int, float]] | None = None,
     batcher: Mapping[str, Any] | None = None,
+    cache_bytes: int = 10**7,
     **settings: Any,
 ) -> Iterator[Place]:
     """Answers until this is closed. `seconds` is what a batch is thought to cost, or `costs` say so; `settings` are of the section serve."""
     locks = locks or (lock(modalities=BOTH), lock("drugs", modalities=BOTH))
     own = ServeSettings.model_validate({"locks": ("x.lock.json",), "port": 0, "keys": keys or {}, **settings})
-    near = MemoryCache(10**7)
+    near = MemoryCache(cache_bytes)
     embedders = {"default": Embedder(encoder or FakeEncoder(), near)}
     known = plugins_with(readers=tuple(readers))
     of: dict[frozenset[str], Pipeline] = {}
@@ -71,7 +72,7 @@ def serving(
     weights = {name: one.weight for name, one in own.keys.items()}
     waiting = Batcher(embedders, Costs(table), near=near, weights=weights, **(batcher or {}))
     service = Service(pipeline, waiting)
-    server = make_server(make_app(Served(service, own, ACTIONS, ServerMetrics(waiting))))
+    server = make_server(make_app(Served(service, own, ACTIONS, ServerMetrics(waiting))), own)
     with bound(own) as taken:
         taken.listen(128)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]})

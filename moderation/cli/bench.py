@@ -2,49 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import random
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from moderation.cli import terminal
+from moderation.cli import bench_serve, terminal
+from moderation.cli.bench_content import contents
 from moderation.cli.places import Json
 
 if TYPE_CHECKING:
-    from moderation.stream.batch import Headers
     from moderation.stream.bench import Result
 
-SIZE = 160  # pixels of a made picture's side
-WORDS = [
-    "the",
-    "a",
-    "cheap",
-    "best",
-    "new",
-    "old",
-    "red",
-    "blue",
-    "phone",
-    "chair",
-    "book",
-    "cat",
-    "dog",
-    "house",
-    "for",
-    "sale",
-    "please",
-    "call",
-    "me",
-    "today",
-    "not",
-    "never",
-]
-
 app = typer.Typer(no_args_is_help=True, help="Load tests of this machine, with bounds that make them fail.")
+app.command("serve")(bench_serve.serve)
 
 
 @app.command("stream")
@@ -88,13 +61,13 @@ def stream_(
     settings = load_settings(config)
     stream, own = assemble.stream_settings(settings), assemble.worker_settings(settings)
     modalities = {one.value for name in own.locks for one in read_lock(config.parent / name).modalities}
-    contents = _contents(sorted(modalities), items, repeat=repeat, chance=random.Random(seed))
+    made = contents(sorted(modalities), items, repeat=repeat, chance=random.Random(seed))
     with tempfile.TemporaryDirectory() as folder, terminal.progress("answered", items) as advance:
         found = measure(
             config,
             stream,
             own,
-            contents,
+            made,
             items,
             load=Load(workers=workers, rate=rate, kills=kills, seed=seed),
             log=Path(folder) / "workers.log",
@@ -141,36 +114,3 @@ def _tell(found: Result) -> None:
         terminal.say(f"{found.kills} workers were killed, {len(found.deaths)} ended by themselves")
     if found.peak_bytes:
         terminal.say(f"largest memory of a worker: {found.peak_bytes / 1e6:.0f} MB")
-
-
-def _contents(
-    modalities: list[str], items: int, *, repeat: float, chance: random.Random
-) -> Iterator[tuple[bytes, Headers]]:
-    """Made content, of each modality in turn; so many repeat one that came before."""
-    made: list[tuple[bytes, Headers]] = []
-    for number in range(items):
-        if not made or chance.random() >= repeat:
-            kind = modalities[number % len(modalities)]
-            made.append(_picture(chance) if kind == "image" else _text(chance))
-            yield made[-1]
-        else:
-            yield chance.choice(made)
-
-
-def _text(chance: random.Random) -> tuple[bytes, Headers]:
-    words = " ".join(chance.choices(WORDS, k=chance.randint(4, 40)))
-    return f"{words} {chance.getrandbits(40)}".encode(), (("content-type", b"text/plain"),)
-
-
-def _picture(chance: random.Random) -> tuple[bytes, Headers]:
-    from PIL import Image, ImageDraw
-
-    picture = Image.new("RGB", (SIZE, SIZE), tuple(chance.choices(range(256), k=3)))
-    draw = ImageDraw.Draw(picture)
-    for _ in range(chance.randint(2, 6)):
-        left, top = chance.randrange(SIZE - 8), chance.randrange(SIZE - 8)
-        box = (left, top, chance.randrange(left + 4, SIZE), chance.randrange(top + 4, SIZE))
-        draw.ellipse(box, fill=tuple(chance.choices(range(256), k=3)))
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return buffer.getvalue(), (("content-type", b"image/png"),)

@@ -27,8 +27,9 @@ from moderation.pipeline import Pipeline
 from moderation.sections import ServeSettings
 from moderation.server.edge import App, Edge
 from moderation.server.errors import ApiError, api_error
-from moderation.server.handlers import ERRORS, StrictRoute, handle_errors
+from moderation.server.handlers import StrictRoute, handle_errors
 from moderation.server.metrics import ServerMetrics
+from moderation.server.openapi import document
 from moderation.server.service import Service
 from moderation.server.wire import (
     ChatEmbeddingRequest,
@@ -63,7 +64,7 @@ class Served:
 
 def make_app(served: Served) -> App:
     """The ASGI app, behind its checks."""
-    app = FastAPI(title="moderation", docs_url=None, redoc_url=None, responses=ERRORS)
+    app = FastAPI(title="moderation", docs_url=None, redoc_url=None)
     app.router.route_class = StrictRoute
     app.state.served = served
     app.post("/v1/moderations")(moderations)
@@ -76,6 +77,7 @@ def make_app(served: Served) -> App:
     app.get("/readyz")(readyz)
     app.get("/metrics")(metrics)
     handle_errors(app)
+    app.openapi = partial(document, app)  # type: ignore[method-assign]
     return Edge(app, served.settings, told=served.metrics.answered)
 
 

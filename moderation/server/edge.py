@@ -15,8 +15,10 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
+from moderation.errors import OverloadedError
 from moderation.sections import ServeSettings
-from moderation.server.errors import DENIED, LIMITED, ApiError
+from moderation.server.errors import DENIED, LIMITED, ApiError, overloaded
+from moderation.server.pulse import Pulse
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -36,6 +38,7 @@ _SECURE = [
 ]
 _log = logging.getLogger(__name__)
 _LONGEST = 600.0  # seconds that a caller may name as its deadline
+_BEHIND = 0.2  # of a request's time: where more is gone before anybody looked at it, it is refused before it is read, which is cheap
 
 
 class Edge:
@@ -44,6 +47,7 @@ class Edge:
     def __init__(self, app: App, settings: ServeSettings, *, told: Told = lambda *_: None) -> None:
         self._app, self._settings, self._told = app, settings, told
         self._keys = {name: one.sha256 for name, one in settings.keys.items()}
+        self._pulse = Pulse()
         self._held = 0  # bytes of the bodies of all requests that are not answered
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -68,7 +72,8 @@ class Edge:
             if scope["path"] in OPEN:  # without a key: nothing of it is held
                 await self._answered(scope, b"", receive, answer)
                 return
-            state["caller"], state["deadline"] = self._caller(headers), began + self._seconds(headers)
+            state["caller"], seconds = self._caller(headers), self._seconds(headers)
+            state["deadline"] = began + seconds - self._behind(seconds)
             await self._held_open(scope, headers, receive, answer)
         except ApiError as error:
             await _refuse(error, answer)
@@ -107,6 +112,13 @@ class Edge:
                 400, "invalid_deadline", f"x-deadline-ms: expected 1 to {1000 * _LONGEST:.0f}", param="x-deadline-ms"
             )
         return int(given) / 1000
+
+    def _behind(self, seconds: float) -> float:
+        """What is gone of a request's time already. Raises ApiError where it is too much: reading what cannot be in time would make it more."""
+        behind = self._pulse.behind()
+        if behind > _BEHIND * seconds:
+            raise overloaded(OverloadedError(f"{behind:.2f} s behind with answering", after_seconds=2 * behind))
+        return behind
 
     async def _held_open(
         self, scope: MutableMapping[str, Any], headers: Mapping[bytes, bytes], receive: Receive, send: Send

@@ -18,22 +18,6 @@ from moderation.server.errors import OURS, ApiError, api_error
 
 _log = logging.getLogger(__name__)
 
-_ERROR = {
-    "application/json": {
-        "example": {"error": {"message": "...", "type": "invalid_request_error", "param": None, "code": "..."}}
-    }
-}
-ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"description": "The request is wrong.", "content": _ERROR},
-    401: {"description": "No key, or an unknown one.", "content": _ERROR},
-    404: {"description": "There is no such model.", "content": _ERROR},
-    408: {"description": "The body did not arrive in time.", "content": _ERROR},
-    413: {"description": "The body is too large.", "content": _ERROR},
-    415: {"description": "The body's content-type is not application/json.", "content": _ERROR},
-    429: {"description": "It could not be answered in time; Retry-After says when to come again.", "content": _ERROR},
-    503: {"description": "Not ready.", "content": _ERROR},
-}
-
 
 class StrictRequest(Request):
     """A request whose JSON is read as on the stream: of a key that stands twice, readers would judge different texts."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import socket
 import sys
+from typing import Any
 
 import uvicorn
 
 from moderation.errors import SettingsError
 from moderation.sections import ServeSettings
 from moderation.server.edge import App
+from moderation.server.protocol import BoundedProtocol
 
 _PATIENCE = 30  # seconds in which answers are finished once it is told to stop
 _KEPT = 75  # seconds that an idle connection is kept: longer than the load balancers' usual 60
@@ -25,12 +28,13 @@ def listen(app: App, settings: ServeSettings) -> None:
     with bound(settings) as taken:
         host, port = taken.getsockname()[:2]
         _log.info("ready", extra={"told": {"address": f"http://{host}:{port}"}})
-        make_server(app).run(sockets=[taken])
+        make_server(app, settings).run(sockets=[taken])
 
 
-def make_server(app: App) -> uvicorn.Server:
+def make_server(app: App, settings: ServeSettings) -> uvicorn.Server:
     """What speaks HTTP for the app; from here on threads of this process take turns more often."""
     sys.setswitchinterval(_TURN)
+    protocol: Any = functools.partial(BoundedProtocol, read_seconds=settings.read_seconds)
     return uvicorn.Server(
         uvicorn.Config(
             app,
@@ -39,7 +43,7 @@ def make_server(app: App) -> uvicorn.Server:
             access_log=False,
             server_header=False,
             lifespan="off",
-            http="httptools",
+            http=protocol,
             timeout_keep_alive=_KEPT,
             timeout_graceful_shutdown=_PATIENCE,
         )

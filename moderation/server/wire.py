@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
 from moderation.encoder.base import Vectors
 from moderation.errors import ItemError
@@ -18,6 +18,32 @@ from moderation.server.errors import ApiError
 
 _DATA_URL = re.compile(r"data:image/[a-zA-Z0-9.+-]+;base64,")
 TEXT_CHARACTERS = 1_000_000  # of one text
+
+# What is told of a picture and of an item, for clients and their tests; `image_of` and `item_of` are what reads them.
+_BASE64 = "([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
+_PICTURE = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
+)
+_STRING = {"type": "string"}
+_BYTES = {"type": "string", "pattern": f"^{_BASE64}$", "contentEncoding": "base64"}
+_CONTENTS = {"text": _STRING, "image": _BYTES, "video": _BYTES}
+_PART = {
+    "type": "object",
+    "properties": {**_CONTENTS, "name": _STRING},
+    "additionalProperties": False,
+    "oneOf": [{"required": [one]} for one in _CONTENTS],
+}
+_ITEM = {
+    "type": "object",
+    "properties": {
+        **_CONTENTS,
+        "parts": {"type": "array", "items": _PART, "minItems": 1, "maxItems": MOST_PARTS},
+        "id": {"type": "string", "minLength": 1},
+        "attributes": {"type": "object", "additionalProperties": _STRING},
+    },
+    "additionalProperties": False,
+    "oneOf": [{"required": [one]} for one in (*_CONTENTS, "parts")],
+}
 
 
 class Body(BaseModel):
@@ -36,10 +62,13 @@ class TextPart(Body):
     text: ShortText
 
 
+DataUrl = Annotated[str, Field(json_schema_extra={"pattern": rf"^{_DATA_URL.pattern}{_BASE64}$"})]
+
+
 class ImageUrl(Body):
     """Where a picture is: in a data URL."""
 
-    url: str
+    url: DataUrl
     detail: str | None = None
 
 
@@ -134,7 +163,7 @@ class ChatEmbeddingRequest(Body):
 class DecisionRequest(Body):
     """Items as JSON on a stream states them: an id, one of text, image (base64) and parts, and attributes."""
 
-    items: Annotated[list[dict[str, Any]], Field(min_length=1, fail_fast=True)]
+    items: Annotated[list[Annotated[dict[str, Any], WithJsonSchema(_ITEM)]], Field(min_length=1, fail_fast=True)]
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"items": [{"id": "1", "text": "a text to judge", "attributes": {}}]}]}
@@ -145,13 +174,11 @@ class ClassifyRequest(Body):
     """Which of these texts each picture is nearest to; no policy is asked."""
 
     texts: Texts
-    images: Annotated[list[str], Field(min_length=1, fail_fast=True)]
+    images: Annotated[list[DataUrl], Field(min_length=1, fail_fast=True)]
     model: str | None = None
 
     model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"texts": ["a photo of a dog", "a photo of a cat"], "images": ["data:image/png;base64,..."]}]
-        }
+        json_schema_extra={"examples": [{"texts": ["a photo of a dog", "a photo of a cat"], "images": [_PICTURE]}]}
     )
 
 
