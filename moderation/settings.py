@@ -69,14 +69,16 @@ class TileSettings(Section):
 
 
 class ReaderSettings(RunnerSettings):
-    """Which readers are in force (`use`, none by default), how they run, and how much they may derive from one part.
+    """Which readers are in force (`use`, none by default), how they run, and how much they may derive: `most_parts` each from what it is shown.
 
-    A video's file may have `most_bytes`, and so may everything together that is derived from one part. `tiles` is about the built-in reader.
+    What all of them derive from one part of an item, and from that in turn, is `most_together` at most, of `most_bytes`, as many as a
+    video's file may have. `tiles` is about the built-in reader.
     """
 
     use: tuple[str, ...] = ()
     timeout_seconds: Seconds = 30.0
     most_parts: Annotated[int, Field(gt=0)] = 64
+    most_together: Annotated[int, Field(gt=0)] = 1024
     most_bytes: Annotated[int, Field(gt=0)] = 100_000_000
     tiles: TileSettings = TileSettings()
 

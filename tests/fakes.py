@@ -197,8 +197,9 @@ class FakeReader:
         *,
         reads: Iterable[Modality] = (Modality.IMAGE,),
         yields: Iterable[Modality] = (Modality.TEXT,),
+        crops: bool = False,
     ) -> None:
-        self.id, self.reads, self.yields = id, frozenset(reads), frozenset(yields)
+        self.id, self.reads, self.yields, self.crops = id, frozenset(reads), frozenset(yields), crops
         self.answer = answer
         self.batches: list[tuple[Part, ...]] = []
 

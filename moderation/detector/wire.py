@@ -56,7 +56,10 @@ def encode_batch(detector: str, batch: DetectionBatch) -> Iterator[bytes | bytea
     vectors = batch.embeddings
     told = {
         "detector": detector,
-        "parts": [[part.modality.value, part.name, part.source, len(part.content)] for part in batch.parts],
+        "parts": [
+            [part.modality.value, len(part.content), part.name, part.source, part.reader, part.region]
+            for part in batch.parts
+        ],
         "vectors": None if vectors is None else vectors.shape,
         "scores": None
         if batch.scores is None
@@ -78,7 +81,15 @@ def read_batch(stream: BinaryIO) -> tuple[str, DetectionBatch] | None:
         return None
     told = json.loads(stream.read(*LENGTH.unpack(head)))
     parts = tuple(
-        Part(Modality(modality), stream.read(size), name, source) for modality, name, source, size in told["parts"]
+        Part(
+            Modality(modality),
+            stream.read(size),
+            name,
+            source,
+            reader=reader,
+            region=None if region is None else tuple(region),
+        )
+        for modality, size, name, source, reader, region in told["parts"]
     )
     vectors: NDArray[np.float16] | None = None
     if told["vectors"] is not None:

@@ -140,6 +140,7 @@ def _check_reader(plugin: str, reader: Any) -> None:
         "reads (a frozenset of Modality)": _modalities_fit(reader.reads, tuple(Modality)),
         "yields (a frozenset of Modality.IMAGE, Modality.TEXT)": _modalities_fit(reader.yields, JUDGED),
         "read (a method)": callable(reader.read),
+        "crops (True or False)": isinstance(getattr(reader, "crops", False), bool),
         "revision (letters, digits and ._+:-, 64 at most)": _revision_fits(reader),
     }
     _check_fits(plugin, f"reader {reader.id!r}", {**fits, **_life_fits(reader)})

@@ -46,7 +46,11 @@ SCORED = st.tuples(
 DETECTIONS: st.SearchStrategy[Detection] = st.one_of(
     SCORED, st.builds(Abstention, WORDS, TEXT, WORDS | st.just("")), st.just(WRONG)
 )
-PARTS = st.lists(st.builds(Part, st.sampled_from(Modality), st.binary(max_size=200), TEXT, TEXT), max_size=6)
+REGIONS = st.none() | st.tuples(*[st.floats(0.0, 1.0)] * 4)
+CONTENT = st.binary(max_size=200)
+PARTS = st.lists(
+    st.builds(Part, st.sampled_from(Modality), CONTENT, TEXT, TEXT, reader=TEXT, region=REGIONS), max_size=6
+)
 LEAVES = (
     st.none()
     | st.booleans()
