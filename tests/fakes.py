@@ -150,9 +150,10 @@ class FakeDetector:
         modalities: Iterable[Modality] = JUDGED,
         needs_embeddings: bool = False,
         needs_scores: tuple[str, ...] = (),
+        steepness: float | None = None,
     ) -> None:
         self.id, self.labels, self.modalities = id, labels, frozenset(modalities)
-        self.needs_embeddings, self.needs_scores = needs_embeddings, needs_scores
+        self.needs_embeddings, self.needs_scores, self.steepness = needs_embeddings, needs_scores, steepness
         self.answer = answer
         self.batches: list[DetectionBatch] = []
 

@@ -36,6 +36,7 @@ class Description:
     modalities: frozenset[Modality]
     needs_embeddings: bool
     needs_scores: tuple[str, ...] = ()
+    steepness: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,7 @@ def decode_answers(data: bytes) -> tuple[Sequence[Detection], str]:
 def encode_greeting(greeting: Greeting) -> bytes:
     """A frame that tells which detectors a process has, or why it has none."""
     detectors = [
-        [one.id, one.labels, sorted(one.modalities), one.needs_embeddings, one.needs_scores]
+        [one.id, one.labels, sorted(one.modalities), one.needs_embeddings, one.needs_scores, one.steepness]
         for one in greeting.detectors
     ]
     return _frame({"detectors": detectors, "broken": greeting.broken[:LONGEST_CAUSE]})
@@ -140,8 +141,10 @@ def decode_greeting(data: bytes) -> Greeting:
     told = _load(data)
     try:
         detectors = tuple(
-            Description(id_, tuple(labels), frozenset(Modality(one) for one in modalities), vectors, tuple(scores))
-            for id_, labels, modalities, vectors, scores in told["detectors"]
+            Description(
+                id_, tuple(labels), frozenset(Modality(one) for one in modalities), vectors, tuple(scores), steep
+            )
+            for id_, labels, modalities, vectors, scores, steep in told["detectors"]
         )
         broken = "".join(one for one in told["broken"][:LONGEST_CAUSE] if one.isprintable())
     except (TypeError, KeyError, AttributeError):

@@ -85,7 +85,14 @@ def _greeting(plugin: str, detector: str, known: Plugins) -> Greeting:
         return Greeting(broken=str(error))
     return Greeting(
         tuple(
-            Description(id_, one.labels, one.modalities, one.needs_embeddings, needs_scores(one))
+            Description(
+                id_,
+                one.labels,
+                one.modalities,
+                one.needs_embeddings,
+                needs_scores(one),
+                getattr(one, "steepness", None),
+            )
             for id_, one in known.detectors.items()
         )
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -128,6 +129,7 @@ def _check_detector(plugin: str, detector: Any) -> None:
         "modalities (a frozenset of Modality.IMAGE, Modality.TEXT)": _modalities_fit(detector.modalities, JUDGED),
         "needs_embeddings (True or False)": isinstance(detector.needs_embeddings, bool),
         "needs_scores (a tuple of names such as 'keywords' or 'keywords/gambling')": _names_fit(needs_scores(detector)),
+        "steepness (a number, 0 or more)": _steepness_fits(getattr(detector, "steepness", None)),
         "detect (a method)": callable(detector.detect),
     }
     _check_fits(plugin, f"detector {detector.id!r}", {**fits, **_life_fits(detector)})
@@ -171,6 +173,10 @@ def _life_fits(unit: Any) -> dict[str, bool]:
 def _revision_fits(unit: Any) -> bool:
     told = getattr(unit, "revision", "")
     return isinstance(told, str) and (not told or is_revision(told))
+
+
+def _steepness_fits(told: Any) -> bool:
+    return told is None or (isinstance(told, int | float) and not isinstance(told, bool) and 0.0 <= told < math.inf)
 
 
 def _labels_fit(labels: Any) -> bool:

@@ -121,7 +121,13 @@ def test_answers_arrive_as_they_were_sent(answers: list[Detection], revision: st
 @given(
     st.lists(
         st.builds(
-            Description, TEXT, st.tuples(TEXT), st.frozensets(st.sampled_from(Modality)), st.booleans(), st.tuples(TEXT)
+            Description,
+            TEXT,
+            st.tuples(TEXT),
+            st.frozensets(st.sampled_from(Modality)),
+            st.booleans(),
+            st.tuples(TEXT),
+            st.none() | st.floats(0.0, 1e9),
         )
     ),
     st.text(st.characters(categories=["L", "N"]), max_size=300),
