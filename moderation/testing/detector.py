@@ -66,10 +66,11 @@ class DetectorKit(UnitKit):
 
     def test_identity_stays(self) -> None:
         """Two of a kind are called the same and score the same labels, also after they have worked; set up, they are of one revision."""
-        one, other = self._fresh(), self._made()
-        self._answers(one, self._examples())
+        one, other, ready = self._fresh(), self._made(), self._ready()
+        for worked in (one, ready):
+            self._answers(worked, self._examples())
         assert _identity(one) == _identity(other), "the identity of a detector is not always the same"
-        assert revision_of(one) == revision_of(self._ready()), "two of a kind are of different revisions"
+        assert revision_of(one) == revision_of(ready), "two of a kind are of different revisions"
 
     # Shape
 
