@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from moderation.errors import SettingsError
 from moderation.sections import (
@@ -148,6 +148,12 @@ class Settings(Section):
     worker: WorkerSettings | None = None
     deliver: DeliverSettings | None = None
     serve: ServeSettings | None = None
+    _folder: Path = PrivateAttr(default=Path())
+
+    @property
+    def folder(self) -> Path:
+        """Where the file of the settings lies, from which paths in plugins' sections are meant; the working folder where there is none."""
+        return self._folder
 
     @field_validator("encoders", mode="before")
     @classmethod
@@ -204,10 +210,12 @@ def load_settings(path: Path | None = None, *, environ: Mapping[str, str] | None
             _set(values, keys, environ[name] if _secret(keys[-1]) else _toml_value(environ[name]), name)
             variables[keys] = name
     try:
-        return Settings.model_validate(_tuples(values))
+        settings = Settings.model_validate(_tuples(values))
     except ValidationError as error:
         lines = [_explain(detail, path, variables) for detail in error.errors(include_url=False)]
         raise SettingsError("\n".join(lines)) from None
+    settings._folder = path.parent if path else Path()  # noqa: SLF001 - no key of the file
+    return settings
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

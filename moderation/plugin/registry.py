@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from moderation.decision import Sink
@@ -45,10 +46,11 @@ FetcherMaker = Callable[[FetcherRequest], Fetcher]
 
 @dataclass(slots=True)
 class DetectorRegistry:
-    """Takes one plugin's detectors. `settings` is its own section of the settings, in every registry."""
+    """Takes one plugin's detectors. `settings` is its own section of the settings, in every registry, and `folder` where paths in it are meant from."""
 
     plugin: str
     settings: PluginSection = field(default_factory=dict, repr=False)
+    folder: Path = Path()
     detectors: dict[str, Detector] = field(default_factory=dict)
 
     def add(self, detector: Detector) -> None:
@@ -65,6 +67,7 @@ class ReaderRegistry:
 
     plugin: str
     settings: PluginSection = field(default_factory=dict, repr=False)
+    folder: Path = Path()
     readers: dict[str, Reader] = field(default_factory=dict)
 
     def add(self, reader: Reader) -> None:
@@ -81,6 +84,7 @@ class EncoderRegistry:
 
     plugin: str
     settings: PluginSection = field(default_factory=dict, repr=False)
+    folder: Path = Path()
     loaders: dict[str, EncoderLoader] = field(default_factory=dict)
 
     def add(self, name: str, load: EncoderLoader) -> None:
@@ -96,6 +100,7 @@ class FetcherRegistry:
 
     plugin: str
     settings: PluginSection = field(default_factory=dict, repr=False)
+    folder: Path = Path()
     makers: dict[str, FetcherMaker] = field(default_factory=dict)
 
     def add(self, scheme: str, make: FetcherMaker) -> None:
@@ -111,6 +116,7 @@ class SinkRegistry:
 
     plugin: str
     settings: PluginSection = field(default_factory=dict, repr=False)
+    folder: Path = Path()
     sinks: dict[str, Sink] = field(default_factory=dict)
 
     def add(self, sink: Sink) -> None:

@@ -57,7 +57,7 @@ class $name:
 
 @hookimpl
 def register_sinks(registry):
-    registry.add($name(registry.settings.get("folder", "decisions")))
+    registry.add($name(registry.folder / registry.settings.get("folder", "decisions")))
 '''),
     Template('''\
 """What every sink promises (moderation.testing), and what this one keeps."""
