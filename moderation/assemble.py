@@ -39,6 +39,7 @@ def plugins(settings: Settings) -> Plugins:
         memory_bytes=chosen.isolated_memory_bytes,
         setup_seconds=chosen.setup_seconds,
         settings=chosen.settings,
+        folder=settings.folder,
         own={"images": settings.images, "tiles": settings.readers.tiles},
     )
     return with_heads(found, settings.heads)

@@ -15,6 +15,7 @@ from moderation.errors import ItemError
 
 Region = tuple[float, float, float, float]  # left, top, right, bottom, in fractions of an upright picture
 
+BEHIND = "/"  # between readers, one behind the other
 UNSUPPORTED_INPUT = "unsupported_input"
 UNFETCHABLE = "unfetchable"
 
@@ -55,8 +56,8 @@ def is_utf8(value: Any) -> bool:
 class Part:
     """One image or video (the bytes of its file) or one text (UTF-8) of an item.
 
-    `name` tells parts of one item apart; `source` names the part that this one was derived from, `reader` who did that, and `region` is the
-    place in that picture. `unread` says why a reader could not derive it: it stands in the place of what nobody has seen.
+    `name` tells parts of one item apart; `source` names the part that this one was derived from, and `region` is the place in that picture;
+    `reader` is who did that, after those through whom the source came (`video/ocr`). `unread` says why a reader could not derive it: it stands in the place of what nobody has seen.
     """
 
     modality: Modality

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from moderation.errors import SettingsError
 from moderation.sections import (
@@ -69,14 +69,16 @@ class TileSettings(Section):
 
 
 class ReaderSettings(RunnerSettings):
-    """Which readers are in force (`use`, none by default), how they run, and how much they may derive from one part.
+    """Which readers are in force (`use`, none by default), how they run, and how much they may derive: `most_parts` each from what it is shown.
 
-    A video's file may have `most_bytes`, and so may everything together that is derived from one part. `tiles` is about the built-in reader.
+    What all of them derive from one part of an item, and from that in turn, is `most_together` at most, of `most_bytes`, as many as a
+    video's file may have. `tiles` is about the built-in reader.
     """
 
     use: tuple[str, ...] = ()
     timeout_seconds: Seconds = 30.0
     most_parts: Annotated[int, Field(gt=0)] = 64
+    most_together: Annotated[int, Field(gt=0)] = 1024
     most_bytes: Annotated[int, Field(gt=0)] = 100_000_000
     tiles: TileSettings = TileSettings()
 
@@ -146,6 +148,12 @@ class Settings(Section):
     worker: WorkerSettings | None = None
     deliver: DeliverSettings | None = None
     serve: ServeSettings | None = None
+    _folder: Path = PrivateAttr(default=Path())
+
+    @property
+    def folder(self) -> Path:
+        """Where the file of the settings lies, from which paths in plugins' sections are meant; the working folder where there is none."""
+        return self._folder
 
     @field_validator("encoders", mode="before")
     @classmethod
@@ -202,10 +210,12 @@ def load_settings(path: Path | None = None, *, environ: Mapping[str, str] | None
             _set(values, keys, environ[name] if _secret(keys[-1]) else _toml_value(environ[name]), name)
             variables[keys] = name
     try:
-        return Settings.model_validate(_tuples(values))
+        settings = Settings.model_validate(_tuples(values))
     except ValidationError as error:
         lines = [_explain(detail, path, variables) for detail in error.errors(include_url=False)]
         raise SettingsError("\n".join(lines)) from None
+    settings._folder = path.parent if path else Path()  # noqa: SLF001 - no key of the file
+    return settings
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

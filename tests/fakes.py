@@ -150,9 +150,10 @@ class FakeDetector:
         modalities: Iterable[Modality] = JUDGED,
         needs_embeddings: bool = False,
         needs_scores: tuple[str, ...] = (),
+        steepness: float | None = None,
     ) -> None:
         self.id, self.labels, self.modalities = id, labels, frozenset(modalities)
-        self.needs_embeddings, self.needs_scores = needs_embeddings, needs_scores
+        self.needs_embeddings, self.needs_scores, self.steepness = needs_embeddings, needs_scores, steepness
         self.answer = answer
         self.batches: list[DetectionBatch] = []
 
@@ -197,8 +198,9 @@ class FakeReader:
         *,
         reads: Iterable[Modality] = (Modality.IMAGE,),
         yields: Iterable[Modality] = (Modality.TEXT,),
+        crops: bool = False,
     ) -> None:
-        self.id, self.reads, self.yields = id, frozenset(reads), frozenset(yields)
+        self.id, self.reads, self.yields, self.crops = id, frozenset(reads), frozenset(yields), crops
         self.answer = answer
         self.batches: list[tuple[Part, ...]] = []
 

@@ -73,13 +73,16 @@ def list_(
 
 @app.command()
 def doctor(
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID]...", help="Plugins by id; all of them without.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The result as JSON on stdout, keys stable.")] = False,
     only: Only = None,
     trace: Trace = False,
 ) -> None:
     """Tell of every plugin its version, its hooks, whether it could have a process of its own, and where in its code a broken one failed.
 
-    Exit code 14 where one is broken or missing; nothing is set up (moderation plugin check does that).
+    Exit code 14 where one is broken or not there; nothing is set up (moderation plugin check does that).
 
     Example: moderation plugin doctor
     """
@@ -88,6 +91,8 @@ def doctor(
 
     with chosen_settings(only, trace=trace) as settings:
         known = assemble.plugins(settings)
+    found = {one.id: one for one in known.records}
+    chosen = [found.get(id_) or _not_there(id_) for id_ in ids or found]
     rows = [
         {
             "id": one.id,
@@ -100,14 +105,20 @@ def doctor(
             "cause": one.cause,
             "place": one.place,
         }
-        for one in known.records
+        for one in chosen
     ]
     if as_json:
         terminal.emit({"schema": "plugin-doctor/v1", "plugins": rows})
     else:
         _tell_health(rows)
-    if any(one.state in {PluginState.BROKEN, PluginState.MISSING} for one in known.records):
+    if any(one.state in {PluginState.BROKEN, PluginState.MISSING} for one in chosen):
         raise typer.Exit(ExitCode.PLUGIN)
+
+
+def _not_there(id_: str) -> PluginRecord:
+    from moderation.plugin.brought import PluginRecord, PluginState
+
+    return PluginRecord(id_, "", "", PluginState.MISSING, cause="no such plugin is installed")
 
 
 def _tell_health(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -143,13 +154,13 @@ def check(
 ) -> None:
     """Try what plugins bring: set it up, show it content on which plugins break, ask it twice.
 
-    The whole of what a plugin promises is tested by its own tests (plugins/README.md). What is isolated is tried in its process. Exit code 14
-    where something fails, or a plugin is broken or not there.
+    The whole of what a plugin promises is tested by its own tests (plugins/README.md). What is isolated is tried in its process; of encoders and fetchers
+    those that the settings ask for. Exit code 14 where something fails, or a plugin is broken or not there.
 
     Example: moderation plugin check keywords
     """
     from contextlib import closing
-    from functools import cache
+    from functools import cache, partial
 
     from moderation import assemble
     from moderation.plugin.brought import BUILTIN, PluginState
@@ -158,10 +169,10 @@ def check(
     with chosen_settings(only, trace=trace) as settings, closing(assemble.plugins(settings)) as known:
         found = {one.id: one for one in known.records}
         wanted = ids or [id_ for id_, one in found.items() if id_ != BUILTIN and one.state is not PluginState.OFF]
-        missing = {id_: found[id_].cause if id_ in found else "no such plugin is installed" for id_ in wanted}
+        missing = {id_: found[id_].cause if id_ in found else _not_there(id_).cause for id_ in wanted}
         loaded = [one for id_ in wanted if (one := found.get(id_)) and one.state is PluginState.LOADED]
-        width = cache(lambda: assemble.encoder(settings, encoder, known=known).card.width)
-        trials = [trial for one in loaded for trial in tried(known, one, settings, width=width)]
+        load = cache(partial(assemble.encoder, settings, known=known))
+        trials = [trial for one in loaded for trial in tried(known, one, settings, encoders=load, named=encoder)]
     absent = {id_: cause for id_, cause in missing.items() if id_ not in {one.id for one in loaded}}
     _tell_trials(trials, absent, as_json=as_json)
     if absent or any(one.fault for one in trials):
@@ -174,7 +185,14 @@ def _tell_trials(trials: Sequence[Trial], absent: Mapping[str, str], *, as_json:
         terminal.emit({"schema": "plugin-check/v1", "trials": rows, "absent": dict(absent)})
         return
     cells = [
-        [one.plugin, f"{one.kind} {one.id}", one.step, f"{one.seconds * 1e3:.1f}", one.fault or "ok"] for one in trials
+        [
+            one.plugin,
+            f"{one.kind} {one.id}",
+            one.step or "-",
+            f"{one.seconds * 1e3:.1f}" if one.step else "-",
+            one.fault or (f"not tried: {one.untried}" if one.untried else "ok"),
+        ]
+        for one in trials
     ]
     terminal.table(["plugin", "brings", "step", "ms", "result"], cells)
     for id_, cause in absent.items():

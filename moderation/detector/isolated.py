@@ -51,7 +51,7 @@ class IsolatedDetector:
     ) -> None:
         self.id, self.labels, self.modalities = described.id, described.labels, described.modalities
         self.needs_embeddings, self.needs_scores = described.needs_embeddings, described.needs_scores
-        self.revision = ""
+        self.steepness, self.revision = described.steepness, ""
         self.starts = 0
         self._command, self._given, self._start_seconds = tuple(command), given, start_seconds
         self._turn = threading.Lock()

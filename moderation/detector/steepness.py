@@ -1,4 +1,4 @@
-"""How far a head's margin can move at most when its vector does: its Lipschitz constant, a bound that holds anywhere."""
+"""How far a score can move at most when its vector does: a head's Lipschitz constant, a bound that holds anywhere."""
 
 from __future__ import annotations
 
@@ -7,8 +7,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from moderation.detector.linear import ImportedDetector, LinearHead, PromptHead
+
 if TYPE_CHECKING:
+    from moderation.detector.base import Detector
     from moderation.detector.head import Head
+
+STEEPEST = 0.25  # of the sigmoid, and of a share of a softmax, by its logit
+
+
+def stated_steepness(detector: Detector) -> float | None:
+    """How far a detector's scores move at most, for a vector that moves by 1: of a third party's head, derived; of others, what they state."""
+    if isinstance(detector, ImportedDetector):
+        return _linear(detector.head) if isinstance(detector.head, LinearHead) else _prompts(detector.head)
+    stated: float | None = getattr(detector, "steepness", None)
+    return stated
 
 
 def steepness(head: Head) -> float:
@@ -32,6 +45,17 @@ def steepness(head: Head) -> float:
         return longest
     pulls = head.remembered.vectors * (head.remembered.votes * head.remembered.sharpness[0])[:, None]
     return longest + _longest_sum(pulls)
+
+
+def _linear(head: LinearHead) -> float:
+    slope = STEEPEST if head.span is None else 1.0 / abs(head.span[1] - head.span[0])
+    return slope * float(np.linalg.norm(head.weight))
+
+
+def _prompts(head: PromptHead) -> float:
+    """The gradient of a share is share · (1 - share) · scale times what parts the risky prompt from a mean of the others."""
+    unit = head.prompts / np.linalg.norm(head.prompts, axis=1, keepdims=True)
+    return STEEPEST * head.scale * float(np.linalg.norm(unit - unit[head.risky], axis=1).max())
 
 
 def _longest_sum(rows: NDArray[np.float64]) -> float:

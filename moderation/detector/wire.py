@@ -36,6 +36,7 @@ class Description:
     modalities: frozenset[Modality]
     needs_embeddings: bool
     needs_scores: tuple[str, ...] = ()
+    steepness: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,10 @@ def encode_batch(detector: str, batch: DetectionBatch) -> Iterator[bytes | bytea
     vectors = batch.embeddings
     told = {
         "detector": detector,
-        "parts": [[part.modality.value, part.name, part.source, len(part.content)] for part in batch.parts],
+        "parts": [
+            [part.modality.value, len(part.content), part.name, part.source, part.reader, part.region]
+            for part in batch.parts
+        ],
         "vectors": None if vectors is None else vectors.shape,
         "scores": None
         if batch.scores is None
@@ -78,7 +82,15 @@ def read_batch(stream: BinaryIO) -> tuple[str, DetectionBatch] | None:
         return None
     told = json.loads(stream.read(*LENGTH.unpack(head)))
     parts = tuple(
-        Part(Modality(modality), stream.read(size), name, source) for modality, name, source, size in told["parts"]
+        Part(
+            Modality(modality),
+            stream.read(size),
+            name,
+            source,
+            reader=reader,
+            region=None if region is None else tuple(region),
+        )
+        for modality, size, name, source, reader, region in told["parts"]
     )
     vectors: NDArray[np.float16] | None = None
     if told["vectors"] is not None:
@@ -118,7 +130,7 @@ def decode_answers(data: bytes) -> tuple[Sequence[Detection], str]:
 def encode_greeting(greeting: Greeting) -> bytes:
     """A frame that tells which detectors a process has, or why it has none."""
     detectors = [
-        [one.id, one.labels, sorted(one.modalities), one.needs_embeddings, one.needs_scores]
+        [one.id, one.labels, sorted(one.modalities), one.needs_embeddings, one.needs_scores, one.steepness]
         for one in greeting.detectors
     ]
     return _frame({"detectors": detectors, "broken": greeting.broken[:LONGEST_CAUSE]})
@@ -129,8 +141,10 @@ def decode_greeting(data: bytes) -> Greeting:
     told = _load(data)
     try:
         detectors = tuple(
-            Description(id_, tuple(labels), frozenset(Modality(one) for one in modalities), vectors, tuple(scores))
-            for id_, labels, modalities, vectors, scores in told["detectors"]
+            Description(
+                id_, tuple(labels), frozenset(Modality(one) for one in modalities), vectors, tuple(scores), steep
+            )
+            for id_, labels, modalities, vectors, scores, steep in told["detectors"]
         )
         broken = "".join(one for one in told["broken"][:LONGEST_CAUSE] if one.isprintable())
     except (TypeError, KeyError, AttributeError):

@@ -4,31 +4,36 @@ from __future__ import annotations
 
 import operator
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from moderation.decision import Abstention
 from moderation.detector.answers import alike
 from moderation.detector.base import DetectionBatch, Detector, ids_of, needs_scores
-from moderation.detector.faults import FAULTS
+from moderation.detector.faults import FAULTS, describe
+from moderation.detector.life import Unit
 from moderation.detector.linear import ImportedDetector
 from moderation.detector.runner import Runner, UnitRunner
+from moderation.encoder.base import Encoder
 from moderation.item import Modality, Part
 from moderation.plugin.brought import PluginRecord, Plugins
-from moderation.plugin.samples import hostile_parts, made_pictures, made_vectors
+from moderation.plugin.check_made import EncoderTrial, FetcherTrial
+from moderation.plugin.registry import FetcherRequest
+from moderation.plugin.samples import TEXTS, hostile_parts, made_pictures, made_vectors, made_video
 from moderation.reader.base import Reader
 from moderation.reader.step import ReaderRunner
 from moderation.settings import Settings
 
 STEPS = ("life", "shape", "determinism", "failure")
-_TEXTS = ("a walk in the park", "Grüße aus Köln", "buy now")
+Encoders = Callable[[str], Encoder]
 _NOT_ASKED = Abstention("not_asked")  # of whose scores it needs: what that means is for it to say
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One step of one detector, reader or sink: how long it took, and what went wrong, "" where nothing did."""
+    """One step of one thing that a plugin brings: how long it took, and what went wrong, "" where nothing did; `untried` says why nothing was."""
 
     plugin: str
     kind: str
@@ -36,26 +41,62 @@ class Trial:
     step: str
     seconds: float
     fault: str
+    untried: str = ""
 
 
-def check(known: Plugins, plugin: PluginRecord, settings: Settings, *, width: Callable[[], int]) -> Iterator[Trial]:
+def check(
+    known: Plugins, plugin: PluginRecord, settings: Settings, *, encoders: Encoders, named: str
+) -> Iterator[Trial]:
     """Every step of everything that the plugin brings; the steps after one that failed are left out.
 
-    `width` is that of the vectors for a detector that asks for some, and is asked only then: it may take loading an encoder.
+    `encoders` loads an encoder by its name in the settings. Vectors, for a detector that asks for some, are as wide as those of the `named` one, which
+    is loaded only then. Of encoders and fetchers those are tried that the settings ask for.
     """
     for id_ in plugin.detectors:
         detector = known.detectors[id_]
         runner = Runner([detector], settings=settings.detectors)
-        trial = _Trial(known, detector, runner, _batch(detector, width), alike)
-        yield from trial.run(plugin.id, "detector", _shown(detector.modalities, vectors=detector.needs_embeddings))
+        trial = _Trial(known, detector, runner, _batch(detector, lambda: encoders(named).card.width), alike)
+        shown = _shown(detector.modalities, vectors=detector.needs_embeddings)
+        yield from _tried(plugin.id, "detector", id_, trial.steps(shown))
     for id_ in plugin.readers:
         reader = known.readers[id_]
-        reading = ReaderRunner([reader], settings.readers, earlier=None)
-        yield from _Trial(known, reader, reading, tuple, operator.eq).run(plugin.id, "reader", _shown(reader.reads))
+        reading = _Trial(known, reader, ReaderRunner([reader], settings.readers, earlier=None), tuple, operator.eq)
+        yield from _tried(plugin.id, "reader", id_, reading.steps(_shown(reader.reads)))
+    for loader in plugin.encoders:
+        names = [name for name, one in settings.encoders.items() if one.loader == loader]
+        for name in names:
+            made = EncoderTrial(partial(encoders, name))
+            steps = dict(zip(STEPS, (made.life, made.shape, made.determinism, made.failure), strict=True))
+            yield from _tried(plugin.id, "encoder", f"{loader} ({name})", steps)
+        if not names:
+            yield Trial(
+                plugin.id, "encoder", loader, "", 0.0, "", f"no encoders.NAME of the settings has loader = {loader!r}"
+            )
+    for scheme in plugin.fetchers:
+        if section := settings.fetch.get(scheme):
+            fetching = FetcherTrial(partial(known.fetchers[scheme], FetcherRequest(scheme, section)), scheme)
+            steps = {STEPS[0]: fetching.life, STEPS[-1]: fetching.failure}
+            yield from _tried(plugin.id, "fetcher", scheme, steps)
+        else:
+            yield Trial(plugin.id, "fetcher", scheme, "", 0.0, "", f"the settings have no section fetch.{scheme}")
     for id_ in plugin.sinks:  # it is set up alone: whoever is behind it must not be told of decisions that nobody made
+        yield from _tried(plugin.id, "sink", id_, {STEPS[0]: partial(_set_up, known, known.sinks[id_])})
+
+
+def _tried(plugin: str, kind: str, id_: str, steps: Mapping[str, Callable[[], str]]) -> Iterator[Trial]:
+    for name, step in steps.items():
         began = time.perf_counter()
-        fault = known.lives.begin([known.sinks[id_]]).get(id_, "")
-        yield Trial(plugin.id, "sink", id_, STEPS[0], time.perf_counter() - began, fault)
+        try:
+            fault = step()
+        except Exception as error:  # noqa: BLE001 - whatever a plugin's code raises is its own fault
+            fault = describe(error)
+        yield Trial(plugin, kind, id_, name, time.perf_counter() - began, fault)
+        if fault:
+            return
+
+
+def _set_up(known: Plugins, unit: Unit) -> str:
+    return known.lives.begin([unit]).get(unit.id, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,19 +115,11 @@ class _Trial:
     batch: Callable[[Sequence[Part]], Any]
     alike: Callable[[Any, Any], bool]
 
-    def run(self, plugin: str, kind: str, shown: _Shown) -> Iterator[Trial]:
-        steps: dict[str, Callable[[_Shown], str]] = dict(
-            zip(STEPS, (self._life, self._shape, self._determinism, self._failure), strict=True)
-        )
-        for name, step in steps.items():
-            began = time.perf_counter()
-            fault = step(shown)
-            yield Trial(plugin, kind, self.unit.id, name, time.perf_counter() - began, fault)
-            if fault:
-                return
-
-    def _life(self, _: _Shown) -> str:
-        return self.known.lives.begin([self.unit]).get(self.unit.id, "")
+    def steps(self, shown: _Shown) -> dict[str, Callable[[], str]]:
+        """By name, what tells what went wrong."""
+        tried = (self._shape, self._determinism, self._failure)
+        life = partial(_set_up, self.known, self.unit)
+        return dict(zip(STEPS, (life, *(partial(one, shown) for one in tried)), strict=True))
 
     def _shape(self, shown: _Shown) -> str:
         return _fault(self._ask(shown.plain))
@@ -133,7 +166,9 @@ def _batch(detector: Detector, width: Callable[[], int]) -> Callable[[Sequence[P
 def _shown(modalities: frozenset[Modality], *, vectors: bool = False) -> _Shown:
     # A picture that cannot be decoded has no vector, so that a detector of vectors is never shown one.
     unseen = modalities & {Modality.TEXT} if vectors else modalities
-    plain = [Part.text(one) for one in _TEXTS if Modality.TEXT in modalities]
+    plain = [Part.text(one) for one in TEXTS if Modality.TEXT in modalities]
     if Modality.IMAGE in modalities:
         plain += [Part.image(one) for one in made_pictures(3)]
+    if Modality.VIDEO in modalities:
+        plain.append(Part.video(made_video()))
     return _Shown(tuple(plain), tuple(hostile_parts(unseen)))

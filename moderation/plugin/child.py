@@ -1,7 +1,7 @@
 """The process of one isolated plugin: loads it by its own door, says what it brings, judges batch after batch, and ends with its parent.
 
 Run as `python -m moderation.plugin.child PLUGIN MEMORY_BYTES DETECTOR SOCKET LIFELINE`, the last two as descriptors, by `detector/isolated.py` alone, which writes
-the plugin's settings to its standard input, as JSON.
+the plugin's settings, and the folder where their paths begin, to its standard input, as JSON.
 DETECTOR is set up before anything is said; without one (""), nothing is.
 """
 
@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 from moderation.detector.answers import check_answers
 from moderation.detector.base import DetectionBatch, Detector, needs_scores, revision_of
@@ -38,10 +39,11 @@ def main() -> int:
     plugin, memory, detector, line, lifeline = sys.argv[1:]
     _end_with_parent(int(lifeline))
     _limit(int(memory))
-    settings = json.load(sys.stdin)
+    given = json.load(sys.stdin)
+    settings, folder = given["settings"], Path(given["folder"])
     with socket.socket(fileno=int(line)) as parent, parent.makefile("rb") as asked:
         parent.set_inheritable(False)
-        known = load((plugin,), settings={plugin: settings} if settings else {})
+        known = load((plugin,), settings={plugin: settings} if settings else {}, folder=folder)
         greeting = _greeting(plugin, detector, known)
         parent.sendall(encode_greeting(greeting))
         labels = {one.id: frozenset(one.labels) for one in greeting.detectors}
@@ -85,7 +87,14 @@ def _greeting(plugin: str, detector: str, known: Plugins) -> Greeting:
         return Greeting(broken=str(error))
     return Greeting(
         tuple(
-            Description(id_, one.labels, one.modalities, one.needs_embeddings, needs_scores(one))
+            Description(
+                id_,
+                one.labels,
+                one.modalities,
+                one.needs_embeddings,
+                needs_scores(one),
+                getattr(one, "steepness", None),
+            )
             for id_, one in known.detectors.items()
         )
     )

@@ -30,9 +30,8 @@ class IsolatedPlugin:
     def register_detectors(self, registry: DetectorRegistry) -> None:
         """Register what its process says that it has. Raises PluginError where it does not say so, or says that the plugin is broken."""
         try:
-            given = json.dumps(
-                dict(registry.settings), default=str
-            ).encode()  # not in its arguments, which everybody may read
+            told = {"settings": dict(registry.settings), "folder": str(registry.folder)}
+            given = json.dumps(told, default=str).encode()  # not in its arguments, which everybody may read
             greeting = greeting_of((*self._command, NO_DETECTOR), given=given, seconds=self._seconds)
         except FaultError as fault:
             raise PluginError(self._plugin, f"{how_it_died(fault)} before it said what it brings") from None

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from types import MappingProxyType
 
 import pluggy
@@ -42,14 +43,15 @@ def load(
     memory_bytes: int = 0,
     setup_seconds: float = SETUP_SECONDS,
     settings: Mapping[str, PluginSection] = MappingProxyType({}),
+    folder: Path = Path(),
     own: PluginSection = MappingProxyType({}),
     found: Iterable[EntryPoint] | None = None,
 ) -> Plugins:
     """Load the built-in plugin and every installed one, or those that `only` names; call it once, on purpose.
 
     Those that `isolated` names (`*`: all) are not imported here: they run in processes of `memory_bytes` at most (0: no limit). Loading a plugin
-    may take `setup_seconds`, and so may setting up a detector and the start of a process. `settings` holds sections of plugins' own, `own` is the
-    built-in one's.
+    may take `setup_seconds`, and so may setting up a detector and the start of a process. `settings` holds sections of plugins' own, whose paths
+    are meant from `folder` on; `own` is the built-in one's.
     `found` stands for the entry points of group `moderation`. Never raises for a plugin's sake: read `records`. Raises SettingsError
     where `isolated` or `settings` name none that is installed: the one that was meant would run here, or without its settings.
     """
@@ -69,7 +71,8 @@ def load(
         else:
             apart = entry.name in isolated or EVERY in isolated
             process = IsolatedPlugin(entry.name, memory_bytes=memory_bytes, seconds=setup_seconds) if apart else None
-            arriving.append(_Loading(entry, process, settings.get(entry.name, {}), seconds=setup_seconds))
+            given = settings.get(entry.name, {}), folder
+            arriving.append(_Loading(entry, process, *given, seconds=setup_seconds))
     staged = [_load_module(PluginRecord(BUILTIN, "moderation", __version__, PluginState.LOADED), builtin, own)]
     staged += _loaded(arriving)
     names = [entry.name for entry in entries]
@@ -97,10 +100,16 @@ class _Loading:
     """One entry point that is loaded on a thread, because only so can it be left behind: importing a module may take for ever."""
 
     def __init__(
-        self, entry: EntryPoint, isolated: IsolatedPlugin | None, settings: PluginSection, *, seconds: float
+        self,
+        entry: EntryPoint,
+        isolated: IsolatedPlugin | None,
+        settings: PluginSection,
+        folder: Path,
+        *,
+        seconds: float,
     ) -> None:
         self.isolated = isolated
-        self._entry, self._settings, self._seconds = entry, settings, seconds
+        self._entry, self._given, self._seconds = entry, (settings, folder), seconds
         self._staged: _Staged | None = None
         self._began = 0.0
         self._thread = threading.Thread(target=self._load, daemon=True, name="plugin")
@@ -132,7 +141,7 @@ class _Loading:
             broken = replace(record, state=PluginState.BROKEN, cause=f"cannot be imported: {describe(error)}")
             self._staged = _Staged(replace(broken, place=_place()))
         else:
-            self._staged = _load_module(replace(record, isolated=self.isolated is not None), module, self._settings)
+            self._staged = _load_module(replace(record, isolated=self.isolated is not None), module, *self._given)
 
 
 def _loaded(found: Iterable[_Staged | _Loading]) -> Iterator[_Staged]:
@@ -150,8 +159,10 @@ def _loaded(found: Iterable[_Staged | _Loading]) -> Iterator[_Staged]:
             yield one.staged()
 
 
-def _load_module(record: PluginRecord, module: object, settings: PluginSection = MappingProxyType({})) -> _Staged:
-    own = record.id, settings
+def _load_module(
+    record: PluginRecord, module: object, settings: PluginSection = MappingProxyType({}), folder: Path = Path()
+) -> _Staged:
+    own = record.id, settings, folder
     staged = _Staged(
         record,
         DetectorRegistry(*own),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from moderation.decision import Sink
@@ -44,10 +46,11 @@ FetcherMaker = Callable[[FetcherRequest], Fetcher]
 
 @dataclass(slots=True)
 class DetectorRegistry:
-    """Takes one plugin's detectors. `settings` is its own section of the settings, in every registry."""
+    """Takes one plugin's detectors. `settings` is its own section of the settings, in every registry, and `folder` where paths in it are meant from."""
 
     plugin: str
     settings: PluginSection = field(default_factory=dict, repr=False)
+    folder: Path = Path()
     detectors: dict[str, Detector] = field(default_factory=dict)
 
     def add(self, detector: Detector) -> None:
@@ -64,6 +67,7 @@ class ReaderRegistry:
 
     plugin: str
     settings: PluginSection = field(default_factory=dict, repr=False)
+    folder: Path = Path()
     readers: dict[str, Reader] = field(default_factory=dict)
 
     def add(self, reader: Reader) -> None:
@@ -80,6 +84,7 @@ class EncoderRegistry:
 
     plugin: str
     settings: PluginSection = field(default_factory=dict, repr=False)
+    folder: Path = Path()
     loaders: dict[str, EncoderLoader] = field(default_factory=dict)
 
     def add(self, name: str, load: EncoderLoader) -> None:
@@ -95,6 +100,7 @@ class FetcherRegistry:
 
     plugin: str
     settings: PluginSection = field(default_factory=dict, repr=False)
+    folder: Path = Path()
     makers: dict[str, FetcherMaker] = field(default_factory=dict)
 
     def add(self, scheme: str, make: FetcherMaker) -> None:
@@ -110,6 +116,7 @@ class SinkRegistry:
 
     plugin: str
     settings: PluginSection = field(default_factory=dict, repr=False)
+    folder: Path = Path()
     sinks: dict[str, Sink] = field(default_factory=dict)
 
     def add(self, sink: Sink) -> None:
@@ -128,6 +135,7 @@ def _check_detector(plugin: str, detector: Any) -> None:
         "modalities (a frozenset of Modality.IMAGE, Modality.TEXT)": _modalities_fit(detector.modalities, JUDGED),
         "needs_embeddings (True or False)": isinstance(detector.needs_embeddings, bool),
         "needs_scores (a tuple of names such as 'keywords' or 'keywords/gambling')": _names_fit(needs_scores(detector)),
+        "steepness (a number, 0 or more)": _steepness_fits(getattr(detector, "steepness", None)),
         "detect (a method)": callable(detector.detect),
     }
     _check_fits(plugin, f"detector {detector.id!r}", {**fits, **_life_fits(detector)})
@@ -140,6 +148,7 @@ def _check_reader(plugin: str, reader: Any) -> None:
         "reads (a frozenset of Modality)": _modalities_fit(reader.reads, tuple(Modality)),
         "yields (a frozenset of Modality.IMAGE, Modality.TEXT)": _modalities_fit(reader.yields, JUDGED),
         "read (a method)": callable(reader.read),
+        "crops (True or False)": isinstance(getattr(reader, "crops", False), bool),
         "revision (letters, digits and ._+:-, 64 at most)": _revision_fits(reader),
     }
     _check_fits(plugin, f"reader {reader.id!r}", {**fits, **_life_fits(reader)})
@@ -170,6 +179,10 @@ def _life_fits(unit: Any) -> dict[str, bool]:
 def _revision_fits(unit: Any) -> bool:
     told = getattr(unit, "revision", "")
     return isinstance(told, str) and (not told or is_revision(told))
+
+
+def _steepness_fits(told: Any) -> bool:
+    return told is None or (isinstance(told, int | float) and not isinstance(told, bool) and 0.0 <= told < math.inf)
 
 
 def _labels_fit(labels: Any) -> bool:

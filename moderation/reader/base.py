@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -21,7 +21,7 @@ class Reader(Protocol):
     """A plugin unit. `id` is unique among readers; it is shown parts of the modalities that it `reads`, and derives parts of those that it `yields`.
 
     It may have methods for its life (`detector/life.py`), and a `revision` that changes whenever what it derives does: thresholds that were
-    certified with it are kept to it.
+    certified with it are kept to it. `crops` is True where what it derives only shows places of the very parts that it was shown.
     """
 
     @property
@@ -42,6 +42,34 @@ class Reader(Protocol):
     def read(self, parts: tuple[Part, ...]) -> Sequence[Reading]:
         """For each part, in order, the parts derived from it, none where it holds nothing; or an abstention with its reason."""
         ...
+
+
+def crops(reader: Reader) -> bool:
+    """Whether what it derives shows places of what it read, and nothing else: other readers are shown the whole, and not those."""
+    return bool(getattr(reader, "crops", False))
+
+
+def downstream(readers: Collection[Reader], modalities: Iterable[Modality]) -> list[Reader]:
+    """Those of the readers that are shown parts of these modalities, or what was derived from such."""
+    found: dict[str, Reader] = {}
+    seen = set(modalities)
+    while more := [one for one in readers if one.id not in found and one.reads & seen]:
+        found |= {one.id: one for one in more}
+        seen |= {modality for one in more if not crops(one) for modality in one.yields}
+    return list(found.values())
+
+
+def upstream(readers: Iterable[Reader], modalities: Collection[Modality]) -> list[Reader]:
+    """Those of the readers, in order, that derive parts of these modalities, or what the others of them are shown."""
+    known = {one.id: one for one in readers}
+    found = {id_ for id_, one in known.items() if one.yields & set(modalities)}
+    while more := {
+        id_
+        for id_, one in known.items()
+        if id_ not in found and not crops(one) and any(one.yields & known[other].reads for other in found)
+    }:
+        found |= more
+    return [one for id_, one in known.items() if id_ in found]
 
 
 def check_readings(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -11,13 +11,11 @@ from moderation.decision import Abstention
 from moderation.detector.call import Check
 from moderation.detector.runner import UnitRunner
 from moderation.errors import ItemError
-from moderation.item import UNSUPPORTED_INPUT, ContentItem, Modality, Part
-from moderation.reader.base import Reader, Reading, check_readings
+from moderation.item import BEHIND, UNSUPPORTED_INPUT, ContentItem, Modality, Part
+from moderation.reader.base import Reader, Reading, check_readings, crops, downstream
 from moderation.settings import ReaderSettings
 
 _NOTHING = ItemError(UNSUPPORTED_INPUT, "no picture was derived", cause="nothing_read")
-Place = tuple[int, int]  # which item of a batch, which part of that item
-Readings = Mapping[Place, Sequence[tuple[Reader, Reading]]]
 
 
 class ReaderRunner(UnitRunner[tuple[Part, ...], Sequence[Part]]):
@@ -40,74 +38,153 @@ class ReaderRunner(UnitRunner[tuple[Part, ...], Sequence[Part]]):
 
 
 class Readers:
-    """The readers in force. One level: what a reader derived is read by none."""
+    """The readers in force. What one derived is shown to the others, wave after wave, and never to one that it came through.
+
+    A wave is a batch of each reader, with its deadline; there are as many as readers at most.
+    """
 
     def __init__(self, readers: Sequence[Reader], settings: ReaderSettings, *, earlier: Readers | None = None) -> None:
         known: ReaderRunner | None = earlier.runner if earlier else None
         self.runner: ReaderRunner = ReaderRunner(readers, settings, earlier=known)
         self.in_force = tuple(readers)
+        self._limits = settings
 
     def read(self, items: Sequence[ContentItem]) -> list[ContentItem]:
         """The items, in order, with what was derived from their parts, its `source` being its part's name, or place (`part-0`).
 
         A video gives way to what was derived from it. A part that a reader could not read is followed by an empty one of each modality that
-        the reader yields, which says why, so that a policy that would have judged the real one errs; a video of which nothing at all
-        was made stays, and every policy errs; where pictures alone are missing, policies on pictures do.
+        the reader yields, and that others would have derived from that, which says why, so that a policy that would have judged the real one
+        errs; a video of which nothing at all was made stays, and every policy errs; where pictures alone are missing, who would have judged
+        them or what is derived from them does.
         """
-        readings = self._readings(items)
+        links = [_links(item, self._limits) for item in items]
+        wave = [one for own in links for one in own]
+        while wave:
+            wave = self._read(wave)
         return [
-            replace(item, parts=tuple(self._parts(index, item, readings)))
-            if any((index, at) in readings for at in range(len(item.parts)))
-            else item
-            for index, item in enumerate(items)
+            replace(item, parts=tuple(self._parts(own))) if any(one.read for one in own) else item
+            for item, own in zip(items, links, strict=True)
         ]
 
-    def _readings(self, items: Sequence[ContentItem]) -> Readings:
-        readings: dict[Place, list[tuple[Reader, Reading]]] = {}
-        shown: dict[str, dict[Place, Part]] = {one.id: {} for one in self.in_force}
-        for index, item in enumerate(items):
-            for at, part in enumerate(item.parts):
-                fault = None if part.modality is Modality.VIDEO else part.fault
-                for reader in self.in_force:
-                    if part.modality not in reader.reads:
-                        continue
-                    if fault:
-                        told = Abstention(fault.reason, cause=fault.cause)
-                        readings.setdefault((index, at), []).append((reader, told))
-                    else:
-                        shown[reader.id][index, at] = part
-        said = self.runner.run({id_: tuple(parts.values()) for id_, parts in shown.items()})
+    def _read(self, wave: Sequence[_Link]) -> list[_Link]:
+        """Have these parts read, each by all who can; what was made of them, for the next wave."""
+        asked = {
+            one.id: [link for link in wave if link.part.modality in one.reads and one.id not in link.through]
+            for one in self.in_force
+        }
+        shown = {id_: tuple(link.part for link in links if not link.fault) for id_, links in asked.items()}
+        said = {id_: iter(readings) for id_, readings in self.runner.run(shown).items()}
+        made: list[_Link] = []
         for reader in self.in_force:
-            for place, reading in zip(shown[reader.id], said[reader.id], strict=True):
-                readings.setdefault(place, []).append((reader, reading))
-        return readings
+            for link in asked[reader.id]:
+                told = Abstention(link.fault.reason, cause=link.fault.cause) if link.fault else next(said[reader.id])
+                reading = link.left.within(told)
+                if isinstance(reading, Abstention):
+                    link.take(self._marks(link, reader, reading), reader)
+                else:
+                    named = [replace(one, name=one.name or f"{reader.id}-{n}") for n, one in enumerate(reading)]
+                    derived = link.take(named, reader)
+                    made += (
+                        () if crops(reader) else derived
+                    )  # a place of what the others are shown anyway tells them nothing
+        return made
 
-    def _parts(self, index: int, item: ContentItem, readings: Readings) -> Iterator[Part]:
-        derived: list[Part] = []
-        for at, part in enumerate(item.parts):
-            made = [one for pair in readings.get((index, at), ()) for one in _derived(part, at, *pair)]
-            derived += made
-            if part.modality is not Modality.VIDEO or (index, at) not in readings:
-                yield part
-            elif not made:
-                yield replace(part, unread=_NOTHING)
-            elif all(one.modality is not Modality.IMAGE for one in made):
+    def _marks(self, link: _Link, reader: Reader, why: Abstention) -> list[Part]:
+        """What stands for that which this reader would have derived, and others from that."""
+        unread = ItemError(why.reason, f"reader {reader.id!r} did not read it", cause=why.cause)
+        lost = reader.yields if crops(reader) else self._lost(reader.yields, {*link.through, reader.id})
+        return [Part(one, b"", reader.id, unread=unread) for one in sorted(lost)]
+
+    def _lost(self, yields: Iterable[Modality], through: Collection[str]) -> set[Modality]:
+        """What of parts of these modalities cannot be judged once they are missing: they themselves, and what others derive from them."""
+        others = [one for one in self.in_force if one.id not in through]
+        return {*yields, *(modality for one in downstream(others, yields) for modality in one.yields)}
+
+    def _parts(self, own: Sequence[_Link]) -> Iterator[Part]:
+        for link in own:
+            pictures = any(one.part.modality is Modality.IMAGE for one in link.made)
+            if link.part.modality is not Modality.VIDEO or not link.read:
+                yield link.part
+            elif not link.made:
+                yield replace(link.part, unread=_NOTHING)
+            elif not pictures:
                 # What was heard tells nothing of what was to be seen.
-                yield Part(Modality.IMAGE, b"", _source(part, at), _source(part, at), _NOTHING)
-        yield from derived
+                for lost in sorted(self._lost({Modality.IMAGE}, ())):
+                    yield Part(lost, b"", link.name, link.name, _NOTHING)
+        for link in own:
+            yield from link.derived()
 
 
-def _derived(part: Part, at: int, reader: Reader, reading: Reading) -> list[Part]:
-    source = _source(part, at)
-    if isinstance(reading, Abstention):
-        unread = ItemError(reading.reason, f"reader {reader.id!r} did not read it", cause=reading.cause)
-        return [Part(one, b"", f"{source}#{reader.id}", source, unread, reader.id) for one in sorted(reader.yields)]
+@dataclass(slots=True)
+class _Left:
+    """How many parts may still be derived from one part of an item, whoever derives them from whatever was made of it, and of how many bytes."""
+
+    parts: int
+    bytes: int
+
+    def within(self, reading: Reading) -> Reading:
+        """The reading, counted; an abstention where it is too much."""
+        if isinstance(reading, Abstention):
+            return reading
+        size = sum(len(one.content) for one in reading)
+        if len(reading) > self.parts or size > self.bytes:
+            return Abstention(UNSUPPORTED_INPUT, cause=f"too_many_{'parts' if len(reading) > self.parts else 'bytes'}")
+        self.parts, self.bytes = self.parts - len(reading), self.bytes - size
+        return reading
+
+
+@dataclass(slots=True, eq=False)
+class _Link:
+    """A part of an item, or one in a chain behind it; its name for what is derived from it, and all `names` of the item."""
+
+    part: Part
+    name: str
+    names: set[str]
+    left: _Left
+    read: bool = False
+    made: list[_Link] = field(default_factory=list)
+
+    @property
+    def through(self) -> list[str]:
+        """The readers that it came through, first to last."""
+        return self.part.reader.split(BEHIND) if self.part.reader else []
+
+    @property
+    def fault(self) -> ItemError | None:
+        """Why it can be shown to no reader; a video can."""
+        return None if self.part.modality is Modality.VIDEO else self.part.fault
+
+    def take(self, parts: Iterable[Part], reader: Reader) -> list[_Link]:
+        """What this reader made of it, or the marks in its place, as the next in the chain."""
+        self.read = True
+        through = BEHIND.join([*self.through, reader.id])
+        made = []
+        for part in parts:
+            name = f"{self.name}#{part.name}"
+            name = name if part.unread else self._free(name)
+            made.append(_Link(replace(part, name=name, source=self.name, reader=through), name, self.names, self.left))
+        self.made += made
+        return made
+
+    def derived(self) -> Iterator[Part]:
+        """All that was made of it: each part, and what was made of that."""
+        for one in self.made:
+            yield one.part
+            yield from one.derived()
+
+    def _free(self, name: str) -> str:
+        """Two readers may name parts alike."""
+        free, number = name, 1
+        while free in self.names:
+            number += 1
+            free = f"{name}-{number}"
+        self.names.add(free)
+        return free
+
+
+def _links(item: ContentItem, limits: ReaderSettings) -> list[_Link]:
+    names = {part.name for part in item.parts}
     return [
-        replace(one, name=f"{source}#{one.name or f'{reader.id}-{number}'}", source=source, reader=reader.id)
-        for number, one in enumerate(reading)
+        _Link(part, part.name or f"part-{at}", names, _Left(limits.most_together, limits.most_bytes))
+        for at, part in enumerate(item.parts)
     ]
-
-
-def _source(part: Part, at: int) -> str:
-    """What a part is called by what was derived from it."""
-    return part.name or f"part-{at}"

@@ -36,6 +36,7 @@ class Tiles:
 
     id = "tiles"
     reads = yields = frozenset({Modality.IMAGE})
+    crops = True
 
     def __init__(self, settings: TileSettings, limits: ImageLimits) -> None:
         self._settings, self._limits = settings, limits

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from moderation.compiler.golden import golden_pictures
-from moderation.detector.head import Head
+from moderation.detector.base import Detector
 from moderation.embedding.embedder import Embedder
 from moderation.encoder.base import Encoded, Encoder, Vectors
 from moderation.encoder.tokens import BATCH_BUCKETS
@@ -35,17 +35,16 @@ TEXTS = (
 _known: WeakKeyDictionary[Embedder, dict[Modality, tuple[Sides, ...]]] = WeakKeyDictionary()
 
 
-def measure_company(lock: Lock, embedder: Embedder) -> float:
+def measure_company(lock: Lock, embedder: Embedder, others: Sequence[Detector] = ()) -> float:
     """How far a score of this lock may move with its batch, in units of score: of items like those tried at most `selftest.SHARE` move further.
 
-    Tried are made pictures and texts, each alone and in a batch of every size that towers run; once for each embedder.
+    `others` are as in `measure_epsilon`. Tried are made pictures and texts, each alone and in a batch of every size that towers run; once for each embedder.
     """
     known = _known.setdefault(embedder, {})
     for modality in lock.modalities:
         if modality not in known:
             known[modality] = tuple(_sides(modality, embedder.encoder))
-    head = Head.from_arrays(lock.level, lock.arrays)
-    return spread(head, [pair for modality in lock.modalities for pair in known[modality]])
+    return spread(lock, [pair for modality in lock.modalities for pair in known[modality]], others)
 
 
 def _sides(modality: Modality, encoder: Encoder) -> Iterator[Sides]:

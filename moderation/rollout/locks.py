@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
@@ -10,9 +9,8 @@ from graphlib import CycleError, TopologicalSorter
 from moderation.decision import DRAFT, Abstention
 from moderation.detector.base import Detection, Detector, ids_of, names_of, needs_scores
 from moderation.detector.concept import ConceptDetector
-from moderation.detector.linear import ImportedDetector
 from moderation.embedding.embedder import Embedder
-from moderation.errors import FingerprintMismatchError, LockError, PluginError
+from moderation.errors import LockError, PluginError
 from moderation.item import ContentItem, Modality
 from moderation.plugin.brought import Plugins
 from moderation.policy.decide import Cut, Finding, Terms
@@ -21,8 +19,8 @@ from moderation.policy.lock import Lock
 from moderation.reader.base import Reader
 from moderation.reader.step import Readers
 from moderation.rollout.company import measure_company
+from moderation.rollout.encoders import check_bound, check_encoder, epsilon_of, hint
 from moderation.rollout.readers import count_parts, readers_for
-from moderation.rollout.selftest import measure_epsilon
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,21 +148,22 @@ def put_in_force(
         for running in (own, *others):
             _admit(running, detectors, lock)
         watches = _watches(f"policy {lock.policy!r}", lock.detectors, lock.modalities, [one.detector for one in others])
-        epsilon = _check_encoder(lock, embedders)
+        check_encoder(lock, embedders)
         for running in others:
-            _check_bound(running.detector, lock, embedders[lock.encoder])
+            check_bound(running.detector, lock, embedders[lock.encoder])
             needed.setdefault(running.detector.id, f"policy {lock.policy!r}")
+        encoder = embedders[lock.encoder].encoder
         policies[lock.policy] = RunningPolicy(
             lock,
             terms_of(
                 lock,
                 actions=actions,
-                epsilon=epsilon,
-                company=measure_company(lock, embedders[lock.encoder]),
+                epsilon=epsilon_of(lock, encoder, _by_vectors(lock, others)),
+                company=measure_company(lock, embedders[lock.encoder], _by_vectors(lock, others)),
                 status=(statuses or {}).get(lock.policy, DRAFT),
             ),
             (_own_watch(own.detector), *watches),
-            embedders[lock.encoder].encoder.fingerprint.numeric,
+            encoder.fingerprint.numeric,
             readers_for(lock, readers.in_force if readers else ()),
         )
     plugins.set_up([detectors[id_].detector for id_ in needed], needed)
@@ -178,7 +177,7 @@ def terms_of(
     later = (lock.quota.then,) if lock.quota else ()
     for name in (*(action.action for action in lock.actions), lock.on_error, *later):
         if name not in actions:
-            raise LockError(f"policy {lock.policy!r}: unknown action {name!r}{_known(name, actions)}")
+            raise LockError(f"policy {lock.policy!r}: unknown action {name!r}{hint(name, actions)}")
     return Terms(
         policy=lock.policy,
         version=lock.version,
@@ -245,6 +244,15 @@ def _sources(policy: str, detector: Detector, brought: Sequence[Detector]) -> tu
     return tuple(_watches(who, names, detector.modalities, named, scope=f"{detector.id!r} judges"))
 
 
+def _by_vectors(lock: Lock, others: Sequence[RunningDetector]) -> list[Detector]:
+    """Of the detectors that the policy counts, those whose scores hang on vectors, their own or their sources'."""
+    found: dict[str, Detector] = {}
+    for one in others:  # sources first
+        if one.encoder or any(source.detector in found for source in one.sources):
+            found[one.detector.id] = one.detector
+    return [found[id_] for id_ in ids_of(lock.detectors) if id_ in found]
+
+
 def _same_name(policy: str, id_: str) -> LockError:
     return LockError(f"policy {policy!r}: {id_!r} is a policy's id and a plugin detector's; expected different names")
 
@@ -278,7 +286,7 @@ def _watches(
     known = {name for named in meant.values() for name in named}
     for name in names:
         if name not in known:
-            raise LockError(f"{who}: no detector it needs has a label {name!r}{_known(name, known)}")
+            raise LockError(f"{who}: no detector it needs has a label {name!r}{hint(name, known)}")
     watches = []
     for detector in others:
         chosen = frozenset(label for name in names for label in meant[detector.id].get(name, ()))
@@ -290,40 +298,3 @@ def _watches(
         if chosen:
             watches.append(Watch(detector.id, chosen, detector.modalities))
     return watches
-
-
-def _check_encoder(lock: Lock, embedders: Mapping[str, Embedder]) -> float:
-    """Refuses a lock of another encoder; ε where it is the same encoder on another kind of machine, else 0."""
-    if lock.encoder not in embedders:
-        raise LockError(
-            f"policy {lock.policy!r}: no encoder is named {lock.encoder!r} in the settings"
-            f"{_known(lock.encoder, embedders)}"
-        )
-    embedder = embedders[lock.encoder]
-    card, fingerprint = embedder.encoder.card, embedder.encoder.fingerprint
-    if fingerprint.identity != lock.encoder_identity:
-        raise FingerprintMismatchError(policy=lock.policy, expected=lock.encoder_identity, found=fingerprint.identity)
-    if card.width != lock.width:
-        raise LockError(f"policy {lock.policy!r}: the lock is {lock.width} wide, its encoder {card.width}")
-    blind = sorted(set(lock.modalities) - set(card.modalities))
-    if blind:
-        raise LockError(
-            f"policy {lock.policy!r}: judges {blind[0]}, but encoder {lock.encoder!r} reads {', '.join(card.modalities)}"
-        )
-    return 0.0 if fingerprint.numeric == lock.encoder_numeric else measure_epsilon(lock, embedder.encoder)
-
-
-def _check_bound(detector: Detector, lock: Lock, embedder: Embedder) -> None:
-    """Refuses a detector that was made for another encoder than the one whose vectors it would see."""
-    if isinstance(detector, ImportedDetector):
-        card, fingerprint = embedder.encoder.card, embedder.encoder.fingerprint
-        if detector.encoder not in {card.name, fingerprint.identity} or detector.head.width != card.width:
-            raise LockError(
-                f"policy {lock.policy!r}: detector {detector.id!r} was made for encoder {detector.encoder!r}, "
-                f"{detector.head.width} wide; the policy's is {card.name!r} ({fingerprint.identity}), {card.width} wide"
-            )
-
-
-def _known(name: str, known: Collection[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; expected one of {', '.join(known) or 'none'}"

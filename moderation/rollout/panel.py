@@ -29,6 +29,7 @@ class Panel:
         for id_, one in running.detectors.items():  # sources first
             waves[id_] = max((waves[source.detector] + 1 for source in one.sources), default=0)
         self._waves = [[id_ for id_ in waves if waves[id_] == number] for number in sorted(set(waves.values()))]
+        self._by_vectors = _by_vectors(running)
         self._fed = [(id_, one.sources) for id_, one in reversed(list(running.detectors.items())) if one.sources]
 
     def asked(self, items: Sequence[ContentItem], needs: Sequence[Needed]) -> Asked:
@@ -65,9 +66,9 @@ class Panel:
                     answers[detector].update(zip(fits[detector], ones, strict=True))
         return answers
 
-    def sees_vectors(self, detector: str) -> bool:
-        """Whether this detector is shown an encoder's vectors."""
-        return self._detectors[detector].encoder is not None
+    def hangs_on_vectors(self, detector: str) -> bool:
+        """Whether this detector's scores hang on an encoder's vectors, its own or its sources', or it is a source of one whose do."""
+        return detector in self._by_vectors
 
     def wanted(self, asked: Asked) -> dict[str, dict[Place, Part]]:
         """By encoder, the parts that its detectors must judge, every part once."""
@@ -112,3 +113,15 @@ class Panel:
                 for place in places
             ),
         )
+
+
+def _by_vectors(running: RunningSet) -> set[str]:
+    sources = {id_: [source.detector for source in one.sources] for id_, one in running.detectors.items()}
+    found: set[str] = set()
+    for id_, one in running.detectors.items():  # sources first
+        if one.encoder or found.intersection(sources[id_]):
+            found.add(id_)
+    for id_ in reversed(sources):
+        if id_ in found:
+            found.update(sources[id_])
+    return found

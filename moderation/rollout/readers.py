@@ -7,17 +7,17 @@ from collections.abc import Iterable, Sequence
 
 from moderation.detector.base import revision_of
 from moderation.errors import LockError
-from moderation.item import ContentItem
+from moderation.item import BEHIND, ContentItem
 from moderation.policy.lock import Lock
-from moderation.reader.base import Reader
+from moderation.reader.base import Reader, upstream
 
 
 def readers_for(lock: Lock, readers: Iterable[Reader]) -> tuple[Reader, ...]:
-    """Of the readers in force, those that may derive parts for the policy.
+    """Of the readers in force, those that may derive parts for the policy, or what others derive them from.
 
     Raises LockError where one that it was certified with is not among them, or not as it was: what it would have shown is missed then.
     """
-    found = {one.id: one for one in readers if one.yields & set(lock.modalities)}
+    found = {one.id: one for one in upstream(readers, lock.modalities)}
     for locked in lock.readers:
         who = f"policy {lock.policy!r}: certified with reader {locked.id!r}"
         if locked.id not in found:
@@ -50,6 +50,7 @@ def count_parts(lock: Lock, item: ContentItem, scope: Sequence[int]) -> int:
 
 
 def parts_by_reader(item: ContentItem, scope: Iterable[int]) -> Counter[str]:
-    """How many of these parts each reader derived, the item's own under no name; marks of what could not be read are none."""
+    """How many of these parts came through each reader, the item's own under no name; marks of what could not be read are none."""
     parts = [item.parts[place] for place in scope]
-    return Counter(part.reader for part in parts if not (part.reader and part.unread))
+    through = [part.reader for part in parts if not (part.reader and part.unread)]
+    return Counter(reader for one in through for reader in one.split(BEHIND))

@@ -29,7 +29,9 @@ class Referee:
         }
         if close:
             asked: Asked = {
-                id_: {place: part for place, part in parts.items() if place in close and self._panel.sees_vectors(id_)}
+                id_: {
+                    place: part for place, part in parts.items() if place in close and self._panel.hangs_on_vectors(id_)
+                }
                 for id_, parts in self._panel.asked(items, needs).items()
             }
             vectors = {name: KeyedVectors(self._alone[name], ones) for name, ones in self._panel.wanted(asked).items()}

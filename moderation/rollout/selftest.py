@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 from scipy.special import gammaincinv
 
 from moderation.compiler.golden import golden_pictures
+from moderation.detector.base import Detector
 from moderation.detector.head import Head
-from moderation.detector.steepness import steepness
+from moderation.detector.linear import ImportedDetector
+from moderation.detector.steepness import STEEPEST, stated_steepness, steepness
 from moderation.encoder.base import Encoded, Encoder, Vectors
 from moderation.encoder.tokens import BATCH_BUCKETS
 from moderation.errors import LockError
@@ -38,8 +40,11 @@ SAME = 0.999
 _SMALL = 1 / 32
 
 
-def measure_epsilon(lock: Lock, encoder: Encoder) -> float:
+def measure_epsilon(lock: Lock, encoder: Encoder, others: Sequence[Detector] = ()) -> float:
     """ε in units of score: of items like the golden inputs at most SHARE have a score that another batch or numeric class moves further.
+
+    `others` are those that count beside the lock's head and whose scores hang on vectors: the largest of scores moves no further than one of them
+    does, so that each gets its part of SHARE. Who states no steepness (`unpromised`) is not in the promise.
 
     The golden inputs, the lock's own phrases and, where it judges pictures, a few made ones, are encoded alone and in a full batch. That and
     what the lock's encoder made of them give η, at CONFIDENCE; η gives the variance of an item's raw margin wherever the head is
@@ -47,18 +52,26 @@ def measure_epsilon(lock: Lock, encoder: Encoder) -> float:
     score's slope at its middle the rest. Assumed is that a vector's numbers move independently, as rounding has it.
     Raises LockError when the golden inputs are missing or do not come out as in the lock.
     """
-    head = Head.from_arrays(lock.level, lock.arrays)
     pairs = [
         pair for inputs in _inputs(lock, encoder) for pair in combinations((inputs.golden, *_encoded(lock, inputs)), 2)
     ]
-    return spread(head, pairs)
+    return spread(lock, pairs, others)
 
 
-def spread(head: Head, pairs: Iterable[tuple[Vectors, Vectors]]) -> float:
-    """How far a score may move, but for SHARE of the items, between two sides of which each pair holds vectors, float16 [n, d], of the same inputs."""
-    deviation = max((_deviation(head, *pair) for pair in pairs), default=0.0)
-    moved = deviation / math.sqrt(SHARE) / (4.0 * head.scale)
+def spread(lock: Lock, pairs: Iterable[tuple[Vectors, Vectors]], others: Sequence[Detector] = ()) -> float:
+    """How far a score of this lock, `others` beside its head, may move, but for SHARE of the items, between two sides.
+
+    Each pair holds what the two make of the same inputs, float16 [n, d].
+    """
+    scorers = [_own(Head.from_arrays(lock.level, lock.arrays)), *_others(others)]
+    deviation = max((_deviation(scorers, *pair) for pair in pairs), default=0.0)
+    moved = deviation / math.sqrt(SHARE / len(scorers))
     return float((math.ceil(moved * 10**DIGITS) + 1) / 10**DIGITS)  # one more, since both scores are rounded
+
+
+def unpromised(others: Sequence[Detector]) -> list[str]:
+    """The ids of those of whose scores ε says nothing, since nobody knows how far they move with a vector."""
+    return [one.id for one in others if stated_steepness(one) is None]
 
 
 def advice(lock: Lock) -> str:
@@ -129,13 +142,34 @@ def _encoded(lock: Lock, inputs: _Inputs) -> Iterator[Vectors]:
         yield vectors
 
 
-def _deviation(head: Head, there: Vectors, here: Vectors) -> float:
-    """The standard deviation of an item's raw margin between two sides, at most: derived where the head is steepest, or as measured."""
-    measured = math.sqrt(np.mean((head.raw(there) - head.raw(here)) ** 2))
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scorer:
+    """What makes a score of a vector: how far that moves at most for a vector that moves by 1, and, where it can be asked, what it does."""
+
+    steepness: float
+    values: Callable[[Vectors], NDArray[np.float64]] | None = None
+
+
+def _own(head: Head) -> _Scorer:
+    """The lock's head, as if every item stood where the sigmoid is steepest."""
+    slope = STEEPEST / head.scale
+    return _Scorer(slope * steepness(head), lambda vectors: slope * head.raw(vectors))
+
+
+def _others(others: Sequence[Detector]) -> Iterator[_Scorer]:
+    for one in others:
+        steep = stated_steepness(one)
+        if steep is not None:
+            yield _Scorer(steep, one.head.score if isinstance(one, ImportedDetector) else None)
+
+
+def _deviation(scorers: Sequence[_Scorer], there: Vectors, here: Vectors) -> float:
+    """The standard deviation of an item's score between two sides, at most: derived where it is steepest, or as measured."""
     moved = eta(there, here)
     # A number's variance is η·u where η is small beside its step u, and that of a normal error of mean size η where it is not.
     variance = moved * float(np.mean(_steps(there))) + math.pi / 2 * moved**2
-    return max(measured, steepness(head) * math.sqrt(variance))
+    measured = [float(np.mean((one.values(there) - one.values(here)) ** 2)) for one in scorers if one.values]
+    return math.sqrt(max(*measured, variance * max(one.steepness for one in scorers) ** 2))
 
 
 def _steps(vectors: Vectors) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ pytest finds the rest. A promise that a detector cannot keep is named with its r
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from io import BytesIO
 from typing import Any, ClassVar
 
@@ -18,13 +19,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from moderation.decision import Abstention, Score
 from moderation.detector.answers import TOLERANCE, alike, check_answers
 from moderation.detector.base import Detection, DetectionBatch, Detector, names_of, needs_scores, revision_of, under
 from moderation.detector.faults import FAULTS, WRONG
 from moderation.detector.runner import Runner
+from moderation.detector.steepness import stated_steepness
 from moderation.detector.wire import LENGTH, decode_answers, encode_answers, encode_batch, most_bytes, read_batch
+from moderation.encoder.base import Vectors
 from moderation.item import Modality, Part
 from moderation.plugin.brought import PluginState
 from moderation.plugin.registry import DetectorRegistry
@@ -33,6 +37,7 @@ from moderation.settings import DetectorSettings
 from moderation.testing.unit import LIMITS, Content, UnitKit, as_part
 
 CUT = 0.5  # an example is flagged from here on
+NEAR = 0.05  # how far a number of a vector is moved to see which way a score rises
 DEFAULTS = DetectorSettings()
 
 
@@ -61,10 +66,11 @@ class DetectorKit(UnitKit):
 
     def test_identity_stays(self) -> None:
         """Two of a kind are called the same and score the same labels, also after they have worked; set up, they are of one revision."""
-        one, other = self._fresh(), self._made()
-        self._answers(one, self._examples())
+        one, other, ready = self._fresh(), self._made(), self._ready()
+        for worked in (one, ready):
+            self._answers(worked, self._examples())
         assert _identity(one) == _identity(other), "the identity of a detector is not always the same"
-        assert revision_of(one) == revision_of(self._ready()), "two of a kind are of different revisions"
+        assert revision_of(one) == revision_of(ready), "two of a kind are of different revisions"
 
     # Shape
 
@@ -96,6 +102,24 @@ class DetectorKit(UnitKit):
         assert self.passed, "passed has no example"
         for number, scores in enumerate(self._scores(self._ready(), self.passed)):
             assert max(scores.values()) < CUT, f"passed[{number}] scores {scores}"
+
+    @LIMITS
+    @given(seed=st.integers(0, 1 << 32), step=st.floats(0.01, 1.0))
+    def test_shape_of_scores_is_no_steeper_than_stated(self, seed: int, step: float) -> None:
+        """Where it states its `steepness`, no score moves further than that times how far its vector does; the way that it moves most is looked for."""
+        detector, parts = self._ready(), self._examples()
+        steepness = stated_steepness(detector)
+        if steepness is None or not detector.needs_embeddings:
+            return
+        part, start = parts[seed % len(parts)], np.random.default_rng(seed).normal(size=(1, self.width))
+        start /= np.linalg.norm(start)
+        around = self._values(detector, part, _unit(np.concatenate([start, start + NEAR * np.eye(self.width)])))
+        uphill = (around[1:] - around[0]).T
+        stops = start + step * uphill / np.maximum(np.linalg.norm(uphill, axis=1, keepdims=True), 1e-12)
+        ends = _unit(np.concatenate([start, stops]))
+        moved = np.abs(self._values(detector, part, ends) - around[0])[1:].max(axis=1)
+        far = np.linalg.norm(ends.astype(np.float64) - ends[0].astype(np.float64), axis=1)[1:]
+        assert (moved <= steepness * far + self.tolerance).all(), "a score is steeper than it states"
 
     # Determinism
 
@@ -171,6 +195,14 @@ class DetectorKit(UnitKit):
         scores = self._scores_of(needs_scores(detector), parts) if needs_scores(detector) else None
         return DetectionBatch(tuple(parts), vectors, scores)
 
+    def _values(self, detector: Detector, part: Part, vectors: Vectors) -> NDArray[np.float64]:
+        """What it scores the part with each of these vectors, [n, labels]; 0 where it abstains."""
+        count = len(vectors)
+        batch = replace(self._batch(detector, [part] * count), embeddings=vectors)
+        answers = self._checked(detector, detector.detect(batch), count)
+        rows = [{} if isinstance(one, Abstention) else {score.label: score.value for score in one} for one in answers]
+        return np.array([[row.get(label, 0.0) for label in detector.labels] for row in rows])
+
     def _scores_of(self, names: Sequence[str], parts: Sequence[Part]) -> tuple[dict[str, Detection], ...]:
         """For each part, what the sources say of it under the labels that these names mean."""
         told: list[dict[str, Detection]] = [{} for _ in parts]
@@ -220,6 +252,10 @@ class DetectorKit(UnitKit):
 
 def _identity(detector: Detector) -> tuple[Any, ...]:
     return detector.id, detector.labels, detector.modalities, detector.needs_embeddings, needs_scores(detector)
+
+
+def _unit(vectors: NDArray[np.float64]) -> Vectors:
+    return np.asarray((vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16))
 
 
 def _shown(given: Any, number: int) -> str:

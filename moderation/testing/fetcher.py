@@ -22,6 +22,7 @@ import pytest
 from moderation.detector.names import is_word
 from moderation.errors import ItemError
 from moderation.item import UNFETCHABLE, Fetcher
+from moderation.plugin.samples import hostile_references
 from moderation.testing.kit import Kit
 
 
@@ -75,13 +76,7 @@ class FetcherKit(Kit):
 
     def test_failure_of_hostile_references(self) -> None:
         """What is no reference at all is refused, and nothing else is raised."""
-        for reference in (
-            "",
-            f"{self.scheme}:",
-            f"{self.scheme}://",
-            f"{self.scheme}://\x00",
-            f"{self.scheme}://" + "a" * 10_000,
-        ):
+        for reference in hostile_references(self.scheme):
             assert self._error(reference).reason == UNFETCHABLE
 
     def test_failure_of_one_thread_reaches_no_other(self) -> None:

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moderation.decision import Abstention
+from moderation.detector.base import revision_of
 from moderation.detector.faults import FAULTS, WRONG
 from moderation.item import Modality, Part
 from moderation.plugin.registry import ReaderRegistry
@@ -55,6 +56,14 @@ class ReaderKit(UnitKit):
         assert (one.id, one.reads, one.yields) == (other.id, other.reads, other.yields), (
             "the identity of a reader is not always the same"
         )
+
+    def test_identity_has_a_revision(self) -> None:
+        """Thresholds hold for what it derives, so that locks keep to its `revision`: it states one, set up, and keeps it while it works."""
+        one, other = self._ready(), self._fresh()
+        before = revision_of(one)
+        self._answers(one, self._examples())
+        assert before, "it states no revision"
+        assert before == revision_of(one) == revision_of(other), "its revision is not always the same"
 
     # Shape
 

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 from moderation import Abstention, DetectionBatch, Modality, Part, Score, hookimpl
 from moderation.detector.base import Detection
 from moderation.detector.faults import kind_of
+from moderation.detector.names import is_revision
 from moderation.errors import ItemError, PluginError
 
 KEY = "OPENAI_API_KEY"
@@ -61,6 +62,7 @@ class Moderations:
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
+        self.revision = ""  # the model that answered last, by its own name: a model is replaced without a word
         self._client: Any = None
 
     def setup(self) -> None:
@@ -106,6 +108,7 @@ class Moderations:
 
         try:
             answer = self._tried(lambda seconds: self._ask(group, seconds), deadline)
+            self.revision = answer.model if is_revision(answer.model) else ""
             return [self._scores(one, answer.model) for one in _results(answer, len(group))]
         except ItemError as error:
             return [Abstention(error.reason, cause=error.cause)]

@@ -46,7 +46,11 @@ SCORED = st.tuples(
 DETECTIONS: st.SearchStrategy[Detection] = st.one_of(
     SCORED, st.builds(Abstention, WORDS, TEXT, WORDS | st.just("")), st.just(WRONG)
 )
-PARTS = st.lists(st.builds(Part, st.sampled_from(Modality), st.binary(max_size=200), TEXT, TEXT), max_size=6)
+REGIONS = st.none() | st.tuples(*[st.floats(0.0, 1.0)] * 4)
+CONTENT = st.binary(max_size=200)
+PARTS = st.lists(
+    st.builds(Part, st.sampled_from(Modality), CONTENT, TEXT, TEXT, reader=TEXT, region=REGIONS), max_size=6
+)
 LEAVES = (
     st.none()
     | st.booleans()
@@ -117,7 +121,13 @@ def test_answers_arrive_as_they_were_sent(answers: list[Detection], revision: st
 @given(
     st.lists(
         st.builds(
-            Description, TEXT, st.tuples(TEXT), st.frozensets(st.sampled_from(Modality)), st.booleans(), st.tuples(TEXT)
+            Description,
+            TEXT,
+            st.tuples(TEXT),
+            st.frozensets(st.sampled_from(Modality)),
+            st.booleans(),
+            st.tuples(TEXT),
+            st.none() | st.floats(0.0, 1e9),
         )
     ),
     st.text(st.characters(categories=["L", "N"]), max_size=300),

@@ -333,8 +333,8 @@ VIDEO = FakeReader("frames", frames, reads=(Modality.VIDEO,), yields=(Modality.I
 
 
 def test_policies_judge_what_readers_derive_and_verdicts_name_where_it_comes_from() -> None:
-    certified = (LockedReader("frames", "", 3),), (LockedReader("ocr", "", 1),)
-    locks = lock("weapons", readers=certified[0]), lock("insults", modalities=TEXT, readers=certified[1])
+    frames_, ocr = LockedReader("frames", "", 3), LockedReader("ocr", "", 3)
+    locks = lock("weapons", readers=(frames_,)), lock("insults", modalities=TEXT, readers=(frames_, ocr))
     running = pipeline(*locks, readers=(VIDEO, FakeReader()))
     clip, shot, both = running.decide(
         [
@@ -343,13 +343,24 @@ def test_policies_judge_what_readers_derive_and_verdicts_name_where_it_comes_fro
             item(Part.video(b"0.2"), Part.text("0.95")),
         ]
     )
-    assert outcomes(clip) == {"weapons": "match"}
-    assert (clip.verdicts[0].part, clip.encoders) == ("clip#t=1.0", {"image": "0123456789abcdef/fake"})
+    assert outcomes(clip) == {"weapons": "match", "insults": "match"}
+    assert {one.policy: one.part for one in clip.verdicts} == {
+        "weapons": "clip#t=1.0",
+        "insults": "clip#t=1.0#ocr-0",
+    }
     assert outcomes(shot) == {"weapons": "match", "insults": "match"}
     assert {one.policy: one.part for one in shot.verdicts} == {"weapons": "0", "insults": "part-0#ocr-0"}
     assert outcomes(both) == {"weapons": "no_match", "insults": "match"}
     assert clip == clip.from_dict(clip.to_dict())
     assert clip.timing.read > 0.0
+
+
+def test_a_policy_on_texts_that_was_certified_without_frames_is_held_back_on_what_was_read_in_them() -> None:
+    certified = lock("insults", modalities=TEXT, readers=(LockedReader("ocr", "", 3),))
+    clip, shot = pipeline(certified, readers=(VIDEO, FakeReader())).decide(
+        [item(Part.video(b"0.95")), item(picture(0.95))]
+    )
+    assert (clip.proposed, shot.proposed) == ("review", "remove")
 
 
 def test_above_as_many_frames_as_were_certified_a_verdict_is_at_most_review() -> None:

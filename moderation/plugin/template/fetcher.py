@@ -39,7 +39,7 @@ class $name:
 
 @hookimpl
 def register_fetchers(registry):
-    folder = registry.settings.get("folder", ".")
+    folder = registry.folder / registry.settings.get("folder", ".")
     registry.add("$id", lambda request: $name(request.settings, folder))
 '''),
     Template('''\

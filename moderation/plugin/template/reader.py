@@ -21,6 +21,7 @@ class $name:
     id = "$id"
     reads = frozenset({Modality.IMAGE})
     yields = frozenset({Modality.TEXT})
+    revision = "1"  # change it with all that changes what is derived: locks keep to it
 
     def read(self, parts: tuple[Part, ...]) -> list[list[Part]]:
         found = [comments(part.content) for part in parts]

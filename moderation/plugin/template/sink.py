@@ -12,6 +12,7 @@ SINK = Kind(
 
 import hashlib
 import json
+import os
 import threading
 import time
 from pathlib import Path
@@ -26,8 +27,9 @@ class $name:
     def __init__(self, folder):
         self.folder = Path(folder)
 
-    def setup(self):
-        self.folder.mkdir(parents=True, exist_ok=True)
+    def verify(self):
+        parents = [self.folder, *self.folder.absolute().parents]
+        assert os.access(next(one for one in parents if one.exists()), os.W_OK), f"{self.folder} cannot be written to"
 
     def deliver(self, deliveries, seconds):
         end, receipts, waiting = time.monotonic() + 0.8 * seconds, [], set()
@@ -45,6 +47,7 @@ class $name:
         name = hashlib.sha256(one.id.encode()).hexdigest()
         part = self.folder / f"{name}.{threading.get_ident()}"
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
             part.write_text(json.dumps(one.decision), encoding="utf-8")
             part.replace(self.folder / f"{name}.json")
         except OSError:
@@ -54,7 +57,7 @@ class $name:
 
 @hookimpl
 def register_sinks(registry):
-    registry.add($name(registry.settings.get("folder", "decisions")))
+    registry.add($name(registry.folder / registry.settings.get("folder", "decisions")))
 '''),
     Template('''\
 """What every sink promises (moderation.testing), and what this one keeps."""
@@ -84,8 +87,15 @@ def test_a_decision_is_kept_once(tmp_path):
 
 
 def test_what_cannot_be_written_is_to_be_tried_again(tmp_path):
-    sink = $name(tmp_path / "gone")
+    (tmp_path / "file").touch()
+    sink = $name(tmp_path / "file")
     assert sink.deliver([Delivery("a", {})], 10.0) == [Again("not_written")]
+
+
+def test_setting_it_up_writes_nothing(tmp_path):
+    sink = $name(tmp_path / "decisions")
+    sink.verify()
+    assert list(tmp_path.iterdir()) == []
 '''),
     Template("""\
 Settings with which `moderation deliver` hands decisions to it:

@@ -14,4 +14,4 @@ def register_detectors(registry):
     if "index" in registry.settings:
         from moderation_hashes.detector import Hashes
 
-        registry.add(Hashes(Path(registry.settings["index"])))
+        registry.add(Hashes((registry.folder / Path(registry.settings["index"]).expanduser()).absolute()))

@@ -167,6 +167,7 @@ def test_two_lists_of_one_name_are_refused(tmp_path: Path) -> None:
     [
         ({}, "loaded"),
         ({"index": "/nowhere/known.index"}, "cannot be read: No such file"),
+        ({"index": "known.index"}, "/beside/the/settings/known.index"),
         ({"indices": "known.index"}, "its settings have indices; expected index alone"),
     ],
 )
@@ -174,7 +175,11 @@ def test_without_an_index_the_plugin_brings_nothing_and_with_a_bad_one_it_is_bro
     settings: dict[str, str], expected: str
 ) -> None:
     (found,) = [
-        one for one in manager.load(only=("hashes",), settings={"hashes": settings}).records if one.id == "hashes"
+        one
+        for one in manager.load(
+            only=("hashes",), settings={"hashes": settings}, folder=Path("/beside/the/settings")
+        ).records
+        if one.id == "hashes"
     ]
     assert expected in f"{found.state} {found.cause}"
     assert found.detectors == ()

@@ -7,7 +7,7 @@ from moderation import hookimpl
 def register_detectors(registry):
     from moderation_lists.sections import read_sections
 
-    sections = read_sections(registry.plugin, registry.settings)
+    sections = read_sections(registry.plugin, registry.settings, registry.folder)
     if sections.lists:
         from moderation_lists.detector import Lists
 

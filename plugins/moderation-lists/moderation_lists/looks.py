@@ -64,6 +64,7 @@ def reading(character: str, *, seen: bool, figures: Mapping[str, str]) -> str:
     `seen`: by the look of this very character, so that a Greek `Η` is an `h`; else by that of its small letter, so that all forms of a letter
     are one, and it is `η`, an `n`. `figures` are the digits and signs that are read as letters.
     """
+    character = _bare(character)
     if ord(character) in _INDICATOR:
         return chr(ord(character) - _INDICATOR.start + ord("a"))
     if character.isspace() or character in _APOSTROPHES or character in _SIGNS:
@@ -78,6 +79,12 @@ def reading(character: str, *, seen: bool, figures: Mapping[str, str]) -> str:
     kana = script(character) in {"HIRAGANA", "KATAKANA"}
     plain = character if kana else MARKS.sub("", unicodedata.normalize("NFKD", character))
     return "".join(_reading(one, seen=seen, figures=figures) for one in plain)
+
+
+def _bare(character: str) -> str:
+    """What stands in parentheses in a character such as `⒜` or `㈠`: decomposed, those would part it from the next."""
+    plain = "" if character.isascii() else unicodedata.normalize("NFKD", character)
+    return plain[1] if len(plain) == 3 and plain[0] == "(" and plain[2] == ")" else character
 
 
 def _reading(character: str, *, seen: bool, figures: Mapping[str, str]) -> str:

@@ -17,7 +17,7 @@ class _Section(BaseModel):
 
 
 class ListSection(_Section):
-    """One list: its file, and the score of those of its entries that say none."""
+    """One list: its file, absolute once it is read, and the score of those of its entries that say none."""
 
     path: Path
     score: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
@@ -32,8 +32,8 @@ class Sections(_Section):
     stretch: Annotated[int, Field(ge=0, le=8)] = 3
 
 
-def read_sections(plugin: str, settings: Mapping[str, Any]) -> Sections:
-    """The settings of this plugin. Raises PluginError with all that is wrong."""
+def read_sections(plugin: str, settings: Mapping[str, Any], folder: Path = Path()) -> Sections:
+    """The settings of this plugin, whose paths are meant from a folder on. Raises PluginError with all that is wrong."""
     try:
         sections = Sections.model_validate(settings)
     except ValidationError as error:
@@ -42,4 +42,10 @@ def read_sections(plugin: str, settings: Mapping[str, Any]) -> Sections:
     wrong = [name for name in sections.lists if not is_label(name)]
     if wrong:
         raise PluginError(plugin, f"found list {wrong[0]!r} in its settings; expected {SLUG}")
-    return sections
+    lists = {name: one.model_copy(update={"path": _at(folder, one.path)}) for name, one in sections.lists.items()}
+    return sections.model_copy(update={"lists": lists, "allow": sections.allow and _at(folder, sections.allow)})
+
+
+def _at(folder: Path, path: Path) -> Path:
+    """Absolute, so that a message tells where a file was looked for."""
+    return (folder / path.expanduser()).absolute()

@@ -13,10 +13,11 @@ import pytest
 from moderation_lists.detector import Lists
 from moderation_lists.sections import Sections
 
-from moderation import DetectionBatch, Part, Score
+from moderation import Abstention, DetectionBatch, Part, Score, assemble
 from moderation.detector.life import set_up
 from moderation.errors import DataError
 from moderation.plugin import manager
+from moderation.settings import load_settings
 from moderation.testing import DetectorKit
 
 
@@ -114,6 +115,34 @@ def test_settings_are_checked_before_anything_is_read(values: Mapping[str, Any],
     (found,) = [one for one in manager.load(only=("lists",), settings={"lists": values}).records if one.id == "lists"]
     assert expected in f"{found.state} {found.cause}"
     assert list(found.detectors) == (["lists"] if "lists" in values and expected == "loaded" else [])
+
+
+def test_files_are_looked_for_beside_the_settings_and_a_message_tells_where(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the process is started."""
+    monkeypatch.chdir(tmp_path)
+    (files / "mine.toml").write_text(
+        """
+        [plugins]
+        only = ["lists"]
+        [plugins.settings.lists]
+        allow = "allowed.txt"
+        [plugins.settings.lists.lists.gambling]
+        path = "gambling.txt"
+        """,
+        encoding="utf-8",
+    )
+    settings = load_settings(files / "mine.toml", environ={})
+    detector = assemble.plugins(settings).detectors["lists"]
+    set_up(detector)
+    (answer,) = detector.detect(DetectionBatch((Part.text("free spins"),)))
+    assert not isinstance(answer, Abstention)
+    assert answer[0].value == 1.0
+    elsewhere = manager.load(only=("lists",), settings={"lists": {"lists": {"gambling": {"path": "gambling.txt"}}}})
+    with pytest.raises(DataError) as caught:
+        elsewhere.detectors["lists"].setup()  # type: ignore[attr-defined]
+    assert f"{tmp_path / 'gambling.txt'}:0:0: L001: cannot be read" in str(caught.value)
 
 
 # The command, as a user calls it.

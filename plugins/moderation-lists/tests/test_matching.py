@@ -108,6 +108,30 @@ def test_letters_of_another_style_are_the_same_letters(word: str, capital_a: int
     assert finds(word, "".join(chr(capital_a + ord(letter) - ord("a")) for letter in word))
 
 
+ENCLOSED = (
+    "PARENTHESIZED LATIN SMALL LETTER",
+    "PARENTHESIZED LATIN CAPITAL LETTER",
+    "CIRCLED LATIN SMALL LETTER",
+    "CIRCLED LATIN CAPITAL LETTER",
+    "SQUARED LATIN CAPITAL LETTER",
+    "NEGATIVE CIRCLED LATIN CAPITAL LETTER",
+    "NEGATIVE SQUARED LATIN CAPITAL LETTER",
+)
+
+
+@pytest.mark.parametrize("how", ENCLOSED)
+@given(word=words)
+@example(word="casino")
+def test_letters_in_brackets_circles_and_squares_are_letters(how: str, word: str) -> None:
+    assert finds(word, "".join(unicodedata.lookup(f"{how} {letter.upper()}") for letter in word))
+
+
+def test_signs_in_brackets_are_signs() -> None:
+    assert finds("大麻", "㈠大麻")
+    assert finds("f33d", "f⑶⑶d", leet=True)
+    assert not finds("cas", "(c) (a) sad")
+
+
 @given(words, joints)
 def test_letters_apart_are_a_word_whatever_stands_between(word: str, between: str) -> None:
     assert finds(word, f"well {between.join(word)} then")

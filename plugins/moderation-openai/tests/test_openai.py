@@ -72,8 +72,18 @@ def test_texts_are_asked_about_together(texts: Texts, endpoint: Endpoint) -> Non
 
 
 def test_a_decision_can_tell_which_edition_of_the_model_it_was(texts: Texts) -> None:
+    assert texts.revision == ""
     (scores,) = texts.detect(of("x"))
     assert {score.concept for score in scores} == {MODEL}
+    assert texts.revision == MODEL
+
+
+def test_a_model_of_a_strange_name_is_no_fault(texts: Texts, endpoint: Endpoint) -> None:
+    endpoint.spoil = lambda told: {**told, "model": "a model"}
+    runner = Runner([texts])
+    (scores,) = runner.run({"openai": of("x")})["openai"]
+    assert not isinstance(scores, Abstention)
+    assert "openai" not in runner.revisions
 
 
 def test_what_is_no_picture_is_not_sent(pictures: Pictures, endpoint: Endpoint) -> None:

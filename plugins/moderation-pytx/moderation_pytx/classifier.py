@@ -62,10 +62,11 @@ class ModerationClassifier(Classifier):
     @classmethod
     def get_with_default_settings(cls) -> ModerationClassifier:
         """With the locks that the settings name (`plugins.settings.pytx.locks`)."""
-        named = load_settings().plugins.settings.get("pytx", {}).get("locks", ())
+        settings = load_settings()
+        named = settings.plugins.settings.get("pytx", {}).get("locks", ())
         if not named:
             raise SettingsError("settings: plugins.settings.pytx.locks names no lock")
-        return cls([Path(one) for one in named])
+        return cls([settings.folder / one for one in named])
 
     def classify(self, content_type: Any, content_val: str) -> ClassificationResult[VerdictInfo]:
         """Every verdict under its policy's id. Raises UnjudgedError, and OSError for a file that cannot be read."""

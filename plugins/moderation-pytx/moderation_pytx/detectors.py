@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import tempfile
 from collections.abc import Iterator
@@ -56,7 +57,7 @@ class ClassifierDetector:
 class SignalDetector:
     """A list of signals of one `SignalType`, one a line in `file`: 1 where one of them matches the content, as that type and its index have it.
 
-    Its one label is its id.
+    Its one label is its id; its revision is a digest of those signals, once it is set up.
     """
 
     needs_embeddings = False
@@ -64,6 +65,7 @@ class SignalDetector:
     def __init__(self, id_: str, path: str, file: str, reads: Modality) -> None:
         self.id, self.labels, self.modalities = id_, (id_,), frozenset({reads})
         self._path, self._file, self._reads = path, file, reads
+        self.revision = ""
         self._index: Any = None
 
     def setup(self) -> None:
@@ -75,6 +77,7 @@ class SignalDetector:
         signals = [self._signal(number, line) for number, line in enumerate(lines, 1) if line.strip()]
         if not signals:
             raise ValueError(f"{self._file} has no signal")
+        self.revision = hashlib.sha256("\n".join(signals).encode()).hexdigest()[:12]
         self._index = self._type.get_index_cls().build((one, number) for number, one in enumerate(signals))
 
     def detect(self, batch: DetectionBatch) -> list[Detection]:

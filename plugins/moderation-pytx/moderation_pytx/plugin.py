@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from moderation import hookimpl
@@ -31,7 +32,8 @@ def register_detectors(registry):
             ClassifierDetector(id_, own["class"], tuple(own["labels"]), _reads(plugin, id_, own), own.get("score", ""))
         )
     for id_, own in _sections(plugin, settings, "signals"):
-        registry.add(SignalDetector(id_, own["type"], own["file"], _reads(plugin, id_, own)))
+        file = str((registry.folder / Path(own["file"]).expanduser()).absolute())
+        registry.add(SignalDetector(id_, own["type"], file, _reads(plugin, id_, own)))
 
 
 def _sections(plugin: str, settings: Mapping[str, Any], kind: str) -> list[tuple[str, Mapping[str, Any]]]:

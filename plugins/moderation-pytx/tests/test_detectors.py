@@ -12,6 +12,7 @@ from threatexchange.signal_type.pdq.signal import PdqSignal
 
 from moderation.decision import Abstention
 from moderation.detector.base import DetectionBatch
+from moderation.detector.names import is_revision
 from moderation.item import Modality, Part
 from moderation.plugin import manager
 from moderation.plugin.brought import Plugins
@@ -81,6 +82,18 @@ def test_what_cannot_be_hashed_is_no_score_of_zero(lists: Path) -> None:
     Image.new("RGB", (64, 64)).save(file, "PNG")
     detector = SignalDetector("known", PDQ, str(lists / "pdq.txt"), Modality.IMAGE)
     assert scores(detector, Part.image(file.getvalue())) == [Abstention("not_hashed")]
+
+
+def test_another_list_is_another_revision(lists: Path, tmp_path: Path) -> None:
+    (tmp_path / "more.txt").write_text("ff" * 32 + "\n" + (lists / "pdq.txt").read_text())
+    (tmp_path / "same.txt").write_text("\n" + (lists / "pdq.txt").read_text())
+    revisions = []
+    for file in (lists / "pdq.txt", tmp_path / "same.txt", tmp_path / "more.txt"):
+        detector = SignalDetector("known", PDQ, str(file), Modality.IMAGE)
+        detector.setup()
+        revisions.append(detector.revision)
+    assert revisions[0] == revisions[1] != revisions[2]
+    assert is_revision(revisions[0])
 
 
 @pytest.mark.parametrize(

@@ -238,6 +238,24 @@ def test_what_is_no_container_is_never_opened(content: bytes) -> None:
     assert why_not(content) == "wrong_container"
 
 
+@pytest.mark.parametrize(
+    ("form", "list_"),
+    [
+        ("concat", "ffconcat version 1.0\nfile secret.mp4\n"),
+        ("hls", "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nsecret.mp4\n#EXT-X-ENDLIST\n"),
+    ],
+)
+def test_nothing_that_a_file_names_is_opened(
+    form: str, list_: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even where a play list were taken for a container, as libav's other formats have had ways to name files."""
+    (tmp_path / "secret.mp4").write_bytes(film([(RED, 0.5)]))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(frames, "form_of", lambda _head: form)
+    with pytest.raises((av.FFmpegError, UnreadError)):
+        frames.take(io.BytesIO(list_.encode()), Limits())
+
+
 def test_a_codec_that_is_not_on_the_list_is_not_decoded() -> None:
     assert why_not(film([(RED, 0.5)], form="avi", codec="ffv1")) == "unknown_codec"
 

@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors import numpy as safetensors
 
 from moderation import assemble
 from moderation.decision import Abstention, Score
 from moderation.detector.base import DetectionBatch
 from moderation.detector.imported import import_detector
+from moderation.detector.linear import ImportedDetector, LinearHead, PromptHead
+from moderation.detector.steepness import stated_steepness
 from moderation.embedding.cache import MemoryCache
 from moderation.embedding.embedder import Embedder
 from moderation.errors import DetectorError, LockError, PluginError
@@ -70,6 +74,49 @@ def test_a_score_does_not_depend_on_its_company_and_unsound_vectors_are_abstenti
     alone = [detector.detect(batch(one[None]))[0] for one in vectors]
     assert together[:5] + together[6:] == (*alone[:5], *detector.detect(batch(vectors[6:])))
     assert isinstance(together[5], Abstention)
+
+
+def heads(rng: np.random.Generator) -> list[LinearHead | PromptHead]:
+    low, width = rng.normal(), rng.uniform(0.1, 20.0) * rng.choice([-1.0, 1.0])
+    weight = rng.normal(size=16) * rng.uniform(0.1, 30.0)
+    return [
+        LinearHead(weight, rng.normal()),
+        LinearHead(weight, rng.normal(), (low, low + width)),
+        PromptHead(rng.normal(size=(rng.integers(2, 6), 16)), risky=1, scale=rng.uniform(0.5, 100.0)),
+    ]
+
+
+def steepness(head: LinearHead | PromptHead) -> float:
+    stated = stated_steepness(ImportedDetector("taste", ("taste",), frozenset(), head, "fake"))
+    assert stated is not None
+    return stated
+
+
+@given(seed=st.integers(0, 10_000))
+def test_no_score_of_a_third_partys_head_moves_further_than_its_steepness_says(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    for head in heads(rng):
+        ends = rng.normal(size=(2, 50, 16))
+        start, far = ends / np.linalg.norm(ends, axis=2, keepdims=True)
+        for share in (1e-3, 0.1, 1.0):
+            stop = (1 - share) * start + share * far
+            moved = np.abs(head.score(start) - head.score(stop))
+            # Cosines are of vectors as they are: those a little shorter than 1 move less.
+            assert (moved <= steepness(head) * np.linalg.norm(start - stop, axis=1) * (1 + 1e-9) + 1e-12).all()
+
+
+@pytest.mark.parametrize(
+    ("head", "across"),
+    [
+        (LinearHead(np.array([3.0, 4.0]), 0.0), [0.6, 0.8]),
+        (LinearHead(np.array([3.0, 4.0]), 0.0, (9.0, -11.0)), [0.6, 0.8]),
+        (PromptHead(np.eye(2) * [[5.0], [0.5]], scale=10.0), [-1.0, 1.0]),
+    ],
+)
+def test_the_steepness_is_reached(head: LinearHead | PromptHead, across: list[float]) -> None:
+    step = 1e-3 * np.array(across) / np.linalg.norm(across)
+    moved = abs(head.score(step[None])[0] - head.score(-step[None])[0])
+    assert moved == pytest.approx(2e-3 * steepness(head), rel=1e-4)
 
 
 class Evil:

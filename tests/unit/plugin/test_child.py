@@ -409,7 +409,8 @@ class Settled:
 def register_detectors(registry):
     if registry.settings.keys() - {"value", "key"}:
         raise PluginError(registry.plugin, "it does not understand its settings")
-    registry.add(Settled(registry.settings.get("value", 0.0)))
+    said = registry.folder / "value.txt"
+    registry.add(Settled(float(said.read_text()) if said.exists() else registry.settings.get("value", 0.0)))
 """
 
 
@@ -425,6 +426,18 @@ def test_a_plugin_gets_the_settings_of_its_own(install: Install, isolated: tuple
     (record,) = (one for one in broken.records if one.id == "settled")
     assert record.state == PluginState.BROKEN
     assert record.cause.endswith("it does not understand its settings")
+
+
+@pytest.mark.parametrize("isolated", [(), ("settled",)])
+def test_a_plugin_is_told_from_where_its_paths_are_meant(
+    install: Install, isolated: tuple[str, ...], tmp_path: Path
+) -> None:
+    install("settled-dist", {"settled": "settled_module"}, settled_module=SETTLED)
+    (tmp_path / "value.txt").write_text("0.75", encoding="utf-8")
+    known = load("settled", isolated=isolated, folder=tmp_path)
+    (answer,) = Runner(known.detectors.values()).run({"settled": batch("one")})["settled"]
+    ended(known)
+    assert answer == (Score("risk", 0.75),)
 
 
 def test_settings_of_who_is_not_installed_are_refused() -> None:

@@ -179,6 +179,13 @@ BROKEN = {
         registering("x").replace("needs_embeddings", "needs_scores = 'a'; needs_embeddings"),
         "wrong needs_scores",
     ),
+    **{
+        f"a steepness of {told}": (
+            registering("x").replace("needs_embeddings", f"steepness = {told}; needs_embeddings"),
+            "wrong steepness",
+        )
+        for told in ("-1.0", "float('inf')", "float('nan')", "True", "'steep'")
+    },
     "wrong modalities": (registering("x").replace("{Modality.TEXT}", "{'smell'}"), "wrong modalities"),
     "one id twice": (registering("x", "x"), "registers detector 'x' twice"),
     "a setup that cannot be called": (
@@ -194,6 +201,7 @@ BROKEN = {
         reading() + "Ocr.revision = 7\n",
         "reader 'ocr' has a wrong revision",
     ),
+    "a reader that crops perhaps": (reading() + "Ocr.crops = 'yes'\n", "reader 'ocr' has a wrong crops"),
     "a reader that reads nothing": (reading(reads="()"), "reader 'ocr' has a wrong reads"),
     "something that is no sink": (
         f"{HEAD}\n@hookimpl\ndef register_sinks(registry): registry.add(object())",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from moderation.decision import Abstention
 from moderation.item import ContentItem, Modality, Part
+from moderation.reader.base import downstream, upstream
 from moderation.reader.step import Readers
 from moderation.settings import ReaderSettings
 from tests.fakes import FakeReader, item, picture
@@ -52,6 +54,7 @@ def test_a_video_gives_way_to_what_was_derived_from_it() -> None:
 
 @pytest.mark.parametrize("silent", [False, True], ids=["no reader of pictures", "one that derives none"])
 def test_a_video_that_was_only_listened_to_is_an_error_of_who_judges_pictures(silent: bool) -> None:
+    """What was heard is judged; pictures, and what would have been read in them, are missing."""
     speech = FakeReader(
         "speech", lambda parts: [[Part.text("said")] for _ in parts], reads=(Modality.VIDEO,), yields=(Modality.TEXT,)
     )
@@ -59,13 +62,101 @@ def test_a_video_that_was_only_listened_to_is_an_error_of_who_judges_pictures(si
     (found,) = read(item(Part.video(b"1", name="clip")), readers=[speech, *([blind] if silent else [])])
     assert told(found.parts) == [("image", "clip", "clip", "unsupported_input"), ("text", "clip#speech-0", "clip", "")]
     assert found.parts[0].fault == found.parts[0].unread
+    (both,) = read(item(Part.video(b"1", name="clip")), readers=[speech, FakeReader("ocr")])
+    assert told(both.parts)[:2] == [
+        ("image", "clip", "clip", "unsupported_input"),
+        ("text", "clip", "clip", "unsupported_input"),
+    ]
 
 
-def test_several_readers_each_read_every_part_and_none_reads_what_another_derived() -> None:
+def test_what_one_reader_derived_the_others_read_and_never_who_it_came_through() -> None:
     ocr, again = FakeReader("ocr"), FakeReader("again", reads=BOTH, yields=BOTH)
     (found,) = read(item(picture(1)), readers=[ocr, again])
-    assert told(found.parts)[1:] == [("text", "part-0#ocr-0", "part-0", ""), ("text", "part-0#again-0", "part-0", "")]
-    assert ocr.batches == again.batches == [(picture(1),)]
+    assert [(one.name, one.source, one.reader) for one in found.parts[1:]] == [
+        ("part-0#ocr-0", "part-0", "ocr"),
+        ("part-0#ocr-0#again-0", "part-0#ocr-0", "ocr/again"),
+        ("part-0#again-0", "part-0", "again"),
+    ]
+    assert ocr.batches == [(picture(1),)]
+    assert again.batches == [(picture(1),), (found.parts[1],)]
+
+
+def tiles(parts: tuple[Part, ...]) -> Any:
+    return [[replace(part, name="", region=(0.0, 0.0, 0.5, 1.0)) for _ in range(2)] for part in parts]
+
+
+TILES = {"reads": (Modality.IMAGE,), "yields": (Modality.IMAGE,), "crops": True}
+
+
+def test_frames_are_cut_and_read_but_no_tile_is_read_again() -> None:
+    ocr = FakeReader("ocr")
+    readers = [FakeReader("tiles", tiles, **TILES), ocr, FakeReader("frames", frames, **FRAMES)]
+    (found,) = read(item(Part.video(b"0.9", name="clip")), readers=readers)
+    per_frame = ("frames", "frames/tiles", "frames/tiles", "frames/ocr")
+    assert [one.reader for one in found.parts] == [*per_frame, *per_frame]
+    assert [one.region is None for one in found.parts] == [True, False, False, True] * 2
+    assert found.parts[3].name == "clip#t=0.0#ocr-0"
+    assert [part.name for batch in ocr.batches for part in batch] == ["clip#t=0.0", "clip#t=1.0"]
+
+
+def test_a_video_that_cannot_be_read_is_an_error_of_who_judges_what_would_have_been_read_in_its_frames() -> None:
+    broken = FakeReader("frames", lambda parts: [Abstention("damaged")] * len(parts), **FRAMES)
+    for readers in ([broken, FakeReader("ocr")], [broken, FakeReader("tiles", tiles, **TILES), FakeReader("ocr")]):
+        (found,) = read(item(Part.video(b"1", name="clip")), readers=readers)
+        assert told(found.parts) == [
+            ("image", "clip#frames", "clip", "damaged"),
+            ("text", "clip#frames", "clip", "damaged"),
+        ]
+
+
+def test_where_tiles_fail_what_was_read_in_the_whole_picture_stands() -> None:
+    tired = FakeReader("tiles", lambda parts: [Abstention("out_of_time")] * len(parts), **TILES)
+    (found,) = read(item(picture(1)), readers=[tired, FakeReader("ocr")])
+    assert [(one.modality, bool(one.unread)) for one in found.parts] == [
+        (Modality.IMAGE, False),
+        (Modality.IMAGE, True),
+        (Modality.TEXT, False),
+    ]
+
+
+def test_a_frame_that_could_not_be_read_marks_its_text_and_the_others_are_read() -> None:
+    def second(parts: tuple[Part, ...]) -> Any:
+        return [Abstention("out_of_time") if part.name.endswith("0.0") else [Part.text("t")] for part in parts]
+
+    (found,) = read(
+        item(Part.video(b"1", name="clip")), readers=[FakeReader("frames", frames, **FRAMES), FakeReader("ocr", second)]
+    )
+    assert told(found.parts) == [
+        ("image", "clip#t=0.0", "clip", ""),
+        ("text", "clip#t=0.0#ocr", "clip#t=0.0", "out_of_time"),
+        ("image", "clip#t=1.0", "clip", ""),
+        ("text", "clip#t=1.0#ocr-0", "clip#t=1.0", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("limits", "cause"), [({"most_together": 5}, "too_many_parts"), ({"most_bytes": 15}, "too_many_bytes")]
+)
+def test_limits_hold_for_all_that_comes_of_one_part(limits: dict[str, int], cause: str) -> None:
+    readers = [FakeReader("frames", frames, **FRAMES), FakeReader("tiles", tiles, **TILES)]
+    (found,) = read(item(Part.video(b"1.0"), Part.video(b"1.0")), readers=readers, **limits)
+    marks = [one for one in found.parts if one.unread]
+    assert [(one.source, one.unread and one.unread.cause) for one in marks] == [
+        ("part-0#t=1.0", cause),
+        ("part-1#t=1.0", cause),
+    ]
+
+
+def test_parts_that_are_named_alike_are_told_apart() -> None:
+    readers = [FakeReader(id_, frames, **FRAMES) for id_ in ("one", "two")]
+    (found,) = read(item(Part.video(b"1", name="clip"), picture(1, name="clip#t=1.0")), readers=readers)
+    assert [(one.name, one.reader) for one in found.parts] == [
+        ("clip#t=1.0", ""),
+        ("clip#t=0.0", "one"),
+        ("clip#t=1.0-2", "one"),
+        ("clip#t=0.0-2", "two"),
+        ("clip#t=1.0-3", "two"),
+    ]
 
 
 def test_a_part_that_holds_nothing_yields_nothing() -> None:
@@ -184,3 +275,98 @@ def test_no_part_is_lost_or_overlooked_and_the_company_changes_nothing(
             if part.modality is Modality.VIDEO:
                 seen = any(one.modality is Modality.IMAGE for one in made)  # pictures, or the mark of none
                 assert seen or any(one.modality is Modality.VIDEO and one.fault for one in kept)
+
+
+@st.composite
+def chains(draw: st.DrawFn) -> list[FakeReader]:
+    """Up to four readers, each of which always answers alike."""
+    made = []
+    for number in range(draw(st.integers(1, 4))):
+        yields = draw(st.frozensets(st.sampled_from(BOTH), min_size=1))
+        kinds = draw(st.lists(st.sampled_from(sorted(yields)), max_size=3))
+        told: Any = [Part(one, b"%d%d" % (number, n)) for n, one in enumerate(kinds)]
+        told = draw(st.sampled_from([told, told, Abstention("shy")]))
+        reader = FakeReader(
+            f"r{number}",
+            lambda some, told=told: [told] * len(some),
+            reads=draw(sides),
+            yields=yields,
+            crops=draw(st.booleans()),
+        )
+        made.append(reader)
+    return made
+
+
+@given(items, chains(), st.integers(1, 30))
+def test_every_part_is_read_once_by_each_who_can_or_leaves_its_mark(
+    batch: list[ContentItem], readers: list[FakeReader], most: int
+) -> None:
+    batch = [replace(one, id=f"i{n}") for n, one in enumerate(batch)]
+    found = Readers(readers, ReaderSettings(most_together=most)).read(batch)
+    by_id = {one.id: one for one in readers}
+    for before, after in zip(batch, found, strict=True):
+        derived = [one for one in after.parts if one.reader]
+        real = [one for one in derived if not one.unread]
+        names = [one.name for one in real]
+        assert len(set(names)) == len(names)
+        assert len(real) <= most * len(before.parts)
+        for part in derived:
+            through = part.reader.split("/")
+            assert len(set(through)) == len(through)
+            assert part.modality in by_id[through[-1]].yields or part.unread
+        # Whoever could read a part derived something of it, nothing, or left a mark of each modality that it yields.
+        for part in [one for one in real if not by_id[one.reader.split("/")[-1]].crops]:
+            for reader in readers:
+                behind = f"{part.reader}/{reader.id}"
+                said = [one for one in derived if one.source == part.name and one.reader == behind]
+                if part.modality not in reader.reads or reader.id in part.reader.split("/"):
+                    assert not said
+                elif isinstance(reader.answer((part,))[0], Abstention):  # type: ignore[misc]
+                    assert {one.modality for one in said if one.unread} >= reader.yields
+                else:
+                    whole = len([one for one in said if not one.unread]) == len(reader.answer((part,))[0])  # type: ignore[misc]
+                    assert whole or {one.modality for one in said if one.unread} >= reader.yields
+    for reader in readers:
+        shown = [part for batch_ in reader.batches for part in batch_]
+        assert all(reader.id not in part.reader.split("/") for part in shown)
+        assert not any(by_id[part.reader.split("/")[-1]].crops for part in shown if part.reader)
+    alone = [Readers(readers, ReaderSettings(most_together=most)).read([one])[0] for one in batch]
+    assert [told(one.parts) for one in found] == [told(one.parts) for one in alone]
+
+
+@given(items, chains())
+def test_what_could_not_be_had_of_a_part_no_policy_overlooks(
+    batch: list[ContentItem], readers: list[FakeReader]
+) -> None:
+    """Were a reader that abstains to answer instead, no part would come of a modality that is not marked now."""
+    found = Readers(readers, ReaderSettings(faults_before_quarantine=10_000)).read(batch)
+
+    def answers(one: FakeReader) -> FakeReader:
+        told: Any = [Part(kind, b"x") for kind in sorted(one.yields)]
+        shy = isinstance(one.answer((picture(1),))[0], Abstention)  # type: ignore[misc]
+        return FakeReader(
+            one.id,
+            (lambda some: [told] * len(some)) if shy else one.answer,
+            reads=one.reads,
+            yields=one.yields,
+            crops=one.crops,
+        )
+
+    would = Readers([answers(one) for one in readers], ReaderSettings(most_together=10_000)).read(batch)
+    for now, then in zip(found, would, strict=True):
+        marked = {one.modality for one in now.parts if one.fault}
+        video = any(one.modality is Modality.VIDEO and one.fault for one in now.parts)
+        have = {(one.modality, one.name) for one in now.parts}
+        missing = {one.modality for one in then.parts if (one.modality, one.name) not in have and not one.unread}
+        assert video or missing <= marked
+
+
+def test_who_feeds_whom() -> None:
+    video, ocr = FakeReader("frames", **FRAMES), FakeReader("ocr")
+    cut, speak = FakeReader("tiles", **TILES), FakeReader("speak", reads=(Modality.TEXT,), yields=(Modality.IMAGE,))
+    every = [cut, ocr, video]
+    assert downstream(every, {Modality.VIDEO}) == [video, cut, ocr]
+    assert downstream(every, {Modality.TEXT}) == []
+    assert upstream(every, {Modality.TEXT}) == [ocr, video]  # tiles tell nobody else anything
+    assert upstream(every, {Modality.IMAGE}) == [cut, video]
+    assert upstream([*every, speak], {Modality.IMAGE}) == [cut, ocr, video, speak]

@@ -41,6 +41,15 @@ def test_readers_that_yield_what_the_policy_judges_are_its_readers() -> None:
     assert readers_for(lock(readers=(LockedReader("frames", "", 3),)), (plain,)) == (plain,)
 
 
+def test_so_are_those_that_derive_what_they_read() -> None:
+    tiles, ocr = FakeReader("tiles", reads=IMAGES, yields=IMAGES, crops=True), reader("ocr", yields=(Modality.TEXT,))
+    video = FakeReader("video", reads=(Modality.VIDEO,), yields=IMAGES)
+    texts = lock(modalities=(Modality.TEXT,), readers=(LockedReader("video", "", 3),))
+    assert readers_for(texts, (tiles, ocr, video)) == (ocr, video)
+    with pytest.raises(LockError, match="certified with reader 'video', which is not in force"):
+        readers_for(texts, (tiles, ocr))
+
+
 @pytest.mark.parametrize(
     ("readers", "told"),
     [
@@ -68,6 +77,7 @@ def test_a_lock_without_the_readers_that_it_was_certified_with_is_refused(
         ((picture(1), *derived("tiles", 10)), 5),  # one more than max_parts
         ((picture(1), *derived("tiles", 9), *derived("frames", 1)), 5),
         (derived("tiles", 9), 0),
+        ((picture(1), *derived("tiles", 5), *derived("video/tiles", 4)), 5),  # of no video anything was certified
         ((*[picture(n) for n in range(7)], *derived("tiles", 10)), 7),
         ((picture(1), replace(derived("frames")[0], unread=ItemError("reader_error", ""))), 1),
     ],

@@ -107,6 +107,15 @@ def test_who_sees_vectors_is_asked_again_and_nobody_else() -> None:
     assert [len(batch) for batch in words.batches] == [2]
 
 
+def test_who_weighs_what_eyes_saw_is_asked_again_with_all_its_sources() -> None:
+    eyes = FakeDetector("eyes", always(0.2, "seen"), labels=("seen",), needs_embeddings=True)
+    words = FakeDetector("words", always(0.2, "read"), labels=("read",))
+    judge = FakeDetector("judge", always(0.2, "sum"), labels=("sum",), needs_scores=("eyes", "words"))
+    made = pipeline(Swayed(), lock(detectors=("judge",)), detectors=(eyes, words, judge))
+    decided(made, [0.1, 0.7071])
+    assert [[len(batch) for batch in one.batches] for one in (eyes, words, judge)] == [[2, 1]] * 3
+
+
 def test_a_part_that_is_not_near_to_anything_is_left_as_it_is() -> None:
     encoder = Swayed()
     made = pipeline(encoder, lock(modalities=("image", "text")))

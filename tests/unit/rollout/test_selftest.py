@@ -17,19 +17,22 @@ from scipy.stats import binom
 from moderation.compiler.compile import compile_policy
 from moderation.decision import Outcome, Score
 from moderation.detector.head import Head
+from moderation.detector.head_check import NUMBERS
+from moderation.detector.linear import ImportedDetector, LinearHead, PromptHead
 from moderation.embedding.cache import MemoryCache
 from moderation.embedding.embedder import Embedder
 from moderation.encoder.base import Encoded, Encoder
 from moderation.encoder.checkpoint import load
+from moderation.encoder.tokens import BATCH_BUCKETS
 from moderation.errors import LockError
 from moderation.item import Modality
 from moderation.policy.decide import Finding, judge
 from moderation.policy.lock import Lock, read_lock
 from moderation.rollout.locks import put_in_force
-from moderation.rollout.selftest import CONFIDENCE, SHARE, advice, eta, measure_epsilon
+from moderation.rollout.selftest import CONFIDENCE, SHARE, advice, eta, measure_epsilon, unpromised
 from moderation.settings import USUAL_ENCODERS
 from tests.conftest import ROOT
-from tests.fakes import ACTIONS, FakeEncoder, at, golden, lock, plugins_with
+from tests.fakes import ACTIONS, FakeDetector, FakeEncoder, at, golden, lock, plugins_with
 from tests.property.test_head import LEVELS, make_head
 from tests.unit.compiler.recorded import make_policy
 
@@ -263,3 +266,102 @@ def test_without_sound_golden_inputs_the_lock_is_refused(
     with pytest.raises(LockError, match="policy 'weapons': the lock was built on fake") as refused:
         measure_epsilon(golden_lock(**changes), encoder)
     assert message in str(refused.value)
+
+
+class Crowded(Noisy):
+    """Errs in full batches alone."""
+
+    def _vectors(self, contents: Sequence[bytes]) -> Any:
+        full = len(contents) >= BATCH_BUCKETS[-1]
+        return super()._vectors(contents) if full else np.stack([units(content) for content in contents])
+
+
+def test_what_only_a_full_batch_does_to_vectors_is_seen() -> None:
+    made = noisy_lock(PHRASES, "L0")
+    quiet, crowded = (measure_epsilon(made, Crowded("here", noise=noise)) for noise in (0.0, 1e-4))
+    assert crowded > 10 * quiet
+
+
+def third_party(head: LinearHead | PromptHead) -> ImportedDetector:
+    return ImportedDetector("taste", ("taste",), frozenset(Modality), head, "fake")
+
+
+def flat_lock(**changes: Any) -> Lock:
+    """One whose own score hardly moves."""
+    made = noisy_lock(PHRASES, "L0", **changes)
+    numbers = made.arrays["numbers"].copy()
+    numbers[NUMBERS.index("scale")] = 1e6
+    return replace(made, arrays={**made.arrays, "numbers": numbers})
+
+
+@pytest.mark.parametrize("noise", [1e-6, 2e-4])
+@pytest.mark.parametrize(
+    "head",
+    [
+        LinearHead(40.0 * units(b"weight"), 0.0),
+        LinearHead(40.0 * units(b"weight"), 0.0, (5.0, -5.0)),
+        PromptHead(np.stack([units(b"one"), units(b"other"), units(b"third")]), scale=30.0),
+    ],
+)
+def test_epsilon_holds_for_scores_of_third_parties_heads_too(head: LinearHead | PromptHead, noise: float) -> None:
+    made, sides = flat_lock(noise=noise), (Noisy("there", noise=noise), Noisy("here", noise=noise))
+    texts = [f"item {number}" for number in range(1000)]
+    moved = np.abs(np.subtract(*[head.score(side.encode_text(texts).vectors) for side in sides]))
+    alone, epsilon = measure_epsilon(made, sides[1]), measure_epsilon(made, sides[1], [third_party(head)])
+    assert np.mean(moved > epsilon) <= SHARE
+    assert np.mean(moved > alone) > SHARE  # which is what ε was before, of the lock's own head
+
+
+def test_epsilon_of_a_head_that_moves_with_its_encoder_is_what_it_was_seen_to_move() -> None:
+    """Where errors point along the head, independent numbers would not explain it."""
+    weight = units(b"weight")
+
+    class Towards(Noisy):
+        def _vectors(self, contents: Sequence[bytes]) -> Any:
+            return super()._vectors(contents) + 0.003 * weight
+
+    head, made = LinearHead(3.0 * weight, 0.0), flat_lock()
+    here = Towards("towards", noise=0.0)
+    moved = head.score(made.arrays["golden"]) - head.score(here.encode_text(made.phrases).vectors)
+    measured = float(np.sqrt(np.mean(moved**2)) / np.sqrt(SHARE / 2))
+    assert measure_epsilon(made, here, [third_party(head)]) == pytest.approx(measured, rel=0.1)
+
+
+def test_who_states_a_steepness_is_promised_for_and_who_states_none_is_named() -> None:
+    made, here = flat_lock(noise=1e-4), Noisy("here", noise=1e-4)
+    silent, steep = FakeDetector("silent"), FakeDetector("steep", steepness=10.0)
+    alone, with_silent, with_steep = (measure_epsilon(made, here, others) for others in ((), [silent], [steep]))
+    assert alone == with_silent < with_steep / 100
+    assert unpromised([silent, steep, third_party(LinearHead(np.ones(8), 0.0))]) == ["silent"]
+
+
+def test_of_the_detectors_beside_a_policys_own_those_that_hang_on_vectors_count(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    detectors = (
+        FakeDetector("words", steepness=9.0),  # sees no vectors
+        FakeDetector("seeing", needs_embeddings=True, steepness=2.0),
+        FakeDetector("blend", needs_scores=("seeing",), steepness=5.0),  # by what others see
+        FakeDetector("silent", needs_embeddings=True),
+    )
+
+    def epsilon(*named: str, numeric: str = "elsewhere") -> float:
+        caplog.clear()
+        embedder = Embedder(FakeEncoder(numeric=numeric), MemoryCache(1_000_000))
+        running = put_in_force(
+            [golden_lock(detectors=named)],
+            embedders={"default": embedder},
+            plugins=plugins_with(*detectors),
+            actions=ACTIONS,
+        )
+        return running.policies[0].terms.epsilon
+
+    own, seeing, blend = epsilon(), epsilon("seeing"), epsilon("blend")
+    assert own == epsilon("words") < seeing < blend
+    assert not caplog.records
+    assert epsilon("silent") == own
+    assert (
+        "policy weapons: was certified on fake and runs on elsewhere; detector silent judges by vectors" in caplog.text
+    )
+    assert epsilon("silent", numeric="fake") == 0.0
+    assert not caplog.records

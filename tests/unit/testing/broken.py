@@ -63,6 +63,30 @@ class TestGoodWithVectors(Kit):
     width = 64
 
 
+class Steep(Vectors):
+    """A little riskier along the first axis: by 0.2 · 20 / 4 at most."""
+
+    steepness = 1.0
+
+    def detect(self, batch: DetectionBatch) -> Any:
+        assert batch.embeddings is not None
+        leans = 0.2 / (1.0 + np.exp(-20.0 * batch.embeddings[:, 0].astype(np.float64)))
+        guns = [0.6 if b"gun" in part.content else 0.1 for part in batch.parts]
+        return [(Score("gun", float(one)),) for one in leans + guns]
+
+
+class TestSteep(TestGoodWithVectors):
+    make = Steep
+
+
+class SteeperThanStated(Steep):
+    steepness = 0.5
+
+
+class TestSteeperThanStated(TestGoodWithVectors):
+    make = SteeperThanStated
+
+
 class Nameless(Good):
     id = "Guns and Roses"
 

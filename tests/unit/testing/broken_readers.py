@@ -26,6 +26,7 @@ class Good:
     """A text for each line of a film's script."""
 
     id = "script"
+    revision = "1"
     reads = frozenset({Modality.VIDEO, Modality.IMAGE})
     yields = frozenset({Modality.TEXT})
 
@@ -46,6 +47,26 @@ class Kit(ReaderKit):
 
 class TestGood(Kit):
     test_import_asks_no_network = ReaderKit.test_import_asks_no_network
+
+
+class Unrevised(Good):
+    revision = ""
+
+
+class TestUnrevised(Kit):
+    make = Unrevised
+
+
+class Learning(Good):
+    """It calls itself another edition with each batch."""
+
+    def read(self, parts: tuple[Part, ...]) -> Any:
+        self.revision = f"{next(COUNT)}"
+        return super().read(parts)
+
+
+class TestLearning(Kit):
+    make = Learning
 
 
 class VideoMaker(Good):
