@@ -16,6 +16,7 @@ from moderation.detector.base import Detector
 from moderation.embedding.embedder import Embedder
 from moderation.encoder.base import Encoded, Encoder, Vectors
 from moderation.encoder.tokens import BATCH_BUCKETS
+from moderation.errors import EncoderError
 from moderation.item import Modality
 from moderation.policy.lock import Lock
 from moderation.rollout.selftest import spread
@@ -39,12 +40,25 @@ def measure_company(lock: Lock, embedder: Embedder, others: Sequence[Detector] =
     """How far a score of this lock may move with its batch, in units of score: of items like those tried at most `selftest.SHARE` move further.
 
     `others` are as in `measure_epsilon`. Tried are made pictures and texts, each alone and in a batch of every size that towers run; once for each embedder.
+    Raises EncoderError for an encoder that raises on these, or makes of them what is no vector.
     """
     known = _known.setdefault(embedder, {})
     for modality in lock.modalities:
         if modality not in known:
-            known[modality] = tuple(_sides(modality, embedder.encoder))
+            known[modality] = _tried(modality, embedder.encoder)
     return spread(lock, [pair for modality in lock.modalities for pair in known[modality]], others)
+
+
+def _tried(modality: Modality, encoder: Encoder) -> tuple[Sides, ...]:
+    try:
+        sides = tuple(_sides(modality, encoder))
+    except Exception as error:
+        raise EncoderError(
+            f"encoder {encoder.card.name!r} fails on made content that it should know: {type(error).__name__}"
+        ) from error
+    if not all(np.isfinite(one).all() for pair in sides for one in pair):
+        raise EncoderError(f"encoder {encoder.card.name!r}: its vectors of made content are not finite")
+    return sides
 
 
 def _sides(modality: Modality, encoder: Encoder) -> Iterator[Sides]:

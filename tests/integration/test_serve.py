@@ -507,7 +507,7 @@ def test_a_body_that_is_not_said_to_be_json_is_refused_with_what_to_say(place: P
 
 def test_the_device_that_fails_on_everything_makes_it_not_ready() -> None:
     class Dead(Device):
-        dead = True
+        dead = False
 
         def encode_text(self, texts: Any) -> Any:
             if self.dead:
@@ -516,6 +516,7 @@ def test_the_device_that_fails_on_everything_makes_it_not_ready() -> None:
 
     device = Dead()
     with serving(encoder=device) as place:
+        device.dead = True
         status, _, answer = ask(place, "/v1/moderations", {"input": "0.9"})
         assert (status, answer["error"]["code"]) == (503, "encoder_failed")
         assert SECRET not in json.dumps(answer)

@@ -18,6 +18,7 @@ from moderation.decision import Decision, Score
 from moderation.embedding.cache import MemoryCache
 from moderation.embedding.embedder import Alone, Embedder
 from moderation.encoder.base import Encoded
+from moderation.errors import EncoderError
 from moderation.item import Part
 from moderation.pipeline import Pipeline
 from moderation.policy.decide import Finding, is_close, judge
@@ -145,6 +146,19 @@ def test_company_is_what_was_measured_and_never_nothing() -> None:
         return measure_company(lock(), Embedder(Swayed(sway), MemoryCache(10)))
 
     assert 0 < company(0.0) < company(2e-3) < company(2e-2)
+
+
+@pytest.mark.parametrize("wrong", ["raises", "no number"])
+def test_an_encoder_that_fails_when_it_is_tried_is_told_of_before_anything_is_decided(wrong: str) -> None:
+    class Broken(FakeEncoder):
+        def encode_images(self, images: Sequence[bytes]) -> Encoded:
+            if wrong == "raises":
+                raise RuntimeError("a secret")
+            return Encoded(np.full((len(images), self.card.width), np.nan, np.float16), {})
+
+    with pytest.raises(EncoderError, match="made content") as told:
+        measure_company(lock(), Embedder(Broken(), MemoryCache(10)))
+    assert "secret" not in str(told.value)
 
 
 def test_company_is_measured_once_for_an_embedder() -> None:

@@ -15,6 +15,7 @@ from moderation.embedding.embedder import Embedder
 from moderation.encoder.base import Encoded
 from moderation.errors import EncoderError, ItemError, OverloadedError
 from moderation.item import Modality, Part
+from moderation.rollout.company import TEXTS
 from moderation.server.batcher import Batcher
 from moderation.server.costs import SIZES, Costs, Kind
 from moderation.server.ticket import Ticket
@@ -24,7 +25,7 @@ KIND = Kind("default", Modality.TEXT)
 
 
 class Device(FakeEncoder):
-    """Takes `seconds(n)` for n parts, or waits to be let go on; `batches` are the texts it was given."""
+    """Takes `seconds(n)` for n parts, or waits to be let go on; `batches` are the texts it was given. What is tried at the start costs nothing."""
 
     def __init__(self, seconds: Callable[[int], float] = lambda _: 0.0) -> None:
         super().__init__()
@@ -32,6 +33,8 @@ class Device(FakeEncoder):
         self.go.set()
 
     def encode_text(self, texts: Sequence[str]) -> Encoded:
+        if set(texts) <= set(TEXTS):
+            return super().encode_text(texts)
         self.batches.append(tuple(texts))
         assert self.go.wait(20)
         time.sleep(self._seconds(len(texts)))
