@@ -160,7 +160,7 @@ def test_columns_of_another_type_are_refused_with_both(tmp_path: Path, change: A
 
 @pytest.mark.parametrize(
     ("changes", "says"),
-    [({"identity": "g"}, "of encoder f{32}; the lock is of g"), ({"width": 16}, "of width 8; the lock's are 16 wide")],
+    [({"identity": "g"}, "of encoder f{32}; expected those of g"), ({"width": 16}, "of width 8; expected 16")],
 )
 def test_another_encoder_or_width_is_refused(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
     with pytest.raises(DataError, match=says):
