@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -46,12 +47,12 @@ def crowd(count: int, distinct: int, seed: int) -> Any:
     seed=st.integers(0, 2**20),
 )
 def test_it_finds_what_looking_at_every_row_finds(
-    count: int, distinct: int, top: int, queries: int, cuts: list[int], seed: int
+    *, count: int, distinct: int, top: int, queries: int, cuts: list[int], seed: int
 ) -> None:
     vectors, asked = crowd(count, distinct, seed), unit(queries, WIDTH, seed + 1)
     nearest = Nearest(asked, top=top)
     edges = [0, *sorted(min(cut, count) for cut in cuts), count]
-    for first, last in zip(edges, edges[1:], strict=False):
+    for first, last in itertools.pairwise(edges):
         nearest.add(vectors[first:last])
     assert nearest.seen == count
     for query, ranking in zip(asked, nearest.rankings, strict=True):
