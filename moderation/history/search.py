@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moderation.detector.head import usable_cores
-from moderation.detector.tiles import ROWS_PER_BLOCK, Floats, Vectors, to_float32
+from moderation.detector.tiles import ROWS_PER_BLOCK, TILE_COLUMNS, Floats, Vectors, as_strips, blocks, project, room
 
 DECIMALS = 6
 _ROUNDING = 10.0**-DECIMALS
@@ -34,7 +34,8 @@ class Nearest:
     def __init__(self, queries: Vectors, *, top: int) -> None:
         self.seen = 0
         self._exact = queries.astype(np.float64)
-        self._fast = np.ascontiguousarray(queries.astype(np.float32).T)
+        self._strips = as_strips(self._exact)
+        self._shift = np.zeros(len(self._strips) * TILE_COLUMNS, np.float32)
         self._top, self._cores = top, usable_cores()
         # Of a sum of d products, in whatever order: Higham, Accuracy and Stability of Numerical Algorithms, 3.1.
         self._slack = _LONGEST * queries.shape[1] * 2.0**-24 * 1.01 + _ROUNDING
@@ -51,14 +52,12 @@ class Nearest:
 
     def _products(self, vectors: Vectors) -> Floats:
         """Every row with every query, float32 [n, q], none further from the true value than the slack allows."""
-        found = np.empty((len(vectors), self._fast.shape[1]), np.float32)
+        found = np.empty((len(vectors), len(self.rankings)), np.float32)
 
         def work(start: int) -> None:
-            buffer = np.empty((ROWS_PER_BLOCK, vectors.shape[1]), np.float32)
-            for first in range(start, min(start + span, len(vectors)), ROWS_PER_BLOCK):
-                block = vectors[first : min(first + ROWS_PER_BLOCK, start + span)]
-                to_float32(block, buffer[: len(block)])
-                np.matmul(buffer[: len(block)], self._fast, out=found[first : first + len(block)])
+            out = room(len(self._shift))
+            for rows, tiles in blocks(vectors, start, min(start + span, len(vectors))):
+                found[rows] = project(tiles, self._strips, self._shift, out)[: rows.stop - rows.start, : found.shape[1]]
 
         span = max(ROWS_PER_BLOCK, -(-len(vectors) // self._cores))
         with ThreadPoolExecutor(self._cores) as pool:
