@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moderation.detector.head import usable_cores
-from moderation.detector.tiles import ROWS_PER_BLOCK, TILE_COLUMNS, Floats, Vectors, as_strips, blocks, project, room
+from moderation.detector.tiles import TILE_COLUMNS, TILE_ROWS, Floats, Vectors, as_strips, project, room, to_float32
 
 DECIMALS = 6
 _ROUNDING = 10.0**-DECIMALS
+_ROWS = 4 * TILE_ROWS  # converted at once: what then still lies in a core's own cache
+_DECIDED = 1024  # rows that are looked at in double precision at once
 _LONGEST = 1.05  # the product of two lengths, at most, of vectors that an encoder can have made
 
 
@@ -55,11 +57,15 @@ class Nearest:
         found = np.empty((len(vectors), len(self.rankings)), np.float32)
 
         def work(start: int) -> None:
-            out = room(len(self._shift))
-            for rows, tiles in blocks(vectors, start, min(start + span, len(vectors))):
-                found[rows] = project(tiles, self._strips, self._shift, out)[: rows.stop - rows.start, : found.shape[1]]
+            buffer, out = np.zeros((_ROWS, vectors.shape[1]), np.float32), room(len(self._shift))
+            tiles = buffer.reshape(-1, TILE_ROWS, vectors.shape[1])
+            for first in range(start, min(start + span, len(vectors)), _ROWS):
+                block = vectors[first : min(first + _ROWS, start + span)]
+                to_float32(block, buffer[: len(block)])
+                similar = project(tiles, self._strips, self._shift, out)
+                found[first : first + len(block)] = similar[: len(block), : found.shape[1]]
 
-        span = max(ROWS_PER_BLOCK, -(-len(vectors) // self._cores))
+        span = max(_ROWS, -(-len(vectors) // self._cores))
         with ThreadPoolExecutor(self._cores) as pool:
             list(pool.map(work, range(0, len(vectors), span)))
         return found
@@ -74,8 +80,8 @@ class Nearest:
 
     def _merged(self, query: int, rows: NDArray[np.int64], vectors: Vectors) -> Ranking:
         held = self.rankings[query]
-        for first in range(0, len(rows), ROWS_PER_BLOCK):
-            some = rows[first : first + ROWS_PER_BLOCK]
+        for first in range(0, len(rows), _DECIDED):
+            some = rows[first : first + _DECIDED]
             exact = (vectors[some].astype(np.float64) * self._exact[query]).sum(axis=1).round(DECIMALS)
             together = np.concatenate([held.rows, self.seen + some])
             similar = np.concatenate([held.similarities, exact])
