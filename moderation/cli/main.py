@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from moderation.cli import (
     bench,
     cache,
+    classify,
     deliver,
     demo,
     dlq,
@@ -19,6 +20,7 @@ from moderation.cli import (
     plugin,
     policy,
     scan,
+    search,
     serve,
     terminal,
     train,
@@ -47,7 +49,22 @@ class _InTheOrderOfUse(TyperGroup):
         return super().resolve_command(ctx, args)
 
 
-_ORDER = ("demo", "policy", "scan", "worker", "deliver", "serve", "dlq", "bench", "cache", "doctor", "plugin", "train")
+_ORDER = (
+    "demo",
+    "policy",
+    "scan",
+    "search",
+    "classify",
+    "worker",
+    "deliver",
+    "serve",
+    "dlq",
+    "bench",
+    "cache",
+    "doctor",
+    "plugin",
+    "train",
+)
 
 app = typer.Typer(
     cls=_InTheOrderOfUse,
@@ -97,6 +114,8 @@ app.add_typer(bench.app, name="bench")
 app.add_typer(cache.app, name="cache")
 app.add_typer(policy.app, name="policy")
 app.command("scan")(scan.scan)
+app.command("search")(search.search)
+app.command("classify")(classify.classify)
 app.command("worker")(worker.worker)
 app.command("deliver")(deliver.deliver)
 app.command("serve")(serve.serve)

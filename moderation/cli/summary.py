@@ -122,11 +122,11 @@ class Summary:
             rows = [[*named, count] for named, count in self._errors()]
             terminal.table(["policy", "error", "cause", "items"], rows, to_stderr=to_stderr)
         for (error, cause), failed in self._causes():
-            tell(f"{error} ({cause}): {_named('item', failed.items, failed.first)}")
+            tell(f"{error} ({cause}): {with_names('item', failed.items, failed.first)}")
         if self.out_of_scope:
             tell(f"not judged, in no policy's scope: {terminal.counted(self.out_of_scope, 'item')}")
         if self.left_alone:
-            tell(f"left alone, of another kind: {_named('file', len(self.left_alone), self.left_alone)}")
+            tell(f"left alone, of another kind: {with_names('file', len(self.left_alone), self.left_alone)}")
 
     def _by_force(self, counts: Counter[str]) -> dict[str, int]:
         return {name: counts[name] for name in sorted(counts, key=self.order.index)}
@@ -142,7 +142,7 @@ class Summary:
         return sorted(self.causes.items(), key=lambda one: (-one[1].items, one[0]))
 
 
-def _named(noun: str, count: int, names: Sequence[str]) -> str:
+def with_names(noun: str, count: int, names: Sequence[str]) -> str:
     """How many there are, the first few by name."""
     more = ", …" if count > NAMED else ""
     return terminal.one_line(f"{terminal.counted(count, noun)} ({', '.join(names[:NAMED])}{more})")

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from moderation.decision import Abstention
 from moderation.detector.base import DetectionBatch
+from moderation.detector.tiles import to_float32
 from moderation.errors import DetectorError
 
 # float16 rounds a unit vector's length by less than this; a vector outside was not made by an encoder.
@@ -41,9 +42,16 @@ def sound_vectors(batch: DetectionBatch, *, detector: str, width: int) -> SoundV
 
 def lengths(vectors: NDArray[np.float16]) -> NDArray[np.float32]:
     """The length of each vector, float32 [n], some rows at a time; NaN or infinite where a vector is not finite."""
-    blocks = (vectors[first : first + _ROWS_AT_ONCE] for first in range(0, len(vectors), _ROWS_AT_ONCE))
-    found = [np.linalg.norm(block.astype(np.float32), axis=1) for block in blocks]
-    return np.concatenate(found) if found else np.zeros(0, np.float32)
+    found = np.empty(len(vectors), np.float32)
+    room = np.empty((_ROWS_AT_ONCE, vectors.shape[1]), np.float32)
+    for first in range(0, len(vectors), _ROWS_AT_ONCE):
+        block = vectors[first : first + _ROWS_AT_ONCE]
+        exact = room[: len(block)]
+        to_float32(block, exact)
+        found[first : first + len(block)] = np.sqrt(np.einsum("nd,nd->n", exact, exact))
+    odd = np.flatnonzero(~is_sound(found))  # what is not finite came out as a large number
+    found[odd] = np.linalg.norm(vectors[odd].astype(np.float32), axis=1)
+    return found
 
 
 def is_sound(lengths: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -78,6 +78,19 @@ class VectorBatch:
         )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PartBatch:
+    """p parts of one modality that have a vector, float16 [p, d]: whose part each is (pyarrow's strings [p]), its place among that item's parts, or -1
+    where there is no other, int64 [p], and the content's digest (strings [p]). `left_out` counts the modality's other parts, by reason.
+    """
+
+    item: pa.Array
+    place: NDArray[np.int64]
+    digest: pa.Array
+    vectors: NDArray[np.float16]
+    left_out: Mapping[str, int]
+
+
 def write_vectors(
     path: Path, items: Sequence[KeptItem], vectors: NDArray[np.float16], *, identity: str, numeric: str
 ) -> None:
@@ -119,15 +132,45 @@ def read_vectors(places: Sequence[Path], policy: str, *, identity: str, width: i
 
     Raises DataError for a folder without files, a file that is none of ours or damaged, and one of another encoder or width.
     """
-    kinds = {**FIELDS, "parts": _parts(width)}
+    for table, numeric in _tables(places, list(FIELDS), identity=identity, width=width):
+        yield _batch(table, policy, numeric, width)
+
+
+def read_parts(places: Sequence[Path], modality: Modality, *, identity: str, width: int) -> Iterator[PartBatch]:
+    """Every kept part of this modality, with nothing else that is known of its item. Raises DataError as `read_vectors` does."""
+    for table, _ in _tables(places, ["item"], identity=identity, width=width):
+        lists = table.column("parts").combine_chunks()
+        row, span = rows_of(lists)
+        parts = lists.values[span]
+        vectors, there = _vectors(pc.struct_field(parts, "vector"), width)
+        own = _modalities(pc.struct_field(parts, "modality")) == MODALITIES.index(modality)
+        unsound = there & ~is_sound(lengths(vectors))
+        left_out = {"it has no vector": int((own & ~there).sum()), _REASONS[-1]: int((own & unsound).sum())}
+        kept = own & there & ~unsound
+        alone = np.bincount(row, minlength=len(table))[row] == 1
+        place = np.where(alone, -1, np.arange(len(row)) - np.searchsorted(row, row))
+        yield PartBatch(
+            item=table.column("item").combine_chunks().take(pa.array(row[kept])),
+            place=place[kept],
+            digest=pc.struct_field(parts, "digest").filter(pa.array(kept)),
+            vectors=vectors if kept.all() else vectors[kept],
+            left_out={reason: count for reason, count in left_out.items() if count},
+        )
+
+
+def _tables(
+    places: Sequence[Path], names: Sequence[str], *, identity: str, width: int
+) -> Iterator[tuple[pa.Table, str]]:
+    """These columns and the parts, some rows at a time, and the numeric class of the encoder that made the vectors."""
+    kinds = {**{name: FIELDS[name] for name in names}, "parts": _parts(width)}
     for path in parquet_files(places, "`moderation policy embed`"):
         file, told = open_file(path, SCHEMA)
         if told.get("encoder_identity") != identity:
-            message = f"holds vectors of encoder {told.get('encoder_identity')}; the lock is of {identity}"
+            message = f"holds vectors of encoder {told.get('encoder_identity')}; expected those of {identity}"
             raise DataError([Problem(path, 0, 0, "D003", message)])
         _check_width(file, path, kinds["parts"])
         for table in tables(file, path, list(kinds)):
-            yield _batch(conform(table, kinds, path), policy, told.get("encoder_numeric", ""), width)
+            yield conform(table, kinds, path), told.get("encoder_numeric", "")
 
 
 def _parts(width: int) -> pa.DataType:
@@ -145,7 +188,7 @@ def _check_width(file: pq.ParquetFile, path: Path, kind: pa.DataType) -> None:
             kind.value_type.field("vector").type,
         )
         if vector is not None and pa.types.is_fixed_size_binary(vector) and vector != expected:
-            message = f"holds vectors of width {vector.byte_width // 2}; the lock's are {expected.byte_width // 2} wide"
+            message = f"holds vectors of width {vector.byte_width // 2}; expected {expected.byte_width // 2}"
             raise DataError([Problem(path, 0, 0, "D003", message)])
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from importlib import resources
 
-import jinja2
-
 from moderation.release.backtest import SOURCES, Backtest, Build
 from moderation.release.backtest_plot import Lines, Rows, Shown, lines_of, rows_of
 from moderation.release.comparison import Slice
 from moderation.release.loads import Load
+from moderation.release.page import render
 from moderation.release.rates import Rate
 from moderation.release.shares import Share
 
@@ -19,16 +18,13 @@ SHOWN = 20  # rows of a plot or a table that could have hundreds; the JSON has t
 
 def render_html(found: Backtest) -> str:
     """The page as HTML text; the same backtest gives the same text. Everything from a policy or a file is escaped."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {
+    filters = {
         "count": lambda value: f"{value:,}", "percent": percent, "span": _span, "rate": rate_in_words, "score": _score,
     }  # fmt: skip
-    style = (resources.files("moderation.audit") / "page.css").read_text(encoding="utf-8")
-    page = (resources.files("moderation.release") / "backtest.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(page).render(
-        style=style,
+    return render(
+        resources.files("moderation.release") / "backtest.html.j2",
+        style=resources.files("moderation.audit") / "page.css",
+        filters=filters,
         found=found,
         builds=_builds(found),
         source=SOURCES[found.source],

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
-
-import jinja2
 
 from moderation.compiler.certify import ScoredTarget
 from moderation.decision import Decision
@@ -22,10 +19,9 @@ from moderation.release.achieved import Achieved, Known, achieved
 from moderation.release.asked import asked_in_words
 from moderation.release.explain import where
 from moderation.release.gallery import Card, Group, cards, groups
+from moderation.release.page import data_url, render
 from moderation.release.plot import Histogram, histogram
 from moderation.release.policy_tests import TestReport
-
-_SIGNATURES = ((b"RIFF", "webp"), (b"\x89PNG", "png"), (b"\xff\xd8", "jpeg"), (b"GIF8", "gif"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,23 +116,15 @@ def render_report(
 
     It fetches nothing and runs no script; every text from a policy, a manifest or a decision is escaped.
     """
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {
-        "percent": _percent,
-        "score": _score,
-        "data_url": _data_url,
-        "count": _count,
-        "signed": _signed,
-        "sentence": _sentence,
-        "asked": asked_in_words,
-        "where": where,
-    }
     folder = resources.files("moderation.release")
-    template = environment.from_string((folder / "report.html.j2").read_text(encoding="utf-8"))
-    return template.render(
-        style=(folder / "report.css").read_text(encoding="utf-8"),
+    filters = {
+        "percent": _percent, "score": _score, "data_url": data_url, "count": _count, "signed": _signed, "sentence": _sentence,
+        "asked": asked_in_words, "where": where,
+    }  # fmt: skip
+    return render(
+        folder / "report.html.j2",
+        style=folder / "report.css",
+        filters=filters,
         sections=[_section(run, stream, order) for run in runs],
         stream=_facts(stream),
         card=card,
@@ -233,11 +221,6 @@ def _count(value: int | None) -> str:
 
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-
-def _data_url(picture: bytes) -> str:
-    kind = next((kind for signature, kind in _SIGNATURES if picture.startswith(signature)), "webp")
-    return f"data:image/{kind};base64,{base64.b64encode(picture).decode('ascii')}"
 
 
 __all__ = ["Card", "Judged", "Run", "render_report"]

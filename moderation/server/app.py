@@ -19,6 +19,7 @@ from pydantic_core import to_json
 
 from moderation.decision import LIVE, Decision, Outcome
 from moderation.embedding.prepared import content_of
+from moderation.embedding.zero_shot import zero_shot
 from moderation.encoder.base import Encoder
 from moderation.errors import ItemError
 from moderation.item import ContentItem, Modality, Part
@@ -40,7 +41,6 @@ from moderation.server.wire import (
     embedded_parts,
     image_of,
     parts_of,
-    probabilities,
     text_of,
     written,
 )
@@ -48,7 +48,6 @@ from moderation.server.wire import (
 OURS_MODEL = "moderation"
 ALIASES = ("omni-moderation-", "text-moderation-")  # what clients ask for by default
 _QUICK = 10_000  # characters, whose tokens are counted in less time than it takes to ask another thread
-SCALE = 100.0  # at which CLIP's similarities are made probabilities
 Answered = TypeVar("Answered")
 
 
@@ -138,20 +137,12 @@ async def classify(request: Request, body: ClassifyRequest) -> Response:
     _bounded(request, len(body.texts) + len(body.images))
     texts = [text_of(one, f"texts.{at}") for at, one in enumerate(body.texts)]
     images = [image_of(one, f"images.{at}") for at, one in enumerate(body.images)]
-    rows = np.stack(await _vectors(request, name, [*texts, *images])).astype(np.float64)
-    similar = rows[len(texts) :] @ rows[: len(texts)].T
-    shares = probabilities(similar, SCALE)
+    rows = np.stack(await _vectors(request, name, [*texts, *images]))
+    likenesses = zero_shot(body.texts, words=rows[: len(texts)], pictures=rows[len(texts) :])
     data = [
-        {
-            "object": "classification",
-            "index": at,
-            "scores": [
-                {"text": text, "similarity": round(float(similar[at, n]), 6), "probability": round(float(shares[at, n]), 6)}
-                for n, text in enumerate(body.texts)
-            ],
-        }
-        for at in range(len(images))
-    ]  # fmt: skip
+        {"object": "classification", "index": at, "scores": [one.to_dict() for one in row]}
+        for at, row in enumerate(likenesses)
+    ]
     return _json({"object": "list", "model": name, "data": data})
 
 

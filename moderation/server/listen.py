@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import signal
 import socket
 import sys
 from typing import Any
@@ -25,10 +26,16 @@ _log = logging.getLogger(__name__)
 
 def listen(app: App, settings: ServeSettings) -> None:
     """Answer until SIGTERM or SIGINT, then finish what was begun. Raises SettingsError where the port is taken."""
+    server = make_server(app, settings)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn raises the signal again once it has finished, for whoever had it before: that is itself, or the process would end there, with 143,
+        # before anything is let go of.
+        signal.signal(number, server.handle_exit)
     with bound(settings) as taken:
+        taken.listen()  # or who asks as soon as it says that it is ready is refused
         host, port = taken.getsockname()[:2]
         _log.info("ready", extra={"told": {"address": f"http://{host}:{port}"}})
-        make_server(app, settings).run(sockets=[taken])
+        server.run(sockets=[taken])
 
 
 def make_server(app: App, settings: ServeSettings) -> uvicorn.Server:

@@ -6,8 +6,6 @@ import base64
 import re
 from typing import Annotated, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
 from moderation.encoder.base import Vectors
@@ -228,10 +226,3 @@ def written(vector: Vectors, encoding: str) -> list[float] | str:
     """A vector as numbers, or as base64 of little-endian float32, which clients ask for by default."""
     exact = vector.astype("<f4")
     return base64.b64encode(exact.tobytes()).decode() if encoding == "base64" else exact.tolist()
-
-
-def probabilities(similarities: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
-    """The softmax of similarities under the encoder's scale, [pictures, texts]."""
-    grown: NDArray[np.float64] = np.exp(scale * (similarities - similarities.max(axis=1, keepdims=True)))
-    grown /= grown.sum(axis=1, keepdims=True)
-    return grown

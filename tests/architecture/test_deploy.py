@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
+from typer.main import get_command
 
-from moderation.errors import ExitCode
+from moderation.cli.main import app
+from moderation.errors import ExitCode, SettingsError
+from moderation.server import listen
 from moderation.settings import load_settings
 from tests.conftest import ROOT
 from tests.unit.stream import test_deliver_metrics, test_gauges
@@ -76,20 +79,34 @@ def test_every_exit_code_stands_in_the_runbook() -> None:
     assert told == [(str(code.value), code.name) for code in ExitCode]
 
 
-def test_the_unit_restarts_what_the_runbook_restarts() -> None:
-    unit = (DEPLOY / "moderation-worker@.service").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["moderation-worker@.service", "moderation-serve.service"])
+def test_a_unit_restarts_what_the_runbook_restarts_and_waits_for_what_is_in_work(name: str) -> None:
+    unit = (DEPLOY / name).read_text(encoding="utf-8")
     (prevented,) = re.findall(r"^RestartPreventExitStatus=(.*)$", unit, re.MULTILINE)
     assert {int(one) for one in prevented.split()} == {*ExitCode} - RESTARTED - {ExitCode.OK}
+    assert "\nRestart=on-failure\n" in unit  # so that 0, which a process that was told to stop ends with, is the end
+    (patience,) = re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)
+    assert int(patience) > max(10 + 10, listen._PATIENCE)
 
 
-def embedded() -> list[str]:
-    """Every settings file of the folder."""
-    maps = [one for one in documents("kubernetes.yaml") if one["kind"] == "ConfigMap"]
-    return [(DEPLOY / "worker.toml").read_text(encoding="utf-8"), *(one["data"]["worker.toml"] for one in maps)]
+@pytest.mark.parametrize("name", ["moderation-worker@.service", "moderation-serve.service"])
+def test_a_unit_runs_a_command_that_there_is_on_settings_that_lie_here(name: str) -> None:
+    unit = (DEPLOY / name).read_text(encoding="utf-8")
+    ((command, file),) = re.findall(
+        r"^ExecStart=/opt/moderation/bin/moderation (\w+) /etc/moderation/(\S+)$", unit, re.MULTILINE
+    )
+    assert command in get_command(app).commands  # type: ignore[attr-defined]
+    assert (DEPLOY / file).exists()
 
 
-@pytest.mark.parametrize("text", embedded())
-def test_settings_are_read(text: str, tmp_path: Path) -> None:
+def embedded(manifest: str, name: str) -> list[str]:
+    """A settings file of the folder, alone and inside of a manifest."""
+    maps = [one for one in documents(manifest) if one["kind"] == "ConfigMap"]
+    return [(DEPLOY / name).read_text(encoding="utf-8"), *(one["data"][name] for one in maps)]
+
+
+@pytest.mark.parametrize("text", embedded("kubernetes.yaml", "worker.toml"))
+def test_settings_of_a_worker_are_read(text: str, tmp_path: Path) -> None:
     file = tmp_path / "worker.toml"
     file.write_text(f"{text}\n[stream.kafka.tls]\n", encoding="utf-8")  # as whoever copies it may write below it
     settings = load_settings(file, environ={"MODERATION_STREAM__SLOT": "moderation-worker-0"})
@@ -100,22 +117,89 @@ def test_settings_are_read(text: str, tmp_path: Path) -> None:
     assert (settings.stream.slot, settings.worker.probe.port) == ("moderation-worker-0", 9464)
 
 
-def test_probes_ask_where_the_worker_answers() -> None:
-    (pods,) = [one["spec"]["template"]["spec"] for one in documents("kubernetes.yaml") if one["kind"] == "StatefulSet"]
-    (container,) = pods["containers"]
-    assert container["ports"] == [{"name": "metrics", "containerPort": 9464}]
-    paths = [container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "liveness", "readiness")]
-    assert paths == ["/healthz", "/healthz", "/readyz"]
-    assert pods["terminationGracePeriodSeconds"] > 10 + 10  # of commit_seconds and request_seconds
+KEY = {"MODERATION_SERVE__KEYS__SHOP__SHA256": "ab" * 32}
 
 
-def test_workers_are_hardened() -> None:
-    (pods,) = [one["spec"]["template"]["spec"] for one in documents("kubernetes.yaml") if one["kind"] == "StatefulSet"]
-    inside = pods["containers"][0]["securityContext"]
-    assert pods["securityContext"]["runAsNonRoot"]
+@pytest.mark.parametrize("text", embedded("kubernetes-serve.yaml", "serve.toml"))
+def test_settings_of_a_server_are_read_with_a_key_beside_them_and_refused_without(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "serve.toml"
+    file.write_text(text, encoding="utf-8")
+    settings = load_settings(file, environ=KEY).serve
+    assert settings
+    assert (settings.host, settings.port, list(settings.keys)) == ("0.0.0.0", 8000, ["shop"])  # noqa: S104
+    with pytest.raises(SettingsError, match="keys: expected at least one"):
+        load_settings(file, environ={})
+
+
+def pods(manifest: str) -> dict[str, Any]:
+    """What a manifest says of its pods."""
+    (found,) = [one["spec"]["template"]["spec"] for one in documents(manifest) if "template" in one.get("spec", {})]
+    return dict(found)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "name", "port"), [("kubernetes.yaml", "metrics", 9464), ("kubernetes-serve.yaml", "http", 8000)]
+)
+def test_probes_ask_where_it_answers(manifest: str, name: str, port: int) -> None:
+    (container,) = pods(manifest)["containers"]
+    assert container["ports"] == [{"name": name, "containerPort": port}]
+    probes = [container[f"{kind}Probe"]["httpGet"] for kind in ("startup", "liveness", "readiness")]
+    assert [one["path"] for one in probes] == ["/healthz", "/healthz", "/readyz"]
+    assert {one["port"] for one in probes} == {name}
+    assert "memory" in container["resources"]["limits"]
+
+
+def test_pods_are_given_the_time_to_finish_what_is_in_work() -> None:
+    assert pods("kubernetes.yaml")["terminationGracePeriodSeconds"] > 10 + 10  # of commit_seconds and request_seconds
+    serve = pods("kubernetes-serve.yaml")
+    pause = int(serve["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
+    assert serve["terminationGracePeriodSeconds"] > pause + listen._PATIENCE
+
+
+@pytest.mark.parametrize("manifest", ["kubernetes.yaml", "kubernetes-serve.yaml"])
+def test_everything_in_a_manifest_is_about_its_pods(manifest: str) -> None:
+    found = {one["kind"]: one for one in documents(manifest)}
+    workload = found.get("StatefulSet") or found["Deployment"]
+    name = workload["metadata"]["name"]
+    labels = workload["spec"]["template"]["metadata"]["labels"]
+    assert labels == {"app": name} == workload["spec"]["selector"]["matchLabels"]
+    assert found["Service"]["spec"]["selector"] == labels
+    assert found["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
+    assert found["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"] == labels
+    assert {one["metadata"]["name"] for one in found.values()} == {name}
+    (container,) = pods(manifest)["containers"]
+    command, file = container["args"]
+    assert command in get_command(app).commands  # type: ignore[attr-defined]
+    assert Path(file).name in found["ConfigMap"]["data"]
+    volumes = {one["name"] for one in pods(manifest)["volumes"]}
+    assert {one["name"] for one in container["volumeMounts"]} == volumes
+
+
+def test_a_server_does_not_start_without_the_secret_that_holds_its_keys() -> None:
+    (container,) = pods("kubernetes-serve.yaml")["containers"]
+    assert container["envFrom"] == [{"secretRef": {"name": "moderation-serve"}}]
+    told = (DEPLOY / "kubernetes-serve.yaml").read_text(encoding="utf-8")
+    assert f"--from-literal={next(iter(KEY))}=" in told
+
+
+def test_one_image_is_for_all() -> None:
+    images = {pods(manifest)["containers"][0]["image"] for manifest in ("kubernetes.yaml", "kubernetes-serve.yaml")}
+    assert len(images) == 1
+    assert '".[serve]"' in (DEPLOY / "Containerfile").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("manifest", ["kubernetes.yaml", "kubernetes-serve.yaml"])
+def test_pods_are_hardened(manifest: str) -> None:
+    found = pods(manifest)
+    inside = found["containers"][0]["securityContext"]
+    assert found["securityContext"]["runAsNonRoot"]
+    assert not found["automountServiceAccountToken"]
     assert inside == {
         "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
     }  # fmt: skip
+
+
+def test_what_compose_runs_is_hardened() -> None:
     (compose,) = documents("compose.yaml")
     worker = compose["services"]["worker"]
     assert (worker["read_only"], worker["cap_drop"], worker["security_opt"]) == (

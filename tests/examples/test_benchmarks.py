@@ -45,6 +45,7 @@ TINY = {
     "recovery.py": ["--rounds", "1"],
     "stream.py": ["--rounds", "1", "--texts", "6000", "--pictures", "8"],
     "serve.py": ["--seconds", "0.3", "--requests", "400"],
+    "search.py": ["--rows", "3000", "--queries", "3"],
     "hashes.py": ["--hashes", "3000", "--queries", "20"],
     "lists.py": ["--sizes", "50", "--texts", "25"],
     "ocr.py": ["--rounds", "1", "--pictures", "1", "--ways", "2", "--drawings", "2", "--largest", "320"],
@@ -80,6 +81,7 @@ KEYS = {
         "added_alone_http_ms", "share_of_device_64_clients", "overload_in_time_of_capacity", "calm_after_answered",
         "small_key_p99_ratio", "cancels_batches_begun_for_nobody", "cancels_hung", "memory_growth",
     },
+    "search.py": {"rows", "width", "top", "load_before", "engines", "files"},
     "hashes.py": {"hashes", "load_before", "engines", "hash_ms"},
     "lists.py": {"load_before", "characters", "rows", "words", "found", "other_words_found"},
     "ocr.py": {

@@ -16,7 +16,7 @@ from hypothesis import given
 
 from moderation.errors import DataError
 from moderation.history.items import NO_DAY, UNKNOWN, Target
-from moderation.history.vectors import MODALITIES, KeptItem, read_items, read_vectors, write_vectors
+from moderation.history.vectors import MODALITIES, KeptItem, read_items, read_parts, read_vectors, write_vectors
 from moderation.item import Modality
 from tests.unit.history import kept
 from tests.unit.history.kept import item, unit
@@ -116,6 +116,28 @@ def test_what_cannot_be_tried_is_left_out_and_counted_by_its_first_reason(tmp_pa
     }
 
 
+def test_parts_of_one_modality_come_alone_with_their_places_and_what_is_left_out_is_counted(tmp_path: Path) -> None:
+    items = [*ITEMS, item("d", IMAGE, IMAGE), item("e", IMAGE)]
+    vectors = unit(7)
+    vectors[6, 0] = np.inf
+    write(tmp_path, items, vectors)
+    (batch,) = read_parts([tmp_path], IMAGE, identity="f" * 32, width=kept.WIDTH)
+    assert batch.item.to_pylist() == ["a", "d", "d"]
+    assert batch.place.tolist() == [0, 0, 1]
+    assert batch.digest.to_pylist() == ["a0", "d0", "d1"]
+    assert batch.vectors.tobytes() == vectors[[0, 4, 5]].tobytes()
+    assert batch.left_out == {"it has no vector": 1, "a vector is not finite, or not of unit length": 1}
+    (batch,) = read_parts([tmp_path], TEXT, identity="f" * 32, width=kept.WIDTH)
+    assert (batch.item.to_pylist(), batch.place.tolist(), batch.left_out) == (["a", "b"], [1, -1], {})
+
+
+def test_parts_of_another_encoder_are_refused(tmp_path: Path) -> None:
+    write(tmp_path)
+    for changes, message in (({"identity": "g"}, "expected those of g"), ({"width": 16}, "expected 16")):
+        with pytest.raises(DataError, match=message):
+            list(read_parts([tmp_path], IMAGE, **{"identity": "f" * 32, "width": kept.WIDTH} | changes))
+
+
 def changed(path: Path, change: Callable[[dict[str, Any]], None], *, metadata: bool = True) -> Path:
     table = pq.read_table(path)
     columns = {name: table.column(name) for name in table.column_names}
@@ -160,7 +182,7 @@ def test_columns_of_another_type_are_refused_with_both(tmp_path: Path, change: A
 
 @pytest.mark.parametrize(
     ("changes", "says"),
-    [({"identity": "g"}, "of encoder f{32}; the lock is of g"), ({"width": 16}, "of width 8; the lock's are 16 wide")],
+    [({"identity": "g"}, "of encoder f{32}; expected those of g"), ({"width": 16}, "of width 8; expected 16")],
 )
 def test_another_encoder_or_width_is_refused(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
     with pytest.raises(DataError, match=says):

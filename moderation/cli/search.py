@@ -1,0 +1,125 @@
+"""`moderation search`: the pictures nearest to words, or to another picture; every picture is looked at, none is guessed at by an index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from moderation.cli import terminal
+from moderation.cli.places import Json, in_a_folder
+
+if TYPE_CHECKING:
+    from moderation.cli.pictures import Picture, Pictures
+    from moderation.cli.query import Query
+    from moderation.encoder.base import Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One picture that was found, and its cosine to the query."""
+
+    picture: Picture
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a query found, best first."""
+
+    query: Query
+    hits: Sequence[Hit]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, ready for JSON."""
+        hits = [{**one.picture.to_dict(), "similarity": one.similarity} for one in self.hits]
+        return {"query": self.query.name, "kind": self.query.part.modality.value, "hits": hits}
+
+
+def search(  # noqa: PLR0917 - typer passes options by name
+    arguments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="WORDS PATH...",
+            help="What to look for; then pictures, folders, .jsonl of items, - for JSON lines on stdin, or what `moderation policy embed` kept.",
+            show_default=False,
+        ),
+    ],
+    also: Annotated[
+        list[str] | None, typer.Option("--also", metavar="WORDS", help="More words, searched for at once; repeat.")
+    ] = None,
+    like: Annotated[
+        list[Path] | None,
+        typer.Option(help="A picture to search by, in place of the first WORDS; repeat for more.", dir_okay=False),
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, max=10_000, help="How many pictures to show for each query.")] = 12,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            help="Write a page with the pictures that were found, which needs nothing else.",
+            dir_okay=False,
+            callback=in_a_folder,
+        ),
+    ] = None,
+    encoder: Annotated[str, typer.Option(help="The encoder's name in the settings.")] = "default",
+    as_json: Json = False,
+) -> None:
+    """Find the pictures nearest to words, or to a picture.
+
+    \b
+    Similarities are cosines: for ranking, not for acting. No policy is asked, nothing is certified.
+    Whatever cannot be read is named and counted, and ends nothing.
+    To search often, keep the vectors once: moderation policy embed pictures/ --out kept
+
+    Example: moderation search "a red car" pictures/ --also "a bicycle" --out found.html
+    """  # noqa: D301  typer wants the character itself
+    from moderation import assemble
+    from moderation.cli.pictures import Told, pictures
+    from moderation.cli.query import embed_queries, of_pictures, of_words
+    from moderation.settings import load_settings
+
+    words, paths = ([], arguments) if like else (arguments[:1], arguments[1:])
+    if not paths:
+        raise typer.BadParameter("expected what to look for and then at least one PATH (with --like, paths alone)")
+    settings = load_settings()
+    most = settings.images.max_bytes
+    queries = [*of_words([*words, *(also or ())]), *of_pictures(like or (), max_bytes=most)]
+    with terminal.working("loading the encoder"):
+        embedder = assemble.embedder(settings, encoder)
+    told, vectors = Told(), embed_queries(queries, embedder)
+    hits = _nearest(pictures([Path(one) for one in paths], embedder, told, max_bytes=most), vectors, top=top)
+    found = [Found(query, some) for query, some in zip(queries, hits, strict=True)]
+    made_by = str(embedder.encoder.fingerprint)
+    if out:
+        from moderation.cli.search_sheet import render_sheet
+
+        with terminal.replacing(out) as file:
+            file.write(render_sheet(found, told, limits=settings.images, encoder=made_by))
+    if as_json:
+        plain = {"schema": "search/v1", "encoder": made_by, **told.to_dict()}
+        terminal.emit({**plain, "queries": [one.to_dict() for one in found]})
+    for one in () if as_json else found:
+        rows = [[hit.picture.name, f"{hit.similarity:.4f}"] for hit in one.hits]
+        terminal.table([one.query.name, "similarity"], rows)
+    told.print(to_stderr=as_json)
+
+
+def _nearest(walk: Iterable[Pictures], queries: Vectors, *, top: int) -> list[list[Hit]]:
+    """The best pictures of each query. Of all that were seen, only those that may yet be among them are remembered."""
+    from moderation.history.search import Nearest
+
+    nearest = Nearest(queries, top=top)
+    known: dict[int, Picture] = {}
+    for batch in walk:
+        before = nearest.seen
+        nearest.add(batch.vectors)
+        held = {int(row) for ranking in nearest.rankings for row in ranking.rows}
+        known = {row: known[row] if row < before else batch.picture(row - before) for row in held}
+    return [
+        [Hit(known[int(row)], float(one)) for row, one in zip(ranking.rows, ranking.similarities, strict=True)]
+        for ranking in nearest.rankings
+    ]
