@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,10 @@ from moderation.errors import ClusterError
 LOCAL, AUTO = "local", "auto"
 _OBJECTS = 200_000_000  # bytes of memory for what workers are given: names and places, never content
 _PATIENCE = 5.0  # seconds in which a cluster must take a connection
-_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_USAGE_STATS_PROMPT_ENABLED": "0", "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_USAGE_STATS_PROMPT_ENABLED": "0",
+}  # read when Ray starts, by it and by what it starts
 _HINT = "expected the address HOST:PORT of a running cluster, 'auto' on one of its machines, or 'local'"
 
 
@@ -33,9 +37,13 @@ def cluster(address: str) -> Iterator[None]:
 
     Raises ClusterError where it cannot be reached.
     """
-    os.environ.update(_QUIET)  # read when Ray starts, by it and by what it starts
+    os.environ.update(QUIET)
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # on stderr Ray warns of how Ray Data starts its actors
     import ray
+    from ray._private import worker
 
+    # On stdout, where decisions go, it would tell of workers that died, and no setting stops that.
+    worker.print_to_stdstream = lambda *_, **__: None
     if ray.is_initialized():
         yield
         return
@@ -47,7 +55,7 @@ def cluster(address: str) -> Iterator[None]:
 
 
 def workers(*, gpu: bool, cores: int) -> Workers:
-    """The encoders that the connected cluster has room for; a machine of fewer cores than `cores` has one on all that it has.
+    """The encoders that the connected cluster has room for; on so many cores each, or all of its largest machine where that has fewer.
 
     Raises ClusterError where there is room for none.
     """
@@ -72,16 +80,32 @@ def _start(address: str) -> None:
 
     options = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address == LOCAL:
-        ray.init(address=LOCAL, include_dashboard=False, object_store_memory=_OBJECTS, **options)
+        with _unheard():
+            ray.init(address=LOCAL, include_dashboard=False, object_store_memory=_OBJECTS, **options)
         return
     named = os.environ.get("RAY_ADDRESS", AUTO) if address == AUTO else address
     if named != AUTO:
         _knock(named)
     try:
-        ray.init(address=named, **options)
+        with _unheard():
+            ray.init(address=named, **options)
     except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
         told = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ClusterError(f"no Ray cluster at {named!r}: {told}; {_HINT}") from None
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """What Ray's own libraries write on stderr while they start is dropped; what goes wrong is raised."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a descriptor is what is needed
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _knock(address: str) -> None:

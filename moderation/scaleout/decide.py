@@ -10,30 +10,29 @@ from typing import Any
 
 from moderation.errors import ClusterError, ExitCode
 from moderation.scaleout.cluster import Workers
-from moderation.scaleout.decider import Decider, Order, encoded
+from moderation.scaleout.decider import GIVEN_UP, Decider, Order, encoded
 from moderation.source.portions import Portion
-
-ATTEMPTS = 3  # beyond the first, for a portion whose worker died
 
 
 def decide_portions(portions: Sequence[Portion], order: Order, workers: Workers) -> Iterator[int]:
     """Decide portions on the connected cluster; their numbers as they are done, in any order, each once its file is in its place.
 
-    A worker that dies is started again, and its portion decided again. Raises ClusterError when that was in vain, or where a worker says what is wrong.
+    A worker that dies is started again, and its portion decided again, some times. Raises ClusterError when that was in vain, once all others are
+    decided, and at once where a worker says what is wrong.
     """
     if not portions:
         return
-    left = {one.number for one in portions}
+    given_up = []
     for row in _rows(portions, order, workers):
-        if row["wrong"]:
+        if row["wrong"] == GIVEN_UP:
+            given_up.append(row["number"])
+        elif row["wrong"]:
             message, code = json.loads(row["wrong"])
             raise ClusterError(message, exit_code=ExitCode(code))
-        left.discard(row["number"])
-        yield row["number"]
-    if left:
-        some = ", ".join(map(str, sorted(left)[:3]))
-        message = f"the workers of {len(left)} of {len(portions)} portions died each time, such as of {some}"
-        raise ClusterError(f"{message}; all others are decided, and the same command tries these again")
+        else:
+            yield row["number"]
+    if given_up:
+        raise ClusterError(_in_words(given_up, {one.number: one for one in portions}))
 
 
 def _rows(portions: Sequence[Portion], order: Order, workers: Workers) -> Iterator[Mapping[str, Any]]:
@@ -53,10 +52,15 @@ def _rows(portions: Sequence[Portion], order: Order, workers: Workers) -> Iterat
         compute=ray.data.ActorPoolStrategy(size=count, max_tasks_in_flight_per_actor=2),
         num_cpus=None if workers.gpu else workers.cores,
         num_gpus=1 if workers.gpu else None,
-        max_restarts=-1,
-        max_task_retries=ATTEMPTS,
     )
     yield from done.iter_rows()
+
+
+def _in_words(given_up: Sequence[int], portions: Mapping[int, Portion]) -> str:
+    first = portions[min(given_up)].spans[0]
+    where = f"portion {min(given_up)}, from line {first.first} of {first.file} on"
+    told = f"of {len(given_up)} of {len(portions)} portions every worker died, such as of {where}"
+    return f"{told}; all others are decided, and the same command tries these again"
 
 
 class _Worker(Decider):
@@ -69,9 +73,8 @@ class _Worker(Decider):
 
 
 def _quiet(context: Any) -> None:
-    """Ray Data tells nothing of how it goes: that is told by whoever asked; a portion that is given up does not end the others."""
+    """Ray Data tells nothing of how it goes: that is told by whoever asked."""
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    context.max_errored_blocks = -1
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

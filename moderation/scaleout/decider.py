@@ -21,12 +21,14 @@ from moderation.source.portions import Portion, Span
 if TYPE_CHECKING:
     from moderation.pipeline import Pipeline
 
+GIVEN_UP = "given up"  # what is wrong with a portion whose workers died each time
+ATTEMPTS = 4
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What every worker is told: settings, locks, where the run's files go, the bounds of what is read, the folder that paths are from, and threads for its encoder (0: as ever)."""
+    """What every worker is told: settings, locks, where the run's files go, the bounds of what is read, the folder that paths are from, threads for its encoder (0: as ever), and how often a portion is begun."""
 
     settings: Settings
     locks: tuple[Path, ...]
@@ -34,6 +36,7 @@ class Order:
     most: Most
     folder: Path
     threads: int = 0
+    attempts: int = ATTEMPTS
 
 
 class Decider:
@@ -52,7 +55,11 @@ class Decider:
         return {"number": [number for number, _ in rows], "wrong": [wrong for _, wrong in rows]}
 
     def _decided(self, portion: Portion) -> tuple[int, str]:
+        from moderation.scaleout.parts import attempt
+
         try:
+            if attempt(self._order.out, portion.number) > self._order.attempts:
+                return portion.number, GIVEN_UP
             self._decide(portion)
         except ModerationError as error:
             return portion.number, json.dumps([str(error), int(error.exit_code)])
