@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -58,10 +59,12 @@ class Replica:
         getattr(self, "_open", ExitStack()).close()
 
 
-def application(config: Path, *, least: int = 1, most: int = 8, cores: int = 4, gpus: float = 0.0) -> Any:
+def application(
+    config: Path, *, least: int = 1, most: int = 8, cores: int = 4, gpus: float = 0.0, **autoscaling: Any
+) -> Any:
     """The Ray Serve application of a settings file with the section serve, which every machine must see under this name.
 
-    Between `least` and `most` replicas, each on so many `cores`, or on `gpus` of a GPU. Raises SettingsError without the section serve, and without
+    Between `least` and `most` replicas, each on so many `cores`, or on `gpus` of a GPU; `autoscaling` are further fields of Serve's own. Raises SettingsError without the section serve, and without
     keys: whoever reaches a proxy of Serve reaches the app.
     """
     os.environ.update(QUIET)
@@ -77,7 +80,12 @@ def application(config: Path, *, least: int = 1, most: int = 8, cores: int = 4, 
     deployment = serve.deployment(
         serve.ingress()(Replica),
         name=NAME,
-        autoscaling_config={"min_replicas": least, "max_replicas": most, "target_ongoing_requests": WAITING},
+        autoscaling_config={
+            "min_replicas": least,
+            "max_replicas": most,
+            "target_ongoing_requests": WAITING,
+            **autoscaling,
+        },
         ray_actor_options={"num_cpus": cores, "num_gpus": gpus},
         max_ongoing_requests=_MOST,
         graceful_shutdown_timeout_s=_PATIENCE,
@@ -130,7 +138,8 @@ async def _asked(app: App, path: str) -> tuple[int, bytes]:
     status, body = 0, b""
 
     async def receive() -> Message:
-        return {"type": "http.request", "body": b"", "more_body": False}
+        await asyncio.Event().wait()  # nothing more comes, and nobody goes away
+        return {"type": "http.disconnect"}
 
     async def send(message: Mapping[str, Any]) -> None:
         nonlocal status, body

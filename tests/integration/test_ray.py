@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import logging
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 
+from moderation import assemble
+from moderation.embedding.cache import MemoryCache
+from moderation.embedding.embedder import Embedder
 from moderation.errors import ExitCode
 from moderation.history.log import read_decisions
+from moderation.item import Part
 from moderation.policy.lock import lock_path, write_lock
 from moderation.scaleout.decider import Order
+from moderation.settings import Settings
 from tests.conftest import ROOT
-from tests.fakes import lock
+from tests.fakes import FakeEncoder, item, lock
 from tests.unit.cli.conftest import Run, run
 
 __all__ = ["run"]
@@ -31,6 +43,7 @@ __all__ = ["run"]
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning:ray", "ignore::DeprecationWarning:moderation.scaleout"
 )
+KEY = "mod-key-of-the-shop"
 SECRET = "words-that-nobody-may-repeat"
 # An encoder in the workers' processes that takes its time, and ends its process over some texts: once, or each time.
 SCRIPTED = """
@@ -214,6 +227,87 @@ def test_what_kills_every_worker_is_named_and_all_else_is_decided(
         True,
     )
     assert kept(tmp_path / "k") == Counter(str(n) for n in range(128) if n // 32 != 1)
+
+
+@pytest.fixture(scope="module")
+def served(address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The app on Serve: one replica, and another where the load asks for it."""
+    from ray import serve
+
+    from moderation.scaleout.serving import application
+
+    folder = tmp_path_factory.mktemp("served")
+    write_lock(lock(modalities=("image", "text")), folder / "weapons.lock.json")
+    digest = hashlib.sha256(KEY.encode()).hexdigest()
+    (folder / "serve.toml").write_text(
+        f"""
+        [encoders.default]
+        loader = "scripted"
+        [serve]
+        locks = ["weapons.lock.json"]
+        [serve.keys.shop]
+        sha256 = "{digest}"
+        """
+    )
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    serve.start(http_options={"host": "127.0.0.1", "port": port}, logging_config={"log_level": "ERROR"})
+    quick = {"upscale_delay_s": 0.1, "metrics_interval_s": 0.1, "look_back_period_s": 0.5}
+    serve.run(application(folder / "serve.toml", least=1, most=2, cores=1, **quick))
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        serve.shutdown()
+
+
+def get(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=20) as answer:  # noqa: S310
+        return str(answer.read().decode())
+
+
+def answered(served: str) -> dict[str, float]:
+    """By replica, the moderations that it answered."""
+    found = re.findall(
+        r'moderation_requests_total{.*replica="(.*?)".*route="/v1/moderations".*} (.*)', get(f"{served}/metrics")
+    )
+    return {replica: float(count) for replica, count in found}
+
+
+def test_the_official_client_asks_replicas_that_come_with_the_load(served: str, scripted: Path) -> None:
+    (expected,) = assemble.pipeline(Settings(), [scripted], embedders={"default": embedder()}).decide(
+        [item(Part.text("0.7"))]
+    )
+    with openai.OpenAI(api_key=KEY, base_url=f"{served}/v1", max_retries=0) as client:
+        scores = client.moderations.create(input="0.7").results[0].category_scores.model_extra
+        assert scores == {"weapons": expected.verdicts[0].score}
+        assert len(client.embeddings.create(input=["0.1", "0.2"], model="default").data) == 2
+        raw = client.moderations.with_raw_response.create(input="0.7", extra_headers={"x-request-id": "mine"})
+        assert raw.headers.get_list("x-request-id") == ["mine"]
+        asked, again = itertools.count(), list[bool]()
+
+        def ask(_: int) -> int:
+            text = [f"{next(asked)} of {place}" for place in range(32)]
+            try:
+                return client.moderations.with_raw_response.create(input=text).status_code
+            except openai.APIStatusError as error:
+                again.append(error.response.headers["retry-after-ms"].isdigit())
+                return error.status_code
+
+        with ThreadPoolExecutor(64) as pool:
+            statuses = Counter(pool.map(ask, range(64)))
+            until(lambda: statuses.update(pool.map(ask, range(64))) or len(answered(served)) == 2)
+    assert set(statuses) <= {200, 429}
+    assert all(again)
+    with (
+        openai.OpenAI(api_key="wrong", base_url=f"{served}/v1", max_retries=0) as stranger,
+        pytest.raises(openai.AuthenticationError),
+    ):
+        stranger.moderations.create(input="0.7")
+
+
+def embedder() -> Embedder:
+    return Embedder(FakeEncoder(), MemoryCache(10**6))
 
 
 def test_an_encoder_that_fails_ends_the_run_and_no_log_quotes_content(
