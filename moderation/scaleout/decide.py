@@ -37,6 +37,8 @@ def decide_portions(portions: Sequence[Portion], order: Order, workers: Workers)
 
 def _rows(portions: Sequence[Portion], order: Order, workers: Workers) -> Iterator[Mapping[str, Any]]:
     import ray.data
+    from ray.data.exceptions import SystemException
+    from ray.exceptions import RayError
 
     _quiet(ray.data.DataContext.get_current())
     told = ray.data.from_items([{"portion": encoded(one)} for one in portions], override_num_blocks=len(portions))
@@ -53,7 +55,11 @@ def _rows(portions: Sequence[Portion], order: Order, workers: Workers) -> Iterat
         num_cpus=None if workers.gpu else workers.cores,
         num_gpus=1 if workers.gpu else None,
     )
-    yield from done.iter_rows()
+    try:
+        yield from done.iter_rows()
+    except (RayError, SystemException) as error:
+        kind = type(error.__cause__ or error).__name__
+        raise ClusterError(f"the cluster failed ({kind}); Ray's logs on its machines say more") from None
 
 
 def _in_words(given_up: Sequence[int], portions: Mapping[int, Portion]) -> str:

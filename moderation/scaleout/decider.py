@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moderation.errors import DataError, ModerationError, Problem
+from moderation import __version__
+from moderation.errors import ClusterError, DataError, ModerationError, Problem
 from moderation.settings import Settings
 from moderation.source.entry import Most
 from moderation.source.portions import Portion, Span
@@ -28,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What every worker is told: settings, locks, where the run's files go, the bounds of what is read, the folder that paths are from, threads for its encoder (0: as ever), and how often a portion is begun."""
+    """What every worker is told: settings, locks, where the run's files go, the bounds of what is read, the folder that paths are from, threads for its encoder (0: as ever), how often a portion is begun, and the version of this package."""
 
     settings: Settings
     locks: tuple[Path, ...]
@@ -37,6 +38,7 @@ class Order:
     folder: Path
     threads: int = 0
     attempts: int = ATTEMPTS
+    version: str = __version__
 
 
 class Decider:
@@ -88,6 +90,8 @@ class Decider:
         if self._pipeline is None:
             from moderation import assemble, telemetry
 
+            if self._order.version != __version__:
+                raise ClusterError(f"a worker has moderation {__version__}; expected {self._order.version}, as here")
             telemetry.start("text")
             os.chdir(self._order.folder)
             settings = self._order.settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 CONTENT = ("path", "text", "image", "parts")
 _KINDS = ("path", "text", "image")
+_COLUMNS = ("id", *CONTENT, "attributes", *sorted(MANIFEST_KEYS))
 _BATCH = 32  # rows in memory at once
 
 
@@ -51,18 +52,10 @@ def table_entries(path: Path, most: Most, *, first: int = 1, count: int | None =
     if isinstance(file, ItemError):
         yield failing(path.as_posix(), file)
         return
-    last = file.metadata.num_rows if count is None else first + count - 1
-    number = first
-    try:
-        for row in islice(_rows(file, first), last - first + 1):
-            where = f"{path.as_posix()}:{number}"
-            yield replace(_entry(row, where, path.parent, most), file=path, line=number)
-            number += 1
-    except Exception as error:  # noqa: BLE001 - of a damaged file pyarrow raises many things; what comes from the caller is none of them
-        damaged = ItemError("unreadable", f"{path}: damaged from about row {number} on", cause=type(error).__name__)
-        yield from (
-            failing(f"{path.as_posix()}:{one}", damaged, file=path, line=one) for one in range(number, last + 1)
-        )
+    for number, row in enumerate(islice(_rows(file, first), count), start=first):
+        where = f"{path.as_posix()}:{number}"
+        made = failing(where, row) if isinstance(row, ItemError) else _entry(row, where, path.parent, most)
+        yield replace(made, file=path, line=number)
 
 
 def _readable() -> bool:
@@ -79,20 +72,48 @@ def _opened(path: Path) -> pq.ParquetFile | ItemError:
         return ItemError("unreadable", f"{path}: cannot be read as Parquet", cause="not_parquet")
 
 
-def _rows(file: pq.ParquetFile, first: int) -> Iterator[Mapping[str, Any]]:
-    """The rows from one on; groups of rows before it are not read."""
-    known = [name for name in ("id", *CONTENT, "attributes", *sorted(MANIFEST_KEYS)) if name in file.schema_arrow.names]
-    before, groups = first - 1, list(range(file.metadata.num_row_groups))
-    while groups and file.metadata.row_group(groups[0]).num_rows <= before:
-        before -= file.metadata.row_group(groups.pop(0)).num_rows
-    batches = file.iter_batches(batch_size=_BATCH, columns=known, row_groups=groups)
-    return islice((row for batch in batches for row in _plain(batch)), before, None)
+def _rows(file: pq.ParquetFile, first: int) -> Iterator[Mapping[str, Any] | ItemError]:
+    """The rows from one on, each or why it cannot be read; groups of rows before it are not read."""
+    before = first - 1
+    for group in range(file.metadata.num_row_groups):
+        rows = file.metadata.row_group(group).num_rows
+        if before < rows:
+            yield from islice(_group(file, group), before, None)
+        before = max(0, before - rows)
 
 
-def _plain(batch: pa.RecordBatch) -> Iterator[Mapping[str, Any]]:
+def _group(file: pq.ParquetFile, group: int) -> Iterator[Mapping[str, Any] | ItemError]:
+    """All rows of a group; where it is damaged, the rest of them are errors."""
+    import pyarrow as pa
+
+    known = [name for name in _COLUMNS if name in file.schema_arrow.names]
+    left = file.metadata.row_group(group).num_rows
+    try:
+        for batch in file.iter_batches(batch_size=_BATCH, columns=known, row_groups=[group]):
+            for row in _plain(batch):
+                left -= 1
+                yield row
+    except (OSError, pa.ArrowException):
+        yield from repeat(ItemError("unreadable", "its part of the table is damaged", cause="damaged"), left)
+
+
+def _plain(batch: pa.RecordBatch) -> Iterator[Mapping[str, Any] | ItemError]:
     """Rows as what they say; a batch without columns has rows too."""
-    for row in batch.to_pylist() or [{}] * len(batch):
-        yield {name: value for name, value in row.items() if value is not None}
+    try:
+        rows = batch.to_pylist() or [{}] * len(batch)
+    except ValueError:
+        yield from _one_by_one(batch)
+        return
+    yield from ({name: value for name, value in row.items() if value is not None} for row in rows)
+
+
+def _one_by_one(batch: pa.RecordBatch) -> Iterator[Mapping[str, Any] | ItemError]:
+    """The rows of a batch of which one at least holds no UTF-8 where a text should be."""
+    if len(batch) > 1:
+        for place in range(len(batch)):
+            yield from _plain(batch.slice(place, 1))
+    else:
+        yield ItemError("unsupported_input", "the row holds a text that is not UTF-8", cause="not_utf8")
 
 
 def _entry(row: Mapping[str, Any], where: str, folder: Path, most: Most) -> Entry:
