@@ -15,10 +15,8 @@ from moderation.errors import ClusterError
 LOCAL, AUTO = "local", "auto"
 _OBJECTS = 200_000_000  # bytes of memory for what workers are given: names and places, never content
 _PATIENCE = 5.0  # seconds in which a cluster must take a connection
-QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_USAGE_STATS_PROMPT_ENABLED": "0",
-}  # read when Ray starts, by it and by what it starts
+# Read when Ray starts, by it and by what it starts.
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_USAGE_STATS_PROMPT_ENABLED": "0"}
 _HINT = "expected the address HOST:PORT of a running cluster, 'auto' on one of its machines, or 'local'"
 
 
@@ -66,13 +64,10 @@ def workers(*, gpu: bool, cores: int) -> Workers:
     if gpu and gpus:
         return Workers(gpus, gpu=True, cores=0)
     sizes = [int(one.get("CPU", 0)) for one in machines]
-    cores = min(cores, *sizes, cores) if not sizes else min(cores, max(sizes))
-    count = sum(size // cores for size in sizes) if cores else 0
-    if not count:
-        raise ClusterError(
-            f"the cluster has no free core for an encoder; found {len(machines)} machines of {sizes} cores"
-        )
-    return Workers(count, gpu=False, cores=cores)
+    cores = min(cores, max(sizes, default=0))
+    if not cores:
+        raise ClusterError(f"the cluster has no core for an encoder: its machines have {sizes}")
+    return Workers(sum(size // cores for size in sizes), gpu=False, cores=cores)
 
 
 def _start(address: str) -> None:
