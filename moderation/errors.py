@@ -14,6 +14,7 @@ ModerationError
 ├── CompileError           a policy cannot be turned into a classifier
 ├── DetectorError          a detector raised, hung, or answered badly
 ├── PluginError            a plugin cannot be loaded, or a policy needs one that is not there
+├── ClusterError           a Ray cluster cannot be reached, or lost what it was asked to do
 ├── TrainingError          a training run cannot start or go on
 ├── StreamError            the stream cannot go on: this process must end, and a new one start from the committed offsets
 └── OutputError            one output cannot be published as it is; nothing was sent, the stream goes on
@@ -199,6 +200,17 @@ class PluginError(ModerationError):
     def __init__(self, plugin: str, message: str) -> None:
         self.plugin = plugin
         super().__init__(f"plugin {plugin!r}: {message}")
+
+
+class ClusterError(ModerationError):
+    """A Ray cluster cannot be reached, or lost what it was asked to do; what was finished before is kept."""
+
+    code = "cluster"
+    exit_code = ExitCode.UNAVAILABLE
+
+    def __init__(self, message: str, *, exit_code: ExitCode = ExitCode.UNAVAILABLE) -> None:
+        self.exit_code = exit_code
+        super().__init__(message)
 
 
 class TrainingError(ModerationError):

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from moderation.cli.sources import Entry, find
 from moderation.errors import DataError, ItemError, Problem
 from moderation.history.items import Fact, Target
+from moderation.source.entry import Entry
+from moderation.source.find import find
 
 
 def fact_of(entry: Entry, policy: str | None) -> Fact:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from moderation import assemble
 from moderation.cli import terminal
 from moderation.cli.facts import fact_of, read_facts
-from moderation.cli.sources import Entry, batches, find
 from moderation.embedding.embedder import Embedder
 from moderation.errors import DataError, ItemError, Problem
 from moderation.history.files import refuse_kept
@@ -23,6 +22,8 @@ from moderation.history.log import write_decisions
 from moderation.history.vectors import KeptItem, KeptPart, write_vectors
 from moderation.item import ContentItem, content_digest
 from moderation.settings import load_settings
+from moderation.source.entry import Entry
+from moderation.source.find import batches, find
 
 BATCH, FILE, DECISIONS = 64, 8192, 50_000  # items encoded at once; items, and decisions, in a file
 _NO_POLICY = "targets are left out: name the policy that they are about (--policy)"

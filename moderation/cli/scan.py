@@ -11,18 +11,15 @@ import typer
 
 from moderation.cli import terminal
 from moderation.cli.chosen import Only, Trace, chosen_settings
-from moderation.cli.places import in_a_folder
+from moderation.cli.places import in_a_folder, need
 
 if TYPE_CHECKING:
-    from moderation.cli.sources import Entry, Found
     from moderation.decision import Decision, Verdict
     from moderation.errors import ItemError
-    from moderation.item import ContentItem
-    from moderation.pipeline import Pipeline
     from moderation.plugin.brought import Plugins
     from moderation.settings import Settings
-
-BATCH = 32
+    from moderation.source.entry import Entry
+    from moderation.source.find import Found
 
 
 def scan(  # noqa: PLR0917 - typer passes options by name
@@ -51,6 +48,25 @@ def scan(  # noqa: PLR0917 - typer passes options by name
             callback=in_a_folder,
         ),
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            metavar="ADDRESS",
+            help="Decide on a Ray cluster: HOST:PORT, auto for the one of this machine, local for one of its own.",
+        ),
+    ] = None,
+    ray_cores: Annotated[
+        int, typer.Option("--ray-cores", min=1, help="Cores for each encoder on Ray, where there is no GPU.")
+    ] = 4,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            "--keep",
+            help="With --ray, the folder for decisions as Parquet; a run that was killed goes on where it stopped.",
+            file_okay=False,
+        ),
+    ] = None,
     only: Only = None,
     trace: Trace = False,
 ) -> None:
@@ -59,27 +75,40 @@ def scan(  # noqa: PLR0917 - typer passes options by name
     Every item gets a decision: what cannot be read or decoded is an error under each policy, never left out.
     Leaves with 0 whatever was found, unless the run itself failed.
 
+    With --ray, every machine of the cluster must see the same files under the same names.
+
     An item as JSON: {"id": "1", "path": "a.jpg"} or {"id": "2", "text": "..."} or {"id": "3", "parts": [...]}.
 
     Example: moderation scan pictures/ --policy policies/weapons.yaml --out decisions.jsonl
     """
     from moderation import assemble
-    from moderation.cli.sources import find
     from moderation.cli.summary import Summary
     from moderation.plugin.readers import reads_videos
+    from moderation.source.find import find
 
     if quiet and as_json:
         raise typer.BadParameter("expected either --quiet or --json; --out FILE writes decisions beside --quiet")
+    if (ray is None) != (keep is None):
+        raise typer.BadParameter(
+            "expected --ray and --keep FOLDER together: what is decided is kept there, part by part"
+        )
+    if ray:
+        need("ray", extra="ray")
     with ExitStack() as stack:
         settings = stack.enter_context(chosen_settings(only, trace=trace))
         known = stack.enter_context(closing(assemble.plugins(settings)))
         videos = settings.readers.most_bytes if reads_videos(known, settings.readers) else 0
         found = find(paths, max_bytes=settings.images.max_bytes, video_bytes=videos)
-        pipeline = _pipeline(policies, settings, known)
+        locks = _locks(policies, settings)
         summary = Summary(settings.actions, found.left_alone)
         file = stack.enter_context(terminal.replacing(out)) if out else None
-        advance = stack.enter_context(terminal.progress("deciding", found.total))
-        for decision in _decisions(found, pipeline, settings.actions, advance, quiet=quiet):
+        if ray and keep:
+            from moderation.cli.scan_ray import on_ray
+
+            decisions = on_ray(found, locks, settings, address=ray, folder=keep, cores=ray_cores)
+        else:
+            decisions = _here(found, locks, settings, known, quiet=quiet)
+        for decision in decisions:
             summary.add(decision)
             _write(decision, file=file, as_json=as_json, quiet=quiet)
     summary.print(to_stderr=as_json)
@@ -88,60 +117,37 @@ def scan(  # noqa: PLR0917 - typer passes options by name
             terminal.emit(summary.to_dict(), to=file)
 
 
-def _pipeline(policies: Sequence[Path], settings: Settings, known: Plugins) -> Pipeline:
-    """The pipeline under these policies; says which of them have no threshold."""
-    from moderation import assemble
+def _locks(policies: Sequence[Path], settings: Settings) -> list[Path]:
+    """The locks of these policies; says which of them have no threshold."""
     from moderation.cli.lock_words import UNCERTIFIED
     from moderation.cli.locks import find_lock
+    from moderation.policy.lock import read_lock
 
     locks = [find_lock(path, settings) for path in policies]
+    for lock in map(read_lock, locks):
+        if all(one.threshold is None for one in lock.actions):
+            terminal.note(f"policy {lock.policy!r}: {UNCERTIFIED}")
+    return locks
+
+
+def _here(
+    found: Found, locks: Sequence[Path], settings: Settings, known: Plugins, *, quiet: bool
+) -> Iterator[Decision]:
+    """One decision for each entry, batch by batch, by this process."""
+    from moderation import assemble
+    from moderation.scan import BATCH, decide_entries
+    from moderation.source.find import batches
+
+    def unread(entry: Entry, error: ItemError) -> None:
+        if not quiet:
+            terminal.note(terminal.one_line(f"{entry.id}: {error}"))
+
     with terminal.working("loading the encoder"):
         pipeline = assemble.pipeline(settings, locks, known=known, counter=assemble.quota_counter(settings))
-    for running in pipeline.running.policies:
-        if not running.terms.cuts:
-            terminal.note(f"policy {running.terms.policy!r}: {UNCERTIFIED}")
-    return pipeline
-
-
-def _decisions(
-    found: Found, pipeline: Pipeline, actions: Sequence[str], advance: terminal.Advance, *, quiet: bool
-) -> Iterator[Decision]:
-    """One decision for each entry, batch by batch."""
-    from moderation.cli.sources import batches
-
-    for batch in batches(found.entries, BATCH):
-        yield from _decide(pipeline, batch, actions, quiet=quiet)
-        advance(len(batch))
-
-
-def _decide(pipeline: Pipeline, batch: Sequence[Entry], actions: Sequence[str], *, quiet: bool) -> list[Decision]:
-    """One decision for each entry, in order: the pipeline's, or an error under every policy for what has no content."""
-    from moderation.errors import ItemError
-
-    items: list[ContentItem] = []
-    unread: dict[int, ItemError] = {}
-    for number, entry in enumerate(batch):
-        try:
-            items.append(entry.read())
-        except ItemError as error:
-            unread[number] = error
-            if not quiet:
-                terminal.note(terminal.one_line(f"{entry.id}: {error}"))
-    decided = iter(pipeline.decide(items) if items else ())
-    return [
-        _refuse(pipeline, entry.id, unread[number], actions) if number in unread else next(decided)
-        for number, entry in enumerate(batch)
-    ]
-
-
-def _refuse(pipeline: Pipeline, item: str, error: ItemError, actions: Sequence[str]) -> Decision:
-    """The decision on an item whose content is not there: an error under every policy, by the one rule for errors."""
-    from moderation.decision import Abstention
-    from moderation.policy.decide import Finding, answer, judge
-
-    missing = [Finding("", Abstention(error.reason, cause=error.cause))]
-    verdicts = tuple(judge(one.terms, missing, parts=1, order=actions) for one in pipeline.running.policies)
-    return answer(item, verdicts, actions, encoders={})
+    with terminal.progress("deciding", found.total) as advance:
+        for batch in batches(found.entries, BATCH):
+            yield from decide_entries(pipeline, batch, order=settings.actions, unread=unread)
+            advance(len(batch))
 
 
 def _write(decision: Decision, *, file: TextIO | None, as_json: bool, quiet: bool) -> None:

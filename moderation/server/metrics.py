@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from moderation.metrics import DecisionCounts
@@ -35,6 +37,27 @@ class ServerMetrics:
         """Count an answer; 499 is a caller that went away."""
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
+
+
+def joined(told: Mapping[str, str], *, label: str) -> bytes:
+    """What several servers tell Prometheus as one text: every series of each with the server's name under `label`."""
+    families: dict[str, Metric] = {}
+    for server, text in sorted(told.items()):
+        for family in text_string_to_metric_families(text):
+            whole = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+            whole.samples += [one._replace(labels={**one.labels, label: server}) for one in family.samples]
+    return generate_latest(_Told(families.values()))
+
+
+class _Told(Collector):
+    """Families as they are."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        """All of them."""
+        return self._families
 
 
 class _Waiting(Collector):

@@ -9,8 +9,8 @@ from tempfile import TemporaryDirectory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moderation.cli.sources import find
 from moderation.errors import ItemError
+from moderation.source.find import find
 
 KEYS = st.sampled_from(["id", "path", "text", "parts", "attributes", "name", "target"])
 VALUES = st.recursive(

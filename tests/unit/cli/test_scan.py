@@ -357,3 +357,17 @@ def test_a_bar_on_the_terminal_leaves_the_result_alone(
     _, out, err = run("scan", pictures, "--policy", weapons, "--json")
     assert list(decisions(out)) == list(expected)
     assert "deciding" in err
+
+
+def test_ray_and_its_folder_go_together_and_ray_must_be_there(
+    weapons: Path, pictures: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for half in (("--ray", "local"), ("--keep", tmp_path / "k")):
+        code, _, err = run("scan", pictures, "--policy", weapons, *half)
+        assert (code, "--ray and --keep FOLDER together" in err) == (ExitCode.USAGE, True)
+    asked = ("scan", "-", "--policy", weapons, "--ray", "local", "--keep", tmp_path / "k")
+    code, _, err = run(*asked)
+    assert (code, "cannot be divided among workers" in err) == (ExitCode.DATA, True)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    code, _, err = run(*asked)
+    assert (code, 'pip install "moderation[ray]"' in err) == (ExitCode.USAGE, True)

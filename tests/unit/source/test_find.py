@@ -11,21 +11,21 @@ from typing import Any
 
 import pytest
 
-from moderation.cli import sources
-from moderation.cli.sources import STDIN, find
 from moderation.errors import DataError, ItemError
 from moderation.item import Modality
 from moderation.policy import manifest
 from moderation.policy.manifest import load_manifest
+from moderation.source.entry import Entry
+from moderation.source.find import STDIN, find
 
 LIMIT = 1000
 
 
-def entries(*paths: Path) -> list[sources.Entry]:
+def entries(*paths: Path) -> list[Entry]:
     return list(find(paths, max_bytes=LIMIT).entries)
 
 
-def refusal(entry: sources.Entry) -> str:
+def refusal(entry: Entry) -> str:
     with pytest.raises(ItemError) as caught:
         entry.read()
     return str(caught.value)

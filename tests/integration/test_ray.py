@@ -1,0 +1,333 @@
+"""A local Ray of two workers, really: a scan's decisions to the last bit, one row an item whatever dies, and the app for the official client."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import logging
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from moderation import assemble
+from moderation.embedding.cache import MemoryCache
+from moderation.embedding.embedder import Embedder
+from moderation.errors import ExitCode
+from moderation.history.log import read_decisions
+from moderation.item import Part
+from moderation.policy.lock import lock_path, write_lock
+from moderation.scaleout.decider import Order
+from moderation.settings import Settings
+from tests.conftest import ROOT
+from tests.fakes import FakeEncoder, item, lock
+from tests.unit.cli.conftest import Run, run
+
+__all__ = ["run"]
+
+# Ray warns of settings of its own that it copies.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning:ray", "ignore::DeprecationWarning:moderation.scaleout"
+)
+KEY = "mod-key-of-the-shop"
+SECRET = "words-that-nobody-may-repeat"
+# An encoder in the workers' processes that takes its time, and ends its process over some texts: once, or each time.
+SCRIPTED = """
+import os, signal, time
+from pathlib import Path
+from tests.fakes import FakeEncoder
+from moderation.plugin.hookspecs import hookimpl
+
+class Scripted(FakeEncoder):
+    def encode_text(self, texts):
+        time.sleep(0.02)
+        for text in texts:
+            what, _, marker = text.partition(" ")
+            if what == "dies" or (what == "dies-once" and not Path(marker).exists()):
+                Path(marker or os.devnull).touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            if what == "raises":
+                raise ValueError(text)
+        return super().encode_text(texts)
+
+@hookimpl
+def register_encoders(registry):
+    registry.add("scripted", lambda request: Scripted())
+"""
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Ray of two cores whose workers know the scripted encoder."""
+    folder = tmp_path_factory.mktemp("plugin")
+    info = folder / "scripted-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: scripted\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[moderation]\nscripted = scripted_encoder\n")
+    (folder / "scripted_encoder.py").write_text(SCRIPTED)
+    import ray
+
+    from moderation.scaleout.cluster import QUIET
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(folder), str(ROOT), os.environ.get("PYTHONPATH", "")]))
+        for name, value in QUIET.items():
+            patch.setenv(name, value)
+        patch.setenv("RAY_BACKEND_LOG_LEVEL", "fatal")
+        quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+        ray.init(num_cpus=2, object_store_memory=200_000_000, **quiet)
+        try:
+            yield ray.get_runtime_context().gcs_address
+        finally:
+            ray.shutdown()
+
+
+@pytest.fixture
+def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A lock on the scripted encoder, which the settings name."""
+    monkeypatch.setenv("MODERATION_ENCODERS__DEFAULT__LOADER", "scripted")
+    path = lock_path(tmp_path, "weapons")
+    write_lock(lock(modalities=("image", "text")), path)
+    return path
+
+
+def lines(path: Path, texts: list[str]) -> Path:
+    path.write_text("".join(json.dumps({"id": str(n), "text": text}) + "\n" for n, text in enumerate(texts)))
+    return path
+
+
+def told(out: str) -> list[dict[str, Any]]:
+    """Decisions without what differs from run to run."""
+    return [{**json.loads(line), "timing": None} for line in out.splitlines()]
+
+
+def kept(folder: Path) -> Counter[str]:
+    """How many rows each item has in a run's files."""
+    return Counter(decision.item_id for file in folder.glob("*.parquet") for decision, _ in read_decisions(file))
+
+
+def until(holds: Callable[[], bool], *, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_decisions_are_a_scans_to_the_last_bit(address: str, run: Run, tmp_path: Path) -> None:
+    """Shipped pictures, one of them twice, files that are no pictures, and rows of a table, by the shipped encoder.
+
+    (Content that stands in two batches is encoded once by a scan, and once by each worker: then batches differ, and with them the last bits.)
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pictures = sorted((ROOT / "policies" / "pictures").rglob("*.webp"))[:95]
+    rows = [{"id": str(n), "path": str(path)} for n, path in enumerate([pictures[0], *pictures[:70]])]
+    rows += [{"id": "gone", "path": "gone.png"}, {"id": "none"}, {"id": "bad", "path": str(tmp_path / "bad.png")}]
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    (tmp_path / "items.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+    contents = [*(path.read_bytes() for path in pictures[70:]), b"no picture", None]
+    pq.write_table(
+        pa.table({"image": pa.array(contents, pa.binary()), "label": [0] * len(contents)}), tmp_path / "t.parquet"
+    )
+    asked = (
+        "scan",
+        tmp_path / "items.jsonl",
+        tmp_path / "t.parquet",
+        "--policy",
+        ROOT / "policies/weapons.lock.json",
+        "--json",
+    )
+    here = run(*asked)
+    there = run(*asked, "--ray", address, "--ray-cores", "1", "--keep", tmp_path / "kept")
+    assert (here[0], there[0]) == (ExitCode.OK, ExitCode.OK)
+    assert told(there[1]) == told(here[1])
+    assert len(told(there[1])) == len(rows) + len(contents)
+    assert there[2].splitlines()[1:] == [line for line in here[2].splitlines() if ": un" not in line][1:]
+    assert len(list((tmp_path / "kept").glob("*.parquet"))) == 4
+
+
+def test_a_worker_that_is_killed_costs_no_row_and_gives_none_twice(
+    address: str, run: Run, scripted: Path, tmp_path: Path
+) -> None:
+    texts = [f"{n / 320:.5f}" for n in range(320)]
+    texts[100] = f"dies-once {tmp_path / 'died'}"
+    items = lines(tmp_path / "items.jsonl", texts)
+    code, out, _ = run(
+        "scan", items, "--policy", scripted, "--json", "--ray", address, "--ray-cores", 1, "--keep", tmp_path / "k"
+    )
+    assert (code, (tmp_path / "died").exists()) == (ExitCode.OK, True)
+    assert [one["item_id"] for one in told(out)] == [str(n) for n in range(320)]
+    assert kept(tmp_path / "k") == Counter(map(str, range(320)))
+    assert not (tmp_path / "k" / ".work").exists()
+
+
+def test_a_run_that_is_killed_goes_on_with_what_is_missing(
+    address: str, run: Run, scripted: Path, tmp_path: Path
+) -> None:
+    items = lines(tmp_path / "items.jsonl", [f"{n / 4800:.5f}" for n in range(32 * 150)])
+    asked = [
+        "scan",
+        str(items),
+        "--policy",
+        str(scripted),
+        "--quiet",
+        "--ray",
+        address,
+        "--ray-cores",
+        "1",
+        "--keep",
+        str(tmp_path / "k"),
+    ]
+    driver = subprocess.Popen([sys.executable, "-m", "moderation", *asked], cwd=tmp_path, start_new_session=True)
+    until(lambda: len(list((tmp_path / "k").glob("*.parquet"))) >= 5)
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.wait()
+    time.sleep(1)  # what a worker had in hand may still take its place
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "k").glob("*.parquet")}
+    assert 5 <= len(before) < 150
+    code, out, err = run(*asked[:4], "--json", *asked[5:])
+    assert (code, f"{len(before)} of 150 parts are there already" in err) == (ExitCode.OK, True)
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+    assert kept(tmp_path / "k") == Counter(map(str, range(32 * 150)))
+    assert told(out) == told(run(*asked[:4], "--json")[1])
+    assert run(*asked)[0] == ExitCode.OK  # all is there: nothing is asked of the cluster
+    items.write_text(items.read_text() + '{"id": "new", "text": "0.5"}\n')
+    code, _, err = run(*asked)
+    assert (code, "begun with something else (items, portions, input)" in err) == (ExitCode.DATA, True)
+
+
+def test_what_kills_every_worker_is_named_and_all_else_is_decided(
+    address: str, run: Run, scripted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moderation.cli.scan_ray.Order", partial(Order, attempts=1))
+    texts = ["0.5"] * 128
+    texts[40] = "dies"
+    items = lines(tmp_path / "items.jsonl", texts)
+    code, _, err = run(
+        "scan", items, "--policy", scripted, "--ray", address, "--ray-cores", 1, "--keep", tmp_path / "k"
+    )
+    assert (code, "of 1 of 4 portions every worker died, such as of portion 1, from line 33 of" in err) == (
+        ExitCode.UNAVAILABLE,
+        True,
+    )
+    assert kept(tmp_path / "k") == Counter(str(n) for n in range(128) if n // 32 != 1)
+
+
+@pytest.fixture(scope="module")
+def served(address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The app on Serve: one replica, and another where the load asks for it."""
+    from ray import serve
+
+    from moderation.scaleout.serving import application
+
+    folder = tmp_path_factory.mktemp("served")
+    write_lock(lock(modalities=("image", "text")), folder / "weapons.lock.json")
+    digest = hashlib.sha256(KEY.encode()).hexdigest()
+    (folder / "serve.toml").write_text(
+        f"""
+        [encoders.default]
+        loader = "scripted"
+        [serve]
+        locks = ["weapons.lock.json"]
+        [serve.keys.shop]
+        sha256 = "{digest}"
+        """
+    )
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    serve.start(http_options={"host": "127.0.0.1", "port": port}, logging_config={"log_level": "ERROR"})
+    quick = {"upscale_delay_s": 0.1, "metrics_interval_s": 0.1, "look_back_period_s": 0.5}
+    serve.run(application(folder / "serve.toml", least=1, most=2, cores=1, **quick))
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        serve.shutdown()
+
+
+def get(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=20) as answer:  # noqa: S310
+        return str(answer.read().decode())
+
+
+def answered(served: str) -> dict[str, float]:
+    """By replica, the moderations that it answered."""
+    found = re.findall(
+        r'moderation_requests_total{.*replica="(.*?)".*route="/v1/moderations".*} (.*)', get(f"{served}/metrics")
+    )
+    return {replica: float(count) for replica, count in found}
+
+
+def test_the_official_client_asks_replicas_that_come_with_the_load(served: str, scripted: Path) -> None:
+    (expected,) = assemble.pipeline(Settings(), [scripted], embedders={"default": embedder()}).decide(
+        [item(Part.text("0.7"))]
+    )
+    with openai.OpenAI(api_key=KEY, base_url=f"{served}/v1", max_retries=0) as client:
+        scores = client.moderations.create(input="0.7").results[0].category_scores.model_extra
+        assert scores == {"weapons": expected.verdicts[0].score}
+        assert len(client.embeddings.create(input=["0.1", "0.2"], model="default").data) == 2
+        raw = client.moderations.with_raw_response.create(input="0.7", extra_headers={"x-request-id": "mine"})
+        assert raw.headers.get_list("x-request-id") == ["mine"]
+        asked, again = itertools.count(), list[bool]()
+
+        def ask(_: int) -> int:
+            text = [f"{next(asked)} of {place}" for place in range(32)]
+            try:
+                return client.moderations.with_raw_response.create(input=text).status_code
+            except openai.APIStatusError as error:
+                again.append(error.response.headers["retry-after-ms"].isdigit())
+                return error.status_code
+
+        with ThreadPoolExecutor(64) as pool:
+            statuses = Counter(pool.map(ask, range(64)))
+            until(lambda: statuses.update(pool.map(ask, range(64))) or len(answered(served)) == 2)
+    assert set(statuses) <= {200, 429}
+    assert all(again)
+    with (
+        openai.OpenAI(api_key="wrong", base_url=f"{served}/v1", max_retries=0) as stranger,
+        pytest.raises(openai.AuthenticationError),
+    ):
+        stranger.moderations.create(input="0.7")
+
+
+def embedder() -> Embedder:
+    return Embedder(FakeEncoder(), MemoryCache(10**6))
+
+
+def test_an_encoder_that_fails_ends_the_run_and_no_log_quotes_content(
+    address: str, run: Run, scripted: Path, tmp_path: Path
+) -> None:
+    items = lines(tmp_path / "items.jsonl", [f"raises {SECRET}", *["0.5"] * 31, f"0.5 {SECRET}"])
+    code, out, err = run(
+        "scan", items, "--policy", scripted, "--ray", address, "--ray-cores", 1, "--keep", tmp_path / "k"
+    )
+    assert code == ExitCode.OK
+    assert "weapons error: encoder_error" in out
+    assert not [one for one in logs() if SECRET in one]
+    assert SECRET not in out + err
+
+
+def logs() -> list[str]:
+    """Everything that Ray wrote of this session."""
+    import ray
+
+    session = Path(ray._private.worker._global_node.get_session_dir_path())  # type: ignore[attr-defined]
+    files = [file for file in (session / "logs").rglob("*") if file.is_file()]
+    assert files
+    return [file.read_text(errors="replace") for file in files]
