@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moderation.cli import terminal
-from moderation.cli.sources import PICTURES, Entry, batches, find
 from moderation.cli.summary import Failed, with_names
 from moderation.errors import DataError, ItemError
 from moderation.item import Modality, Part, content_digest
+from moderation.source.entry import Entry
+from moderation.source.find import PICTURES, batches, find
 
 if TYPE_CHECKING:
     from moderation.embedding.embedder import Embedder

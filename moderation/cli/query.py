@@ -8,11 +8,11 @@ from pathlib import Path
 
 import typer
 
-from moderation.cli.sources import find
 from moderation.embedding.embedder import Embedder
 from moderation.encoder.base import Vectors
 from moderation.errors import DataError, EncoderError, ItemError, Problem
 from moderation.item import Modality, Part
+from moderation.source.find import find
 
 
 @dataclass(frozen=True, slots=True)
