@@ -21,11 +21,12 @@ from moderation.plugin.brought import Plugins
 from moderation.policy.lock import read_lock
 from moderation.rollout.reload import Reloader, tell_change
 from moderation.sections import ServeSettings
-from moderation.server.app import Served, make_app
+from moderation.server.app import make_app
 from moderation.server.batcher import Batcher
 from moderation.server.costs import Costs, Kind, measure
 from moderation.server.edge import App
 from moderation.server.metrics import ServerMetrics
+from moderation.server.posts import Served
 from moderation.server.service import Service
 from moderation.settings import Settings
 

@@ -15,11 +15,12 @@ from moderation.item import Modality
 from moderation.pipeline import Pipeline
 from moderation.policy.lock import Lock
 from moderation.sections import ServeSettings
-from moderation.server.app import Served, make_app
+from moderation.server.app import make_app
 from moderation.server.batcher import Batcher
 from moderation.server.costs import SIZES, Costs, Kind
 from moderation.server.listen import bound, make_server
 from moderation.server.metrics import ServerMetrics
+from moderation.server.posts import Served
 from moderation.server.service import Service
 from moderation.settings import Settings
 from tests.fakes import ACTIONS, FakeEncoder, FakeReader, lock, plugins_with

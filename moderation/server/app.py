@@ -1,75 +1,28 @@
-"""The routes: OpenAI's moderations and embeddings, our decisions, zero-shot classification, and what operators ask. All that is slow happens elsewhere; here it is awaited."""
+"""The app: the routes that are asked all the time answered directly, and what operators ask by the framework."""
 
 from __future__ import annotations
 
-import asyncio
-import random
-import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-from pydantic_core import to_json
 
-from moderation.decision import LIVE, Decision, Outcome
-from moderation.embedding.prepared import content_of
-from moderation.embedding.zero_shot import zero_shot
-from moderation.encoder.base import Encoder
-from moderation.errors import ItemError
-from moderation.item import ContentItem, Modality, Part
-from moderation.item_json import item_of
 from moderation.pipeline import Pipeline
-from moderation.sections import ServeSettings
+from moderation.server.direct import Direct
 from moderation.server.edge import App, Edge
-from moderation.server.errors import ApiError, api_error
-from moderation.server.handlers import StrictRoute, handle_errors
-from moderation.server.metrics import ServerMetrics
+from moderation.server.handlers import handle_errors
 from moderation.server.openapi import document
-from moderation.server.service import Service
-from moderation.server.wire import (
-    ChatEmbeddingRequest,
-    ClassifyRequest,
-    DecisionRequest,
-    EmbeddingRequest,
-    ModerationRequest,
-    embedded_parts,
-    image_of,
-    parts_of,
-    text_of,
-    written,
-)
-
-OURS_MODEL = "moderation"
-ALIASES = ("omni-moderation-", "text-moderation-")  # what clients ask for by default
-_QUICK = 10_000  # characters, whose tokens are counted in less time than it takes to ask another thread
-Answered = TypeVar("Answered")
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """What the app needs: `service` decides, `settings` bound it, `order` names all actions by force."""
-
-    service: Service
-    settings: ServeSettings
-    order: Sequence[str]
-    metrics: ServerMetrics
+from moderation.server.posts import OURS_MODEL, POSTS, Post, Served
 
 
 def make_app(served: Served) -> App:
     """The ASGI app, behind its checks."""
     app = FastAPI(title="moderation", docs_url=None, redoc_url=None)
-    app.router.route_class = StrictRoute
     app.state.served = served
-    app.post("/v1/moderations")(moderations)
-    app.post("/v1/embeddings")(embeddings)
-    app.post("/v1/decisions")(decisions)
-    app.post("/v1/classify")(classify)
+    for post in POSTS.values():
+        app.post(post.path, name=post.answer.__name__, description=post.answer.__doc__)(_shown(post))
     app.get("/v1/policies")(policies)
     app.get("/v1/models")(models)
     app.get("/healthz")(healthz)
@@ -77,73 +30,17 @@ def make_app(served: Served) -> App:
     app.get("/metrics")(metrics)
     handle_errors(app)
     app.openapi = partial(document, app)  # type: ignore[method-assign]
-    return Edge(app, served.settings, told=served.metrics.answered)
+    return Edge(Direct(app, served), served.settings, told=served.metrics.answered)
 
 
-async def moderations(request: Request, body: ModerationRequest) -> Response:
-    """Judge a text, several texts, or the parts of one item by all policies of the key; OpenAI's shape, our policies as categories."""
-    served, model = _served(request), body.model or OURS_MODEL
-    if model != OURS_MODEL and not model.startswith(ALIASES):
-        raise _no_model(model, [OURS_MODEL])
-    id_ = f"modr-{random.getrandbits(128):032x}"
-    given = body.input
-    _bounded(request, 1 if isinstance(given, str) else len(given))
-    parts = tuple(parts_of(given))
-    texts = isinstance(given, str) or isinstance(given[0], str)  # an item each, where parts make one
-    of_items = [(one,) for one in parts] if texts else [parts]
-    items = [ContentItem(f"{id_}-{at}", one, {}) for at, one in enumerate(of_items)]
-    made, pipeline = await _decided(request, items)
-    reads = {one.id: {modality.value for modality in one.lock.modalities} for one in pipeline.running.policies}
-    results = [_result(served, one, item, reads) for one, item in zip(made, items, strict=True)]
-    return _json({"id": id_, "model": model, "results": results})
+def _shown(post: Post) -> Any:
+    """A route for the framework's document; what is asked of it, `Direct` answers."""
 
+    async def route(body: Any) -> None:
+        raise NotImplementedError
 
-async def decisions(request: Request, body: DecisionRequest) -> Response:
-    """Decide items: the same decision record as on the stream, one for each item, in order."""
-    _bounded(request, len(body.items))
-    items = []
-    for at, one in enumerate(body.items):
-        try:
-            items.append(item_of(one, f"item-{at}", None))
-        except ItemError as error:
-            raise api_error(error, param=f"items.{at}") from None
-    made, _ = await _decided(request, items)
-    return _json({"decisions": [one.to_dict() for one in made]})
-
-
-async def embeddings(request: Request, body: EmbeddingRequest | ChatEmbeddingRequest) -> Response:
-    """Vectors of texts or pictures, L2-normalised, in OpenAI's shape (Infinity's and vLLM's forms of pictures, too)."""
-    if body.dimensions is not None:
-        raise ApiError(400, "unsupported_dimensions", "vectors cannot be shortened", param="dimensions")
-    name = _encoder(request, body.model)
-    _bounded(request, len(body.input) if isinstance(body, EmbeddingRequest) and isinstance(body.input, list) else 1)
-    parts = embedded_parts(body)
-    rows = await _vectors(request, name, parts)
-    data = [
-        {"object": "embedding", "index": at, "embedding": written(one, body.encoding_format)}
-        for at, one in enumerate(rows)
-    ]
-    encoder = _served(request).service.batcher.embedders[name].encoder
-    texts = [one.content.decode() for one in parts if one.modality is Modality.TEXT]
-    count = partial(_tokens, encoder, texts)
-    tokens = count() if sum(map(len, texts)) < _QUICK else await asyncio.to_thread(count)
-    used = {"prompt_tokens": tokens, "total_tokens": tokens}
-    return _json({"object": "list", "data": data, "model": name, "usage": used})
-
-
-async def classify(request: Request, body: ClassifyRequest) -> Response:
-    """Zero-shot: how near each picture is to each text, and the softmax of it; no policy is asked, and nothing is certified."""
-    name = _encoder(request, body.model)
-    _bounded(request, len(body.texts) + len(body.images))
-    texts = [text_of(one, f"texts.{at}") for at, one in enumerate(body.texts)]
-    images = [image_of(one, f"images.{at}") for at, one in enumerate(body.images)]
-    rows = np.stack(await _vectors(request, name, [*texts, *images]))
-    likenesses = zero_shot(body.texts, words=rows[: len(texts)], pictures=rows[len(texts) :])
-    data = [
-        {"object": "classification", "index": at, "scores": [one.to_dict() for one in row]}
-        for at, row in enumerate(likenesses)
-    ]
-    return _json({"object": "list", "model": name, "data": data})
+    route.__annotations__["body"] = post.shape
+    return route
 
 
 async def policies(request: Request) -> dict[str, Any]:
@@ -189,96 +86,6 @@ async def readyz(request: Request) -> JSONResponse:
 async def metrics(request: Request) -> Response:
     """For Prometheus."""
     return Response(generate_latest(_served(request).metrics.registry), media_type=CONTENT_TYPE_LATEST)
-
-
-def _result(served: Served, decision: Decision, item: ContentItem, reads: Mapping[str, set[str]]) -> dict[str, Any]:
-    """One result in OpenAI's shape, and the whole decision beside it. A policy that erred has no score: it is never 0.
-
-    `reads` are the modalities that each policy reads.
-    """
-    kinds = {part.modality.value for part in item.parts}
-    categories: dict[str, bool] = {}
-    scores: dict[str, float] = {}
-    applied: dict[str, set[str]] = {}
-    for verdict in decision.verdicts:
-        for name in (verdict.policy, *served.settings.categories.get(verdict.policy, ())):
-            applied[name] = applied.get(name, set()) | (
-                kinds & reads[verdict.policy] or kinds
-            )  # or what readers derived
-            asks = verdict.status == LIVE and verdict.asked is not None and verdict.asked != served.order[0]
-            categories[name] = categories.get(name, False) or asks
-            if verdict.score is not None and verdict.outcome is not Outcome.ERROR:
-                scores[name] = max(scores.get(name, 0.0), verdict.score)
-    return {
-        "flagged": decision.action != served.order[0],
-        "categories": categories,
-        "category_scores": scores,
-        "category_applied_input_types": {name: sorted(kinds) for name, kinds in applied.items()},
-        "judged": bool(decision.verdicts),  # of what is in no policy's scope, nothing is known
-        "decision": decision.to_dict(),
-    }
-
-
-def _json(answer: Mapping[str, Any]) -> Response:
-    """Plain values, written at once: the framework would walk through them first."""
-    return Response(to_json(answer), media_type="application/json")
-
-
-async def _decided(request: Request, items: Sequence[ContentItem]) -> tuple[list[Decision], Pipeline]:
-    """The decisions, and what made them."""
-    served = _served(request)
-    job = served.service.decide(items, caller=request.state.caller, seconds=request.state.deadline - time.monotonic())
-    try:
-        made = await _awaited(job.answer)
-    except asyncio.CancelledError:
-        served.service.leave(job)
-        raise
-    served.metrics.answers.decided(made)
-    return made, job.pipeline
-
-
-async def _vectors(request: Request, name: str, parts: Sequence[Part]) -> list[Any]:
-    """A vector of each part; raises ApiError naming the first one that has none."""
-    batcher = _served(request).service.batcher
-    seconds = request.state.deadline - time.monotonic()
-    ticket = batcher.ask({name: parts}, caller=request.state.caller, seconds=seconds)
-    try:
-        found = await _awaited(ticket.done)
-    except asyncio.CancelledError:
-        batcher.leave(ticket)
-        raise
-    outcomes = [found[content_of(name, part)] for part in parts]
-    for at, one in enumerate(outcomes):
-        if one.error:
-            raise api_error(one.error, param=f"input.{at}")
-    return [one.vector for one in outcomes]
-
-
-def _tokens(encoder: Encoder, texts: Sequence[str]) -> int:
-    return sum(map(encoder.count_tokens, texts))
-
-
-async def _awaited(future: Future[Answered]) -> Answered:
-    return await asyncio.wrap_future(future)
-
-
-def _bounded(request: Request, count: int) -> None:
-    most = _served(request).settings.most_items
-    if count > most:
-        raise ApiError(400, "too_many_inputs", f"{count} inputs; expected at most {most}", param="input")
-
-
-def _encoder(request: Request, name: str | None) -> str:
-    known = _served(request).service.batcher.embedders
-    if name is None or name in known:
-        return name or next(iter(known))
-    raise _no_model(name, list(known))
-
-
-def _no_model(name: str, known: Sequence[str]) -> ApiError:
-    return ApiError(
-        404, "model_not_found", f"there is no model {name[:64]!r}; expected one of {', '.join(known)}", param="model"
-    )
 
 
 def _served(request: Request) -> Served:

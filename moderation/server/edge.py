@@ -23,7 +23,8 @@ from moderation.server.pulse import Pulse
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+Scope = MutableMapping[str, Any]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Told = Callable[[str, int, float], None]
 
 OPEN = frozenset({"/healthz", "/readyz", "/metrics"})  # answered without a key
@@ -50,7 +51,7 @@ class Edge:
         self._pulse = Pulse()
         self._held = 0  # bytes of the bodies of all requests that are not answered
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
@@ -76,7 +77,7 @@ class Edge:
             state["deadline"] = began + seconds - self._behind(seconds)
             await self._held_open(scope, headers, receive, answer)
         except ApiError as error:
-            await _refuse(error, answer)
+            await respond(answer, error.status, error.body, error.headers)
         except Exception as error:
             if status == GONE:
                 _log.error("not answered: %s", type(error).__name__)
@@ -120,9 +121,7 @@ class Edge:
             raise overloaded(OverloadedError(f"{behind:.2f} s behind with answering", after_seconds=2 * behind))
         return behind
 
-    async def _held_open(
-        self, scope: MutableMapping[str, Any], headers: Mapping[bytes, bytes], receive: Receive, send: Send
-    ) -> None:
+    async def _held_open(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, send: Send) -> None:
         """Read the body, then answer, unless the caller goes away meanwhile."""
         body = bytearray()
         try:
@@ -160,8 +159,9 @@ class Edge:
             again = {"retry-after-ms": "1000", "retry-after": "1"}
             raise ApiError(429, "overloaded", "refused: too many bytes are in work", kind=LIMITED, headers=again)
 
-    async def _answered(self, scope: MutableMapping[str, Any], body: bytes, receive: Receive, send: Send) -> None:
-        given = False
+    async def _answered(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+        """Answer, unless the caller goes away meanwhile: then the answering is cancelled."""
+        answering, given, over, gone = asyncio.current_task(), False, False, False
 
         async def again() -> Message:
             nonlocal given
@@ -170,31 +170,36 @@ class Edge:
                 return {"type": "http.request", "body": body, "more_body": False}
             return await receive()
 
-        answering = asyncio.ensure_future(self._app(scope, again, send))
-        gone = asyncio.ensure_future(_until_gone(receive))
-        try:
-            await asyncio.wait({answering, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not answering.done():
+        async def told(message: Message) -> None:
+            nonlocal over
+            over = over or (message["type"] == "http.response.body" and not message.get("more_body"))
+            await send(message)
+
+        async def watch() -> None:
+            nonlocal gone
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            if answering and not over:
+                gone = True
                 answering.cancel()
-            await answering
+
+        watching = asyncio.ensure_future(watch())
+        try:
+            await self._app(scope, again, told)
         except asyncio.CancelledError:
-            if not gone.done():  # it is the server that ends, not the caller who went
+            if not (gone and answering):  # it is the server that ends, not the caller who went
                 raise
+            answering.uncancel()
         finally:
-            answering.cancel()
-            gone.cancel()
+            watching.cancel()
 
 
-async def _until_gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _refuse(error: ApiError, send: Send) -> None:
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(error.body)).encode())]
-    headers += [(name.encode(), value.encode()) for name, value in error.headers.items()]
-    await send({"type": "http.response.start", "status": error.status, "headers": headers})
-    await send({"type": "http.response.body", "body": error.body})
+async def respond(send: Send, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+    """Answer with JSON."""
+    own = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    own += [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": status, "headers": own})
+    await send({"type": "http.response.body", "body": body})
 
 
 def _route(scope: Mapping[str, Any]) -> str:
