@@ -75,6 +75,23 @@ class FakeEncoder:
         return Encoded(vectors.astype(np.float16), errors)
 
 
+class Swayed(FakeEncoder):
+    """Vectors turn a little with the number of those that are encoded beside them."""
+
+    def __init__(self, sway: float = 2e-3) -> None:
+        super().__init__()
+        self.sway = sway
+        self.sizes: list[int] = []
+
+    def _encode(self, contents: Sequence[str], *, pictures: bool) -> Encoded:
+        self.sizes.append(len(contents))
+        made = super()._encode(contents, pictures=pictures)
+        turned = made.vectors.astype(np.float64)
+        turned[:, 0] += np.where(turned.any(axis=1), self.sway * math.sin(len(contents) - 1), 0.0)
+        turned /= np.maximum(np.linalg.norm(turned, axis=1, keepdims=True), 1e-9)
+        return Encoded(turned.astype(np.float16), made.errors)
+
+
 def at(cosine: float) -> Any:
     """A unit vector with this cosine to the first axis, the rest along the second."""
     clipped = min(1.0, max(-1.0, cosine))

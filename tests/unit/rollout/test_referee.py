@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -25,26 +24,9 @@ from moderation.policy.decide import Finding, is_close, judge
 from moderation.rollout.company import measure_company
 from moderation.rollout.locks import terms_of
 from moderation.settings import Settings
-from tests.fakes import FakeDetector, FakeEncoder, always, item, lock, picture, plugins_with
+from tests.fakes import FakeDetector, FakeEncoder, Swayed, always, item, lock, picture, plugins_with
 
 NEAR = st.floats(0.703, 0.711) | st.floats(0.918, 0.926)  # cosines on both sides of the fakes' two thresholds
-
-
-class Swayed(FakeEncoder):
-    """Vectors turn a little with the number of those that are encoded beside them."""
-
-    def __init__(self, sway: float = 2e-3) -> None:
-        super().__init__()
-        self.sway = sway
-        self.sizes: list[int] = []
-
-    def _encode(self, contents: Sequence[str], *, pictures: bool) -> Encoded:
-        self.sizes.append(len(contents))
-        made = super()._encode(contents, pictures=pictures)
-        turned = made.vectors.astype(np.float64)
-        turned[:, 0] += np.where(turned.any(axis=1), self.sway * math.sin(len(contents) - 1), 0.0)
-        turned /= np.maximum(np.linalg.norm(turned, axis=1, keepdims=True), 1e-9)
-        return Encoded(turned.astype(np.float16), made.errors)
 
 
 def pipeline(encoder: Swayed, *locks: Any, detectors: Sequence[FakeDetector] = ()) -> Pipeline:
