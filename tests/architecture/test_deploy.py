@@ -17,6 +17,7 @@ from moderation.errors import ExitCode, SettingsError
 from moderation.server import listen
 from moderation.settings import load_settings
 from tests.conftest import ROOT
+from tests.unit.server import test_metrics as test_server_metrics
 from tests.unit.stream import test_deliver_metrics, test_gauges
 
 DEPLOY = ROOT / "examples" / "deploy"
@@ -39,7 +40,11 @@ def queries() -> list[str]:
     return [target["expr"] for panel in board["panels"] for target in panel["targets"]]
 
 
-METRICS = {**test_deliver_metrics.families(), **test_gauges.families()}  # of a worker, where both have one
+METRICS = {
+    **test_server_metrics.families(),
+    **test_deliver_metrics.families(),
+    **test_gauges.families(),  # of a worker, where others have one too
+}
 
 
 @pytest.mark.parametrize("query", sorted({*queries(), *(rule["expr"] for rule in alerts())}))

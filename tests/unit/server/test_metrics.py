@@ -1,39 +1,45 @@
-"""What several servers tell Prometheus, as one."""
+"""What a server counts, and which metrics it has, with their labels."""
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.parser import text_string_to_metric_families
+from collections.abc import Mapping
 
-from moderation.server.metrics import joined
-
-
-def told(count: int) -> str:
-    registry = CollectorRegistry()
-    Counter("asked", "What was asked.", ("route",), registry=registry).labels("/a").inc(count)
-    Histogram("took_seconds", "How long.", buckets=(1.0,), registry=registry).observe(count)
-    return generate_latest(registry).decode()
+from moderation.item import Part
+from moderation.server.metrics import ServerMetrics
+from tests.fakes import item, lock
+from tests.unit.server.test_batcher import Device, ask, batching
+from tests.unit.stream.test_gauges import Families
+from tests.unit.test_pipeline import pipeline
 
 
-def test_every_series_of_every_server_is_there_under_its_name() -> None:
-    families = {
-        one.name: one
-        for one in text_string_to_metric_families(joined({"x": told(1), "y": told(2)}, label="replica").decode())
-    }
-    counted = {
-        (one.labels["replica"], one.labels["route"]): one.value
-        for one in families["asked"].samples
-        if one.name == "asked_total"
-    }
-    assert counted == {("x", "/a"): 1.0, ("y", "/a"): 2.0}
-    assert families["took_seconds"].type == "histogram"
-    buckets = {
-        (one.labels["replica"], one.labels["le"]): one.value
-        for one in families["took_seconds"].samples
-        if "le" in one.labels
-    }
-    assert buckets == {("x", "1.0"): 1.0, ("x", "+Inf"): 1.0, ("y", "1.0"): 0.0, ("y", "+Inf"): 1.0}
+def metrics() -> ServerMetrics:
+    """Of a server that answered twice, decided once, and encoded a part."""
+    with batching(Device()) as batcher:
+        ask(batcher, "0.1").done.result(10)
+        made = ServerMetrics(batcher)
+        made.answered("/v1/moderations", 200, 0.02)
+        made.answered("/v1/moderations", 429, 0.001)
+        made.answers.decided(pipeline(lock(modalities=("text",))).decide([item(Part.text("0.95"))]))
+        return made
 
 
-def test_of_nobody_there_is_nothing() -> None:
-    assert joined({}, label="replica") == b""
+def families() -> Families:
+    """Every metric that a server has beside those of all who decide, by the name that a query uses, with its labels."""
+    found: dict[str, set[str]] = {}
+    for family in metrics().registry.collect():
+        for one in family.samples:
+            found.setdefault(one.name, set()).update(one.labels)
+    return found
+
+
+def test_answers_decisions_and_batches_are_counted() -> None:
+    registry = metrics().registry
+
+    def told(name: str, labels: Mapping[str, str] | None = None) -> float | None:
+        return registry.get_sample_value(f"moderation_{name}", labels or {})
+
+    assert [told("requests_total", {"route": "/v1/moderations", "status": one}) for one in ("200", "429")] == [1, 1]
+    assert told("request_duration_seconds_count", {"route": "/v1/moderations"}) == 2
+    assert told("decisions_total", {"action": "allow"}) == 1  # a draft
+    assert (told("batches_total"), told("parts_encoded_total"), told("waiting_parts")) == (1, 1, 0)
+    assert (told("requests_refused_total"), told("parts_dropped_total"), told("waiting_bytes")) == (0, 0, 0)
