@@ -103,9 +103,7 @@ def scan(  # noqa: PLR0917 - typer passes options by name
         summary = Summary(settings.actions, found.left_alone)
         file = stack.enter_context(terminal.replacing(out)) if out else None
         if ray and keep:
-            from moderation.cli.scan_ray import on_ray
-
-            decisions = on_ray(found, locks, settings, address=ray, folder=keep, cores=ray_cores)
+            decisions = _on_ray(found, locks, settings, address=ray, folder=keep, cores=ray_cores)
         else:
             decisions = _here(found, locks, settings, known, quiet=quiet)
         for decision in decisions:
@@ -148,6 +146,22 @@ def _here(
         for batch in batches(found.entries, BATCH):
             yield from decide_entries(pipeline, batch, order=settings.actions, unread=unread)
             advance(len(batch))
+
+
+def _on_ray(
+    found: Found, locks: Sequence[Path], settings: Settings, *, address: str, folder: Path, cores: int
+) -> Iterator[Decision]:
+    """One decision for each entry, by the workers of a Ray cluster; they are kept in the folder, part by part."""
+    from moderation.scaleout.scan import scan
+
+    def begun(there: int, parts: int) -> None:
+        if there:
+            terminal.note(f"{there} of {terminal.counted(parts, 'part')} are there already")
+
+    with terminal.progress("deciding", found.total) as advance:
+        yield from scan(
+            found, locks, settings, address=address, folder=folder, cores=cores, begun=begun, advance=advance
+        )
 
 
 def _write(decision: Decision, *, file: TextIO | None, as_json: bool, quiet: bool) -> None:

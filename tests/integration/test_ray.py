@@ -215,7 +215,7 @@ def test_a_run_that_is_killed_goes_on_with_what_is_missing(
 def test_what_kills_every_worker_is_named_and_all_else_is_decided(
     address: str, run: Run, scripted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("moderation.cli.scan_ray.Order", partial(Order, attempts=1))
+    monkeypatch.setattr("moderation.scaleout.scan.Order", partial(Order, attempts=1))
     texts = ["0.5"] * 128
     texts[40] = "dies"
     items = lines(tmp_path / "items.jsonl", texts)

@@ -1,11 +1,10 @@
-"""`moderation scan --ray`: the same decisions by the workers of a Ray cluster, kept part by part and told in order."""
+"""A scan on Ray: what was found is divided, decided by workers part by part, and told in order."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from moderation.cli import terminal
 from moderation.decision import Decision
 from moderation.errors import DataError, Problem
 from moderation.scaleout.cluster import cluster, workers
@@ -17,36 +16,43 @@ from moderation.settings import Settings
 from moderation.source.find import Found, is_endless
 from moderation.source.portions import Portion, portions
 
+CORES = 4  # of an encoder, where there is no GPU
 _PORTIONS, _LARGEST = 256, 128 * BATCH  # about so many portions, none of more entries
 
 
-def on_ray(
-    found: Found, locks: Sequence[Path], settings: Settings, *, address: str, folder: Path, cores: int
+def scan(
+    found: Found,
+    locks: Sequence[Path],
+    settings: Settings,
+    *,
+    address: str,
+    folder: Path,
+    cores: int = CORES,
+    begun: Callable[[int, int], object] = lambda _there, _parts: None,
+    advance: Callable[[int], object] = lambda _items: None,
 ) -> Iterator[Decision]:
-    """One decision for each entry, in order; those that the folder holds already are read from there.
+    """One decision for each entry, in order, and all of them as Parquet in `folder`; parts that it holds already are read from there.
 
-    Raises DataError for what comes once and has no end, and as `begin` does; ClusterError where the cluster fails.
+    `address` is that of `scaleout.cluster`. `begun` hears how many parts are there already, and of how many; `advance` how many items more are decided.
+    Raises DataError for what comes once and has no end, and as `parts.begin` does; ClusterError where the cluster fails.
     """
     for path in filter(is_endless, found.files):
         raise DataError([Problem(path, 0, 0, "D000", "cannot be divided among workers; expected files and folders")])
     run = Run(list(portions(found.files, _size(found.total or 0))), locks, settings)
     missing = begin(folder, run)
     done = {one.number for one in run.portions} - {one.number for one in missing}
-    if done:
-        terminal.note(f"{len(done)} of {terminal.counted(len(run.portions), 'part')} are there already")
-    here = Path.cwd()
+    begun(len(done), len(run.portions))
+    advance(sum(one.count for one in run.portions if one.number in done))
+    here, told = Path.cwd(), 0
     order = Order(settings, tuple(locks), here / folder, found.most, here)
-    told = 0
-    with terminal.progress("deciding", found.total) as advance:
-        advance(sum(one.count for one in run.portions if one.number in done))
-        for number in _numbers(missing, order, address=address, cores=cores):
-            done.add(number)
-            advance(run.portions[number].count)
-            while told in done:
-                yield from read_part(folder, told)
-                told += 1
-        for number in range(told, len(run.portions)):
-            yield from read_part(folder, number)
+    for number in _numbers(missing, order, address=address, cores=cores):
+        done.add(number)
+        advance(run.portions[number].count)
+        while told in done:
+            yield from read_part(folder, told)
+            told += 1
+    for number in range(told, len(run.portions)):
+        yield from read_part(folder, number)
     end(folder)
 
 
