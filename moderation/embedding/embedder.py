@@ -230,6 +230,8 @@ class Embedder:
 
     def _unpacked(self, values: Mapping[_Key, bytes]) -> dict[_Key, Vectors]:
         """The vectors that are sound."""
+        if not values:  # the usual case, and what is new should not pay for it
+            return {}
         vectors, sound = unpack(list(values.values()), self.encoder.card.width)
         return {key: vector for key, vector, whole in zip(values, vectors, sound.tolist(), strict=True) if whole}
 
