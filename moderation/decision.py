@@ -237,11 +237,14 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """Not now, but no sooner than in `seconds`. `tried` is false where the sink left off before it came to this one."""
+    """Not now, but no sooner than in `seconds`. `tried` is false where the sink left off before it came to this one, `busy` true where whoever is
+    behind it only has too much to do, which says nothing of this one: it never becomes a dead letter for that.
+    """
 
     reason: str
     seconds: float = 0.0
     tried: bool = True
+    busy: bool = False
 
 
 @dataclass(frozen=True, slots=True)

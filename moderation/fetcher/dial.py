@@ -91,7 +91,11 @@ class Dialer:
                 plain = self._connect(str(address), url.port, deadline.left() / (len(addresses) - number))
             except OSError:
                 continue
-            plain.settimeout(deadline.left())
+            try:
+                plain.settimeout(deadline.left())
+            except ItemError:  # the connection took all of it
+                plain.close()
+                raise
             return self._secured(plain, url) if url.scheme == "https" else plain
         deadline.left()
         raise PassingError("unreachable", f"{url}: no connection")

@@ -64,7 +64,9 @@ def _is_receipt(receipt: object) -> bool:
         or not is_name(receipt.reason)
     ):
         return False
-    return not isinstance(receipt, Again) or (_is_wait(receipt.seconds) and type(receipt.tried) is bool)
+    if not isinstance(receipt, Again):
+        return True
+    return _is_wait(receipt.seconds) and type(receipt.tried) is type(receipt.busy) is bool
 
 
 def _is_wait(seconds: object) -> bool:

@@ -64,7 +64,7 @@ class Lane:
     def __init__(self, tries: int, pauses: Pauses) -> None:
         self._tries, self._pauses = tries, pauses
         self._entries: deque[Entry] = deque()
-        self._failures = self._seen = 0
+        self._failures = self._seen = self._busy = 0
         self._blamed = self._alone = (
             0  # failures beside which others got through, and those in a row beside which nobody did
         )
@@ -116,21 +116,23 @@ class Lane:
                 self._begin(through)
 
     def _failed(self, first: Entry | None, again: Again, through: int, now: float) -> None:
-        """The first one failed, or what stood in for it."""
-        if first and again.tried:
+        """The first one failed, or what stood in for it; a sink that is only busy says nothing of it."""
+        blames = first and again.tried and not again.busy
+        self._busy = self._busy + 1 if again.busy else 0
+        if blames:
             self._failures += 1
             others = through > self._seen
             self._blamed, self._alone = self._blamed + others, 0 if others else self._alone + 1
             self._seen, self._reason = through, again.reason
-        self.not_before = now + self._pauses.after(max(1, self._failures), asked=again.seconds)
-        if first and again.tried and (self._doubted or self._blamed >= self._tries):
+        self.not_before = now + self._pauses.after(max(1, self._failures + self._busy), asked=again.seconds)
+        if first and blames and (self._doubted or self._blamed >= self._tries):
             why = "the next one got through in its place" if self._doubted else "others got through meanwhile"
             first.end(Ending(self._reason, f"failed {self._failures} times, and {why}", self._failures))
             self._begin(through)
 
     def _begin(self, through: int) -> None:
         """With the next one in line."""
-        self._failures = self._blamed = self._alone = 0
+        self._failures = self._blamed = self._alone = self._busy = 0
         self._doubted = False
         self._seen, self._reason, self.not_before = through, "", 0.0
 

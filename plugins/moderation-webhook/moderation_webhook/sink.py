@@ -20,7 +20,7 @@ from moderation_webhook.signature import Signer, read_secrets
 ONE, SEVERAL = "moderation.decision.v1", "moderation.decisions.v1"
 MARGIN = 0.9  # of a call's time, after which no request is begun or waited for: what was taken by then shall be told
 LONGEST_WAIT = 86_400.0  # seconds that are believed of a Retry-After
-GONE = 410
+GONE, BUSY = 410, 429
 _LATEST_MS = 253_402_300_799_999  # of the year 9999: a record's time is a stranger's word
 # These speak of the endpoint, of our being known to it, or of the hour, not of what was sent.
 _OF_THE_ENDPOINT = frozenset({401, 402, 403, 404, 405, 407, 408, 421, 423, 424, 425, 429})
@@ -113,7 +113,7 @@ def receipt_of(answer: Answer) -> Receipt:
         return Gone(reason)
     if 400 <= status < 500 and status not in _OF_THE_ENDPOINT:
         return Refused(reason)
-    return Again(reason, min(answer.retry_after, LONGEST_WAIT))
+    return Again(reason, min(answer.retry_after, LONGEST_WAIT), busy=status == BUSY)
 
 
 def _body(kind: str, time_ms: int, data: Any) -> bytes:

@@ -141,7 +141,8 @@ def test_a_batch_is_one_request_with_an_id_that_follows_from_those_in_it(web: Re
     [
         *((code, Delivered()) for code in (200, 201, 202, 204, 299)),
         *((code, Refused(f"status_{code}")) for code in (400, 406, 409, 413, 415, 422, 451, 499)),
-        *((code, Again(f"status_{code}")) for code in (301, 302, 307, 308, 401, 403, 404, 405, 408, 425, 429, 500, 501, 502, 503, 504, 599)),
+        *((code, Again(f"status_{code}")) for code in (301, 302, 307, 308, 401, 403, 404, 405, 408, 425, 500, 501, 502, 503, 504, 599)),
+        (429, Again("status_429", busy=True)),
         (410, Gone("status_410")),
     ],
 )  # fmt: skip

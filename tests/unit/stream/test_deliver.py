@@ -24,7 +24,7 @@ from moderation.stream.dead_letter import DeadLetter, Stage, set_aside
 from moderation.stream.deliver import AHEAD, Deliverer
 from moderation.stream.deliver_lane import Lane, Pauses
 from moderation.stream.deliver_metrics import DeliverMetrics
-from moderation.stream.deliver_record import Letters
+from moderation.stream.deliver_record import Letters, read_entry
 from moderation.stream.liveness import Progress
 from moderation.stream.metrics import Metrics
 
@@ -333,6 +333,31 @@ def test_as_long_as_the_sink_asks_for_nothing_is_sent() -> None:
 
     delivered(Receiver(says), decisions(0, 5), decisions(1, 5))
     assert times[1] - times[0] >= 0.3
+
+
+@pytest.mark.parametrize("busy", [True, False])
+def test_who_is_busy_most_of_the_time_costs_no_decision(busy: bool) -> None:
+    """Four answers of five say so, of whichever decision; what fails as often for other reasons is set aside now and then."""
+    chance = random.Random(7)
+    sink = Receiver(lambda _: Again("status_429", busy=busy) if chance.random() < 0.8 else Delivered())
+    topic = delivered(sink, *(decisions(n, 60) for n in range(4)), within=60.0)
+    if busy:
+        assert topic.letters == []
+        assert [sink.first(number) for number in range(4)] == [ids(number, range(60)) for number in range(4)]
+    else:
+        assert topic.letters  # or this test would not tell the two apart
+
+
+def test_a_sink_that_is_busy_is_asked_less_and_less() -> None:
+    pauses = Pauses(1.0, 60.0, chance=random.Random(0))
+    lane = Lane(3, pauses)
+    lane.add(read_entry(record(Partition("decisions", 0), 0, decisions(0, 1)[0]), None))
+    waits = []
+    for _ in range(6):
+        lane.told(lane.next(1, lane.not_before), [Again("status_429", busy=True)], through=0, now=0.0)
+        waits.append(lane.not_before)
+    assert all(2**n / 2 <= wait <= 2**n for n, wait in enumerate(waits))
+    assert not lane.suspect
 
 
 def test_a_sink_that_is_gone_ends_the_process_for_a_person_after_what_it_took_is_committed() -> None:
