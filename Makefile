@@ -45,7 +45,7 @@ build/peers/.ready: pyproject.toml
 
 build/serve-peers/.ready: pyproject.toml | $(READY)
 	@mkdir -p build/serve-peers/torch
-	@cd $(VENV)/lib/python*/site-packages && ln -sfn "$$PWD"/torch "$$PWD"/torch-* "$$PWD"/torchgen "$$PWD"/functorch "$$PWD"/triton* "$$PWD"/nvidia* "$$PWD"/cuda* $(CURDIR)/build/serve-peers/torch
+	@site=$$(cd $(VENV)/lib/python*/site-packages && pwd -P) && ln -sfn $$site/torch $$site/torch-* $$site/torchgen $$site/functorch $$site/triton* $$site/nvidia* $$site/cuda* build/serve-peers/torch
 	@for peer in bentoml infinity litserve open-clip ray; do \
 	    $(PYTHON) -m venv --clear --without-pip "build/serve-peers/$$peer" && \
 	    echo $(CURDIR)/build/serve-peers/torch > "$$(echo build/serve-peers/$$peer/lib/python*/site-packages)/torch.pth" && \

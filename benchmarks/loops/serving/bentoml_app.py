@@ -22,7 +22,10 @@ class Peer:
         self.device = device(OF)
 
     @bentoml.api(
-        batchable=True, route="/v1/embeddings", max_batch_size=OF.largest, max_latency_ms=OWN.get("max_latency_ms", 60_000)
+        batchable=True,
+        route="/v1/embeddings",
+        max_batch_size=OF.largest,
+        max_latency_ms=OWN.get("max_latency_ms", 60_000),
     )
     def embed(self, input: list[str]) -> list[list[float]]:  # noqa: A002 - the field's name
         return self.device(input)
@@ -30,7 +33,7 @@ class Peer:
 
 def main() -> None:
     command = [sys.executable, "-m", "bentoml", "serve", "-q", f"{__spec__.name}:Peer"]
-    os.execv(command[0], [*command, "--host", "127.0.0.1", "--port", str(OF.port)])
+    os.execv(command[0], [*command, "--host", "127.0.0.1", "--port", str(OF.port)])  # noqa: S606
 
 
 if __name__ == "__main__":

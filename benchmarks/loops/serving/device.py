@@ -19,14 +19,13 @@ NUMBERS = [0.125] * 8  # an answer
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A port, the largest batch, and a device: seconds of a batch and of each part, or a checkpoint. `deadline` is what clients allow, where they are too many."""
+    """A port, the largest batch, and a device: seconds of a batch and of each part, or a checkpoint."""
 
     port: int
     largest: int = 32
     fixed: float = 0.0
     each: float = 0.0
     checkpoint: str = ""
-    deadline: float = 0.0
     settings: dict[str, Any] | None = None  # the peer's own
 
 
@@ -61,7 +60,7 @@ class Tower:
 
         self.torch = torch
         self.model = transformers.CLIPModel.from_pretrained(checkpoint).eval()
-        self.processor = transformers.AutoImageProcessor.from_pretrained(checkpoint, use_fast=False)
+        self.processor = transformers.AutoImageProcessor.from_pretrained(checkpoint)
 
     def __call__(self, inputs: Sequence[str]) -> list[list[float]]:
         pixels = [self.pixels(one) for one in inputs]

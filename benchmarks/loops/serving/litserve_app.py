@@ -5,17 +5,18 @@ from typing import Any
 
 import litserve
 
-from benchmarks.loops.serving.device import Told, device, told
+from benchmarks.loops.serving import device as devices
+from benchmarks.loops.serving.device import Told, told
 
 
 class Peer(litserve.LitAPI):
     """A request is `{"input": TEXT or base64}`."""
 
-    def setup(self, where: str) -> None:
+    def setup(self, device: str) -> None:  # noqa: ARG002 - whose there is one
         self.chosen = told()
-        self.behind = device(self.chosen)
+        self.behind = devices.device(self.chosen)
 
-    def decode_request(self, request):  # FastAPI reads a type here as a part of the address
+    def decode_request(self, request):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - FastAPI takes a type for a query's
         given = request["input"]
         return self.behind.pixels(given) if self.chosen.checkpoint else given
 

@@ -47,7 +47,14 @@ def main(of: Told) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=True, logging_level="ERROR")
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        configure_logging=True,
+        logging_level="ERROR",
+    )
     serve.start(http_options={"host": "127.0.0.1", "port": of.port}, logging_config={"enable_access_log": False})
     serve.run(deployment(of), route_prefix="/v1/embeddings")
     stop.wait()

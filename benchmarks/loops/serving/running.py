@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,20 +51,27 @@ class Running:
     def drive(self, **how: Any) -> dict[str, Any]:
         """What a driver in a process of its own found."""
         told = json.dumps({**how, "forms": str(self.forms)})
-        command = [sys.executable, "-m", "benchmarks.loops.http_driver", self.url, told]
+        command = [sys.executable, "-m", "benchmarks.loops.serving.driver", self.url, told]
         done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
         found: dict[str, Any] = json.loads(done.stdout)
         return found
 
 
 @contextmanager
-def running(server: Server, folder: Path, forms: Sequence[Sequence[str]], *, command: Sequence[str] = (), **of: Any) -> Iterator[Running]:
-    """The server on a free port, answering. `of` is what it is told (device.Told); `command` takes its module's place."""
+def running(
+    server: Server, folder: Path, forms: Sequence[Sequence[str]], *, settings_file: Path | None = None, **of: Any
+) -> Iterator[Running]:
+    """The server on a free port, answering. `of` is what it is told (device.Told); without a module it is `moderation serve` on `settings_file`."""
     port = _free_port()
     told = json.dumps({"port": port, "settings": dict(server.settings), **of})
     written = folder / f"{server.name}.forms.json"
     written.write_text(json.dumps(forms), encoding="utf-8")
-    run = [one.format(port=port) for one in command] or ["-m", f"benchmarks.loops.serving.{server.module}"]
+    run = ["-m", f"benchmarks.loops.serving.{server.module}"]
+    if not server.module:
+        assert settings_file is not None
+        own = folder / "serve.at.toml"
+        own.write_text(settings_file.read_text(encoding="utf-8").replace("{port}", str(port)), encoding="utf-8")
+        run = ["-m", "moderation", "serve", str(own)]
     log = folder / f"{server.name}.log"
     with log.open("a", encoding="utf-8") as out:
         process = subprocess.Popen(
@@ -96,19 +103,17 @@ def _wait(process: subprocess.Popen[bytes], url: str, form: Sequence[str], log: 
             time.sleep(0.2)
         else:
             return
-    raise SystemExit(f"{url} did not answer within {PATIENCE:.0f} s; its log:\n{log.read_text(encoding='utf-8')[-2000:]}")
+    raise SystemExit(
+        f"{url} did not answer within {PATIENCE:.0f} s; its log:\n{log.read_text(encoding='utf-8')[-2000:]}"
+    )
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
     process.send_signal(signal.SIGTERM)
-    try:
+    with suppress(subprocess.TimeoutExpired):
         process.wait(8)
-    except subprocess.TimeoutExpired:
-        pass
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)  # what it left behind
-    except ProcessLookupError:
-        pass
     process.wait()
 
 
