@@ -102,7 +102,29 @@ class Bench:
             place.drive(clients=CLIENTS, seconds=1.0, deadline=60)
             return place.drive(clients=CLIENTS, seconds=self.seconds, deadline=60)["rate"], vectors
 
-    def main() -> None:
+    def in_process(self, way: str, threads: int) -> tuple[float, Any]:
+        """Pictures a second, and the vectors of all."""
+        files = str(self.folder / "files.json")
+        told = json.dumps({"checkpoint": str(self.folder / "clip"), "files": files, "seconds": self.seconds})
+        done = subprocess.run(
+            [there(IN_PROCESS[way]), "-m", "benchmarks.loops.serving.in_process", way],
+            cwd=ROOT,
+            env={**os.environ, "OMP_NUM_THREADS": str(threads), "IN_PROCESS": told},
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        found = json.loads(done.stdout.splitlines()[-1])
+        return found["rate"], None if found["vectors"] is None else np.array(found["vectors"], np.float32)
+
+
+def vector_of(told: Mapping[str, Any]) -> Any:
+    """The vector in an answer: OpenAI's shape, in base64, or a plain list."""
+    found = told["data"][0]["embedding"] if "data" in told else told["embedding"]
+    return np.frombuffer(base64.b64decode(found), "<f4") if isinstance(found, str) else np.array(found, np.float32)
+
+
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=6.0)
