@@ -32,7 +32,7 @@ soak: $(READY) $(USED)  ## The long forms of the tests: larger simulations, more
 	@$(BIN)/pytest -n 2 -m soak
 	@HYPOTHESIS_PROFILE=soak $(BIN)/pytest -n 2 tests/property
 
-bench: $(READY) $(USED) build/peers/.ready  ## Every speed figure in the README, measured side by side on this machine.
+bench: $(READY) $(USED) build/peers/.ready build/serve-peers/.ready  ## Every speed figure in the README, measured side by side on this machine.
 	@$(BIN)/pip install --quiet --constraint constraints.txt --group bench
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
 	@echo "== benchmarks/encode.py --clock cpu"; $(BIN)/python benchmarks/encode.py --clock cpu
@@ -41,6 +41,16 @@ build/peers/.ready: pyproject.toml
 	@$(PYTHON) -m venv --clear build/peers
 	@build/peers/bin/pip install --quiet --disable-pip-version-check "pip>=25.1"
 	@build/peers/bin/pip install --quiet --group peers
+	@touch $@
+
+build/serve-peers/.ready: pyproject.toml | $(READY)
+	@mkdir -p build/serve-peers/torch
+	@site=$$(cd $(VENV)/lib/python*/site-packages && pwd -P) && ln -sfn $$site/torch $$site/torch-* $$site/torchgen $$site/functorch $$site/triton* $$site/nvidia* $$site/cuda* build/serve-peers/torch
+	@for peer in bentoml infinity litserve open-clip ray; do \
+	    $(PYTHON) -m venv --clear --without-pip "build/serve-peers/$$peer" && \
+	    echo $(CURDIR)/build/serve-peers/torch > "$$(echo build/serve-peers/$$peer/lib/python*/site-packages)/torch.pth" && \
+	    $(BIN)/pip --python "build/serve-peers/$$peer/bin/python" install --disable-pip-version-check --quiet --group "peer-$$peer" || exit 1; \
+	done
 	@touch $@
 
 oldest:  ## The suite on the oldest versions that pyproject.toml allows.

@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 
 NOTHING = 0  # the status of a request that nothing came of: no answer long after its deadline, or a broken connection
 LEFT = 499  # the status of a request whose caller went away first
-_PATIENCE = 10.0  # seconds after a deadline until it is taken for a hang
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,7 @@ class Asked:
 class Load:
     """How it is asked: by so many `clients`, or at a `rate` of requests a second; for so many `seconds`, each with `deadline` seconds.
 
-    The share `leaves` of callers goes away after up to `leaves_within` seconds.
+    The share `leaves` of callers goes away after up to `leaves_within` seconds, and all hang up `patience` seconds after their deadline.
     """
 
     clients: int = 1
@@ -41,6 +40,7 @@ class Load:
     deadline: float = 2.0
     leaves: float = 0.0
     leaves_within: float = 0.1
+    patience: float = 10.0
     key: str = ""
     seed: int = 0
 
@@ -189,7 +189,7 @@ class _Driver:
 
     async def _ask(self, asked: Asked, due: float) -> None:
         leaves = self.chance.random() < self.load.leaves
-        seconds = self.chance.uniform(0, self.load.leaves_within) if leaves else self.load.deadline + _PATIENCE
+        seconds = self.chance.uniform(0, self.load.leaves_within) if leaves else self.load.deadline + self.load.patience
         connection = self.free.pop() if self.free else _Connection(self.url, self.load)
         sent = time.monotonic()
         try:
@@ -229,7 +229,7 @@ class _Connection:
         writer.write(head.encode() + body)
         told = (await reader.readuntil(b"\r\n\r\n")).lower()
         length = told.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0]
-        await reader.readexactly(int(length))
+        await (reader.readexactly(int(length)) if length else reader.readuntil(b"\r\n0\r\n\r\n"))  # or in chunks
         return int(told.split(b" ", 2)[1])
 
     def close(self) -> None:

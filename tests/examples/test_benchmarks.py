@@ -46,6 +46,8 @@ TINY = {
     "stream.py": ["--rounds", "1", "--texts", "6000", "--pictures", "8"],
     "serve.py": ["--seconds", "0.3", "--requests", "400"],
     "search.py": ["--rows", "3000", "--queries", "3"],
+    # The environments of the others are made by `make bench`.
+    "serve_peers.py": ["--rounds", "1", "--seconds", "0.3", "--only", "ours"],
     "hashes.py": ["--hashes", "3000", "--queries", "20"],
     "lists.py": ["--sizes", "50", "--texts", "25"],
     "ocr.py": ["--rounds", "1", "--pictures", "1", "--ways", "2", "--drawings", "2", "--largest", "320"],
@@ -82,6 +84,7 @@ KEYS = {
         "small_key_p99_ratio", "cancels_batches_begun_for_nobody", "cancels_hung", "memory_growth",
     },
     "search.py": {"rows", "width", "top", "load_before", "engines", "files"},
+    "serve_peers.py": {"load_before", "versions", "absent", "servers", "each_round"},
     "hashes.py": {"hashes", "load_before", "engines", "hash_ms"},
     "lists.py": {"load_before", "characters", "rows", "words", "found", "other_words_found"},
     "ocr.py": {
@@ -99,6 +102,7 @@ def test_none_is_forgotten() -> None:
     assert {path.name for path in FOLDER.glob("*.py")} == {
         *TINY,
         "encode.py",
+        "encode_peers.py",
         "onnx_runtime.py",
         "regions.py",
     }  # the last takes minutes however small
@@ -148,6 +152,25 @@ def test_encoding_reports_what_it_says(
     assert (
         found["from_jpeg"]["seconds_over_ours"].keys() == found["from_jpeg"]["largest_difference_from"].keys() == peers
     )
+
+
+def test_encoding_beside_peers_reports_what_it_says(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("benchmarks.encode.LAYERS", 1)
+    monkeypatch.setattr(
+        "sys.argv", ["encode_peers.py", "--rounds", "1", "--seconds", "0", "--only", "ours", "tower", "--json"]
+    )
+    runpy.run_path(str(FOLDER / "encode_peers.py"), run_name="__main__")
+    found = json.loads(capsys.readouterr().out)
+    assert found["best"].keys() == {"ours", "tower"}
+    assert found["largest_difference"] == {"ours": 0.0}
+
+
+def test_a_peer_has_its_best_number_of_threads() -> None:
+    best = runpy.run_path(str(FOLDER / "encode_peers.py"), run_name="encode_peers")["best"]
+    found = best({"1": {"a": [1.0, 5.0, 2.0], "b": [9.0]}, "2": {"a": [3.0, 1.0, 4.0], "b": [8.0]}})
+    assert found == {"a": {"rate": 3.0, "threads": 2}, "b": {"rate": 9.0, "threads": 1}}
 
 
 def test_a_batch_moves_a_score_by_no_more_than_the_readme_allows(

@@ -16,7 +16,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moderation.server import load
 from moderation.server.load import LEFT, NOTHING, Answer, Asked, Load, Spread, drive, outcome
 from tests.served import Place, serving
 from tests.unit.server.test_batcher import Device, until
@@ -142,15 +141,14 @@ def _count(place: Place, status: str) -> int:
     )
 
 
-def test_who_refuses_connections_or_never_answers_is_a_failure_and_no_hang(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load, "_PATIENCE", 0.1)
+def test_who_refuses_connections_or_never_answers_is_a_failure_and_no_hang() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         began = time.monotonic()
-        (found,) = drive(url, (islice(texts(), 3), Load(deadline=0.1)))
+        (found,) = drive(url, (islice(texts(), 3), Load(deadline=0.1, patience=0.1)))
         assert time.monotonic() - began < 5
     assert outcome(found, Load()).failed == {"0": 3}
-    (found,) = drive(url, (islice(texts(), 3), Load(deadline=0.1)))
+    (found,) = drive(url, (islice(texts(), 3), Load(deadline=0.1, patience=0.1)))
     assert outcome(found, Load()).failed == {"0": 3}
 
 

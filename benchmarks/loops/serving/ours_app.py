@@ -1,0 +1,38 @@
+"""Ours on the device that sleeps: the app of `moderation serve` with two policies, everything real but the encoder."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Sequence
+
+from benchmarks.loops.serving.device import Told, device, told
+from moderation.encoder.base import Encoded
+from moderation.item import Modality
+from moderation.server.costs import SIZES, Kind
+from tests.fakes import FakeEncoder
+from tests.served import serving
+
+
+class Asleep(FakeEncoder):
+    """Encodes as long as the device does."""
+
+    def __init__(self, of: Told) -> None:
+        super().__init__()
+        self.behind = device(of)
+
+    def encode_text(self, texts: Sequence[str]) -> Encoded:
+        self.behind(texts)
+        return super().encode_text(texts)
+
+
+def main(of: Told) -> None:
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    costs = {Kind("default", Modality.TEXT): {size: of.fixed + of.each * size for size in SIZES}}
+    with serving(encoder=Asleep(of), costs=costs, port=of.port):
+        stop.wait()
+
+
+if __name__ == "__main__":
+    main(told())
