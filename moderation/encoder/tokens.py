@@ -81,15 +81,15 @@ def length_bucket(length: int, card: TextCard) -> int:
     return min(bucket, card.context_length)
 
 
-def batch_sizes(count: int) -> list[tuple[int, int]]:
-    """How to run `count` rows in bucket sizes: pairs of rows taken and rows run, the difference being padding.
+def batch_sizes(count: int, buckets: Sequence[int] = BATCH_BUCKETS) -> list[tuple[int, int]]:
+    """How to run `count` rows in bucket sizes (ascending): pairs of rows taken and rows run, the difference being padding.
 
     At most a quarter of a batch is padding, so that 17 rows run as 16 and 1, and 31 as 32.
     """
     sizes: list[tuple[int, int]] = []
     while count:
-        fitting = min((size for size in BATCH_BUCKETS if size >= count), default=BATCH_BUCKETS[-1])
-        run = fitting if 4 * count >= 3 * fitting else max(size for size in BATCH_BUCKETS if size <= count)
+        fitting = min((size for size in buckets if size >= count), default=buckets[-1])
+        run = fitting if 4 * count >= 3 * fitting else max(size for size in buckets if size <= count)
         sizes.append((min(run, count), run))
         count -= sizes[-1][0]
     return sizes
