@@ -66,7 +66,7 @@ class CudaLane:
 
     def __init__(self, device: torch.device) -> None:
         self._device, self._lock = device, threading.Lock()
-        self._copying, self._computing = torch.cuda.Stream(device), torch.cuda.Stream(device)
+        self._copying, self._computing = _stream(device), _stream(device)
         self._recorded: dict[tuple[Any, ...], _Recorded | None] = {}  # by what runs and the batch's shapes; None: eager
         self._memory: Any = None  # that all graphs share, since only one runs at a time
 
@@ -84,12 +84,12 @@ class CudaLane:
                 made = self._run(run, given)
                 vectors = torch.empty(made.shape, dtype=made.dtype, pin_memory=True)
                 vectors.copy_(made, non_blocking=True)
-                done = torch.cuda.Event()
+                done: torch.cuda.Event = torch.cuda.Event()  # type: ignore[no-untyped-call]
                 done.record(self._computing)
 
         def wait() -> Vectors:
             done.synchronize()
-            return vectors.numpy()  # type: ignore[no-any-return]
+            return vectors.numpy()
 
         return wait
 
@@ -132,6 +132,10 @@ class _Recorded:
             own.copy_(one)
         self.graph.replay()
         return self.made
+
+
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call, no-any-return, unused-ignore]
 
 
 def lane_on(device: torch.device) -> Lane:

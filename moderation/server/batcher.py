@@ -163,27 +163,20 @@ class Batcher:
         with self._changed:
             self._check(ticket, unknown)
             ticket.expect(sum(map(len, unknown.values())))
-            new = []
             for kind, parts in unknown.items():
+                if len(self._queue) < self._largest:  # or `_run` will, when their turn is near
+                    self.embedders[kind.encoder].prepare(parts[key] for key in parts.keys() - self._waiting.keys())
                 for key, part in parts.items():
                     one = self._waiting.get(key)
                     if one is None:
                         one = self._waiting[key] = Waiting(key, part, kind, ticket.caller, [])
                         self._queue.push(one)
-                        new.append(one)
                     elif one.queued and self._sooner(ticket.caller, one.caller):
                         self._queue.discard(one)
                         one.caller = ticket.caller
                         self._queue.push(one)
                     one.tickets.append(ticket)
-            if len(self._queue) <= self._largest:  # or `_run` will, when their turn is near
-                self._prepare(new)
             self._changed.notify_all()
-
-    def _prepare(self, waiting: Sequence[Waiting]) -> None:
-        """Let encoders begin with what they can do beside a batch that runs."""
-        for name in {one.kind.encoder for one in waiting}:
-            self.embedders[name].prepare([one.part for one in waiting if one.kind.encoder == name])
 
     def _sooner(self, caller: str, other: str) -> bool:
         """Whether a part that another caller queued first comes sooner in this one's line, so that it need not wait for what the other has."""
@@ -259,7 +252,8 @@ class Batcher:
                     self._changed.wait()
                 kind = batch[0].kind
                 self._until = self._clock() + self._costs.seconds(kind, len(batch))
-                self._prepare([*batch, *self._queue.soon(self._largest)])
+                for one in (*batch, *self._queue.soon(self._largest)):  # who come next are decoded beside these
+                    self.embedders[one.kind.encoder].prepare([one.part])
             self._encode(kind, batch)
 
     def _encode(self, kind: Kind, batch: Sequence[Waiting]) -> None:
