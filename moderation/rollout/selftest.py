@@ -25,7 +25,7 @@ from moderation.detector.linear import ImportedDetector
 from moderation.detector.steepness import STEEPEST, stated_steepness, steepness
 from moderation.encoder.base import Encoded, Encoder, Vectors
 from moderation.encoder.tokens import BATCH_BUCKETS
-from moderation.errors import LockError
+from moderation.errors import EncoderError, LockError
 from moderation.item import Modality
 from moderation.policy.decide import DIGITS
 from moderation.policy.lock import Lock
@@ -72,6 +72,21 @@ def spread(lock: Lock, pairs: Iterable[tuple[Vectors, Vectors]], others: Sequenc
 def unpromised(others: Sequence[Detector]) -> list[str]:
     """The ids of those of whose scores ε says nothing, since nobody knows how far they move with a vector."""
     return [one.id for one in others if stated_steepness(one) is None]
+
+
+def check_golden(lock: Lock, encoder: Encoder) -> None:
+    """That the encoder gives what it gave when the lock was built, alone and in a full batch, as far as the lock kept it.
+
+    Raises EncoderError where it does not: of the same identity, it is broken, or what it runs on is.
+    """
+    if "golden" not in lock.arrays or "text" not in encoder.card.modalities:
+        return
+    try:
+        for inputs in _inputs(lock, encoder):
+            for _ in _encoded(lock, inputs):
+                pass
+    except LockError as error:
+        raise EncoderError(f"encoder {lock.encoder!r} fails its self-test: {error}") from None
 
 
 def advice(lock: Lock) -> str:
