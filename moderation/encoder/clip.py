@@ -67,6 +67,13 @@ class TorchEncoder:
         if self.image:
             self.decoder.prepare(images, self._recipe(self.image))
 
+    def prepared(self, images: Sequence[bytes]) -> list[Pixels | ItemError]:
+        """The pixels that the tower would be given, or why there are none."""
+        if self.image is None:
+            return []
+        recipe = self._recipe(self.image)
+        return [one.result() for one in self.decoder.decoded(images, recipe, ahead=len(images))]
+
     def encode_images(self, images: Sequence[bytes]) -> Encoded:
         """Vectors of pictures; while the tower runs one batch, threads decode the next."""
         side = self.image

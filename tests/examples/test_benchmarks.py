@@ -135,7 +135,7 @@ def test_encoding_reports_what_it_says(
 ) -> None:
     main = runpy.run_path(str(FOLDER / "encode.py"), run_name="encode")["main"]
     # One layer, and no work worth a rate: 20 seconds less.
-    tiny = {"LAYERS": 1, "BATCH": 2, "REPEATS": 1, "PRODUCTS": {"square": (8, 8, 8)}}
+    tiny = {"LAYERS": 1, "BATCH": 2, "PRODUCTS": {"square": (8, 8, 8)}}
     for name, value in tiny.items():
         monkeypatch.setitem(main.__globals__, name, value)
     monkeypatch.chdir(tmp_path)
