@@ -62,6 +62,11 @@ class TorchEncoder:
     lane: Lane = field(default_factory=CpuLane, repr=False)
     decoder: Decoder = field(default_factory=Decoder, repr=False)
 
+    @property
+    def buckets(self) -> Sequence[int]:
+        """The batch sizes that its towers run, ascending."""
+        return self.lane.buckets
+
     def prepare_images(self, images: Sequence[bytes]) -> None:
         """Begin to decode pictures that `encode_images` will be asked for soon."""
         if self.image:
@@ -79,7 +84,7 @@ class TorchEncoder:
         side = self.image
         if side is None:
             raise EncoderError(f"encoder {self.card.name!r} has no image tower; it encodes {self.card.modalities}")
-        out, largest = _Output(len(images), self.card.width), self.lane.buckets[-1]
+        out, largest = _Output(len(images), self.card.width), self.buckets[-1]
         waiting: list[tuple[int, Pixels]] = []
         for row, future in enumerate(self.decoder.decoded(images, self._recipe(side), ahead=2 * largest)):
             began = time.perf_counter()
@@ -123,7 +128,7 @@ class TorchEncoder:
 
     def _run_images(self, side: ImageSide, rows: Sequence[tuple[int, Pixels]], out: _Output) -> None:
         start = 0
-        for count, run in batch_sizes(len(rows), self.lane.buckets):
+        for count, run in batch_sizes(len(rows), self.buckets):
             batch = np.zeros((run, side.card.size, side.card.size, 3), dtype=np.uint8)
             for at, (_, pixels) in enumerate(rows[start : start + count]):
                 batch[at] = pixels
@@ -132,7 +137,7 @@ class TorchEncoder:
 
     def _run_texts(self, side: TextSide, rows: Sequence[tuple[int, Ids]], length: int, out: _Output) -> None:
         start = 0
-        for count, run in batch_sizes(len(rows), self.lane.buckets):
+        for count, run in batch_sizes(len(rows), self.buckets):
             taken = rows[start : start + count]
             ids = np.full((run, length), side.tokenizer.padding_id, dtype=np.int64)
             mask = np.zeros((run, length), dtype=np.int64)

@@ -71,6 +71,11 @@ def _too_long(found: str, context: int) -> ItemError:
     return ItemError("text_too_long", f"the text has {found}; the encoder reads at most {context} tokens")
 
 
+def buckets_of(encoder: object) -> Sequence[int]:
+    """The batch sizes that an encoder's towers run, ascending; the usual ones where it does not say."""
+    return getattr(encoder, "buckets", BATCH_BUCKETS)
+
+
 def length_bucket(length: int, card: TextCard) -> int:
     """How many tokens a text of this length is padded to: 8, 16, 32 … context where trimming is exact, else context."""
     if card.padding == "max_length" or not card.trim_exact:
