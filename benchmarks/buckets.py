@@ -1,46 +1,50 @@
-"""How far one picture's vector and score move with the number of pictures that the tower runs at once.
+"""How far one content's vector and score move with the number of contents that the tower runs at once.
 
-The bundled encoder runs padded batches of a few sizes. Shipped pictures are encoded in batches of each of them; their
-score is that of a policy compiled here with its fit targets, as `moderation policy compile` does. What is reported is the
-largest difference between any two sizes.
+Towers run padded batches of a few sizes. Shipped pictures and texts are encoded in batches of each of them, by every shipped encoder; what is
+reported is the largest difference between any two sizes: of a number, and of a vector (its length). Scores are those of a policy compiled here
+with its fit targets, as `moderation policy compile` does. In one size nothing moves: tests/property/test_bucket_laws.py.
 
-    python benchmarks/buckets.py [--pictures 100] [--policy policies/weapons.yaml] [--json]
+    python benchmarks/buckets.py [--pictures 100] [--texts 100] [--dtype float32 bfloat16] [--policy policies/weapons.yaml] [--json]
 
-`--pictures N` takes N of them, evenly spread; 0 takes them all.
+`--pictures N` takes N of them, evenly spread, and so `--texts`; 0 takes them all.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from moderation import assemble
 from moderation.compiler.compile import compile_policy
 from moderation.detector.head import Head
-from moderation.encoder.base import Encoder
-from moderation.encoder.tokens import BATCH_BUCKETS
+from moderation.encoder.base import Encoded, Encoder
+from moderation.encoder.tokens import BATCH_BUCKETS, length_bucket
 from moderation.policy.loader import load_policy
 from moderation.policy.manifest import load_manifest
-from moderation.settings import Settings
+from moderation.settings import USUAL_ENCODERS, Settings
 
 POLICIES = Path(__file__).resolve().parent.parent / "policies"
+COLUMNS = "| {:8} | {:8} | {:9} | {:>8} | {:>6} | {:>9} | {:>9} |"
 
 
 def main() -> None:
     """Measures, and prints a table or JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=100)
+    parser.add_argument("--texts", type=int, default=100)
+    parser.add_argument("--dtype", nargs="+", default=["float32"], choices=["float32", "bfloat16"])
     parser.add_argument("--policy", type=Path, default=POLICIES / "weapons.yaml")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     encoder, head = compiled(options.policy)
-    files = sorted((POLICIES / "pictures").rglob("*.webp"))
-    count = min(options.pictures or len(files), len(files))
-    pictures = [files[at * len(files) // count].read_bytes() for at in range(count)]
-    vectors = np.stack([in_batches_of(size, encoder, pictures) for size in BATCH_BUCKETS])
+    pictures = spread([path.read_bytes() for path in sorted((POLICIES / "pictures").rglob("*.webp"))], options.pictures)
+    vectors = in_every_size(encoder.encode_images, pictures)
     scores = np.stack([head.score(one).values for one in vectors])
     moved = np.ptp(scores, axis=0)
     found = {
@@ -52,7 +56,59 @@ def main() -> None:
         "scores_that_differ": int((moved > 0).sum()),
         "largest_difference_of_a_score": round(float(moved.max()), 6),
     }
-    print(json.dumps(found) if options.json else "\n".join(f"{n.replace('_', ' '):34} {v}" for n, v in found.items()))
+    rows = [row for dtype in options.dtype for row in of_encoders(dtype, pictures, options.texts)]
+    if options.json:
+        print(json.dumps({**found, "rows": rows}))
+        return
+    print("\n".join(f"{name.replace('_', ' '):34} {value}" for name, value in found.items()))
+    print(COLUMNS.format(*rows[0]))
+    for row in rows:
+        print(COLUMNS.format(*row.values()))
+
+
+def of_encoders(dtype: str, pictures: list[bytes], most: int) -> Iterator[dict[str, Any]]:
+    """For each shipped encoder and modality how far vectors move, at most."""
+    for name in ("default", "text"):
+        chosen = USUAL_ENCODERS[name].model_copy(update={"dtype": dtype})
+        encoder = assemble.encoder(Settings(encoders={"default": chosen}))
+        card = encoder.card
+        if card.image:
+            yield row(name, "image", dtype, in_every_size(encoder.encode_images, pictures))
+        if card.text:
+            longest = card.text.context_length
+            texts = spread([one for one in shipped_texts() if encoder.count_tokens(one) <= longest], most)
+            # Neighbours of one padded length, so that the sizes are those that are asked for.
+            texts.sort(key=lambda text: length_bucket(encoder.count_tokens(text), card.text))  # type: ignore[arg-type]
+            yield row(name, "text", dtype, in_every_size(encoder.encode_text, texts))
+
+
+def row(encoder: str, modality: str, dtype: str, vectors: np.ndarray) -> dict[str, Any]:
+    """From float16 [sizes, n, d]."""
+    wide = vectors.astype(np.float64)
+    apart = [float(np.linalg.norm(one - other, axis=1).max()) for one, other in combinations(wide, 2)]
+    return {
+        "encoder": encoder,
+        "modality": modality,
+        "dtype": dtype,
+        "contents": vectors.shape[1],
+        "differ": int((vectors != vectors[0]).any(axis=(0, 2)).sum()),
+        "number": float(f"{np.ptp(wide, axis=0).max():.3g}"),
+        "length": float(f"{max(apart):.3g}"),
+    }
+
+
+def spread(contents: list[Any], most: int) -> list[Any]:
+    """So many of them, evenly spread; all for 0."""
+    count = min(most or len(contents), len(contents))
+    return [contents[at * len(contents) // count] for at in range(count)]
+
+
+def shipped_texts() -> list[str]:
+    """Every text of the shipped manifests, once."""
+    lines = [
+        line for path in sorted((POLICIES / "data").glob("*.jsonl")) for line in path.read_text("utf-8").splitlines()
+    ]
+    return list(dict.fromkeys(text for text in (json.loads(line).get("text") for line in lines) if text))
 
 
 def compiled(path: Path) -> tuple[Encoder, Head]:
@@ -66,14 +122,18 @@ def compiled(path: Path) -> tuple[Encoder, Head]:
     return embedder.encoder, Head.from_arrays(lock.level, lock.arrays)
 
 
-def in_batches_of(size: int, encoder: Encoder, pictures: list[bytes]) -> np.ndarray:
-    """The vectors of all pictures, float16 [n, d]; the last batch is filled up with the first picture."""
-    batches = [pictures[start : start + size] for start in range(0, len(pictures), size)]
-    batches[-1] += [pictures[0]] * (size - len(batches[-1]))
-    found = [encoder.encode_images(batch) for batch in batches]
+def in_every_size(encode: Callable[[Sequence[Any]], Encoded], contents: list[Any]) -> np.ndarray:
+    """The vectors of all contents, float16 [sizes, n, d]; a last batch is filled up with the first content."""
+    return np.stack([in_batches_of(size, encode, contents) for size in BATCH_BUCKETS])
+
+
+def in_batches_of(size: int, encode: Callable[[Sequence[Any]], Encoded], contents: list[Any]) -> np.ndarray:
+    batches = [contents[start : start + size] for start in range(0, len(contents), size)]
+    batches[-1] += [contents[0]] * (size - len(batches[-1]))
+    found = [encode(batch) for batch in batches]
     if errors := [error for one in found for error in one.errors.values()]:
-        raise SystemExit(f"a shipped picture cannot be encoded: {errors[0]}")
-    return np.concatenate([one.vectors for one in found])[: len(pictures)]
+        raise SystemExit(f"a shipped content cannot be encoded: {errors[0]}")
+    return np.concatenate([one.vectors for one in found])[: len(contents)]
 
 
 if __name__ == "__main__":

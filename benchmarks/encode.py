@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import math
 import os
 import statistics
 import tempfile
@@ -31,6 +30,7 @@ import transformers
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+from moderation.encoder.bench import Run, matrix_rate, photographs, product, rounds_of
 from moderation.encoder.checkpoint import load
 from moderation.encoder.towers import LeanImageTower
 
@@ -40,7 +40,7 @@ LABELS = ["a gun", "a cat"]
 # The largest difference from a peer in any of a vector's numbers, vectors being of length 1 and ours rounded to float16.
 # Two different pictures of this benchmark differ by 5e-3 or more, so that these bounds tell them apart.
 BOUNDS = {"float32": 2e-4, "bfloat16": 4e-3}
-Run = Callable[[], Any]
+CPU = torch.device("cpu")
 
 
 def flops() -> float:
@@ -107,51 +107,12 @@ def open_clip_twin(model: Any) -> tuple[Any, Any]:
     return twin.eval(), preprocess
 
 
-def photographs(count: int) -> list[bytes]:
-    """JPEG files of 640 x 480 pixels, quality 90, with smooth fields and texture; about the size of a photograph's."""
-    random, files = np.random.default_rng(0), []
-    y, x = np.mgrid[0:480, 0:640]
-    for _ in range(count):
-        waves = [np.sin(x / random.uniform(5, 80) + y / random.uniform(5, 80) + random.uniform(0, 6)) for _ in range(3)]
-        values = 127 + 90 * np.stack(waves, axis=-1) + random.normal(0, 6, (480, 640, 3))
-        out = io.BytesIO()
-        Image.fromarray(values.clip(0, 255).astype(np.uint8)).save(out, "JPEG", quality=90)
-        files.append(out.getvalue())
-    return files
-
-
 # The machine's matrix rate is the best of these: a large square, and the tower's own shapes.
 PRODUCTS = {
     "square": (2048, 2048, 2048),
     "up": (BATCH * TOKENS, WIDTH, 4 * WIDTH),
     "down": (BATCH * TOKENS, 4 * WIDTH, WIDTH),
 }
-REPEATS = 4
-
-
-def product(shape: tuple[int, int, int], dtype: torch.dtype) -> Run:
-    """One of the products, four times over."""
-    rows, inner, columns = shape
-    left, right = torch.randn(rows, inner).to(dtype), torch.randn(inner, columns).to(dtype)
-    return lambda: [left @ right for _ in range(REPEATS)]
-
-
-def matrix_rate(row: dict[str, float]) -> float:
-    """The best rate of a round's products, in FLOP a second."""
-    return max(REPEATS * 2 * math.prod(shape) / row[name] for name, shape in PRODUCTS.items())
-
-
-def rounds_of(runs: dict[str, Run], count: int, clock: Callable[[], float]) -> list[dict[str, float]]:
-    """Seconds of each run in each round, after one round that is not counted."""
-    seconds = []
-    for _ in range(count + 1):
-        one = {}
-        for name, run in runs.items():
-            began = clock()
-            run()
-            one[name] = clock() - began
-        seconds.append(one)
-    return seconds[1:]
 
 
 @torch.inference_mode()
@@ -161,14 +122,15 @@ def shares(model: Any, dtype: str, count: int, clock: Callable[[], float]) -> di
     ours, theirs = LeanImageTower.of(model, kind), random_clip().to(kind)
     pixels = torch.randn(BATCH, 3, SIDE, SIDE).to(kind)
     runs: dict[str, Run] = {
-        **{name: product(shape, kind) for name, shape in PRODUCTS.items()},
+        **{name: product(shape, kind, CPU) for name, shape in PRODUCTS.items()},
         "ours": lambda: ours(pixels),
         "transformers": lambda: theirs.get_image_features(pixel_values=pixels),
     }
     rows = rounds_of(runs, count, clock)
-    rate = statistics.median(matrix_rate(row) for row in rows)
+    rate = statistics.median(matrix_rate(row, PRODUCTS) for row in rows)
     share = {
-        name: [BATCH * flops() / row[name] / matrix_rate(row) for row in rows] for name in ("ours", "transformers")
+        name: [BATCH * flops() / row[name] / matrix_rate(row, PRODUCTS) for row in rows]
+        for name in ("ours", "transformers")
     }
     return {
         "matrix_gflops": round(rate / 1e9, 1),

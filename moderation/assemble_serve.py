@@ -10,6 +10,7 @@ from pathlib import Path
 
 from moderation.assemble import embedder, embedding_cache, lock_files, pipeline, plugins, quota_counter
 from moderation.compiler.golden import golden_pictures
+from moderation.detector.sound import is_sound, lengths
 from moderation.embedding.cache import TieredCache
 from moderation.embedding.embedder import Embedder
 from moderation.encoder.base import Encoded, Encoder
@@ -20,6 +21,7 @@ from moderation.pipeline import Pipeline
 from moderation.plugin.brought import Plugins
 from moderation.policy.lock import read_lock
 from moderation.rollout.reload import Reloader, tell_change
+from moderation.rollout.selftest import check_golden
 from moderation.sections import ServeSettings
 from moderation.server.app import make_app
 from moderation.server.batcher import Batcher
@@ -56,9 +58,11 @@ def server(settings: Settings, *, folder: Path) -> Iterator[App]:
         names = sorted({*(read_lock(one).encoder for one in locks), *own.encoders})
         embedders = {name: embedder(settings, name, known=known, cache=cache) for name in names}
         builds = stack.enter_context(closing(_reloader(settings, own, locks, embedders, known)))
+        for lock in map(read_lock, locks):
+            check_golden(lock, embedders[lock.encoder].encoder)
         batcher = Batcher(
             embedders,
-            Costs({kind: row for name in names for kind, row in _tried(name, embedders[name].encoder)}),
+            Costs({kind: row for name in names for kind, row in _timed(name, embedders[name].encoder)}),
             near=cache.near if isinstance(cache, TieredCache) else cache,
             far=isinstance(cache, TieredCache),
             most_bytes=own.queue_bytes,
@@ -109,12 +113,16 @@ def _reloader(
     return Reloader(build, lock_files(locks), seconds=own.reload_seconds)
 
 
-def _tried(name: str, encoder: Encoder) -> Iterator[tuple[Kind, Mapping[int, float]]]:
-    """What batches of each kind cost; raises EncoderError where known content cannot be encoded."""
+def _timed(name: str, encoder: Encoder) -> Iterator[tuple[Kind, Mapping[int, float]]]:
+    """What batches of each kind cost; raises EncoderError where known content gets no vector of the right width and length."""
+    width = encoder.card.width
 
     def checked(encoded: Encoded) -> None:
         for error in encoded.errors.values():
             raise EncoderError(f"encoder {name!r} fails on what it should know: {error}")
+        if encoded.vectors.shape[1:] != (width,) or not is_sound(lengths(encoded.vectors)).all():
+            found = f"shape {encoded.vectors.shape}, lengths {lengths(encoded.vectors)[:3]}"
+            raise EncoderError(f"encoder {name!r} gives unsound vectors: {found}; expected width {width}, length 1")
 
     pictures = list(golden_pictures())
     runs = {

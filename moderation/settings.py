@@ -37,13 +37,20 @@ _EXPECTED = {  # in place of pydantic's words, which are about Python
 _OTHER_VARIABLES = {FILE_VARIABLE, "MODERATION_DATA", "MODERATION_TEST_KAFKA", "MODERATION_TEST_REDIS"}
 
 
+PixelsWay = Literal["exact", "fast"]
+
+
 class EncoderSettings(Section):
-    """One encoder by name: who loads it (a plugin's name for it), where its checkpoint is, and how it runs."""
+    """One encoder by name: who loads it (a plugin's name for it), where its checkpoint is, and how it runs.
+
+    `pixels` is how pictures are prepared: "exact" as the reference processors do, or "fast", near to it, which makes it another encoder to locks and caches.
+    """
 
     loader: str = "torch"
     checkpoint: str = "bundled"
     device: str = "auto"
     dtype: Literal["float32", "bfloat16"] = "float32"
+    pixels: PixelsWay = "exact"
 
 
 # What policies may name without a settings file; `text` is there where the extra of that name is installed.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from moderation.cli import bench_serve, terminal
+from moderation.cli import bench_encode, bench_serve, terminal
 from moderation.cli.bench_content import contents
 from moderation.cli.places import Json
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from moderation.stream.bench import Result
 
 app = typer.Typer(no_args_is_help=True, help="Load tests of this machine, with bounds that make them fail.")
+app.command("encode")(bench_encode.encode)
 app.command("serve")(bench_serve.serve)
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import threading
 import time
 from base64 import b64decode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moderation.embedding.cache import EmbeddingCache, cache_key, pack, unpack
-from moderation.encoder.base import Encoded, Encoder, Fingerprint, Vectors
+from moderation.encoder.base import Encoded, Encoder, Fingerprint, PreparesImages, Vectors
 from moderation.errors import EncoderError, ItemError
 from moderation.item import Modality, Part
 
@@ -137,6 +138,13 @@ class Embedder:
             self._count(damaged=len(damaged))
             cache.drop_many(damaged)  # or the first writer's broken value would stand for ever
         return found
+
+    def prepare(self, parts: Iterable[Part]) -> None:
+        """Let the encoder begin with pictures that `make` will be asked for soon, where it can; returns at once."""
+        if isinstance(self.encoder, PreparesImages):
+            pictures = [part.content for part in parts if part.modality is Modality.IMAGE]
+            with suppress(Exception):  # `make` will tell what is wrong
+                self.encoder.prepare_images(pictures)
 
     def make(self, missing: Mapping[str, Part]) -> Encoding:
         """Encode parts, by their keys, and remember them; the vectors are those that stand in the cache then.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,4 +65,13 @@ class Encoder(Protocol):
 
     def count_tokens(self, text: str) -> int:
         """How many tokens the encoder reads for a text, special tokens included."""
+        ...
+
+
+@runtime_checkable
+class PreparesImages(Protocol):
+    """An Encoder that can begin with pictures before their batch has its turn; others need not, and pictures come to them as ever."""
+
+    def prepare_images(self, images: Sequence[bytes]) -> None:
+        """Begin to decode pictures that `encode_images` will be asked for soon; returns at once, and may do nothing."""
         ...

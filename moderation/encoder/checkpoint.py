@@ -21,6 +21,7 @@ from moderation.encoder.clip import ImageSide, TextSide, TorchEncoder
 from moderation.encoder.derive import Family, activation, derive_card, family_of, positions, projection_width, read_json
 from moderation.encoder.device import find_device
 from moderation.encoder.identity import identity
+from moderation.encoder.lane import lane_on
 from moderation.encoder.locate import locate, weight_files
 from moderation.encoder.tokens import TextTokenizer
 from moderation.encoder.towers import (
@@ -34,7 +35,7 @@ from moderation.encoder.towers import (
     TextTower,
 )
 from moderation.errors import CheckpointError, EncoderError
-from moderation.settings import ImageLimits
+from moderation.settings import ImageLimits, PixelsWay
 
 Dtype = Literal["float32", "bfloat16"]
 
@@ -71,17 +72,23 @@ class Checkpoint:
 
 
 def load(
-    reference: str, *, device: str = "auto", dtype: Dtype = "float32", limits: ImageLimits | None = None
+    reference: str,
+    *,
+    device: str = "auto",
+    dtype: Dtype = "float32",
+    pixels: PixelsWay = "exact",
+    limits: ImageLimits | None = None,
 ) -> Encoder:
     """The encoder that a reference means: "bundled", a local folder, "package:NAME", or a hub id with @REVISION.
 
-    `device` is "auto" (CUDA where present), "cpu", "cuda" or "cuda:N". Weights come from safetensors only and no code
+    `device` is "auto" (CUDA where present), "cpu", "cuda" or "cuda:N"; `pixels` how pictures are prepared (`preprocess`), which is part
+    of its identity. Weights come from safetensors only and no code
     of the checkpoint runs. Raises CheckpointError where the folder is incomplete, unsafe, or does not fit its card.
     """
     place, kind = find_device(device), _DTYPES.get(dtype)
     if kind is None:
         raise EncoderError(f"dtype {dtype!r}; expected one of {', '.join(_DTYPES)}")
-    found = open_checkpoint(reference)
+    found = open_checkpoint(reference, pixels=pixels)
     card = found.card
     mark = Fingerprint(found.identity, f"torch-{place.type}-{dtype}")
     image, text = _towers(found.model, found.family, card, place, kind)
@@ -92,18 +99,20 @@ def load(
         image=ImageSide(card.image, image) if card.image and image else None,
         text=TextSide(tokenizer(found.folder, card), text) if card.text and text else None,
         limits=limits or ImageLimits(),
+        pixels=pixels,
+        lane=lane_on(place),
     )
 
 
-def open_checkpoint(reference: str) -> Checkpoint:
+def open_checkpoint(reference: str, *, pixels: PixelsWay = "exact") -> Checkpoint:
     """The checkpoint that a reference means, found and checked as `load` does; also where training starts from."""
-    found = describe(reference)
+    found = describe(reference, pixels=pixels)
     return Checkpoint(
         found.folder, found.family, found.card, _model(found.folder, found.family, found.card), found.identity
     )
 
 
-def describe(reference: str) -> Described:
+def describe(reference: str, *, pixels: PixelsWay = "exact") -> Described:
     """What the checkpoint that a reference means is: for another backend, which has its weights in a form of its own.
 
     Reads every weight file once, for the identity. Raises CheckpointError as `load` does, but where weights do not fit the model.
@@ -115,7 +124,7 @@ def describe(reference: str) -> Described:
         raise CheckpointError(f"{folder}: the checkpoint wants to run its own code (auto_map); that is never done")
     family = family_of(config, folder)
     card = _card(folder, config, family, name=_name(reference, folder))
-    return Described(folder, family, card, identity(folder, weights, config, card))
+    return Described(folder, family, card, identity(folder, weights, config, card, pixels=pixels))
 
 
 def _name(reference: str, folder: Path) -> str:

@@ -2,49 +2,50 @@
 
 from __future__ import annotations
 
-import os
-import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from moderation.encoder import images as pictures
 from moderation.encoder.base import Encoded, Fingerprint, Vectors
 from moderation.encoder.card import EncoderCard, ImageCard
-from moderation.encoder.preprocess import Pixels, fit, normalise
-from moderation.encoder.tokens import BATCH_BUCKETS, Ids, TextTokenizer, batch_sizes, length_bucket
+from moderation.encoder.decoding import Decoder, Recipe
+from moderation.encoder.lane import CpuLane, Lane
+from moderation.encoder.preprocess import Pixels, normalise
+from moderation.encoder.tokens import Ids, TextTokenizer, batch_sizes, length_bucket
 from moderation.encoder.towers import ImageTower, TextTower
 from moderation.errors import EncoderError, ItemError
-from moderation.settings import ImageLimits
+from moderation.settings import ImageLimits, PixelsWay
 
-_BATCH = BATCH_BUCKETS[-1]
-_MAX_THREADS = 8
-# Decoding takes four to thirteen bytes a pixel (measured); of the large pictures only two are in memory at a time.
-_LARGE_PIXELS = 8_000_000
-_LARGE_AT_ONCE = 2
 _NORM_TOLERANCE = 0.01
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ImageSide:
     """What encodes pictures."""
 
     card: ImageCard
     tower: ImageTower
 
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """uint8 [n, size, size, 3] into finished vectors, float16 [n, d], on the same device."""
+        return _finished(self.tower(normalise(pixels, self.card)))
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, eq=False)
 class TextSide:
     """What encodes texts."""
 
     tokenizer: TextTokenizer
     tower: TextTower
+
+    def __call__(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Padded ids and their mask, int64 [n, tokens], into finished vectors, float16 [n, d], on the same device."""
+        return _finished(self.tower(ids, mask))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,28 +58,43 @@ class TorchEncoder:
     image: ImageSide | None
     text: TextSide | None
     limits: ImageLimits
-    _pool: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1), "decode"), repr=False
-    )
-    _large: threading.BoundedSemaphore = field(
-        default_factory=lambda: threading.BoundedSemaphore(_LARGE_AT_ONCE), repr=False
-    )
-    # One batch at a time in a tower: two would share its device, and on a CPU spin against each other.
-    _tower: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    pixels: PixelsWay = "exact"
+    lane: Lane = field(default_factory=CpuLane, repr=False)
+    decoder: Decoder = field(default_factory=Decoder, repr=False)
+
+    @property
+    def buckets(self) -> Sequence[int]:
+        """The batch sizes that its towers run, ascending."""
+        return self.lane.buckets
+
+    def prepare_images(self, images: Sequence[bytes]) -> None:
+        """Begin to decode pictures that `encode_images` will be asked for soon."""
+        if self.image:
+            self.decoder.prepare(images, self._recipe(self.image))
+
+    def prepared(self, images: Sequence[bytes]) -> list[Pixels | ItemError]:
+        """The pixels that the tower would be given, or why there are none."""
+        if self.image is None:
+            return []
+        recipe = self._recipe(self.image)
+        return [one.result() for one in self.decoder.decoded(images, recipe, ahead=len(images))]
 
     def encode_images(self, images: Sequence[bytes]) -> Encoded:
         """Vectors of pictures; while the tower runs one batch, threads decode the next."""
         side = self.image
         if side is None:
             raise EncoderError(f"encoder {self.card.name!r} has no image tower; it encodes {self.card.modalities}")
-        out = _Output(len(images), self.card.width)
+        out, largest = _Output(len(images), self.card.width), self.buckets[-1]
         waiting: list[tuple[int, Pixels]] = []
-        for row, ready in self._decoded(images, side.card, out):
+        for row, future in enumerate(self.decoder.decoded(images, self._recipe(side), ahead=2 * largest)):
+            began = time.perf_counter()
+            ready = future.result()
+            out.decode_seconds += time.perf_counter() - began
             if isinstance(ready, ItemError):
                 out.errors[row] = ready
             else:
                 waiting.append((row, ready))
-            if len(waiting) == _BATCH:
+            if len(waiting) == largest:
                 self._run_images(side, waiting, out)
                 waiting.clear()
         self._run_images(side, waiting, out)
@@ -107,56 +123,28 @@ class TorchEncoder:
             raise EncoderError(f"encoder {self.card.name!r} has no text tower; it encodes {self.card.modalities}")
         return self.text
 
-    def _decoded(
-        self, images: Sequence[bytes], card: ImageCard, out: _Output
-    ) -> Iterator[tuple[int, Pixels | ItemError]]:
-        """Rows in order, at most two batches ahead of the tower."""
-        ahead: deque[Future[Pixels | ItemError]] = deque()
-        rows = iter(images)
-        for row in range(len(images)):
-            for content in rows:
-                ahead.append(self._pool.submit(self._prepare, content, card))
-                if len(ahead) > 2 * _BATCH:
-                    break
-            began = time.perf_counter()
-            ready = ahead.popleft().result()
-            out.decode_seconds += time.perf_counter() - began
-            yield row, ready
-
-    def _prepare(self, content: bytes, card: ImageCard) -> Pixels | ItemError:
-        try:
-            if pictures.check(content, self.limits).pixels <= _LARGE_PIXELS:
-                return fit(pictures.decode(content, self.limits), card)
-            with self._large:
-                return fit(pictures.decode(content, self.limits), card)
-        except ItemError as error:
-            return error
+    def _recipe(self, side: ImageSide) -> Recipe:
+        return Recipe(side.card, self.limits, self.pixels)
 
     def _run_images(self, side: ImageSide, rows: Sequence[tuple[int, Pixels]], out: _Output) -> None:
         start = 0
-        for count, run in batch_sizes(len(rows)):
+        for count, run in batch_sizes(len(rows), self.buckets):
             batch = np.zeros((run, side.card.size, side.card.size, 3), dtype=np.uint8)
             for at, (_, pixels) in enumerate(rows[start : start + count]):
                 batch[at] = pixels
-            with self._tower, torch.inference_mode():
-                on_device = torch.from_numpy(batch).to(self.device, non_blocking=True)
-                vectors = _finished(side.tower(normalise(on_device, side.card)))
-            out.put([row for row, _ in rows[start : start + count]], vectors)
+            out.expect([row for row, _ in rows[start : start + count]], self.lane.submit(side, torch.from_numpy(batch)))
             start += count
 
     def _run_texts(self, side: TextSide, rows: Sequence[tuple[int, Ids]], length: int, out: _Output) -> None:
         start = 0
-        for count, run in batch_sizes(len(rows)):
+        for count, run in batch_sizes(len(rows), self.buckets):
             taken = rows[start : start + count]
             ids = np.full((run, length), side.tokenizer.padding_id, dtype=np.int64)
             mask = np.zeros((run, length), dtype=np.int64)
             for at in range(run):  # padding rows repeat the first text, since an empty mask has no mean
                 tokens = taken[at if at < count else 0][1]
                 ids[at, : len(tokens)], mask[at, : len(tokens)] = tokens, 1
-            with self._tower, torch.inference_mode():
-                arguments = torch.from_numpy(ids).to(self.device), torch.from_numpy(mask).to(self.device)
-                vectors = _finished(side.tower(*arguments))
-            out.put([row for row, _ in taken], vectors)
+            out.expect([row for row, _ in taken], self.lane.submit(side, torch.from_numpy(ids), torch.from_numpy(mask)))
             start += count
 
 
@@ -167,9 +155,24 @@ class _Output:
         self.vectors: Vectors = np.zeros((count, width), dtype=np.float16)
         self.errors: dict[int, ItemError] = {}
         self.decode_seconds = 0.0
+        self._running: deque[tuple[Sequence[int], Callable[[], Vectors]]] = deque()
 
-    def put(self, rows: Sequence[int], vectors: Vectors) -> None:
-        """The first vectors of a padded batch; a vector that is not finite, or zero, becomes its row's error."""
+    def expect(self, rows: Sequence[int], wait: Callable[[], Vectors]) -> None:
+        """A batch runs that will give these rows; the one before it is waited for."""
+        self._running.append((rows, wait))
+        if len(self._running) > 1:
+            self._put()
+
+    def encoded(self) -> Encoded:
+        """All rows, once the last batch is done."""
+        while self._running:
+            self._put()
+        return Encoded(self.vectors, self.errors, self.decode_seconds)
+
+    def _put(self) -> None:
+        """The first vectors of the oldest, padded batch; a vector that is not finite, or zero, becomes its row's error."""
+        rows, wait = self._running.popleft()
+        vectors = wait()
         norms = np.linalg.norm(vectors.astype(np.float32), axis=1)
         for row, vector, norm in zip(rows, vectors, norms, strict=False):
             if abs(norm - 1) < _NORM_TOLERANCE:  # False for NaN
@@ -177,10 +180,7 @@ class _Output:
             else:
                 self.errors[row] = ItemError("encoder_failed", f"the encoder's vector has norm {norm}; expected 1")
 
-    def encoded(self) -> Encoded:
-        return Encoded(self.vectors, self.errors, self.decode_seconds)
 
-
-def _finished(vectors: Tensor) -> Vectors:
+def _finished(vectors: Tensor) -> Tensor:
     """L2-normalised in float32, rounded to float16 once."""
-    return torch.nn.functional.normalize(vectors.float(), dim=-1).to(torch.float16).cpu().numpy()
+    return torch.nn.functional.normalize(vectors.float(), dim=-1).to(torch.float16)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from moderation.encoder.card import EncoderCard
-from moderation.encoder.preprocess import PIXELS_VERSION
+from moderation.encoder.preprocess import PIXELS_VERSIONS
 from moderation.encoder.tokens import TOKENS_VERSION
+from moderation.settings import PixelsWay
 
 _IDENTITY_VERSION = "encoder-identity/1"
 _LENGTH = 32
@@ -31,10 +32,12 @@ TOKENIZER_FILES = (
 _BOOKKEEPING = frozenset({"_name_or_path", "name_or_path", "transformers_version", "torch_dtype", "dtype", "use_cache"})
 
 
-def identity(folder: Path, weights: Iterable[Path], config: Any, card: EncoderCard) -> str:
+def identity(
+    folder: Path, weights: Iterable[Path], config: Any, card: EncoderCard, *, pixels: PixelsWay = "exact"
+) -> str:
     """The identity of a checkpoint: 32 hex digits. Reads every weight file once."""
     facts = {
-        "version": [_IDENTITY_VERSION, PIXELS_VERSION, TOKENS_VERSION],
+        "version": [_IDENTITY_VERSION, PIXELS_VERSIONS[pixels if card.image else "exact"], TOKENS_VERSION],
         "weights": sorted(_digest(path) for path in weights),
         "tokenizer": {name: _digest(folder / name) for name in TOKENIZER_FILES if (folder / name).is_file()},
         "config": _without_bookkeeping(config),

@@ -60,8 +60,8 @@ _UPRIGHT: Mapping[int, Image.Transpose] = MappingProxyType(
 )
 
 
-def decode(content: bytes, limits: ImageLimits) -> Image.Image:
-    """The picture in a JPEG, PNG, WebP or GIF file, upright, mode RGB.
+def decode(content: bytes, limits: ImageLimits, *, scale: int = 1) -> Image.Image:
+    """The picture in a JPEG, PNG, WebP or GIF file, upright, mode RGB; a JPEG is decoded so many times smaller: 1, 2, 4 or 8.
 
     Raises ItemError(reason="unsupported_input") for everything that is not such a file, is damaged or truncated, or is
     over the limits; those are checked on the header, before any pixel is allocated.
@@ -70,6 +70,7 @@ def decode(content: bytes, limits: ImageLimits) -> Image.Image:
     try:
         image = _OPENERS[header.format](io.BytesIO(content))
         _check_pixels(image.width, image.height, limits)
+        image.draft(None, (image.width // scale, image.height // scale))  # of a JPEG; nothing at 1
         image.load()
         return _upright(_to_rgb(image), orientation(image.info.get("exif") or b""))
     except ItemError:

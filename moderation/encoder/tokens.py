@@ -71,6 +71,11 @@ def _too_long(found: str, context: int) -> ItemError:
     return ItemError("text_too_long", f"the text has {found}; the encoder reads at most {context} tokens")
 
 
+def buckets_of(encoder: object) -> Sequence[int]:
+    """The batch sizes that an encoder's towers run, ascending; the usual ones where it does not say."""
+    return getattr(encoder, "buckets", BATCH_BUCKETS)
+
+
 def length_bucket(length: int, card: TextCard) -> int:
     """How many tokens a text of this length is padded to: 8, 16, 32 … context where trimming is exact, else context."""
     if card.padding == "max_length" or not card.trim_exact:
@@ -81,15 +86,15 @@ def length_bucket(length: int, card: TextCard) -> int:
     return min(bucket, card.context_length)
 
 
-def batch_sizes(count: int) -> list[tuple[int, int]]:
-    """How to run `count` rows in bucket sizes: pairs of rows taken and rows run, the difference being padding.
+def batch_sizes(count: int, buckets: Sequence[int] = BATCH_BUCKETS) -> list[tuple[int, int]]:
+    """How to run `count` rows in bucket sizes (ascending): pairs of rows taken and rows run, the difference being padding.
 
     At most a quarter of a batch is padding, so that 17 rows run as 16 and 1, and 31 as 32.
     """
     sizes: list[tuple[int, int]] = []
     while count:
-        fitting = min((size for size in BATCH_BUCKETS if size >= count), default=BATCH_BUCKETS[-1])
-        run = fitting if 4 * count >= 3 * fitting else max(size for size in BATCH_BUCKETS if size <= count)
+        fitting = min((size for size in buckets if size >= count), default=buckets[-1])
+        run = fitting if 4 * count >= 3 * fitting else max(size for size in buckets if size <= count)
         sizes.append((min(run, count), run))
         count -= sizes[-1][0]
     return sizes

@@ -45,7 +45,9 @@ def _load_with_torch(request: EncoderRequest) -> Encoder:
     from moderation.encoder.checkpoint import load
 
     wanted = request.settings
-    return load(wanted.checkpoint, device=wanted.device, dtype=wanted.dtype, limits=request.images)
+    return load(
+        wanted.checkpoint, device=wanted.device, dtype=wanted.dtype, pixels=wanted.pixels, limits=request.images
+    )
 
 
 def _load_recorded(request: EncoderRequest) -> Encoder:

@@ -15,7 +15,7 @@ from moderation.compiler.golden import golden_pictures
 from moderation.detector.base import Detector
 from moderation.embedding.embedder import Embedder
 from moderation.encoder.base import Encoded, Encoder, Vectors
-from moderation.encoder.tokens import BATCH_BUCKETS
+from moderation.encoder.tokens import buckets_of
 from moderation.errors import EncoderError
 from moderation.item import Modality
 from moderation.policy.lock import Lock
@@ -71,7 +71,7 @@ def _sides(modality: Modality, encoder: Encoder) -> Iterator[Sides]:
     if any(one.errors for one in alone):
         return  # what it cannot encode, it puts in no batch
     apart = np.concatenate([one.vectors for one in alone])
-    for size in BATCH_BUCKETS[1:]:
+    for size in buckets_of(encoder)[1:]:
         together = encode([inputs[at % len(inputs)] for at in range(size)])
         count = min(size, len(inputs))
         if not together.errors:

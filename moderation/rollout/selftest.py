@@ -24,8 +24,8 @@ from moderation.detector.head import Head
 from moderation.detector.linear import ImportedDetector
 from moderation.detector.steepness import STEEPEST, stated_steepness, steepness
 from moderation.encoder.base import Encoded, Encoder, Vectors
-from moderation.encoder.tokens import BATCH_BUCKETS
-from moderation.errors import LockError
+from moderation.encoder.tokens import buckets_of
+from moderation.errors import EncoderError, LockError
 from moderation.item import Modality
 from moderation.policy.decide import DIGITS
 from moderation.policy.lock import Lock
@@ -53,7 +53,9 @@ def measure_epsilon(lock: Lock, encoder: Encoder, others: Sequence[Detector] = (
     Raises LockError when the golden inputs are missing or do not come out as in the lock.
     """
     pairs = [
-        pair for inputs in _inputs(lock, encoder) for pair in combinations((inputs.golden, *_encoded(lock, inputs)), 2)
+        pair
+        for inputs in _inputs(lock, encoder)
+        for pair in combinations((inputs.golden, *_encoded(lock, encoder, inputs)), 2)
     ]
     return spread(lock, pairs, others)
 
@@ -72,6 +74,21 @@ def spread(lock: Lock, pairs: Iterable[tuple[Vectors, Vectors]], others: Sequenc
 def unpromised(others: Sequence[Detector]) -> list[str]:
     """The ids of those of whose scores ε says nothing, since nobody knows how far they move with a vector."""
     return [one.id for one in others if stated_steepness(one) is None]
+
+
+def check_golden(lock: Lock, encoder: Encoder) -> None:
+    """That the encoder gives what it gave when the lock was built, alone and in a full batch, as far as the lock kept it.
+
+    Raises EncoderError where it does not: of the same identity, it is broken, or what it runs on is.
+    """
+    if "golden" not in lock.arrays or "text" not in encoder.card.modalities:
+        return
+    try:
+        for inputs in _inputs(lock, encoder):
+            for _ in _encoded(lock, encoder, inputs):
+                pass
+    except LockError as error:
+        raise EncoderError(f"encoder {lock.encoder!r} fails its self-test: {error}") from None
 
 
 def advice(lock: Lock) -> str:
@@ -126,10 +143,10 @@ def _golden(lock: Lock, name: str, count: int, refused: str) -> Vectors:
     return golden
 
 
-def _encoded(lock: Lock, inputs: _Inputs) -> Iterator[Vectors]:
+def _encoded(lock: Lock, encoder: Encoder, inputs: _Inputs) -> Iterator[Vectors]:
     """What is made of the inputs here, each alone and all of them in a full batch: what two batches make of one input differs too."""
     count = len(inputs.content)
-    full = [*inputs.content] * -(-BATCH_BUCKETS[-1] // count)
+    full = [*inputs.content] * -(-buckets_of(encoder)[-1] // count)
     for batches in ([[one] for one in inputs.content], [full]):
         encoded = [inputs.encode(batch) for batch in batches]
         for errors in (one.errors for one in encoded if one.errors):

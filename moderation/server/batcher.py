@@ -164,6 +164,8 @@ class Batcher:
             self._check(ticket, unknown)
             ticket.expect(sum(map(len, unknown.values())))
             for kind, parts in unknown.items():
+                if len(self._queue) < self._largest:  # or `_run` will, when their turn is near
+                    self.embedders[kind.encoder].prepare(parts[key] for key in parts.keys() - self._waiting.keys())
                 for key, part in parts.items():
                     one = self._waiting.get(key)
                     if one is None:
@@ -250,6 +252,8 @@ class Batcher:
                     self._changed.wait()
                 kind = batch[0].kind
                 self._until = self._clock() + self._costs.seconds(kind, len(batch))
+                for one in (*batch, *self._queue.soon(self._largest)):  # who come next are decoded beside these
+                    self.embedders[one.kind.encoder].prepare([one.part])
             self._encode(kind, batch)
 
     def _encode(self, kind: Kind, batch: Sequence[Waiting]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from itertools import count
+from itertools import chain, count, islice, zip_longest
 from typing import Generic, Protocol, TypeVar
 
 from moderation.server.costs import Kind
@@ -70,6 +70,14 @@ class FairQueue(Generic[One]):
         self._served[caller] += self._cost(chosen) / self.weight(caller)
         self._left(one)
         return one
+
+    def soon(self, most: int) -> list[One]:
+        """About what comes next: the oldest of each caller in turn."""
+        lines = [
+            [one for waiting in line.values() for _, one in islice(waiting, most)] for line in self._lines.values()
+        ]
+        turns = chain.from_iterable(zip_longest(*lines))
+        return list(islice((one for one in turns if one is not None), most))
 
     def of(self, caller: str) -> dict[Kind, int]:
         """How many of each kind a caller has waiting."""

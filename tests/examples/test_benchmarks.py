@@ -20,7 +20,7 @@ FOLDER = ROOT / "benchmarks"
 TINY = {
     "decide.py": ["--rows", "300", "--repeats", "1"],
     "startup.py": ["--rounds", "1"],
-    "buckets.py": ["--pictures", "24"],
+    "buckets.py": ["--pictures", "24", "--texts", "24"],
     "epsilon.py": ["--every", "200"],
     "loss.py": ["--rows", "96", "--width", "8", "--plain-up-to", "0", "--rounds", "1"],
     "train.py": ["--model", "tiny", "--batch", "4", "--steps", "2", "--captions", "web", "--peak-of"],
@@ -63,7 +63,7 @@ KEYS = {
     "startup.py": {"rounds", "median_ms", "ratios"},
     "buckets.py": {
         "pictures", "sizes", "level", "vectors_that_differ", "largest_difference_of_a_number", "scores_that_differ",
-        "largest_difference_of_a_score",
+        "largest_difference_of_a_score", "rows",
     },
     "epsilon.py": {"rows"},
     "loss.py": {"width", "clock", "aim", "sizes"},
@@ -139,7 +139,7 @@ def test_encoding_reports_what_it_says(
 ) -> None:
     main = runpy.run_path(str(FOLDER / "encode.py"), run_name="encode")["main"]
     # One layer, and no work worth a rate: 20 seconds less.
-    tiny = {"LAYERS": 1, "BATCH": 2, "REPEATS": 1, "PRODUCTS": {"square": (8, 8, 8)}}
+    tiny = {"LAYERS": 1, "BATCH": 2, "PRODUCTS": {"square": (8, 8, 8)}}
     for name, value in tiny.items():
         monkeypatch.setitem(main.__globals__, name, value)
     monkeypatch.chdir(tmp_path)
@@ -176,7 +176,7 @@ def test_a_peer_has_its_best_number_of_threads() -> None:
 def test_a_batch_moves_a_score_by_no_more_than_the_readme_allows(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["buckets.py", "--pictures", "12", "--json"])
+    monkeypatch.setattr("sys.argv", ["buckets.py", "--pictures", "12", "--texts", "12", "--json"])
     runpy.run_path(str(FOLDER / "buckets.py"), run_name="__main__")
     (told,) = re.findall(r"\(a test allows (\S+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert json.loads(capsys.readouterr().out)["largest_difference_of_a_score"] <= float(told)

@@ -7,7 +7,13 @@ def _load(request):
     from moderation_onnx.encoder import load
 
     settings = request.settings
-    return load(settings.checkpoint, device=settings.device, dtype=settings.dtype, limits=request.images)
+    return load(
+        settings.checkpoint,
+        device=settings.device,
+        dtype=settings.dtype,
+        pixels=settings.pixels,
+        limits=request.images,
+    )
 
 
 @hookimpl

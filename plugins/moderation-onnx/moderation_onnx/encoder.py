@@ -14,7 +14,7 @@ from moderation.encoder.base import Encoder, Fingerprint
 from moderation.encoder.checkpoint import describe, tokenizer
 from moderation.encoder.clip import ImageSide, TextSide, TorchEncoder
 from moderation.errors import CheckpointError, EncoderError
-from moderation.settings import ImageLimits
+from moderation.settings import ImageLimits, PixelsWay
 from moderation_onnx.manifest import read_manifest, read_tower
 
 NUMERIC = "onnx-cpu-float32"
@@ -42,7 +42,14 @@ class Tower:
         return torch.from_numpy(vectors)
 
 
-def load(reference: str, *, device: str = "auto", dtype: str = "float32", limits: ImageLimits | None = None) -> Encoder:
+def load(
+    reference: str,
+    *,
+    device: str = "auto",
+    dtype: str = "float32",
+    pixels: PixelsWay = "exact",
+    limits: ImageLimits | None = None,
+) -> Encoder:
     """The encoder of an export's folder; its card and tokenizer are those of the checkpoint, which must still be there.
 
     Its identity is computed from the checkpoint as it is now, and an export of another one is refused. Raises CheckpointError
@@ -61,11 +68,12 @@ def load(reference: str, *, device: str = "auto", dtype: str = "float32", limits
     image, text = found.card.image, found.card.text
     return TorchEncoder(
         card=found.card,
-        fingerprint=Fingerprint(found.identity, NUMERIC),
+        fingerprint=Fingerprint(describe(manifest.checkpoint, pixels=pixels).identity, NUMERIC),
         device=torch.device("cpu"),
         image=ImageSide(image, Tower.of(read_tower(folder, manifest, "image.onnx"))) if image else None,
         text=TextSide(tokenizer(found.folder, found.card), Tower.of(read_tower(folder, manifest, "text.onnx")))
         if text
         else None,
         limits=limits or ImageLimits(),
+        pixels=pixels,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,9 @@ import torch
 import transformers
 from PIL import Image
 
-from moderation.encoder import checkpoint, clip
+from moderation.encoder import checkpoint, decoding
 from moderation.encoder.base import Encoder
+from moderation.encoder.decoding import Decoder
 from moderation.encoder.tokens import BATCH_BUCKETS
 from moderation.errors import EncoderError
 from moderation.settings import ImageLimits
@@ -264,10 +264,10 @@ def test_towers_run_bucket_sizes_only(encoder: Any) -> None:
 
 
 def test_at_most_two_large_pictures_are_decoded_at_a_time(encoder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    decode, lock, active, most = clip.pictures.decode, threading.Lock(), 0, 0
+    decode, lock, active, most = decoding.images.decode, threading.Lock(), 0, 0
     crowd = threading.Barrier(3)
 
-    def counted(content: bytes, limits: ImageLimits) -> Any:
+    def counted(content: bytes, limits: ImageLimits, *, scale: int) -> Any:
         nonlocal active, most
         with lock:
             active += 1
@@ -277,13 +277,12 @@ def test_at_most_two_large_pictures_are_decoded_at_a_time(encoder: Any, monkeypa
         except threading.BrokenBarrierError:
             crowd.reset()
         try:
-            return decode(content, limits)
+            return decode(content, limits, scale=scale)
         finally:
             with lock:
                 active -= 1
 
-    monkeypatch.setattr(clip.pictures, "decode", counted)
+    monkeypatch.setattr(decoding.images, "decode", counted)
     large = encoded(Image.new("RGB", (3000, 2800), "red"))
-    with ThreadPoolExecutor(6) as pool:
-        replace(encoder, _pool=pool).encode_images([large] * 6)
+    replace(encoder, decoder=Decoder(6)).encode_images([large] * 6)
     assert most == 2

@@ -1,0 +1,143 @@
+"""How a tower's batches run on a device: at once on a CPU; on a GPU each is copied while the one before is computed.
+
+The GPU's lane was never run on a GPU by who wrote it: its tests stand in for one, those that need one are marked so.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from moderation.encoder.base import Vectors
+from moderation.encoder.tokens import BATCH_BUCKETS
+
+# A GPU is filled by larger batches only.
+GPU_BUCKETS = (*BATCH_BUCKETS, 64, 128, 256)
+# Of any number of a vector of length 1, between what a recorded graph gives and what the same run gave.
+_TOLERANCE = 2e-3
+
+Run = Callable[..., Tensor]
+"""What a side of an encoder does to a batch on the device: tensors in, finished vectors out, float16 [n, d]."""
+
+_log = logging.getLogger(__name__)
+
+
+class Lane(Protocol):
+    """Runs one batch at a time, in the order they came. Safe to call from several threads."""
+
+    @property
+    def buckets(self) -> Sequence[int]:
+        """The batch sizes that run here, ascending."""
+        ...
+
+    def submit(self, run: Run, *batch: Tensor) -> Callable[[], Vectors]:
+        """Run a batch, given on the CPU; what comes back waits for its vectors, on the CPU too."""
+        ...
+
+
+class CpuLane:
+    """Runs at once: two batches at a time would share the cores, and spin against each other."""
+
+    buckets: Sequence[int] = BATCH_BUCKETS
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def submit(self, run: Run, *batch: Tensor) -> Callable[[], Vectors]:
+        """The vectors, made before this returns."""
+        with self._lock, torch.inference_mode():
+            made: Vectors = run(*batch).numpy()
+        return lambda: made
+
+
+class CudaLane:
+    """One GPU: pinned copies on one stream, towers on another, and what a tower does to a shape recorded once and replayed.
+
+    Where a tower cannot be recorded (it asks the device for something on the way), it runs operation by operation.
+    """
+
+    buckets: Sequence[int] = GPU_BUCKETS
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self._lock = device, threading.Lock()
+        self._copying, self._computing = _stream(device), _stream(device)
+        self._recorded: dict[tuple[Any, ...], _Recorded | None] = {}  # by what runs and the batch's shapes; None: eager
+        self._memory: Any = None  # that all graphs share, since only one runs at a time
+
+    def submit(self, run: Run, *batch: Tensor) -> Callable[[], Vectors]:
+        """Begin to copy and run; the caller may prepare the next batch meanwhile, and submit it."""
+        with self._lock, torch.inference_mode(), torch.cuda.device(self._device):
+            # Pinned memory comes from torch's cache, which gives none of it away before the copy is done.
+            pinned = [one.pin_memory() for one in batch]
+            with torch.cuda.stream(self._copying):
+                given = [one.to(self._device, non_blocking=True) for one in pinned]
+            self._computing.wait_stream(self._copying)
+            with torch.cuda.stream(self._computing):
+                for one in given:
+                    one.record_stream(self._computing)  # it was made on the other stream
+                made = self._run(run, given)
+                vectors = torch.empty(made.shape, dtype=made.dtype, pin_memory=True)
+                vectors.copy_(made, non_blocking=True)
+                done: torch.cuda.Event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+                done.record(self._computing)
+
+        def wait() -> Vectors:
+            done.synchronize()
+            return vectors.numpy()
+
+        return wait
+
+    def _run(self, run: Run, given: Sequence[Tensor]) -> Tensor:
+        key = (run, *(tuple(one.shape) for one in given))
+        if key not in self._recorded:
+            self._recorded[key] = self._record(run, given)
+        recorded = self._recorded[key]
+        return run(*given) if recorded is None else recorded(given)
+
+    def _record(self, run: Run, given: Sequence[Tensor]) -> _Recorded | None:
+        static = [one.clone() for one in given]
+        run(*static)  # sets up what must not be set up while it is recorded
+        expected = run(*static)
+        try:
+            self._memory = self._memory or torch.cuda.graph_pool_handle()
+            graph = torch.cuda.CUDAGraph()
+            # Of this thread alone: other threads may allocate while this records.
+            with torch.cuda.graph(graph, pool=self._memory, stream=self._computing, capture_error_mode="thread_local"):
+                made = run(*static)
+            recorded = _Recorded(graph, static, made)
+            if torch.allclose(recorded(given), expected, rtol=0, atol=_TOLERANCE, equal_nan=True):
+                return recorded
+            _log.warning("a recorded graph gave other vectors than its run: batches of %s run without", static[0].shape)
+        except RuntimeError as error:  # a tower that synchronises cannot be recorded
+            _log.info("batches of %s run without a graph: %s", tuple(static[0].shape), type(error).__name__)
+        return None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Recorded:
+    """A graph with its own input and output; the output is read, in the stream's order, before the next replay."""
+
+    graph: Any
+    given: Sequence[Tensor]
+    made: Tensor
+
+    def __call__(self, given: Sequence[Tensor]) -> Tensor:
+        for own, one in zip(self.given, given, strict=True):
+            own.copy_(one)
+        self.graph.replay()
+        return self.made
+
+
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call, no-any-return, unused-ignore]
+
+
+def lane_on(device: torch.device) -> Lane:
+    """The lane of a device."""
+    return CudaLane(device) if device.type == "cuda" else CpuLane()

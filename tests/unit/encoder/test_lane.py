@@ -1,0 +1,179 @@
+"""Lanes: one batch at a time on a CPU; on a GPU, which a stand-in is here, the order of copies, towers and replays, and the way back to eager."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from moderation.encoder import lane
+from moderation.encoder.checkpoint import load
+from moderation.encoder.lane import GPU_BUCKETS, CpuLane, CudaLane, lane_on
+from moderation.encoder.tokens import BATCH_BUCKETS
+from tests.unit.encoder import checkpoints
+from tests.unit.encoder.pictures import jpeg
+
+CPU = torch.device("cpu")
+
+
+class Gpu:
+    """Stands in for torch.cuda on the CPU: `told` is what it was asked, in order; a graph records what runs and runs it again."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, *, refuses: bool = False, wrong: bool = False) -> None:
+        self.told: list[str] = []
+        self.refuses, self.wrong, self.now = refuses, wrong, "nothing"
+        self.recording: Any = None
+        self.names = iter(("copying", "computing"))
+        of_cuda = {"Stream": self.new_stream, "Event": self.new_event, "CUDAGraph": self.new_graph, "graph": self.graph}
+        of_cuda |= {"stream": self.stream, "device": self.device, "graph_pool_handle": lambda: "pool"}
+        for name, value in of_cuda.items():
+            patch.setattr(torch.cuda, name, value)
+        made = torch.empty
+        patch.setattr(torch, "empty", lambda shape, *, dtype, pin_memory: made(shape, dtype=dtype))
+        patch.setattr(torch.Tensor, "pin_memory", lambda one: (self.told.append("pin"), one)[1])
+        patch.setattr(torch.Tensor, "record_stream", lambda _, stream: self.told.append(f"kept for {stream.name}"))
+
+    def new_stream(self, _: Any) -> Any:
+        name = next(self.names)
+        return SimpleNamespace(name=name, wait_stream=lambda other: self.told.append(f"{name} waits for {other.name}"))
+
+    def new_event(self) -> Any:
+        return SimpleNamespace(
+            record=lambda stream: self.told.append(f"event on {stream.name}"),
+            synchronize=lambda: self.told.append("waited"),
+        )
+
+    def new_graph(self) -> Any:
+        made = SimpleNamespace(again=None)
+        made.replay = lambda: (self.told.append("replay"), made.again())
+        return made
+
+    @contextmanager
+    def stream(self, one: Any) -> Iterator[None]:
+        before, self.now = self.now, one.name
+        yield
+        self.now = before
+
+    @contextmanager
+    def device(self, _: Any) -> Iterator[None]:
+        yield
+
+    @contextmanager
+    def graph(self, one: Any, *, pool: Any, stream: Any, capture_error_mode: str) -> Iterator[None]:
+        assert (pool, stream.name, capture_error_mode) == ("pool", "computing", "thread_local")
+        self.told.append("record")
+        if self.refuses:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        self.recording = one
+        yield
+        self.recording = None
+
+    def doubled(self, batch: torch.Tensor) -> torch.Tensor:
+        """What runs on it; while it is recorded, a graph learns to do it again on the same tensors."""
+        self.told.append(f"run on {self.now}")
+        made = batch * 2
+        if self.recording is not None:
+            wrong = self.wrong
+            self.recording.again = lambda: made.copy_(batch * (3 if wrong else 2))
+        return made
+
+
+def halves(*numbers: int) -> torch.Tensor:
+    return torch.tensor(numbers, dtype=torch.float16)
+
+
+def test_a_cpu_runs_at_once_one_batch_at_a_time() -> None:
+    inside, most = 0, 0
+
+    def run(batch: torch.Tensor) -> torch.Tensor:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        threading.Event().wait(0.01)
+        inside -= 1
+        return batch + 1
+
+    one = CpuLane()
+    threads = [threading.Thread(target=one.submit, args=(run, halves(1))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
+    assert one.submit(run, halves(1, 2))().tolist() == [2, 3]
+    assert one.buckets == BATCH_BUCKETS
+    assert isinstance(lane_on(CPU), CpuLane)
+
+
+def test_a_gpu_copies_beside_the_tower_and_replays_what_it_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = Gpu(monkeypatch)
+    one = CudaLane(CPU)
+    first = one.submit(gpu.doubled, halves(1, 2))
+    assert gpu.told[:3] == ["pin", "computing waits for copying", "kept for computing"]
+    assert gpu.told[3:] == ["run on computing", "run on computing", "record", "run on computing", "replay", "replay", "event on computing"]  # fmt: skip
+    gpu.told.clear()
+    second = one.submit(gpu.doubled, halves(3, 4))
+    assert gpu.told == ["pin", "computing waits for copying", "kept for computing", "replay", "event on computing"]
+    # Nothing was waited for until now, and the second replay did not overwrite what the first gave.
+    assert (first().tolist(), second().tolist()) == ([2, 4], [6, 8])
+    assert gpu.told[-2:] == ["waited", "waited"]
+    gpu.told.clear()
+    assert one.submit(gpu.doubled, halves(5))().tolist() == [10]
+    assert gpu.told.count("record") == 1, "another shape is another graph"
+
+
+@pytest.mark.parametrize("trouble", ["refuses", "wrong"])
+def test_what_cannot_be_recorded_runs_without(
+    trouble: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    gpu = Gpu(monkeypatch, **{trouble: True})
+    one = CudaLane(CPU)
+    with caplog.at_level("INFO", logger=lane.__name__):
+        for number in range(1, 4):
+            assert one.submit(gpu.doubled, halves(number))().tolist() == [2 * number]
+    assert gpu.told.count("record") == 1, "it is tried once for a shape"
+    assert len(caplog.records) == 1
+    assert "without" in caplog.text
+
+
+def test_an_encoder_on_a_gpu_gives_the_rows_of_the_cpu_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More pictures than its largest batch, bad ones among them; towers run without graphs here."""
+    checkpoints.clip(tmp_path)
+    encoder: Any = load(str(tmp_path), device="cpu")
+    files = [jpeg(40, 40, seed=n % 9) for n in range(300)]
+    files[7] = files[299] = b"no picture"
+    here = encoder.encode_images(files)
+    Gpu(monkeypatch, refuses=True)
+    there = type(encoder)(
+        encoder.card, encoder.fingerprint, CPU, encoder.image, encoder.text, encoder.limits, lane=CudaLane(CPU)
+    )
+    found = there.encode_images(files)
+    assert list(found.errors) == list(here.errors) == [7, 299]
+    difference = np.abs(found.vectors.astype(np.float32) - here.vectors.astype(np.float32)).max()
+    assert difference <= 5e-4
+
+
+@pytest.mark.needs_gpu
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_on_a_gpu_towers_are_recorded_and_give_eager_vectors(dtype: Any, tmp_path: Path) -> None:
+    checkpoints.clip(tmp_path)
+    encoder: Any = load(str(tmp_path), device="cuda", dtype=dtype)
+    assert encoder.lane.buckets == GPU_BUCKETS
+    files = [jpeg(40, 40, seed=n) for n in range(8)]
+    found = encoder.encode_images(files).vectors
+    (recorded,) = encoder.lane._recorded.values()
+    assert recorded is not None, "CLIP's tower never synchronises"
+    pixels = torch.from_numpy(np.stack([one.result() for one in encoder.decoder.decoded(files, encoder._recipe(encoder.image), ahead=8)]))  # fmt: skip
+    with torch.inference_mode():
+        eager = encoder.image(pixels.to("cuda")).cpu().numpy()
+    assert np.abs(found.astype(np.float32) - eager.astype(np.float32)).max() <= 2e-3
+    assert encoder.encode_images(files * 40).vectors[-8:].tobytes() == encoder.encode_images(files * 40).vectors[-8:].tobytes()  # fmt: skip
