@@ -26,7 +26,7 @@ from moderation.detector.isolated import IsolatedDetector
 from moderation.detector.runner import Runner
 from moderation.item import Part
 from moderation.plugin import manager
-from moderation.settings import DetectorSettings
+from moderation.plugin_sections import DetectorSettings
 
 PLUGIN = """
 import os

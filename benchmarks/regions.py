@@ -47,11 +47,12 @@ from moderation.encoder.clip import TorchEncoder
 from moderation.encoder.images import decode
 from moderation.encoder.preprocess import fit, normalise
 from moderation.item import Part, Region, content_digest
+from moderation.plugin_sections import ReaderSettings
 from moderation.policy.loader import load_policy
 from moderation.policy.lock import lock_path, read_lock
 from moderation.policy.manifest import TargetRow, load_manifest
 from moderation.reader.tiles import Tiles
-from moderation.settings import ImageLimits, ReaderSettings, Settings
+from moderation.settings import ImageLimits, Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 SIDE = 1024  # of a photograph's short side

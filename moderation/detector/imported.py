@@ -14,7 +14,7 @@ from safetensors import numpy as safetensors
 from moderation.detector.linear import ImportedDetector, LinearHead, PromptHead
 from moderation.errors import DetectorError
 from moderation.item import Modality
-from moderation.settings import HeadSettings
+from moderation.plugin_sections import HeadSettings
 
 
 def import_detector(id_: str, settings: HeadSettings) -> ImportedDetector:

@@ -14,8 +14,9 @@ from moderation.plugin.registry import (
     FetcherRequest,
     ReaderRegistry,
 )
+from moderation.plugin_sections import TileSettings
 from moderation.reader.tiles import Tiles
-from moderation.settings import ImageLimits, TileSettings
+from moderation.settings import ImageLimits
 
 
 @hookimpl

@@ -11,7 +11,7 @@ from moderation.detector.imported import import_detector
 from moderation.errors import DetectorError, PluginError
 from moderation.plugin.brought import PluginRecord, Plugins, PluginState
 from moderation.plugin.registry import DetectorRegistry
-from moderation.settings import HeadSettings
+from moderation.plugin_sections import HeadSettings
 
 SETTINGS = "settings"
 

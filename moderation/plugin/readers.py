@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from moderation.item import Modality
 from moderation.plugin.brought import Plugins
+from moderation.plugin_sections import ReaderSettings
 from moderation.reader.base import Reader
 from moderation.reader.step import Readers
-from moderation.settings import ReaderSettings
 
 _NEEDED_BY = "the setting readers.use"
 

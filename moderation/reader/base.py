@@ -12,7 +12,7 @@ from moderation.detector.faults import WRONG
 from moderation.detector.names import LONGEST
 from moderation.errors import one_line
 from moderation.item import UNSUPPORTED_INPUT, Modality, Part
-from moderation.settings import ReaderSettings
+from moderation.plugin_sections import ReaderSettings
 
 Reading = Sequence[Part] | Abstention
 

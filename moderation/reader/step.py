@@ -12,8 +12,8 @@ from moderation.detector.call import Check
 from moderation.detector.runner import UnitRunner
 from moderation.errors import ItemError
 from moderation.item import BEHIND, UNSUPPORTED_INPUT, ContentItem, Modality, Part
+from moderation.plugin_sections import ReaderSettings
 from moderation.reader.base import Reader, Reading, check_readings, crops, downstream
-from moderation.settings import ReaderSettings
 
 _NOTHING = ItemError(UNSUPPORTED_INPUT, "no picture was derived", cause="nothing_read")
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from moderation.decision import Abstention
 from moderation.errors import ItemError
 from moderation.item import Modality, Part, Region
+from moderation.plugin_sections import TileSettings
 from moderation.reader.base import Reading
-from moderation.settings import ImageLimits, TileSettings
+from moderation.settings import ImageLimits
 
 if TYPE_CHECKING:
     from PIL import Image

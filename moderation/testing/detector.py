@@ -33,7 +33,7 @@ from moderation.item import Modality, Part
 from moderation.plugin.brought import PluginState
 from moderation.plugin.registry import DetectorRegistry
 from moderation.plugin.samples import WIDTH, made_vectors
-from moderation.settings import DetectorSettings
+from moderation.plugin_sections import DetectorSettings
 from moderation.testing.unit import LIMITS, Content, UnitKit, as_part
 
 CUT = 0.5  # an example is flagged from here on

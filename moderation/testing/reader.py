@@ -21,9 +21,9 @@ from moderation.detector.base import revision_of
 from moderation.detector.faults import FAULTS, WRONG
 from moderation.item import Modality, Part
 from moderation.plugin.registry import ReaderRegistry
+from moderation.plugin_sections import ReaderSettings
 from moderation.reader.base import Reader, Reading, check_readings
 from moderation.reader.step import ReaderRunner
-from moderation.settings import ReaderSettings
 from moderation.testing.unit import LIMITS, Content, UnitKit, as_part
 
 DEFAULTS = ReaderSettings()

@@ -16,9 +16,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from moderation.detector.life import set_up
 from moderation.item import Modality, Part
+from moderation.plugin_sections import ReaderSettings, TileSettings
 from moderation.reader.step import Readers
 from moderation.reader.tiles import Tiles
-from moderation.settings import ImageLimits, ReaderSettings, TileSettings
+from moderation.settings import ImageLimits
 from tests.fakes import item
 
 WORDS = "Claim your free casino bonus"

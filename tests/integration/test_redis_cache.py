@@ -21,10 +21,11 @@ from moderation.embedding.embedder import Embedder
 from moderation.embedding.redis_cache import KEYS_PER_CALL, RedisCache, connect
 from moderation.errors import SettingsError
 from moderation.item import Part
+from moderation.plugin_sections import ReaderSettings, TileSettings
 from moderation.reader.step import Readers
 from moderation.reader.tiles import Tiles
 from moderation.sections import CacheSettings, RedisSettings
-from moderation.settings import ImageLimits, ReaderSettings, Settings, TileSettings
+from moderation.settings import ImageLimits, Settings
 from tests.fakes import FakeEncoder, item, picture
 from tests.services.redis import Redis
 

@@ -11,7 +11,8 @@ from PIL import Image
 from moderation import assemble
 from moderation.decision import Outcome
 from moderation.item import ContentItem, Part
-from moderation.settings import ReaderSettings, Settings
+from moderation.plugin_sections import ReaderSettings
+from moderation.settings import Settings
 from tests.conftest import ROOT
 
 LOCK = ROOT / "policies" / "weapons.lock.json"

@@ -33,7 +33,7 @@ from moderation.detector.wire import (
     read_batch,
 )
 from moderation.item import Modality, Part
-from moderation.settings import DetectorSettings
+from moderation.plugin_sections import DetectorSettings
 
 LABELS = ("risk", "risk/other")
 TEXT = st.text(st.characters(), max_size=20)  # half surrogate pairs, too: JSON can name them

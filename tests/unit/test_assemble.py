@@ -19,17 +19,11 @@ from moderation.item import Modality
 from moderation.pipeline import Pipeline
 from moderation.plugin.brought import Plugins
 from moderation.plugin.registry import EncoderRequest, FetcherRequest
+from moderation.plugin_sections import DetectorSettings, PluginSettings, ReaderSettings
 from moderation.policy.lock import lock_path, write_lock
 from moderation.rollout.reload import Reloader
 from moderation.sections import FetchSettings
-from moderation.settings import (
-    DetectorSettings,
-    EncoderSettings,
-    ImageLimits,
-    PluginSettings,
-    ReaderSettings,
-    Settings,
-)
+from moderation.settings import EncoderSettings, ImageLimits, Settings
 from tests.fakes import FakeDetector, FakeEncoder, FakeReader, Lived, item, lock, picture, plugins_with
 
 SETTINGS = Settings(

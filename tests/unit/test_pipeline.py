@@ -20,10 +20,11 @@ from moderation.embedding.cache import MemoryCache
 from moderation.embedding.embedder import Embedder
 from moderation.item import ContentItem, Modality, Part
 from moderation.pipeline import Pipeline
+from moderation.plugin_sections import DetectorSettings, ReaderSettings
 from moderation.policy.lock import Lock, LockedReader, Quota, write_lock
 from moderation.release.record import Change, Record, encode_record, record_path
 from moderation.rollout.limits import Limits, LocalCounter
-from moderation.settings import DetectorSettings, ReaderSettings, Settings
+from moderation.settings import Settings
 from tests.fakes import FakeDetector, FakeEncoder, FakeReader, action, always, item, lock, picture, plugins_with
 
 TEXT, BOTH = (Modality.TEXT,), (Modality.IMAGE, Modality.TEXT)

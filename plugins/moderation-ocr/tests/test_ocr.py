@@ -22,8 +22,8 @@ from moderation import Abstention, Part
 from moderation.detector.life import set_up
 from moderation.item import ContentItem
 from moderation.plugin import manager
+from moderation.plugin_sections import ReaderSettings
 from moderation.reader.step import Readers
-from moderation.settings import ReaderSettings
 from moderation.testing import ReaderKit
 
 TEXT = "Claim your free casino bonus before midnight and double every deposit"

@@ -22,7 +22,7 @@ from PIL import Image
 
 from moderation.decision import Abstention
 from moderation.item import Part
-from moderation.settings import ReaderSettings
+from moderation.plugin_sections import ReaderSettings
 from moderation.testing import ReaderKit
 
 

@@ -22,7 +22,8 @@ from moderation.embedding.embedder import Embedder
 from moderation.errors import DetectorError, LockError, PluginError
 from moderation.item import Part
 from moderation.plugin.brought import PluginState
-from moderation.settings import HeadSettings, Settings
+from moderation.plugin_sections import HeadSettings
+from moderation.settings import Settings
 from tests import fakes, recordings
 
 WEIGHT = np.arange(8.0)[None]

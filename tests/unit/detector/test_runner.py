@@ -18,7 +18,7 @@ from moderation.detector.base import Detection, DetectionBatch
 from moderation.detector.faults import QUARANTINED
 from moderation.detector.runner import MOST_OVERRUNS, NO_TIME_LEFT, Runner
 from moderation.item import Part
-from moderation.settings import DetectorSettings
+from moderation.plugin_sections import DetectorSettings
 from tests.fakes import FakeDetector, always
 
 GOOD = (Score("risk", 0.5),)

@@ -26,8 +26,9 @@ from moderation.item import JUDGED, Modality, Part, unfetchable
 from moderation.plugin.brought import PluginRecord, Plugins, PluginState
 from moderation.plugin.check import STEPS, Trial, check
 from moderation.plugin.samples import HOSTILE_FILES, HOSTILE_TEXTS, made_video
+from moderation.plugin_sections import DetectorSettings, HeadSettings
 from moderation.sections import FetchSettings
-from moderation.settings import DetectorSettings, EncoderSettings, HeadSettings, Settings
+from moderation.settings import EncoderSettings, Settings
 from tests.fakes import WIDTH, FakeDetector, FakeEncoder, FakeReader, Lived, plugins_with
 
 Install = Callable[..., Path]

@@ -24,7 +24,7 @@ from moderation.errors import PluginError, SettingsError
 from moderation.item import JUDGED, Modality, Part
 from moderation.plugin import manager
 from moderation.plugin.brought import Plugins, PluginState
-from moderation.settings import DetectorSettings
+from moderation.plugin_sections import DetectorSettings
 from tests.conftest import ROOT
 
 Install = Callable[..., Path]
@@ -230,7 +230,7 @@ from moderation.detector.life import set_up
 from moderation.detector.runner import Runner
 from moderation.item import Part
 from moderation.plugin import manager
-from moderation.settings import DetectorSettings
+from moderation.plugin_sections import DetectorSettings
 detectors = manager.load(("wild",), isolated=("wild",)).detectors.values()
 Runner(detectors, settings=DetectorSettings(timeout_seconds=100.0)).run({"wild": DetectionBatch((Part.text(sys.argv[1]),))})
 """

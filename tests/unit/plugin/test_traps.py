@@ -12,8 +12,8 @@ import pytest
 from moderation.decision import Abstention, Score
 from moderation.detector.answers import check_answers
 from moderation.detector.faults import WRONG
+from moderation.plugin_sections import ReaderSettings
 from moderation.reader.base import check_readings
-from moderation.settings import ReaderSettings
 from tests.unit import test_pipeline
 from tests.unit.detector import test_imported, test_life, test_runner
 from tests.unit.plugin import test_manager

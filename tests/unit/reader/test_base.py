@@ -14,8 +14,8 @@ from moderation.decision import Abstention
 from moderation.detector.faults import WRONG
 from moderation.errors import ItemError
 from moderation.item import Modality, Part
+from moderation.plugin_sections import ReaderSettings
 from moderation.reader.base import Reading, check_readings
-from moderation.settings import ReaderSettings
 
 TEXT = frozenset({Modality.TEXT})
 LIMITS = ReaderSettings(most_parts=3, most_bytes=10)

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from moderation.decision import Abstention
 from moderation.item import ContentItem, Modality, Part
+from moderation.plugin_sections import ReaderSettings
 from moderation.reader.base import downstream, upstream
 from moderation.reader.step import Readers
-from moderation.settings import ReaderSettings
 from tests.fakes import FakeReader, item, picture
 
 BOTH = (Modality.IMAGE, Modality.TEXT)

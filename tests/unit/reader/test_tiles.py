@@ -15,9 +15,10 @@ from PIL import Image
 from moderation.decision import Abstention
 from moderation.encoder.images import decode
 from moderation.item import Part
+from moderation.plugin_sections import ReaderSettings, TileSettings
 from moderation.reader import tiles
 from moderation.reader.tiles import NEARLY_SQUARE, SCALES, STEP, Box, Tiles, boxes
-from moderation.settings import ImageLimits, ReaderSettings, TileSettings
+from moderation.settings import ImageLimits
 from moderation.testing.reader import ReaderKit
 
 LIMITS = ImageLimits(max_pixels=4_000_000)

@@ -15,9 +15,9 @@ from moderation.embedding.embedder import Embedder
 from moderation.embedding.redis_cache import RedisCache
 from moderation.item import Part
 from moderation.metrics import Gauges
+from moderation.plugin_sections import ReaderSettings
 from moderation.policy.lock import Quota
 from moderation.reader.step import Readers
-from moderation.settings import ReaderSettings
 from moderation.stream.batch import Partition, Record
 from moderation.stream.dead_letter import Stage
 from moderation.stream.gauges import SessionGauges

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from moderation import Abstention, DetectionBatch, Modality, Score
-from moderation.settings import DetectorSettings
+from moderation.plugin_sections import DetectorSettings
 from moderation.testing import DetectorKit
 from moderation.testing import detector as kit
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from moderation import Abstention, Modality, Part
-from moderation.settings import ReaderSettings
+from moderation.plugin_sections import ReaderSettings
 from moderation.testing import ReaderKit
 from moderation.testing import reader as kit
 
