@@ -183,7 +183,7 @@ def score_many(heads: Sequence[Head], embeddings: Vectors, *, threads: int | Non
 
 
 def _score_span(heads: Sequence[Head], embeddings: Vectors, span: tuple[int, int], results: Sequence[Scored]) -> None:
-    outs = [room(len(head.shift)) for head in heads]
+    outs = [room(len(head.shift), span[1] - span[0]) for head in heads]
     for rows, tiles in blocks(embeddings, *span):
         count = rows.stop - rows.start
         for head, result, out in zip(heads, results, outs, strict=True):

@@ -33,6 +33,8 @@ def sound_vectors(batch: DetectionBatch, *, detector: str, width: int) -> SoundV
         raise DetectorError(detector, f"found embeddings {found}, expected float16 ({len(batch)}, {width})")
     norms = lengths(vectors)
     sound = is_sound(norms)
+    if sound.all():
+        return SoundVectors(vectors, (None,) * len(vectors))
     unsound = tuple(
         None if fine else Abstention("unsound_embedding", f"its length is {norm:.3g}, expected 1")
         for fine, norm in zip(sound, norms, strict=True)
@@ -43,14 +45,15 @@ def sound_vectors(batch: DetectionBatch, *, detector: str, width: int) -> SoundV
 def lengths(vectors: NDArray[np.float16]) -> NDArray[np.float32]:
     """The length of each vector, float32 [n], some rows at a time; NaN or infinite where a vector is not finite."""
     found = np.empty(len(vectors), np.float32)
-    room = np.empty((_ROWS_AT_ONCE, vectors.shape[1]), np.float32)
+    room = np.empty((min(len(vectors), _ROWS_AT_ONCE), vectors.shape[1]), np.float32)
     for first in range(0, len(vectors), _ROWS_AT_ONCE):
         block = vectors[first : first + _ROWS_AT_ONCE]
         exact = room[: len(block)]
         to_float32(block, exact)
         found[first : first + len(block)] = np.sqrt(np.einsum("nd,nd->n", exact, exact))
     odd = np.flatnonzero(~is_sound(found))  # what is not finite came out as a large number
-    found[odd] = np.linalg.norm(vectors[odd].astype(np.float32), axis=1)
+    if len(odd):
+        found[odd] = np.linalg.norm(vectors[odd].astype(np.float32), axis=1)
     return found
 
 

@@ -17,7 +17,7 @@ Floats = NDArray[np.float32]
 
 def products(embeddings: Vectors, strips: Floats, shift: Floats) -> Iterator[tuple[slice, Floats]]:
     """Rows, and what the columns make of them, whole tiles at a time: the last rows may be padding. Overwritten by the next."""
-    out = room(len(shift))
+    out = room(len(shift), len(embeddings))
     for rows, tiles in blocks(embeddings, 0, len(embeddings)):
         yield rows, project(tiles, strips, shift, out)
 
@@ -25,7 +25,7 @@ def products(embeddings: Vectors, strips: Floats, shift: Floats) -> Iterator[tup
 def blocks(embeddings: Vectors, start: int, stop: int) -> Iterator[tuple[slice, Floats]]:
     """Blocks of whole tiles, float32 [tiles, 64, d], with the rows they hold; the last tile is padded with zeros."""
     width = embeddings.shape[1]
-    buffer = np.zeros((ROWS_PER_BLOCK, width), np.float32)
+    buffer = np.zeros((tiles_of(stop - start) * TILE_ROWS, width), np.float32)
     for first in range(start, stop, ROWS_PER_BLOCK):
         rows = slice(first, min(first + ROWS_PER_BLOCK, stop))
         count = rows.stop - rows.start
@@ -43,9 +43,14 @@ def as_strips(columns: NDArray[np.float64]) -> Floats:
     return np.ascontiguousarray(padded.reshape(strips, TILE_COLUMNS, -1).transpose(0, 2, 1))
 
 
-def room(columns: int) -> Floats:
-    """Memory for the products of one block. To be made once: fresh memory for every block costs more than the exponentials."""
-    return np.empty((TILES_PER_BLOCK, TILE_ROWS, columns), np.float32)
+def room(columns: int, rows: int) -> Floats:
+    """Memory for the products of one block of so many rows. To be made once: fresh memory for every block costs more than the exponentials."""
+    return np.empty((tiles_of(rows), TILE_ROWS, columns), np.float32)
+
+
+def tiles_of(rows: int) -> int:
+    """How many tiles a block of so many rows has."""
+    return min(-(-rows // TILE_ROWS), TILES_PER_BLOCK)
 
 
 def project(tiles: Floats, strips: Floats, shift: Floats, out: Floats) -> Floats:

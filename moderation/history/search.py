@@ -57,7 +57,7 @@ class Nearest:
         found = np.empty((len(vectors), len(self.rankings)), np.float32)
 
         def work(start: int) -> None:
-            buffer, out = np.zeros((_ROWS, vectors.shape[1]), np.float32), room(len(self._shift))
+            buffer, out = np.zeros((_ROWS, vectors.shape[1]), np.float32), room(len(self._shift), _ROWS)
             tiles = buffer.reshape(-1, TILE_ROWS, vectors.shape[1])
             for first in range(start, min(start + span, len(vectors)), _ROWS):
                 block = vectors[first : min(first + _ROWS, start + span)]
