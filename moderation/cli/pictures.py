@@ -114,8 +114,14 @@ def pictures(paths: Sequence[Path], embedder: Embedder, told: Told, *, max_bytes
 
 
 def is_kept(path: Path) -> bool:
-    """Whether this is a file of kept vectors, or a folder that holds some."""
-    return path.suffix == ".parquet" or (path.is_dir() and any(path.glob("*.parquet")))
+    """Whether this is a file of kept vectors, or a folder that holds some and no pictures."""
+    if not path.is_dir():
+        return path.suffix == ".parquet"
+    try:
+        kinds = {one.suffix.lower() for one in path.iterdir()}
+    except OSError:
+        return False  # which `find` tells of
+    return ".parquet" in kinds and not kinds & PICTURES
 
 
 def _encoded(entries: Iterable[Entry], embedder: Embedder, told: Told) -> Pictures:

@@ -18,6 +18,17 @@ if TYPE_CHECKING:
     from moderation.encoder.base import Vectors
 
 
+Sheet = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        help="Write a page with the pictures that were found, which needs nothing else.",
+        dir_okay=False,
+        callback=in_a_folder,
+    ),
+]
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
     """One picture that was found, and its cosine to the query."""
@@ -56,15 +67,7 @@ def search(  # noqa: PLR0917 - typer passes options by name
         typer.Option(help="A picture to search by, in place of the first WORDS; repeat for more.", dir_okay=False),
     ] = None,
     top: Annotated[int, typer.Option(min=1, max=10_000, help="How many pictures to show for each query.")] = 12,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            help="Write a page with the pictures that were found, which needs nothing else.",
-            dir_okay=False,
-            callback=in_a_folder,
-        ),
-    ] = None,
+    out: Sheet = None,
     encoder: Annotated[str, typer.Option(help="The encoder's name in the settings.")] = "default",
     as_json: Json = False,
 ) -> None:
@@ -93,19 +96,23 @@ def search(  # noqa: PLR0917 - typer passes options by name
     told, vectors = Told(), embed_queries(queries, embedder)
     hits = _nearest(pictures([Path(one) for one in paths], embedder, told, max_bytes=most), vectors, top=top)
     found = [Found(query, some) for query, some in zip(queries, hits, strict=True)]
-    made_by = str(embedder.encoder.fingerprint)
     if out:
         from moderation.cli.search_sheet import render_sheet
 
         with terminal.replacing(out) as file:
-            file.write(render_sheet(found, told, limits=settings.images, encoder=made_by))
+            file.write(render_sheet(found, told, limits=settings.images, encoder=embedder.encoder.fingerprint))
     if as_json:
-        plain = {"schema": "search/v1", "encoder": made_by, **told.to_dict()}
+        plain = {"schema": "search/v1", "encoder": str(embedder.encoder.fingerprint), **told.to_dict()}
         terminal.emit({**plain, "queries": [one.to_dict() for one in found]})
-    for one in () if as_json else found:
+    else:
+        _print(found)
+    told.print(to_stderr=as_json)
+
+
+def _print(found: Sequence[Found]) -> None:
+    for one in found:
         rows = [[hit.picture.name, f"{hit.similarity:.4f}"] for hit in one.hits]
         terminal.table([one.query.name, "similarity"], rows)
-    told.print(to_stderr=as_json)
 
 
 def _nearest(walk: Iterable[Pictures], queries: Vectors, *, top: int) -> list[list[Hit]]:

@@ -9,6 +9,7 @@ from importlib import resources
 
 from moderation.cli.pictures import Picture, Told
 from moderation.cli.search import Found
+from moderation.encoder.base import Fingerprint
 from moderation.encoder.images import decode
 from moderation.errors import ItemError, one_line
 from moderation.release.page import data_url, render
@@ -27,7 +28,7 @@ class Copy:
     why: str = ""
 
 
-def render_sheet(found: Sequence[Found], told: Told, *, limits: ImageLimits, encoder: str) -> str:
+def render_sheet(found: Sequence[Found], told: Told, *, limits: ImageLimits, encoder: Fingerprint) -> str:
     """The page as HTML text. It fetches nothing and runs no script; every text is escaped, and what is not the picture that was found is not shown."""
     wanted = {hit.picture.digest: hit.picture for one in found for hit in one.hits}
     return render(

@@ -12,6 +12,7 @@ from moderation.cli.pictures import Picture, Told
 from moderation.cli.query import Query
 from moderation.cli.search import Found, Hit
 from moderation.cli.search_sheet import render_sheet
+from moderation.encoder.base import Fingerprint
 from moderation.item import Part, content_digest
 from moderation.settings import ImageLimits
 from tests.integration.browser import of_the_page, opened
@@ -34,7 +35,7 @@ def test_ticking_the_box_blurs_every_picture(asked: tuple[int, list[str]], tmp_p
     content = encoded(Image.fromarray(stripes))
     seen = Picture("a.png", None, content_digest(content), lambda: content)
     found = [Found(Query("stripes", Part.text("stripes")), [Hit(seen, 0.5)] * 3)]
-    page = render_sheet(found, Told(pictures=3), limits=ImageLimits(), encoder="0/made-up")
+    page = render_sheet(found, Told(pictures=3), limits=ImageLimits(), encoder=Fingerprint("0", "made-up"))
     port, requests = asked
     clear = detail(page, port, tmp_path, "clear")
     blurred = detail(page.replace('id="blur"', 'id="blur" checked'), port, tmp_path, "blurred")

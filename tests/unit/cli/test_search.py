@@ -99,6 +99,12 @@ def test_kept_vectors_are_searched_without_encoding_any_picture(encoder: FakeEnc
     assert names(found(both)["1.0"]) == ["b", "d", "b", "d"]
 
 
+def test_a_folder_of_pictures_stays_one_whatever_lies_beside_them(encoder: FakeEncoder, folder: Path, run: Run) -> None:
+    (folder / "sales.parquet").write_bytes(b"of somebody else")
+    _, out, _ = run("search", "1.0", folder, "--json")
+    assert (json.loads(out)["pictures"], str(folder / "sales.parquet") in json.loads(out)["left_alone"]) == (4, True)
+
+
 def test_vectors_of_another_encoder_are_refused(encoder: FakeEncoder, folder: Path, run: Run) -> None:
     run("policy", "embed", "pictures", "--out", "kept")
     encoder.fingerprint = FakeEncoder(identity="f" * 16).fingerprint
