@@ -49,7 +49,9 @@ class ExitCode(IntEnum):
     PLUGIN = 14
     TRAINING = 15
     UNREADABLE = 65  # a record cannot be read, or records were deleted before they were read
-    UNAVAILABLE = 69  # no broker or no input topic at the start, or no server to test
+    UNAVAILABLE = (
+        69  # no broker or no input topic at the start; no Ray cluster, or one that lost its work, or no server to test
+    )
     STALLED = 70  # a call or the whole process made no progress
     UNWRITABLE = 73  # an output topic is missing or refuses
     RESTART = 75  # trouble of broker, group or encoder: the outcome is unknown, the committed offsets are not

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moderation import __version__
+from moderation import __version__, telemetry
 from moderation.errors import ClusterError, DataError, ModerationError, Problem
 from moderation.settings import Settings
 from moderation.source.entry import Most
@@ -48,6 +48,7 @@ class Decider:
         # Before torch is imported, which reads it once; Ray's own choice is one thread for most workers.
         if order.threads:
             os.environ["OMP_NUM_THREADS"] = str(order.threads)
+        telemetry.start("text")
         self._order = order
         self._pipeline: Pipeline | None = None
 
@@ -88,11 +89,10 @@ class Decider:
 
     def _loaded(self) -> Pipeline:
         if self._pipeline is None:
-            from moderation import assemble, telemetry
+            from moderation import assemble
 
             if self._order.version != __version__:
                 raise ClusterError(f"a worker has moderation {__version__}; expected {self._order.version}, as here")
-            telemetry.start("text")
             os.chdir(self._order.folder)
             settings = self._order.settings
             self._pipeline = assemble.pipeline(settings, self._order.locks, counter=assemble.quota_counter(settings))

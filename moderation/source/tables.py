@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import importlib.util
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -119,7 +120,8 @@ def _one_by_one(batch: pa.RecordBatch) -> Iterator[Mapping[str, Any] | ItemError
 def _entry(row: Mapping[str, Any], where: str, folder: Path, most: Most) -> Entry:
     one = row.get("id", row.get("path", where))
     one = str(one) if isinstance(one, int) else one
-    facts = {key: row[key] for key in MANIFEST_KEYS & row.keys()}
+    facts = {key: _plainly(row[key]) for key in MANIFEST_KEYS & row.keys()}
+    facts |= {"attributes": _texts(row["attributes"])} if "attributes" in row else {}
     try:
         expect(isinstance(one, str) and one != "", "'id' is neither a text nor a number")
         kinds = [key for key in CONTENT if key in row]
@@ -146,6 +148,11 @@ def _part(part: Any) -> Mapping[str, Any]:
     name = part.get("name") or ""
     expect(isinstance(name, str), "the name of a part is no text")
     return {**kinds, "name": name}
+
+
+def _plainly(value: Any) -> Any:
+    """A value as a line of JSON would have it."""
+    return value.isoformat() if isinstance(value, dt.datetime) else value
 
 
 def _texts(given: Any) -> Any:

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import re
+import runpy
 import signal
 import socket
 import subprocess
@@ -54,7 +55,7 @@ from moderation.plugin.hookspecs import hookimpl
 
 class Scripted(FakeEncoder):
     def encode_text(self, texts):
-        time.sleep(0.02)
+        time.sleep(0.05)
         for text in texts:
             what, _, marker = text.partition(" ")
             if what == "dies" or (what == "dies-once" and not Path(marker).exists()):
@@ -116,6 +117,10 @@ def told(out: str) -> list[dict[str, Any]]:
     return [{**json.loads(line), "timing": None} for line in out.splitlines()]
 
 
+def on(address: str, folder: Path) -> tuple[Any, ...]:
+    return "--ray", address, "--ray-cores", 1, "--keep", folder / "k"
+
+
 def kept(folder: Path) -> Counter[str]:
     """How many rows each item has in a run's files."""
     return Counter(decision.item_id for file in folder.glob("*.parquet") for decision, _ in read_decisions(file))
@@ -136,75 +141,57 @@ def test_decisions_are_a_scans_to_the_last_bit(address: str, run: Run, tmp_path:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    pictures = sorted((ROOT / "policies" / "pictures").rglob("*.webp"))[:95]
-    rows = [{"id": str(n), "path": str(path)} for n, path in enumerate([pictures[0], *pictures[:70]])]
+    pictures = sorted((ROOT / "policies" / "pictures").rglob("*.webp"))[:40]
+    rows = [{"id": str(n), "path": str(path)} for n, path in enumerate([pictures[0], *pictures[:28]])]
     rows += [{"id": "gone", "path": "gone.png"}, {"id": "none"}, {"id": "bad", "path": str(tmp_path / "bad.png")}]
     (tmp_path / "bad.png").write_bytes(b"no picture")
     (tmp_path / "items.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
-    contents = [*(path.read_bytes() for path in pictures[70:]), b"no picture", None]
-    pq.write_table(
-        pa.table({"image": pa.array(contents, pa.binary()), "label": [0] * len(contents)}), tmp_path / "t.parquet"
-    )
-    asked = (
-        "scan",
-        tmp_path / "items.jsonl",
-        tmp_path / "t.parquet",
-        "--policy",
-        ROOT / "policies/weapons.lock.json",
-        "--json",
-    )
+    contents = [*(path.read_bytes() for path in pictures[28:]), b"no picture", None]
+    held = pa.table({"image": pa.array(contents, pa.binary()), "label": [0] * len(contents)})
+    pq.write_table(held, tmp_path / "t.parquet")
+    files = (tmp_path / "items.jsonl", tmp_path / "t.parquet")
+    asked = ("scan", *files, "--policy", ROOT / "policies/weapons.lock.json", "--json")
     here = run(*asked)
-    there = run(*asked, "--ray", address, "--ray-cores", "1", "--keep", tmp_path / "kept")
+    there = run(*asked, *on(address, tmp_path))
     assert (here[0], there[0]) == (ExitCode.OK, ExitCode.OK)
     assert told(there[1]) == told(here[1])
     assert len(told(there[1])) == len(rows) + len(contents)
     assert there[2].splitlines()[1:] == [line for line in here[2].splitlines() if ": un" not in line][1:]
-    assert len(list((tmp_path / "kept").glob("*.parquet"))) == 4
+    assert len(list((tmp_path / "k").glob("*.parquet"))) == 2
 
 
 def test_a_worker_that_is_killed_costs_no_row_and_gives_none_twice(
     address: str, run: Run, scripted: Path, tmp_path: Path
 ) -> None:
     texts = [f"{n / 320:.5f}" for n in range(320)]
+    texts[7], texts[8] = f"raises {SECRET}", f"0.5 {SECRET}"
     texts[100] = f"dies-once {tmp_path / 'died'}"
     items = lines(tmp_path / "items.jsonl", texts)
-    code, out, _ = run(
-        "scan", items, "--policy", scripted, "--json", "--ray", address, "--ray-cores", 1, "--keep", tmp_path / "k"
-    )
+    code, out, err = run("scan", items, "--policy", scripted, "--json", *on(address, tmp_path))
     assert (code, (tmp_path / "died").exists()) == (ExitCode.OK, True)
+    assert told(out)[7]["verdicts"][0]["error"] == "encoder_error"
     assert [one["item_id"] for one in told(out)] == [str(n) for n in range(320)]
     assert kept(tmp_path / "k") == Counter(map(str, range(320)))
     assert not (tmp_path / "k" / ".work").exists()
+    assert [one for one in [out, err, *logs()] if SECRET in one] == []
 
 
 def test_a_run_that_is_killed_goes_on_with_what_is_missing(
     address: str, run: Run, scripted: Path, tmp_path: Path
 ) -> None:
-    items = lines(tmp_path / "items.jsonl", [f"{n / 4800:.5f}" for n in range(32 * 150)])
-    asked = [
-        "scan",
-        str(items),
-        "--policy",
-        str(scripted),
-        "--quiet",
-        "--ray",
-        address,
-        "--ray-cores",
-        "1",
-        "--keep",
-        str(tmp_path / "k"),
-    ]
+    items = lines(tmp_path / "items.jsonl", [f"{n / 2048:.5f}" for n in range(32 * 64)])
+    asked = list(map(str, ("scan", items, "--policy", scripted, "--quiet", *on(address, tmp_path))))
     driver = subprocess.Popen([sys.executable, "-m", "moderation", *asked], cwd=tmp_path, start_new_session=True)
-    until(lambda: len(list((tmp_path / "k").glob("*.parquet"))) >= 5)
+    until(lambda: len(list((tmp_path / "k").glob("*.parquet"))) >= 2)
     os.killpg(driver.pid, signal.SIGKILL)
     driver.wait()
     time.sleep(1)  # what a worker had in hand may still take its place
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / "k").glob("*.parquet")}
-    assert 5 <= len(before) < 150
+    assert 2 <= len(before) < 64
     code, out, err = run(*asked[:4], "--json", *asked[5:])
-    assert (code, f"{len(before)} of 150 parts are there already" in err) == (ExitCode.OK, True)
+    assert (code, f"{len(before)} of 64 parts are there already" in err) == (ExitCode.OK, True)
     assert {file: file.stat().st_mtime_ns for file in before} == before
-    assert kept(tmp_path / "k") == Counter(map(str, range(32 * 150)))
+    assert kept(tmp_path / "k") == Counter(map(str, range(32 * 64)))
     assert told(out) == told(run(*asked[:4], "--json")[1])
     assert run(*asked)[0] == ExitCode.OK  # all is there: nothing is asked of the cluster
     items.write_text(items.read_text() + '{"id": "new", "text": "0.5"}\n')
@@ -219,24 +206,21 @@ def test_what_kills_every_worker_is_named_and_all_else_is_decided(
     texts = ["0.5"] * 128
     texts[40] = "dies"
     items = lines(tmp_path / "items.jsonl", texts)
-    code, _, err = run(
-        "scan", items, "--policy", scripted, "--ray", address, "--ray-cores", 1, "--keep", tmp_path / "k"
-    )
-    assert (code, "of 1 of 4 portions every worker died, such as of portion 1, from line 33 of" in err) == (
-        ExitCode.UNAVAILABLE,
-        True,
-    )
+    code, _, err = run("scan", items, "--policy", scripted, *on(address, tmp_path))
+    assert code == ExitCode.UNAVAILABLE
+    assert "of 1 of 4 portions every worker died, such as of portion 1, from line 33 of" in err
     assert kept(tmp_path / "k") == Counter(str(n) for n in range(128) if n // 32 != 1)
 
 
-@pytest.fixture(scope="module")
-def served(address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+@pytest.fixture
+def served(address: str, tmp_path: Path) -> Iterator[str]:
     """The app on Serve: one replica, and another where the load asks for it."""
     from ray import serve
 
     from moderation.scaleout.serving import application
 
-    folder = tmp_path_factory.mktemp("served")
+    folder = tmp_path / "served"
+    folder.mkdir()
     write_lock(lock(modalities=("image", "text")), folder / "weapons.lock.json")
     digest = hashlib.sha256(KEY.encode()).hexdigest()
     (folder / "serve.toml").write_text(
@@ -275,9 +259,8 @@ def answered(served: str) -> dict[str, float]:
 
 
 def test_the_official_client_asks_replicas_that_come_with_the_load(served: str, scripted: Path) -> None:
-    (expected,) = assemble.pipeline(Settings(), [scripted], embedders={"default": embedder()}).decide(
-        [item(Part.text("0.7"))]
-    )
+    known = {"default": Embedder(FakeEncoder(), MemoryCache(10**6))}
+    (expected,) = assemble.pipeline(Settings(), [scripted], embedders=known).decide([item(Part.text("0.7"))])
     with openai.OpenAI(api_key=KEY, base_url=f"{served}/v1", max_retries=0) as client:
         scores = client.moderations.create(input="0.7").results[0].category_scores.model_extra
         assert scores == {"weapons": expected.verdicts[0].score}
@@ -287,7 +270,7 @@ def test_the_official_client_asks_replicas_that_come_with_the_load(served: str, 
         asked, again = itertools.count(), list[bool]()
 
         def ask(_: int) -> int:
-            text = [f"{next(asked)} of {place}" for place in range(32)]
+            text = [f"{next(asked)} of {place} {SECRET}" for place in range(32)]
             try:
                 return client.moderations.with_raw_response.create(input=text).status_code
             except openai.APIStatusError as error:
@@ -304,23 +287,18 @@ def test_the_official_client_asks_replicas_that_come_with_the_load(served: str, 
         pytest.raises(openai.AuthenticationError),
     ):
         stranger.moderations.create(input="0.7")
+    assert [one for one in logs() if SECRET in one] == []
 
 
-def embedder() -> Embedder:
-    return Embedder(FakeEncoder(), MemoryCache(10**6))
-
-
-def test_an_encoder_that_fails_ends_the_run_and_no_log_quotes_content(
-    address: str, run: Run, scripted: Path, tmp_path: Path
+def test_the_example_counts_what_would_be_asked_for(
+    address: str, scripted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    items = lines(tmp_path / "items.jsonl", [f"raises {SECRET}", *["0.5"] * 31, f"0.5 {SECRET}"])
-    code, out, err = run(
-        "scan", items, "--policy", scripted, "--ray", address, "--ray-cores", 1, "--keep", tmp_path / "k"
-    )
-    assert code == ExitCode.OK
-    assert "weapons error: encoder_error" in out
-    assert not [one for one in logs() if SECRET in one]
-    assert SECRET not in out + err
+    items = lines(tmp_path / "items.jsonl", ["0.9", "0.1"] * 20)
+    monkeypatch.setattr("sys.argv", ["scan.py", address, str(tmp_path / "k"), str(scripted), str(items)])
+    for there in (0, 2):
+        runpy.run_path(str(ROOT / "examples" / "ray" / "scan.py"), run_name="__main__")
+        told = f"{there} of 2 parts are there already\n    20  review\n    20  allow\n"
+        assert capsys.readouterr().out == told
 
 
 def logs() -> list[str]:

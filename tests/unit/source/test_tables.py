@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from moderation.cli.facts import fact_of
 from moderation.errors import ItemError, SettingsError
+from moderation.history.items import Target
 from moderation.item import ContentItem
 from moderation.source.find import find
 
@@ -130,9 +133,14 @@ def test_tables_without_content_are_left_alone_in_folders(tmp_path: Path) -> Non
 
 
 def test_what_a_manifest_says_stands_beside_the_row(tmp_path: Path) -> None:
-    path = table(tmp_path / "t.parquet", text=["a"], target=[True], cluster=["c"])
+    time = dt.datetime(2026, 11, 29, 12, tzinfo=dt.UTC)
+    known = {"target": [True], "cluster": ["c"], "time": pa.array([time], pa.timestamp("us", tz="UTC"))}
+    path = table(tmp_path / "t.parquet", text=["a"], attributes=[{"surface": "post"}], **known)
     (entry,) = find([path], max_bytes=LIMIT).entries
-    assert (dict(entry.row), entry.file, entry.line) == ({"target": True, "cluster": "c"}, path, 1)
+    assert (entry.file, entry.line) == (path, 1)
+    found = fact_of(entry, "weapons")
+    assert (found.cluster, found.time, found.attributes) == ("c", time, {"surface": "post"})
+    assert found.targets == {"weapons": Target(violates=True)}
 
 
 def test_without_pyarrow_a_table_is_refused_by_the_name_of_the_extra(
