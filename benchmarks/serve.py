@@ -160,7 +160,7 @@ def memory(requests: int) -> dict[str, float]:
     how = {"kind": "varied", "clients": 16, "seconds": 3600, "deadline": 60, "leaves": 0.05, "leaves_within": 0.01}
     sizes = []
     with served(Device(0.0, 0.0), cache_bytes=10**6) as place:
-        for share in (WARM, *[(1 - WARM) / 4] * 4):
+        for share in (WARM, *[(1 - WARM) / 2] * 2):
             (found,) = drive(place.url, {**how, "count": round(share * requests)})
             assert not found["failed"], found["failed"]
             sizes.append(resident())
@@ -168,7 +168,7 @@ def memory(requests: int) -> dict[str, float]:
         "memory_requests": requests,
         "memory_warm_mb": sizes[0] / 1e6,
         "memory_growth": sizes[-1] / sizes[0] - 1,
-        "memory_growth_of_last_half": sizes[-1] / sizes[-3] - 1,
+        "memory_growth_of_last_half": sizes[-1] / sizes[-2] - 1,
     }
 
 

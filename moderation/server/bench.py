@@ -203,6 +203,7 @@ def measure(
                 seconds=plan.seconds,
                 deadline=plan.deadline,
                 leaves=plan.leaves,
+                leaves_within=busy.latency.p50 if busy.latency else plan.deadline,
                 key=server.key,
                 seed=plan.seed + number,
             )

@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
-import jinja2
-
+from moderation.release.page import render
 from moderation.server.bench import Plan, Result, Step
 
 WIDTH, HEIGHT = 720.0, 240.0
@@ -35,12 +34,10 @@ class Plot:
 
 def render_html(found: Result, plan: Plan, broken: Sequence[str]) -> str:
     """The page as HTML text: latency and answers over the offered load, the same as a table, and memory."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"ms": lambda value: "none" if value is None else f"{1000 * value:,.1f}"}
-    return environment.from_string((resources.files("moderation.server") / "bench.html.j2").read_text("utf-8")).render(
-        style=(resources.files("moderation.audit") / "page.css").read_text("utf-8"),
+    return render(
+        resources.files("moderation.server") / "bench.html.j2",
+        style=resources.files("moderation.audit") / "page.css",
+        filters={"ms": lambda value: "none" if value is None else f"{1000 * value:,.1f}"},
         found=found,
         plan=plan,
         broken=broken,

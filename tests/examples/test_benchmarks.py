@@ -44,7 +44,7 @@ TINY = {
     "chaos.py": ["--faults", "2", "--records", "300", "--loops", "ours", "at_least_once"],
     "recovery.py": ["--rounds", "1"],
     "stream.py": ["--rounds", "1", "--texts", "6000", "--pictures", "8"],
-    "serve.py": ["--seconds", "0.3", "--requests", "400"],
+    "serve.py": ["--seconds", "0.2", "--requests", "200"],
     "search.py": ["--rows", "3000", "--queries", "3"],
     # The environments of the others are made by `make bench`.
     "serve_peers.py": ["--rounds", "1", "--seconds", "0.3", "--only", "ours"],

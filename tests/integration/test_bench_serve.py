@@ -56,11 +56,11 @@ def bench(config: Path, *words: str) -> tuple[int, str, str]:
 
 def test_every_request_is_counted_at_every_load(config: Path, tmp_path: Path) -> None:
     page = tmp_path / "load.html"
-    code, told, errors = bench(config, "--at", "0.1", "--at", "0.2", "--bad", "0.3", "--cancels", "0.2", "--json", "--html", str(page))  # fmt: skip
+    code, told, errors = bench(config, "--at", "0.4", "--at", "0.5", "--bad", "0.3", "--cancels", "0.5", "--json", "--html", str(page))  # fmt: skip
     found: dict[str, Any] = json.loads(told)
     assert (code, found["broken"], found["schema"], errors) == (0, [], "bench-serve/v1", "")
     assert found["capacity"] == found["busy"]["rate"] > 0
-    assert [one["fraction"] for one in found["steps"]] == [0.1, 0.2]
+    assert [one["fraction"] for one in found["steps"]] == [0.4, 0.5]
     for step in found["steps"]:
         assert step["offered"] == pytest.approx(step["fraction"] * found["capacity"])
         one = step["found"]
