@@ -10,6 +10,7 @@ import pytest
 from moderation_onnx.encoder import load
 
 from moderation.encoder.base import Encoder
+from tests.property.test_bucket_laws import hangs_on_content_and_bucket_alone
 from tests.unit.encoder.pictures import jpeg
 from tests.unit.encoder.test_clip import (  # noqa: F401  they run here, on the encoder below
     TEXTS,
@@ -41,3 +42,8 @@ def test_many_callers_at_once_get_what_one_alone_gets(encoder: Encoder) -> None:
         texts = [pool.submit(encoder.encode_text, TEXTS) for _ in range(6)]
     assert all(np.array_equal(one.result().vectors, alone[0]) for one in pictures)
     assert all(np.array_equal(one.result().vectors, alone[1]) for one in texts)
+
+
+@pytest.mark.parametrize("modality", ["image", "text"])
+def test_a_vector_hangs_on_its_content_and_its_bucket_alone(encoder: Encoder, modality: str) -> None:
+    hangs_on_content_and_bucket_alone(encoder, modality)

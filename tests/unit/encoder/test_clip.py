@@ -164,6 +164,22 @@ def test_bfloat16_is_another_numeric_class_and_near(folder: Path, encoder: Encod
     assert left.tobytes() != right.tobytes()
 
 
+def test_fast_pixels_are_another_identity_and_exact_ones_the_one_there_always_was(
+    folder: Path, encoder: Encoder, tmp_path: Path
+) -> None:
+    """So that a lock made of exact pixels is refused, and no cache mixes them."""
+    fast = checkpoint.load(str(folder), device="cpu", pixels="fast")
+    assert fast.fingerprint.identity != encoder.fingerprint.identity
+    assert fast.fingerprint.numeric == encoder.fingerprint.numeric
+    assert checkpoint.load(str(folder), device="cpu", pixels="exact").fingerprint == encoder.fingerprint
+    images = [jpeg(640, 480, seed=n) for n in range(3)]
+    left, right = fast.encode_images(images).vectors, encoder.encode_images(images).vectors
+    assert left.tobytes() != right.tobytes()
+    assert (left.astype(np.float32) * right.astype(np.float32)).sum(1).min() >= 0.999
+    checkpoints.sentence(tmp_path)
+    assert checkpoint.load(str(tmp_path), pixels="fast").fingerprint == checkpoint.load(str(tmp_path)).fingerprint
+
+
 def test_the_limits_are_the_callers(folder: Path) -> None:
     small = checkpoint.load(str(folder), limits=ImageLimits(max_pixels=100))
     assert small.encode_images([jpeg()]).errors[0].reason == "unsupported_input"

@@ -425,3 +425,46 @@ def test_it_is_not_told_broken_for_ever() -> None:
         assert batcher.state == "broken"
         now[0] += 11
         assert batcher.state == "working"
+
+
+class Seeing(Device):
+    """Tells what it was asked to begin with, and when it ran it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[tuple[str, bytes]] = []
+
+    def prepare_images(self, images: Sequence[bytes]) -> None:
+        self.told += [("prepare", one) for one in images]
+
+    def encode_images(self, images: Sequence[bytes]) -> Encoded:
+        self.told += [("encode", one) for one in images]
+        return super().encode_images(images)
+
+
+def test_pictures_are_begun_while_the_device_is_at_another_batch() -> None:
+    """Those that wait, and those that come; in the order of their turn, each before it is encoded."""
+    device = Seeing()
+    pictures = [b"0.%d" % n for n in range(1, 6)]
+    with batching(device, largest=2) as batcher:
+        with held(device, batcher):
+            for one in pictures:
+                batcher.ask({"default": [Part.image(one)]}, seconds=10)
+            # A batch's worth as they come; the others when their turn is near.
+            assert device.told == [("prepare", one) for one in pictures[:2]]
+        until(lambda: sum(what == "encode" for what, _ in device.told) == 5)
+    for one in pictures:
+        assert device.told.index(("prepare", one)) < device.told.index(("encode", one))
+    for first, second in zip(pictures[:3], pictures[2:], strict=True):
+        began = device.told.index(("encode", first))
+        assert ("prepare", second) in device.told[:began], "the next batch's are begun before this one runs"
+
+
+def test_an_encoder_that_fails_to_begin_is_asked_all_the_same() -> None:
+    class Failing(Seeing):
+        def prepare_images(self, images: Sequence[bytes]) -> None:
+            raise OSError
+
+    with batching(Failing()) as batcher:
+        found = batcher.ask({"default": [Part.image(b"0.5")]}, seconds=10).done.result(20)
+    assert [one.error for one in found.values()] == [None]
