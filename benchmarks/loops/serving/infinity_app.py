@@ -24,7 +24,7 @@ def main(of: Told) -> None:
     chosen = ["--model-id", of.checkpoint] if of.checkpoint else ["--model-id", "asleep", "--engine", "debugengine"]
     own = list((of.settings or {}).get("options", []))
     sys.argv[1:] = ["v2", *chosen, "--port", str(of.port), "--host", "127.0.0.1", "--url-prefix", "/v1", "--device", "cpu",
-         "--batch-size", str(of.largest), "--no-vector-disk-cache", "--log-level", "error", *own]  # fmt: skip
+         "--batch-size", str(of.largest), "--no-vector-disk-cache", "--no-model-warmup", "--log-level", "error", *own]  # fmt: skip
     cli()
 
 
