@@ -89,8 +89,11 @@ def is_close(terms: Terms, findings: Sequence[Finding]) -> bool:
     if top is None:
         return False
     value = _value(top)
-    shifts = (0.0, terms.epsilon, -terms.epsilon) if terms.epsilon else (0.0,)
-    return any(abs(value + shift - cut.threshold) <= terms.company for cut in terms.cuts for shift in shifts)
+    for cut in terms.cuts:
+        apart = abs(value - cut.threshold)
+        if apart <= terms.company or abs(apart - terms.epsilon) <= terms.company:
+            return True
+    return False
 
 
 def answer(
