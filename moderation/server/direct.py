@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from moderation.item import is_utf8
-from moderation.policy.json_source import DuplicateKeyError, read_json
+from moderation.policy.json_source import DuplicateKeyError, holds_more_values, read_json
 from moderation.server.edge import App, Message, Receive, Scope, Send, respond
 from moderation.server.errors import ApiError
 from moderation.server.handlers import told
 from moderation.server.posts import POSTS, Call, Post, Served
 
+MOST_VALUES = 50_000  # of a body: reading so many keeps everybody else waiting for some 10 ms
 _JSON = b"application/json"
 
 
@@ -45,6 +46,8 @@ def _read(post: Post, scope: Scope, message: Message) -> Any:
     body: bytes = message.get("body", b"")
     if not body:
         raise ApiError(400, "missing", "the body is empty; expected JSON")
+    if holds_more_values(body, MOST_VALUES):
+        raise ApiError(400, "too_many_values", f"the body holds more than {MOST_VALUES} values")
     try:
         value = read_json(body)
     except DuplicateKeyError:

@@ -101,12 +101,14 @@ async def moderations(call: Call, body: ModerationRequest) -> bytes:
 async def decisions(call: Call, body: DecisionRequest) -> bytes:
     """Decide items: the same decision record as on the stream, one for each item, in order."""
     _bounded(call, len(body.items))
-    items = []
+    items, parts = [], 0
     for at, one in enumerate(body.items):
         try:
             items.append(item_of(one, f"item-{at}", None))
         except ItemError as error:
             raise api_error(error, param=f"items.{at}") from None
+        parts += len(items[-1].parts)
+        _bounded(call, parts)
     made, _ = await _decided(call, items)
     return to_json({"decisions": [one.to_dict() for one in made]})
 

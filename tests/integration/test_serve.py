@@ -268,6 +268,8 @@ def test_one_bad_part_costs_its_item_only(place: Place) -> None:
         ("/v1/decisions", {"items": [{"text": SECRET, "more": 1}]}, 400, "unknown_key"),
         ("/v1/decisions", {"items": [{"reference": "https://example.com/x"}]}, 400, "no_fetcher"),
         ("/v1/decisions", {"items": [{"parts": [{"text": "x"}] * 1001}]}, 400, "too_many_parts"),
+        ("/v1/decisions", {"items": [{"parts": [{"text": "x"}] * 1000}] * 3}, 400, "too_many_inputs"),
+        ("/v1/moderations", b'{"input":"a","x":[' + b"{}," * 100_000 + b"{}]}", 400, "too_many_values"),
         ("/v1/decisions", {"items": []}, 400, None),
         ("/v1/classify", {"texts": [], "images": []}, 400, None),
         ("/v1/nothing", {}, 404, "not_found"),
@@ -336,6 +338,10 @@ def test_a_body_that_is_too_large_is_refused_whether_or_not_it_says_so() -> None
         answer = connection.getresponse()
         assert (answer.status, json.loads(answer.read())["error"]["code"]) == (413, "body_too_large")
         connection.close()
+
+
+def test_a_text_may_hold_what_looks_like_many_values(place: Place) -> None:
+    assert ask(place, "/v1/moderations", {"input": ',[{"\\' * 60_000})[0] == 200
 
 
 def test_who_has_no_key_holds_nothing_of_what_others_may_send() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moderation.policy.json_source import DuplicateKeyError, read_json
+from moderation.policy.json_source import DuplicateKeyError, holds_more_values, read_json
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -40,3 +40,30 @@ def test_a_key_stands_once_however_it_is_spelled_and_wherever(text: bytes) -> No
 def test_what_is_no_json_is_refused(text: bytes, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         read_json(text)
+
+
+_TEXTS = st.text(alphabet='a",[{\\\u00e9', max_size=8)
+_VALUES = st.recursive(
+    st.none() | st.integers(0, 99) | _TEXTS,
+    lambda one: st.lists(one, max_size=5) | st.dictionaries(_TEXTS, one, max_size=5),
+    max_leaves=40,
+)
+
+
+def _count(value: Any) -> int:
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + sum(map(_count, inside))
+
+
+@given(_VALUES, st.booleans(), st.integers(0, 60))
+def test_values_are_counted_without_reading_them(value: Any, plain: bool, most: int) -> None:
+    text = json.dumps(value, ensure_ascii=plain, separators=(",", ":")).encode()
+    if _count(value) <= most:
+        assert not holds_more_values(text, most)
+    if _count(value) > most + 1 and len(text) > 2 * most:
+        assert holds_more_values(text, most)
+
+
+@pytest.mark.parametrize("text", [b'"' * 10**6, b"\\" * 10**6, b'["' + b'\\"' * 10**6, b"[" * 10**6, b"[1," * 10**6])
+def test_no_text_takes_long_to_count(text: bytes) -> None:
+    assert holds_more_values(text, 10) in (True, False)
