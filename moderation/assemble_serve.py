@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -9,11 +10,12 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from moderation.assemble import embedder, embedding_cache, lock_files, pipeline, plugins, quota_counter
-from moderation.compiler.golden import golden_pictures
+from moderation.compiler.golden import golden_pictures, large_picture
 from moderation.detector.sound import is_sound, lengths
 from moderation.embedding.cache import TieredCache
 from moderation.embedding.embedder import Embedder
 from moderation.encoder.base import Encoded, Encoder
+from moderation.encoder.header import read_header
 from moderation.errors import EncoderError, SettingsError
 from moderation.item import Modality
 from moderation.metrics import Gauges
@@ -62,7 +64,7 @@ def server(settings: Settings, *, folder: Path) -> Iterator[App]:
             check_golden(lock, embedders[lock.encoder].encoder)
         batcher = Batcher(
             embedders,
-            Costs({kind: row for name in names for kind, row in _timed(name, embedders[name].encoder)}),
+            _costs({name: embedders[name].encoder for name in names}),
             near=cache.near if isinstance(cache, TieredCache) else cache,
             far=isinstance(cache, TieredCache),
             most_bytes=own.queue_bytes,
@@ -111,6 +113,25 @@ def _reloader(
         return made[0]
 
     return Reloader(build, lock_files(locks), seconds=own.reload_seconds)
+
+
+def _costs(encoders: Mapping[str, Encoder]) -> Costs:
+    """What batches cost, and what every pixel of a large picture adds; raises what `_timed` does."""
+    table = {kind: row for name, one in encoders.items() for kind, row in _timed(name, one)}
+    rates = {
+        kind: _pixel_seconds(encoders[kind.encoder], usual=row[1])
+        for kind, row in table.items()
+        if kind.modality is Modality.IMAGE
+    }
+    return Costs(table, pixel_seconds=rates)
+
+
+def _pixel_seconds(encoder: Encoder, *, usual: float) -> float:
+    """Seconds that a pixel takes, by a picture of many; `usual` are those of a small picture."""
+    picture = large_picture()
+    began = time.perf_counter()
+    encoder.encode_images([picture])
+    return max(0.0, time.perf_counter() - began - usual) / read_header(picture).pixels
 
 
 def _timed(name: str, encoder: Encoder) -> Iterator[tuple[Kind, Mapping[int, float]]]:

@@ -68,10 +68,10 @@ def _written_texts() -> Iterator[Part]:
         yield Part.text(words, name=f"line-{number}")
 
 
-def png(pixels: bytes) -> bytes:
-    """A PNG file of SIDE x SIDE pixels, 3 bytes each, by rows."""
-    rows = b"".join(b"\0" + pixels[start : start + 3 * SIDE] for start in range(0, len(pixels), 3 * SIDE))
-    header = struct.pack(">IIBBBBB", SIDE, SIDE, 8, 2, 0, 0, 0)
+def png(pixels: bytes, *, side: int = SIDE) -> bytes:
+    """A PNG file of side x side pixels, 3 bytes each, by rows."""
+    rows = b"".join(b"\0" + pixels[start : start + 3 * side] for start in range(0, len(pixels), 3 * side))
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     chunks = (_chunk(b"IHDR", header), _chunk(b"IDAT", zlib.compress(rows)), _chunk(b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 

@@ -10,9 +10,8 @@ import logging
 import math
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 from moderation.embedding.cache import EmbeddingCache
 from moderation.embedding.embedder import Embedder
@@ -22,6 +21,7 @@ from moderation.errors import EncoderError, ItemError, OverloadedError
 from moderation.item import Part
 from moderation.server.costs import Costs, Kind
 from moderation.server.fair import FairQueue
+from moderation.server.forecast import Forecast
 from moderation.server.ticket import Found, Ticket, Waiting
 
 LARGEST = 32  # parts of a batch
@@ -56,9 +56,11 @@ class Batcher:
         self.embedders, self._costs, self._near, self._far = dict(embedders), costs, near, far
         self._most_parts, self._most_bytes, self._largest, self._clock = most_parts, most_bytes, largest, clock
         self._changed = threading.Condition()
-        self._queue: FairQueue[Waiting] = FairQueue(lambda kind: costs.seconds(kind, largest) / largest, weights)
+        self._queue: FairQueue[Waiting] = FairQueue(
+            lambda one: self.forecast.full(one.kind) / largest + one.extra, weights
+        )
+        self.forecast = Forecast(costs, self._queue, largest=largest, clock=clock)
         self._waiting: dict[str, Waiting] = {}  # by key, queued or running
-        self._until: float | None = None  # when the running batch should end
         self._unseen: deque[tuple[Ticket, Kind, Mapping[str, Part]]] = deque()  # not yet looked up in the far cache
         self._closed = False
         self._broken = -math.inf  # when the encoder failed on everything, unless it did better since
@@ -77,9 +79,7 @@ class Batcher:
     @property
     def alive(self) -> bool:
         """Whether the device gets anywhere: its thread runs, and no batch takes very much longer than it should."""
-        until = self._until
-        late = self._clock() - until if until is not None else 0.0
-        return all(thread.is_alive() for thread in self._threads) and late < _STALLED
+        return all(thread.is_alive() for thread in self._threads) and self.forecast.late < _STALLED
 
     @property
     def state(self) -> str:
@@ -134,14 +134,6 @@ class Batcher:
                     del self._waiting[one.key]
                     self.dropped += 1
 
-    def seconds_ahead(self, caller: str, new: Mapping[Kind, int]) -> float:
-        """How long so many new parts of a caller would take, by what runs and what waits now.
-
-        Whoever joins a queue is charged a whole batch, since others may fill it up; who finds the device idle is charged its own.
-        """
-        with self._changed:
-            return self._ahead(caller, new)
-
     def close(self) -> None:
         """Take nothing more, finish what waits, and end; a device that hangs is left behind."""
         with self._changed:
@@ -169,7 +161,9 @@ class Batcher:
                 for key, part in parts.items():
                     one = self._waiting.get(key)
                     if one is None:
-                        one = self._waiting[key] = Waiting(key, part, kind, ticket.caller, [])
+                        one = self._waiting[key] = Waiting(
+                            key, part, kind, ticket.caller, [], extra=self._costs.added(kind, part)
+                        )
                         self._queue.push(one)
                     elif one.queued and self._sooner(ticket.caller, one.caller):
                         self._queue.discard(one)
@@ -193,45 +187,30 @@ class Batcher:
             return
         new = [part for parts in unknown.values() for key, part in parts.items() if key not in self._waiting]
         size, left = sum(len(part.content) for part in new), ticket.deadline - self._clock()
-        alone = sum(self._costs.seconds(kind, number) for kind, number in counts.items())
+        extra = sum(self._costs.added(kind, parts[key]) for kind, parts in unknown.items() for key in waits[kind])
+        alone = self.forecast.alone(counts, extra)
         if len(new) > self._most_parts or size > self._most_bytes or 0 < _SURE * left < alone:
             why = f"it takes {alone:.2f} s alone, and {left:.2f} are left: fewer parts, or a longer deadline"
             raise ItemError("too_much", why, cause="too_much")
         full = len(self._queue) + len(new) > self._most_parts or self._queue.bytes + size > self._most_bytes
-        wait = self._ahead(ticket.caller, counts)
+        wait = self.forecast.ahead(ticket.caller, counts, extra)
         if full or wait > _SURE * left:
             self.refused += 1
             why = "too much waits" if full else f"it would take {wait:.2f} s, and {left:.2f} are left"
-            again = self._drain() / 2 if full else wait - _SURE * left
+            again = self.forecast.drain() / 2 if full else wait - _SURE * left
             raise OverloadedError(why, after_seconds=min(_LATE, max(_SOON, again)))
-
-    def _ahead(self, caller: str, new: Mapping[Kind, int]) -> float:
-        if self._until is None and not self._queue:
-            return sum(self._costs.seconds(kind, count) for kind, count in new.items())
-        everything, own = Counter(self._queue.kinds), Counter(self._queue.of(caller))
-        everything.update(new)
-        own.update(new)
-        # Within its fair share a caller waits for nobody else; a batch that has begun is waited for in any case.
-        fair = self._whole(own) / self._queue.share(caller)
-        return self._rest() + min(self._whole(everything), fair)
-
-    def _drain(self) -> float:
-        """Seconds until all that waits is done."""
-        return self._rest() + self._whole(self._queue.kinds)
-
-    def _rest(self) -> float:
-        return 0.0 if self._until is None else max(0.0, self._until - self._clock())
-
-    def _whole(self, counts: Mapping[Any, int]) -> float:
-        """Seconds of whole batches for so many parts."""
-        rounds = {kind: -(-count // self._largest) for kind, count in counts.items()}
-        return sum(self._costs.seconds(kind, self._largest) * count for kind, count in rounds.items() if count)
 
     def _take(self) -> list[Waiting]:
         """The next batch: of the kind that is first in turn. What would come too late is not begun."""
         taken: list[Waiting] = []
         now = self._clock()
-        while len(taken) < self._largest and (one := self._queue.pop(taken[0].kind if taken else None)):
+        # Of large pictures no more than double a full batch's time, so that others' turns come.
+        while len(taken) < self._largest and sum(one.extra for one in taken) <= (
+            self.forecast.full(taken[0].kind) if taken else 0.0
+        ):
+            one = self._queue.pop(taken[0].kind if taken else None)
+            if one is None:
+                break
             one.queued = False
             for ticket in [ticket for ticket in one.tickets if ticket.deadline < now]:
                 one.tickets.remove(ticket)
@@ -251,7 +230,7 @@ class Batcher:
                         return
                     self._changed.wait()
                 kind = batch[0].kind
-                self._until = self._clock() + self._costs.seconds(kind, len(batch))
+                self.forecast.began(kind, batch)
                 for one in (*batch, *self._queue.soon(self._largest)):  # who come next are decoded beside these
                     self.embedders[one.kind.encoder].prepare([one.part])
             self._encode(kind, batch)
@@ -271,8 +250,9 @@ class Batcher:
             _log.error("a batch failed: %s", type(error).__name__)
             broken = EncoderError(f"encoder {kind.encoder!r}: {type(error).__name__}")
         with self._changed:
-            self._costs.took(kind, len(batch), self._clock() - began)
-            self._until, self._broken = None, self._clock() if broken else -math.inf
+            self._costs.took(kind, len(batch), self._clock() - began - sum(one.extra for one in batch))
+            self.forecast.ended()
+            self._broken = self._clock() if broken else -math.inf
             self.batches, self.encoded = self.batches + 1, self.encoded + len(batch)
             for one in batch:
                 del self._waiting[one.key]

@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from moderation.item import Modality
+from moderation.encoder.header import read_header
+from moderation.errors import ItemError
+from moderation.item import Modality, Part
 
 SIZES = (1, 2, 4, 8, 16, 32)
 ROUNDS = 3
@@ -25,10 +27,13 @@ class Kind(NamedTuple):
 class Costs:
     """Seconds that a batch takes, by kind and number of parts, from a table of some sizes.
 
-    A batch of another size costs what the next larger one does, since towers run padded sizes only; a larger one than all is several.
+    `pixel_seconds` is what each pixel of a picture adds to that. A batch of another size costs what the next larger one does, since towers run padded sizes only; a larger one than all is several.
     """
 
-    def __init__(self, table: Mapping[Kind, Mapping[int, float]]) -> None:
+    def __init__(
+        self, table: Mapping[Kind, Mapping[int, float]], *, pixel_seconds: Mapping[Kind, float] | None = None
+    ) -> None:
+        self._pixel_seconds = pixel_seconds or {}
         self._table = {kind: sorted(row.items()) for kind, row in table.items()}
         self._factor = dict.fromkeys(table, 1.0)
 
@@ -39,6 +44,16 @@ class Costs:
         whole, rest = divmod(parts, largest)
         left = row[bisect.bisect_left(row, (rest, 0.0))][1] if rest else 0.0
         return self._factor[kind] * (whole * of_largest + left)
+
+    def added(self, kind: Kind, part: Part) -> float:
+        """What a part takes beside a usual one of its kind: a picture, by its pixels."""
+        rate = self._pixel_seconds.get(kind)
+        if not rate:
+            return 0.0
+        try:
+            return rate * read_header(part.content).pixels
+        except ItemError:
+            return 0.0  # it will be an error, and soon
 
     def took(self, kind: Kind, parts: int, seconds: float) -> None:
         """Learn from a batch that ran: load on the machine changes, but no single batch is believed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping
 from itertools import chain, count, islice, zip_longest
 from typing import Generic, Protocol, TypeVar
@@ -11,7 +11,7 @@ from moderation.server.costs import Kind
 
 
 class Queued(Protocol):
-    """What may wait: of a kind, from a caller, of so many bytes."""
+    """What may wait: of a kind, from a caller, of so many bytes, and so many seconds beside what its kind takes."""
 
     @property
     def kind(self) -> Kind: ...
@@ -19,6 +19,8 @@ class Queued(Protocol):
     def caller(self) -> str: ...
     @property
     def size(self) -> int: ...
+    @property
+    def extra(self) -> float: ...
 
 
 One = TypeVar("One", bound=Queued)
@@ -26,19 +28,20 @@ _Line = dict[Kind, deque[tuple[int, One]]]  # one caller's own, by kind, each wi
 
 
 class FairQueue(Generic[One]):
-    """Things by caller. `cost` tells what one of a kind costs the device, `weights` a caller's share where it is not 1.
+    """Things by caller. `cost` tells what one costs the device, `weights` a caller's share where it is not 1.
 
     Start-time fair queueing: a caller that wanted nothing for a while has no claim on that time, and what it had before still counts.
     Callers are kept for ever, so there must not be as many as somebody likes. Source: Goyal, Vin, Cheng (1996).
     """
 
-    def __init__(self, cost: Callable[[Kind], float], weights: Mapping[str, float] | None = None) -> None:
+    def __init__(self, cost: Callable[[One], float], weights: Mapping[str, float] | None = None) -> None:
         self._cost, self._weights, self._places = cost, weights or {}, count()
         self._lines: dict[str, _Line[One]] = {}
         self._served: dict[str, float] = {}  # seconds of the device, by weight
         self._now = 0.0  # how much the caller had that was served last
         self.kinds: Counter[Kind] = Counter()
-        self.bytes = 0
+        self.bytes, self.extra = 0, 0.0
+        self._extra: defaultdict[str, float] = defaultdict(float)  # by caller
 
     def __len__(self) -> int:
         return self.kinds.total()
@@ -51,6 +54,8 @@ class FairQueue(Generic[One]):
         self._lines[one.caller].setdefault(one.kind, deque()).append((next(self._places), one))
         self.kinds[one.kind] += 1
         self.bytes += one.size
+        self.extra += one.extra
+        self._extra[one.caller] += one.extra
 
     def discard(self, one: One) -> None:
         """It waits no more."""
@@ -67,7 +72,7 @@ class FairQueue(Generic[One]):
         line = self._lines[caller]
         chosen = min(line, key=lambda one: line[one][0][0]) if kind is None else kind
         _, one = line[chosen].popleft()
-        self._served[caller] += self._cost(chosen) / self.weight(caller)
+        self._served[caller] += self._cost(one) / self.weight(caller)
         self._left(one)
         return one
 
@@ -82,6 +87,10 @@ class FairQueue(Generic[One]):
     def of(self, caller: str) -> dict[Kind, int]:
         """How many of each kind a caller has waiting."""
         return {kind: len(waiting) for kind, waiting in self._lines.get(caller, {}).items()}
+
+    def extra_of(self, caller: str) -> float:
+        """Seconds that a caller's waiting ones take beside what their kinds do."""
+        return self._extra.get(caller, 0.0)
 
     def share(self, caller: str) -> float:
         """The caller's part of the device among those that wait, in (0, 1]."""
@@ -98,5 +107,9 @@ class FairQueue(Generic[One]):
             del line[one.kind]
         if not line:
             del self._lines[one.caller]
+            del self._extra[one.caller]
+        else:
+            self._extra[one.caller] -= one.extra
         self.kinds[one.kind] -= 1
         self.bytes -= one.size
+        self.extra = self.extra - one.extra if self.kinds.total() else 0.0  # no rounding error outlives the queue

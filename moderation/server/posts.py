@@ -19,7 +19,7 @@ from moderation.decision import LIVE, Decision, Outcome
 from moderation.embedding.prepared import content_of
 from moderation.embedding.zero_shot import zero_shot
 from moderation.encoder.base import Encoder
-from moderation.errors import ItemError
+from moderation.errors import ItemError, OverloadedError
 from moderation.item import ContentItem, Modality, Part
 from moderation.item_json import item_of
 from moderation.pipeline import Pipeline
@@ -43,6 +43,7 @@ from moderation.server.wire import (
 OURS_MODEL = "moderation"
 ALIASES = ("omni-moderation-", "text-moderation-")  # what clients ask for by default
 _QUICK = 10_000  # characters, whose tokens are counted in less time than it takes to ask another thread
+_GRACE = 0.1  # seconds that an answer may be late: the batcher refuses what is later
 Answered = TypeVar("Answered")
 
 
@@ -181,8 +182,8 @@ async def _decided(call: Call, items: Sequence[ContentItem]) -> tuple[list[Decis
     served = call.served
     job = served.service.decide(items, caller=call.caller, seconds=call.seconds)
     try:
-        made = await _awaited(job.answer)
-    except asyncio.CancelledError:
+        made = await _awaited(call, job.answer)
+    except (asyncio.CancelledError, OverloadedError):
         served.service.leave(job)
         raise
     served.metrics.answers.decided(made)
@@ -194,8 +195,8 @@ async def _vectors(call: Call, name: str, parts: Sequence[Part]) -> list[Any]:
     batcher = call.served.service.batcher
     ticket = batcher.ask({name: parts}, caller=call.caller, seconds=call.seconds)
     try:
-        found = await _awaited(ticket.done)
-    except asyncio.CancelledError:
+        found = await _awaited(call, ticket.done)
+    except (asyncio.CancelledError, OverloadedError):
         batcher.leave(ticket)
         raise
     outcomes = [found[content_of(name, part)] for part in parts]
@@ -209,8 +210,13 @@ def _tokens(encoder: Encoder, texts: Sequence[str]) -> int:
     return sum(map(encoder.count_tokens, texts))
 
 
-async def _awaited(future: Future[Answered]) -> Answered:
-    return await asyncio.wrap_future(future)
+async def _awaited(call: Call, future: Future[Answered]) -> Answered:
+    """What comes of it in the call's time; raises CancelledError where the caller goes away, OverloadedError where a device hangs."""
+    try:
+        async with asyncio.timeout(call.seconds + _GRACE):
+            return await asyncio.wrap_future(future)
+    except TimeoutError:
+        raise OverloadedError("it took longer than was thought", after_seconds=1.0) from None
 
 
 def _bounded(call: Call, count: int) -> None:

@@ -21,6 +21,8 @@ from moderation.server.ticket import Found, Ticket
 THREADS = 4  # that decide: a plugin that hangs holds one of them for its deadline
 TOGETHER = 256  # items decided at once
 MOST_UNREAD = 64  # jobs that wait for readers
+SURE = 0.85  # of its time a request may be thought to take
+_WEIGHT = 0.2  # of the newest job
 PATIENCE = 60.0  # seconds that closing waits for what hangs
 
 
@@ -38,6 +40,21 @@ class Job:
     read_seconds: float = 0.0  # of each item
 
 
+class _Pace:
+    """How long a job of a step takes on the mean, newer ones counting more, where so many threads do it."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads, self._mean = threads, 0.0
+
+    def took(self, jobs: int, seconds: float) -> None:
+        """So many jobs took so long together."""
+        self._mean += _WEIGHT * (seconds / jobs - self._mean)
+
+    def seconds(self, jobs: int) -> float:
+        """Until so many are done."""
+        return jobs * self._mean / self._threads
+
+
 class Service:
     """Decides for callers by the pipelines that `in_force` gives them. Safe to call from several threads; `close` finishes what is in work."""
 
@@ -50,6 +67,7 @@ class Service:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.batcher, self._in_force, self._clock = batcher, in_force, clock
+        self._reading, self._deciding = _Pace(1), _Pace(threads)
         self._unread: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._ready: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         runs = [(self._unread, self._read, "read"), *[(self._ready, self._decide, "decide")] * threads]
@@ -62,6 +80,7 @@ class Service:
     def decide(self, items: Sequence[ContentItem], *, caller: str = "", seconds: float) -> Job:
         """Begin to decide items by the caller's policies, within so many seconds. Raises OverloadedError where they could not be."""
         job = Job(self._in_force(caller), items, caller, self._clock() + seconds)
+        self._refuse_late(job, seconds)
         if job.pipeline.readers is None:
             self._embed(job)
         elif self._unread.qsize() < MOST_UNREAD:
@@ -69,6 +88,15 @@ class Service:
         else:
             raise OverloadedError("too much waits to be read", after_seconds=seconds / 2)
         return job
+
+    def _refuse_late(self, job: Job, seconds: float) -> None:
+        """Raises OverloadedError where reading and deciding what waits takes too long; the batcher tells of the device."""
+        wait = self._deciding.seconds(self._ready.qsize() + 1)
+        if job.pipeline.readers:
+            wait += self._reading.seconds(self._unread.qsize() + 1)
+        if wait > SURE * seconds and (self._ready.qsize() or self._unread.qsize()):
+            why = f"it would take {wait:.2f} s, and {seconds:.2f} are left"
+            raise OverloadedError(why, after_seconds=wait - SURE * seconds)
 
     def pipeline(self, caller: str) -> Pipeline:
         """What decides for a caller now."""
@@ -106,17 +134,21 @@ class Service:
         items, began = [item for job in jobs for item in job.items], self._clock()
         read = iter(jobs[0].pipeline.read(items))
         seconds = (self._clock() - began) / len(items)
+        self._reading.took(len(jobs), self._clock() - began)
         for job in jobs:
             job.read_seconds = seconds
             job.items = [next(read) for _ in job.items]
             try:
-                self._embed(job)
+                if not job.answer.done():  # or nobody waits any more
+                    self._embed(job)
             except ModerationError as error:
                 _settle(job, error=error)
 
     def _embed(self, job: Job) -> None:
         wanted = job.pipeline.wanted(job.items)
         job.ticket = self.batcher.ask(wanted, caller=job.caller, seconds=job.deadline - self._clock())
+        if job.answer.cancelled():  # while it was asked for
+            self.batcher.leave(job.ticket)
         job.ticket.done.add_done_callback(lambda done: self._embedded(job, done))
 
     def _embedded(self, job: Job, done: Future[Found]) -> None:
@@ -131,26 +163,29 @@ class Service:
 
     def _decide(self, jobs: Sequence[Job]) -> None:
         """Decide the items of jobs that share a pipeline, together."""
+        began = self._clock()
         known = {content: outcome for job in jobs for content, outcome in job.found.items()}
         embedders = self.batcher.embedders
         prepared = {name: Prepared(name, one.encoder, known) for name, one in embedders.items()}
         made = iter(jobs[0].pipeline.decide([item for job in jobs for item in job.items], prepared=prepared))
+        self._deciding.took(len(jobs), self._clock() - began)
         for job in jobs:
             own = [next(made) for _ in job.items]
             _settle(job, [_with_read(one, job.read_seconds) for one in own] if job.read_seconds else own)
 
     def _run(self, waiting: queue.SimpleQueue[Job | None], step: Callable[[Sequence[Job]], None]) -> None:
-        while (first := waiting.get()) is not None:
+        held: list[Job | None] = []  # what was taken, and is of another pipeline: it is next
+        while (first := held.pop() if held else waiting.get()) is not None:
             jobs = [first]
-            while _shares(first.pipeline) and sum(len(one.items) for one in jobs) < TOGETHER:
+            while not held and _shares(first.pipeline) and sum(len(one.items) for one in jobs) < TOGETHER:
                 try:
                     more = waiting.get_nowait()
                 except queue.Empty:
                     break
                 if more is None or more.pipeline is not first.pipeline:
-                    waiting.put(more)
-                    break
-                jobs.append(more)
+                    held.append(more)
+                else:
+                    jobs.append(more)
             wanted = [one for one in jobs if not one.answer.done() and not self._late(one)]
             try:
                 if wanted:

@@ -56,6 +56,7 @@ class Waiting:
     caller: str
     tickets: list[Ticket]
     queued: bool = True
+    extra: float = 0.0  # seconds that it takes beside a usual one of its kind
 
     @property
     def size(self) -> int:

@@ -58,7 +58,7 @@ def _count(value: Any) -> int:
 @given(_VALUES, st.booleans(), st.integers(0, 60))
 def test_values_are_counted_without_reading_them(value: Any, plain: bool, most: int) -> None:
     text = json.dumps(value, ensure_ascii=plain, separators=(",", ":")).encode()
-    if _count(value) <= most:
+    if 2 * _count(value) <= most:  # what is empty counts twice
         assert not holds_more_values(text, most)
     if _count(value) > most + 1 and len(text) > 2 * most:
         assert holds_more_values(text, most)

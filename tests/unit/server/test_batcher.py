@@ -154,15 +154,15 @@ def test_who_could_not_be_answered_in_time_is_refused_at_once_and_told_when_to_c
 
 def test_who_finds_the_device_idle_is_charged_its_own_parts_only() -> None:
     with batching(Device(), lambda n: 0.1 * n) as batcher:
-        assert batcher.seconds_ahead("", {KIND: 1}) == pytest.approx(0.1)
-        assert batcher.seconds_ahead("", {KIND: 40}) == pytest.approx(0.1 * (32 + 8))
+        assert batcher.forecast.ahead("", {KIND: 1}) == pytest.approx(0.1)
+        assert batcher.forecast.ahead("", {KIND: 40}) == pytest.approx(0.1 * (32 + 8))
 
 
 def test_who_joins_a_queue_is_charged_whole_batches() -> None:
     device = Device()
     with batching(device, lambda n: 0.1 * n) as batcher, held(device, batcher):
         ask(batcher, "0.1")
-        wait = batcher.seconds_ahead("", {KIND: 1})
+        wait = batcher.forecast.ahead("", {KIND: 1})
         assert 3.2 <= wait <= 3.2 + 0.1
 
 
@@ -182,7 +182,7 @@ def test_a_caller_with_little_does_not_wait_behind_one_with_much() -> None:
         with held(device, batcher):
             much = [ask(batcher, f"0.{n}", caller="much") for n in range(10, 50)]
             little = ask(batcher, "0.001", caller="little")
-            assert batcher.seconds_ahead("third", {KIND: 1}) < batcher.seconds_ahead("much", {KIND: 1})
+            assert batcher.forecast.ahead("third", {KIND: 1}) < batcher.forecast.ahead("much", {KIND: 1})
         little.done.result(20)
         for one in much:
             one.done.result(20)

@@ -1,0 +1,67 @@
+"""How long the device takes for what it has in hand, what waits, and what would be added: by the costs of batches, and of large pictures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+from moderation.server.costs import Costs, Kind
+from moderation.server.fair import FairQueue
+from moderation.server.ticket import Waiting
+
+
+class Forecast:
+    """What is predicted of a queue whose batches have at most `largest` parts. Told and asked by who holds the queue's lock."""
+
+    def __init__(self, costs: Costs, queue: FairQueue[Waiting], *, largest: int, clock: Callable[[], float]) -> None:
+        self._costs, self._queue, self._largest, self._clock = costs, queue, largest, clock
+        self._until: float | None = None  # when the running batch should end
+
+    @property
+    def late(self) -> float:
+        """Seconds by which the running batch is overdue."""
+        until = self._until  # read once: another thread may end it
+        return 0.0 if until is None else max(0.0, self._clock() - until)
+
+    def began(self, kind: Kind, batch: Sequence[Waiting]) -> None:
+        """This batch runs from now on."""
+        self._until = self._clock() + self._costs.seconds(kind, len(batch)) + sum(one.extra for one in batch)
+
+    def ended(self) -> None:
+        """No batch runs."""
+        self._until = None
+
+    def full(self, kind: Kind) -> float:
+        """Seconds of a full batch."""
+        return self._costs.seconds(kind, self._largest)
+
+    def alone(self, new: Mapping[Kind, int], extra: float) -> float:
+        """Seconds of so many parts on an idle device; `extra` is what large pictures take beside."""
+        return sum(self._costs.seconds(kind, count) for kind, count in new.items()) + extra
+
+    def ahead(self, caller: str, new: Mapping[Kind, int], extra: float = 0.0) -> float:
+        """How long so many new parts of a caller would take, by what runs and what waits now.
+
+        Whoever joins a queue is charged a whole batch, since others may fill it up; who finds the device idle is charged its own.
+        """
+        if self._until is None and not self._queue:
+            return self.alone(new, extra)
+        everything, own = Counter(self._queue.kinds), Counter(self._queue.of(caller))
+        everything.update(new)
+        own.update(new)
+        # Within its fair share a caller waits for nobody else; a batch that has begun is waited for in any case.
+        fair = (self._whole(own) + self._queue.extra_of(caller) + extra) / self._queue.share(caller)
+        return self._rest() + min(self._whole(everything) + self._queue.extra + extra, fair)
+
+    def drain(self) -> float:
+        """Seconds until all that waits is done."""
+        return self._rest() + self._whole(self._queue.kinds) + self._queue.extra
+
+    def _rest(self) -> float:
+        """Of the running batch; one that is overdue may take as long again as it is."""
+        return 0.0 if self._until is None else abs(self._until - self._clock())
+
+    def _whole(self, counts: Mapping[Kind, int]) -> float:
+        """Seconds of whole batches for so many parts."""
+        rounds = {kind: -(-count // self._largest) for kind, count in counts.items()}
+        return sum(self.full(kind) * count for kind, count in rounds.items() if count)
