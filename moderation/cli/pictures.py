@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from moderation.cli.summary import Failed, with_names
 from moderation.errors import DataError, ItemError
 from moderation.item import Modality, Part, content_digest
 from moderation.source.entry import Entry
-from moderation.source.find import PICTURES, batches, find
+from moderation.source.find import PICTURES, TABLES, batches, find
 
 if TYPE_CHECKING:
     from moderation.embedding.embedder import Embedder
@@ -114,14 +115,17 @@ def pictures(paths: Sequence[Path], embedder: Embedder, told: Told, *, max_bytes
 
 
 def is_kept(path: Path) -> bool:
-    """Whether this is a file of kept vectors, or a folder that holds some and no pictures."""
-    if not path.is_dir():
-        return path.suffix == ".parquet"
+    """Whether this is a file of kept vectors, or a folder of them in which no pictures lie; any other table holds items."""
     try:
-        kinds = {one.suffix.lower() for one in path.iterdir()}
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
     except OSError:
         return False  # which `find` tells of
-    return ".parquet" in kinds and not kinds & PICTURES
+    kinds = {one.suffix.lower() for one in files}
+    if kinds & PICTURES or not kinds & TABLES or importlib.util.find_spec("pyarrow") is None:
+        return False
+    from moderation.history.vectors import holds_vectors
+
+    return holds_vectors(next(one for one in files if one.suffix.lower() in TABLES))
 
 
 def _encoded(entries: Iterable[Entry], embedder: Embedder, told: Told) -> Pictures:
@@ -155,9 +159,6 @@ def _again(entry: Entry, place: int) -> Callable[[], bytes]:
 
 
 def _kept(paths: Sequence[Path], embedder: Embedder, told: Told, max_bytes: int) -> Iterator[Pictures]:
-    from moderation.cli.places import need
-
-    need("pyarrow", extra="history")
     from moderation.history.files import parquet_files
     from moderation.history.vectors import read_parts
 

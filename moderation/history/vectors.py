@@ -114,6 +114,15 @@ def write_vectors(
     write_table(table, path, schema=SCHEMA, told=told, rows=ROWS, dense="parts.list.element.vector")
 
 
+def holds_vectors(path: Path) -> bool:
+    """Whether `write_vectors` wrote this file."""
+    try:
+        open_file(path, SCHEMA)
+    except DataError:
+        return False
+    return True
+
+
 def read_items(path: Path) -> tuple[list[KeptItem], NDArray[np.float16]]:
     """What `write_vectors` wrote, whole; vectors of parts that have none are zero. Raises DataError as `read_vectors` does."""
     file, _ = open_file(path, SCHEMA)
