@@ -17,7 +17,7 @@ from moderation.encoder.recorded import load_recording, write_recording
 from moderation.item import Modality
 from moderation.policy.lock import lock_path, write_lock
 from tests.conftest import ROOT
-from tests.fakes import at, lock, scattered
+from tests.fakes import at, golden, lock
 
 SETTINGS = """
 [encoders.default]
@@ -34,9 +34,9 @@ port = 1
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A server whose encoder is a recording, which knows what servers are tried with: everything else is an error of its item."""
     folder = tmp_path_factory.mktemp("bench")
-    pictures = {content: scattered(str(number)) for number, content in enumerate(golden_pictures())}
+    pictures = dict(zip(golden_pictures(), golden(), strict=True))
     recording = folder / "recorded.safetensors"
-    write_recording(recording, name="made", texts={_WORDS: at(0.5), "1.0": at(1.0)}, images=pictures)
+    write_recording(recording, name="made", texts={_WORDS: at(0.5), "1.0": at(1.0), "0.0": at(0.0)}, images=pictures)
     seen = load_recording(recording).fingerprint
     made = lock(
         modalities=(Modality.IMAGE, Modality.TEXT), encoder_identity=seen.identity, encoder_numeric=seen.numeric
