@@ -14,9 +14,7 @@ from moderation.scaleout.cluster import QUIET
 from moderation.server.edge import App, Message, Receive, Send
 
 NAME = "moderation"
-WAITING = (
-    16.0  # requests that one replica should have in work: half a batch, so that batches fill and nobody waits for two
-)
+WAITING = 16.0  # requests that one replica should have in work: half a batch, so that nobody waits for two
 _MOST = 2048  # requests at one replica: more than its own queue lets in, so that it refuses and not Serve
 _PATIENCE = 30.0  # seconds in which answers are finished once a replica is told to stop
 _METRICS = 5.0  # seconds for every replica to tell its metrics
@@ -64,8 +62,8 @@ def application(
 ) -> Any:
     """The Ray Serve application of a settings file with the section serve, which every machine must see under this name.
 
-    Between `least` and `most` replicas, each on so many `cores`, or on `gpus` of a GPU; `autoscaling` are further fields of Serve's own. Raises SettingsError without the section serve, and without
-    keys: whoever reaches a proxy of Serve reaches the app.
+    Between `least` and `most` replicas, each on so many `cores`, or on `gpus` of a GPU; `autoscaling` are further fields of Serve's own.
+    Raises SettingsError without the section serve, and without keys: whoever reaches a proxy of Serve reaches the app.
     """
     os.environ.update(QUIET)
     from ray import serve
