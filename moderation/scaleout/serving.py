@@ -65,9 +65,6 @@ def application(
     Between `least` and `most` replicas, each on so many `cores`, or on `gpus` of a GPU; `autoscaling` are further fields of Serve's own.
     Raises SettingsError without the section serve, and without keys: whoever reaches a proxy of Serve reaches the app.
     """
-    os.environ.update(QUIET)
-    from ray import serve
-
     from moderation.assemble_serve import serve_settings
     from moderation.settings import load_settings
 
@@ -75,6 +72,9 @@ def application(
         raise SettingsError(
             "settings: serve.keys: none; on Ray Serve expected at least one, since its proxies listen to other machines"
         )
+    os.environ.update(QUIET)
+    from ray import serve
+
     deployment = serve.deployment(
         serve.ingress()(Replica),
         name=NAME,
