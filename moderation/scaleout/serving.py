@@ -100,6 +100,9 @@ class _Together:
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """ASGI."""
+        if scope["type"] == "lifespan":
+            await _live(receive, send)
+            return
         if scope["type"] == "http" and scope["path"] == "/metrics":
             await _answer(await _all_metrics(), send)
             return
@@ -112,6 +115,13 @@ class _Together:
             await send(message)
 
         await self._own(scope, receive, once)
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    """Serve asks when it may begin, and when all is over; ours was made ready before."""
+    for step in ("startup", "shutdown"):
+        await receive()
+        await send({"type": f"lifespan.{step}.complete"})
 
 
 async def _all_metrics() -> bytes:

@@ -51,3 +51,20 @@ def test_the_request_is_named_once_by_serve() -> None:
     asyncio.run(ask())
     assert sent[0]["headers"] == [(b"x-more", b"/v1/policies")]
     assert [one["type"] for one in sent] == ["http.response.start", "http.response.body", "http.response.body"]
+
+
+def test_serve_is_told_that_the_app_is_ready_and_that_it_is_over() -> None:
+    said: list[str] = []
+
+    async def live() -> None:
+        async def receive() -> Any:
+            said.append("asked")
+            return {"type": "lifespan.startup"}
+
+        async def send(message: Any) -> None:
+            said.append(message["type"])
+
+        await _Together(app)({"type": "lifespan"}, receive, send)
+
+    asyncio.run(live())
+    assert said == ["asked", "lifespan.startup.complete", "asked", "lifespan.shutdown.complete"]
