@@ -14,9 +14,7 @@ from moderation.scaleout.cluster import QUIET
 from moderation.server.edge import App, Message, Receive, Send
 
 NAME = "moderation"
-WAITING = (
-    16.0  # requests that one replica should have in work: half a batch, so that batches fill and nobody waits for two
-)
+WAITING = 16.0  # requests that one replica should have in work: half a batch, so that nobody waits for two
 _MOST = 2048  # requests at one replica: more than its own queue lets in, so that it refuses and not Serve
 _PATIENCE = 30.0  # seconds in which answers are finished once a replica is told to stop
 _METRICS = 5.0  # seconds for every replica to tell its metrics
@@ -64,12 +62,9 @@ def application(
 ) -> Any:
     """The Ray Serve application of a settings file with the section serve, which every machine must see under this name.
 
-    Between `least` and `most` replicas, each on so many `cores`, or on `gpus` of a GPU; `autoscaling` are further fields of Serve's own. Raises SettingsError without the section serve, and without
-    keys: whoever reaches a proxy of Serve reaches the app.
+    Between `least` and `most` replicas, each on so many `cores`, or on `gpus` of a GPU; `autoscaling` are further fields of Serve's own.
+    Raises SettingsError without the section serve, and without keys: whoever reaches a proxy of Serve reaches the app.
     """
-    os.environ.update(QUIET)
-    from ray import serve
-
     from moderation.assemble_serve import serve_settings
     from moderation.settings import load_settings
 
@@ -77,6 +72,9 @@ def application(
         raise SettingsError(
             "settings: serve.keys: none; on Ray Serve expected at least one, since its proxies listen to other machines"
         )
+    os.environ.update(QUIET)
+    from ray import serve
+
     deployment = serve.deployment(
         serve.ingress()(Replica),
         name=NAME,
@@ -102,6 +100,9 @@ class _Together:
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """ASGI."""
+        if scope["type"] == "lifespan":
+            await _live(receive, send)
+            return
         if scope["type"] == "http" and scope["path"] == "/metrics":
             await _answer(await _all_metrics(), send)
             return
@@ -114,6 +115,13 @@ class _Together:
             await send(message)
 
         await self._own(scope, receive, once)
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    """Serve asks when it may begin, and when all is over; ours was made ready before."""
+    for step in ("startup", "shutdown"):
+        await receive()
+        await send({"type": f"lifespan.{step}.complete"})
 
 
 async def _all_metrics() -> bytes:

@@ -127,10 +127,10 @@ def _search(path: Path, search: _Search) -> None:
 def _is_ours(file: Path, most: Most) -> bool:
     """Whether a file of a folder is judged: its kind is, and it is a table of items if it is one."""
     suffix = file.suffix.lower()
-    if suffix in TABLES:
-        return tables.may_hold_items(file)
     # A pipe of lines would be waited on for ever; one that is named on the command line is meant.
-    return suffix in most or (suffix in LINES and not file.is_fifo())
+    if suffix in LINES | TABLES and file.is_fifo():
+        return False
+    return tables.may_hold_items(file) if suffix in TABLES else suffix in most or suffix in LINES
 
 
 def _total(files: Iterable[Path]) -> int | None:

@@ -67,6 +67,8 @@ def _opened(path: Path) -> pq.ParquetFile | ItemError:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    if path.exists() and not path.is_file():  # a pipe would be waited on for ever
+        return ItemError("unsupported_input", f"{path}: not a regular file", cause="not_a_file")
     try:
         return pq.ParquetFile(path)
     except (OSError, pa.ArrowException):

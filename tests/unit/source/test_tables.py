@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib.util
+import os
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,16 @@ def test_tables_without_content_are_left_alone_in_folders(tmp_path: Path) -> Non
     found = find([tmp_path / "f"], max_bytes=LIMIT)
     assert ([Path(one).name for one in found.left_alone], found.total) == (["other.parquet"], 1)
     assert "no content" in str(read(tmp_path / "f" / "other.parquet")[0])
+
+
+def test_a_pipe_is_no_table_and_is_not_waited_on(tmp_path: Path) -> None:
+    pipe = tmp_path / "f" / "pipe.parquet"
+    table(tmp_path / "f" / "items.parquet", text=["a"])
+    os.mkfifo(pipe)
+    assert find([tmp_path / "f"], max_bytes=LIMIT).left_alone == [str(pipe)]
+    (entry,) = find([pipe], max_bytes=LIMIT).entries
+    with pytest.raises(ItemError, match="not a regular file"):
+        entry.read()
 
 
 def test_what_a_manifest_says_stands_beside_the_row(tmp_path: Path) -> None:
