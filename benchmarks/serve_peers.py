@@ -154,7 +154,10 @@ def table(found: Mapping[str, Any]) -> str:
     told = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
     absent = f"; not installed: {', '.join(found['absent'])}" if found["absent"] else ""
     return "\n".join(
-        [*lines, f"{found['rounds']} rounds of {found['seconds']:g} s, load {found['load_before']} to {found['load_after']}; {told}{absent}"]
+        [
+            *lines,
+            f"{found['rounds']} rounds of {found['seconds']:g} s, load {found['load_before']} to {found['load_after']}; {told}{absent}",
+        ]
     )
 
 
