@@ -137,7 +137,7 @@ def main() -> None:
         load = round(os.getloadavg()[0], 1)
         rounds = [one_round(there, options.seconds, Path(folder)) for _ in range(options.rounds)]
     found = {
-        "rounds": options.rounds, "seconds": options.seconds, "load_before": load, "versions": versions(there),
+        "rounds": options.rounds, "seconds": options.seconds, "load_before": load, "load_after": round(os.getloadavg()[0], 1), "versions": versions(there),
         "absent": [one.name for one in chosen if one not in there], "servers": medians(rounds), "each_round": rounds,
     }  # fmt: skip
     print(json.dumps(found) if options.json else table(found))
@@ -154,7 +154,10 @@ def table(found: Mapping[str, Any]) -> str:
     told = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
     absent = f"; not installed: {', '.join(found['absent'])}" if found["absent"] else ""
     return "\n".join(
-        [*lines, f"{found['rounds']} rounds of {found['seconds']:g} s, load {found['load_before']}; {told}{absent}"]
+        [
+            *lines,
+            f"{found['rounds']} rounds of {found['seconds']:g} s, load {found['load_before']} to {found['load_after']}; {told}{absent}",
+        ]
     )
 
 
