@@ -22,7 +22,6 @@ import pytest
 
 from moderation.errors import OverloadedError
 from moderation.item import ContentItem, Part
-from moderation.server.costs import SIZES, Kind
 from tests.fakes import FakeReader, Swayed, item, lock
 from tests.served import BOTH, Place, serving
 from tests.unit.server.test_batcher import Device, until
@@ -372,10 +371,10 @@ def test_what_load_balancers_and_proxies_ask(place: Place) -> None:
 def test_under_a_prefix_routes_are_the_same_and_a_websocket_is_none(place: Place) -> None:
     app, sent = place.app, list[Any]()
 
+    asked = iter([{"type": "http.request", "body": b'{"input": "0.1"}', "more_body": False}])
+
     async def receive() -> Any:
-        if sent and sent[-1]["type"] == "http.response.body":
-            return {"type": "http.disconnect"}
-        return {"type": "http.request", "body": b'{"input": "0.1"}', "more_body": False}
+        return next(asked, None) or await asyncio.Event().wait()
 
     async def send(message: Any) -> None:
         sent.append(message)
@@ -410,17 +409,20 @@ def test_a_message_has_no_more_parts_than_a_request_inputs() -> None:
 
 
 def test_what_is_near_to_a_threshold_waits_for_the_device_like_all_else() -> None:
-    """Alone, in its turn, within its deadline: whoever sends nothing else has the device to himself no more than others."""
-    with serving(encoder=Swayed()) as place:
+    class Where(Swayed):
+        def _encode(self, contents: Any, *, pictures: bool) -> Any:
+            threads.add(threading.current_thread().name)
+            return super()._encode(contents, pictures=pictures)
+
+    threads, encoder = set[str](), Where()
+    with serving(encoder=encoder) as place:
         near = [f"{0.7030 + n / 10_000:.4f}" for n in range(40)]
+        ask(place, "/v1/moderations", {"input": "0.1"})
+        threads.clear()
+        encoder.sizes.clear()
         assert ask(place, "/v1/moderations", {"input": near}, headers={"x-deadline-ms": "20000"})[0] == 200
-        assert place.service.batcher.encoded > len(near)
-        calm = ask(place, "/v1/moderations", {"input": "0.1"})
-        assert calm[0] == 200
-    costs = {Kind("default", modality): {size: 0.05 * size for size in SIZES} for modality in BOTH}
-    with serving(encoder=Swayed(), costs=costs) as place:
-        status, _, answer = ask(place, "/v1/moderations", {"input": near[:16]}, headers={"x-deadline-ms": "1000"})
-        assert (status, answer["error"]["code"]) == (429, "overloaded")
+    assert encoder.sizes.count(1) > 20
+    assert threads == {"device"}
 
 
 def test_a_text_may_hold_what_looks_like_many_values(place: Place) -> None:
