@@ -70,7 +70,9 @@ class FairQueue(Generic[One]):
         callers = [(self._served[name], name) for name, line in self._lines.items() if kind is None or kind in line]
         if not callers:
             return None
-        self._now, caller = min(callers)
+        tag, caller = min(callers)
+        if kind is None:  # who only fills up a batch is not whose turn it is
+            self._now = tag
         line = self._lines[caller]
         chosen = min(line, key=lambda one: next(iter(line[one]))) if kind is None else kind
         _, one = line[chosen].popitem(last=False)
@@ -94,6 +96,11 @@ class FairQueue(Generic[One]):
     def extra_of(self, caller: str) -> float:
         """Seconds that a caller's waiting ones take beside what their kinds do."""
         return self._extra.get(caller, 0.0)
+
+    def lag(self, caller: str) -> float:
+        """Seconds of the device that others have before it is this caller's turn again, since it had more than they."""
+        others = sum(self.weight(one) for one in self._lines if one != caller)
+        return others * max(0.0, self._served.get(caller, 0.0) - self._now)
 
     def share(self, caller: str) -> float:
         """The caller's part of the device among those that wait, in (0, 1]."""

@@ -59,6 +59,9 @@ class Forecast:
         own.update(new)
         # Within its fair share a caller waits for nobody else; a batch that has begun is waited for in any case.
         fair = (self._whole(own) + self._queue.extra_of(caller) + extra) / self._queue.share(caller)
+        lag = self._queue.lag(caller)
+        if lag:  # then what others send later comes first, too
+            return self._rest() + lag + fair
         return self._rest() + min(self._whole(everything) + self._queue.extra + extra, fair)
 
     def drain(self) -> float:
