@@ -38,8 +38,6 @@ def test_who_fills_up_a_batch_moves_nobodys_turn() -> None:
         queue.push(waiting("little", f"l{number}", TEXTS))
     waits = []
     for batch in range(200):
-        if batch % 5 == 0:
-            queue.push(waiting("texts", f"t{batch}", TEXTS))
         first = queue.pop()
         taken = [first]
         while len(taken) < 32 and first and (one := queue.pop(first.kind)):
@@ -49,6 +47,8 @@ def test_who_fills_up_a_batch_moves_nobodys_turn() -> None:
                 waits.append(batch - int(one.key[1:]))
             elif one:
                 queue.push(one)
+        if batch % 5 == 0:  # while this batch runs
+            queue.push(waiting("texts", f"t{batch}", TEXTS))
     assert len(waits) == 40
     assert max(waits) <= 3
 
