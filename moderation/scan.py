@@ -12,6 +12,7 @@ from moderation.policy.decide import Finding, answer, judge
 from moderation.source.entry import Entry
 
 BATCH = 32  # entries that are decided together
+BATCH_BYTES = 128_000_000  # of their content in memory at once, after which fewer are decided together
 
 
 def decide_entries(
@@ -21,20 +22,33 @@ def decide_entries(
     order: Sequence[str],
     unread: Callable[[Entry, ItemError], object] = lambda _entry, _error: None,
 ) -> list[Decision]:
-    """One decision for each entry, in order; `order` are all actions by force, and `unread` hears of what could not be read."""
-    items: list[ContentItem] = []
-    missing: dict[int, ItemError] = {}
-    for number, entry in enumerate(batch):
+    """One decision for each entry, in order; `order` are all actions by force, and `unread` hears of what could not be read.
+
+    No more than BATCH_BYTES of content, and one item, are in memory: those that were read are decided before the next is.
+    """
+    decisions: list[Decision] = []
+    read: list[ContentItem | Decision] = []
+    held = 0
+    for entry in batch:
         try:
-            items.append(entry.read())
+            item = entry.read()
         except ItemError as error:
-            missing[number] = error
             unread(entry, error)
+            read.append(_refuse(pipeline, entry.id, error, order))
+            continue
+        read.append(item)
+        held += sum(len(part.content) for part in item.parts)
+        del item
+        if held >= BATCH_BYTES:
+            decisions += _decided(pipeline, read)
+            read, held = [], 0
+    return decisions + _decided(pipeline, read)
+
+
+def _decided(pipeline: Pipeline, read: Sequence[ContentItem | Decision]) -> list[Decision]:
+    items = [one for one in read if isinstance(one, ContentItem)]
     decided = iter(pipeline.decide(items) if items else ())
-    return [
-        _refuse(pipeline, entry.id, missing[number], order) if number in missing else next(decided)
-        for number, entry in enumerate(batch)
-    ]
+    return [next(decided) if isinstance(one, ContentItem) else one for one in read]
 
 
 def _refuse(pipeline: Pipeline, item: str, error: ItemError, order: Sequence[str]) -> Decision:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,18 +14,6 @@ from moderation.cli import terminal
 if TYPE_CHECKING:
     from moderation.cli.pictures import Picture
     from moderation.embedding.zero_shot import Likeness
-
-
-@dataclass(frozen=True, slots=True)
-class Classified:
-    """One picture, and its likeness to each text."""
-
-    picture: Picture
-    scores: Sequence[Likeness]
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, ready for JSON; the scores as the server gives them."""
-        return {**self.picture.to_dict(), "scores": [one.to_dict() for one in self.scores]}
 
 
 def classify(
@@ -65,22 +52,27 @@ def classify(
     with terminal.working("loading the encoder"):
         embedder = assemble.embedder(settings, encoder)
     told, words = Told(), embed_queries(queries, embedder)
-    found: list[Classified] = []
+    nearest: list[tuple[str, Likeness]] = []  # names alone: a picture may hold its content
     for batch in pictures(paths, embedder, told, max_bytes=settings.images.max_bytes):
-        likenesses = zero_shot(asked, words=words, pictures=batch.vectors)
-        found += [Classified(batch.picture(at), one) for at, one in enumerate(likenesses)]
-    if as_json:
-        plain = {"schema": "classify/v1", "encoder": str(embedder.encoder.fingerprint), **told.to_dict()}
-        terminal.emit({**plain, "data": [one.to_dict() for one in found]})
-    elif found:
-        _print(asked, found)
+        for at, scores in enumerate(zero_shot(asked, words=words, pictures=batch.vectors)):
+            picture = batch.picture(at)
+            if as_json:
+                terminal.write(terminal.json_line(_plain(picture, scores)))
+            else:
+                nearest.append((picture.name, max(scores, key=lambda one: one.similarity)))
+    if nearest:
+        _print(asked, nearest)
     told.print(to_stderr=as_json)
 
 
-def _print(asked: Sequence[str], found: Sequence[Classified]) -> None:
+def _plain(picture: Picture, scores: Sequence[Likeness]) -> dict[str, Any]:
+    """A picture and its likeness to each text, ready for JSON; the scores as the server gives them."""
+    return {**picture.to_dict(), "scores": [one.to_dict() for one in scores]}
+
+
+def _print(asked: Sequence[str], nearest: Sequence[tuple[str, Likeness]]) -> None:
     """Each picture with its nearest text, and how many each text is nearest to."""
-    nearest = [(one, max(one.scores, key=lambda score: score.similarity)) for one in found]
-    rows = [[one.picture.name, best.text, f"{best.similarity:.4f}", f"{best.probability:.4f}"] for one, best in nearest]
+    rows = [[name, best.text, f"{best.similarity:.4f}", f"{best.probability:.4f}"] for name, best in nearest]
     terminal.table(["picture", "nearest text", "similarity", "probability"], rows)
     counts = Counter(best.text for _, best in nearest)
     terminal.table(["text", "nearest to"], [[text, counts[text]] for text in dict.fromkeys(asked)])

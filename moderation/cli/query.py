@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import typer
@@ -54,13 +55,24 @@ def embed_queries(queries: Sequence[Query], embedder: Embedder) -> Vectors:
 
 def _picture(path: Path, max_bytes: int) -> Part:
     try:
-        entries = list(find([path], max_bytes=max_bytes).entries)
-        part = entries[0].read().parts[0]
+        items = [entry.read() for entry in islice(find([path], max_bytes=max_bytes).entries, 2)]
     except ItemError as error:
         raise _no_query(path, str(error)) from None
-    if len(entries) > 1 or part.modality is not Modality.IMAGE:
-        raise _no_query(path, "expected one picture")
-    return part
+    match [part for item in items for part in item.parts]:
+        case [Part(modality=Modality.IMAGE) as picture]:
+            return picture
+        case parts:
+            raise _no_query(path, f"expected one picture, found {_in_words(parts)}")
+
+
+def _in_words(parts: Sequence[Part]) -> str:
+    match parts:
+        case []:
+            return "nothing"
+        case [part]:
+            return f"a part of kind {part.modality}"
+        case _:
+            return "more than one part"
 
 
 def _no_query(path: Path, message: str) -> DataError:

@@ -18,13 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moderation.embedding.cache import EmbeddingCache, cache_key, pack, unpack
-from moderation.encoder.base import Encoded, Encoder, Fingerprint, PreparesImages, Vectors
+from moderation.encoder.base import ENCODER_ERROR, Encoded, Encoder, Fingerprint, PreparesImages, Vectors
 from moderation.errors import EncoderError, ItemError
 from moderation.item import Modality, Part
 
 _Key = TypeVar("_Key", str, int)
 
-ENCODER_ERROR = "encoder_error"
 # Any encoder of the modality can do these: one that fails on them too is itself at fault. The picture is grey, 32 x 32.
 _KNOWN = {
     Modality.TEXT: Part.text("a photo"),
@@ -114,7 +113,7 @@ class Embedder:
         known = {**found, **made.vectors, **dict.fromkeys(made.errors, nothing)}
         vectors = np.concatenate([nothing[:0], *(known[key] for key in keys)]).reshape(len(parts), len(nothing))
         hits = np.array([key in found for key in keys], dtype=np.bool_)
-        self.count(hits=int(hits.sum()), misses=int((~hits).sum()))
+        self._count(hits=int(hits.sum()), misses=int((~hits).sum()))
         return Embedded(vectors, errors, hits, made.decode_seconds, made.encode_seconds)
 
     def key(self, part: Part) -> str:
@@ -135,7 +134,7 @@ class Embedder:
         found = self._unpacked(stored)
         damaged = [key for key in stored if key not in found]
         if damaged:
-            self.count(damaged=len(damaged))
+            self._count(damaged=len(damaged))
             cache.drop_many(damaged)  # or the first writer's broken value would stand for ever
         return found
 
@@ -243,8 +242,7 @@ class Embedder:
         vectors, sound = unpack(list(values.values()), self.encoder.card.width)
         return {key: vector for key, vector, whole in zip(values, vectors, sound.tolist(), strict=True) if whole}
 
-    def count(self, *, hits: int = 0, misses: int = 0, damaged: int = 0) -> None:
-        """Add to the counters; `embed` and `look_up` do so themselves but for what is looked up by others, and made."""
+    def _count(self, *, hits: int = 0, misses: int = 0, damaged: int = 0) -> None:
         with self._lock:
             now = self._stats
             self._stats = replace(now, hits=now.hits + hits, misses=now.misses + misses, damaged=now.damaged + damaged)

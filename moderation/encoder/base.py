@@ -13,6 +13,7 @@ from moderation.encoder.card import EncoderCard
 from moderation.errors import ItemError
 
 Vectors = NDArray[np.float16]
+ENCODER_ERROR = "encoder_error"  # the reason of a row that failed by the encoder's fault, not its content's
 
 
 @dataclass(frozen=True, slots=True)

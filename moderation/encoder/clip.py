@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moderation.encoder.base import Encoded, Fingerprint, Vectors
+from moderation.encoder.base import ENCODER_ERROR, Encoded, Fingerprint, Vectors
 from moderation.encoder.card import EncoderCard, ImageCard
 from moderation.encoder.decoding import Decoder, Recipe
 from moderation.encoder.lane import CpuLane, Lane
@@ -178,7 +178,7 @@ class _Output:
             if abs(norm - 1) < _NORM_TOLERANCE:  # False for NaN
                 self.vectors[row] = vector
             else:
-                self.errors[row] = ItemError("encoder_failed", f"the encoder's vector has norm {norm}; expected 1")
+                self.errors[row] = ItemError(ENCODER_ERROR, f"the encoder's vector has norm {norm}; expected 1")
 
 
 def _finished(vectors: Tensor) -> Tensor:

@@ -13,16 +13,20 @@ from moderation.errors import EncoderError
 def find_device(name: str) -> torch.device:
     """The device of a setting: "auto" (CUDA where present), "cpu", "cuda" or "cuda:N".
 
-    Raises EncoderError for any other name, and for a GPU that is not there.
+    Raises EncoderError for any other name, another kind of device among them, and for a GPU that is not there.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise EncoderError(f"device {name!r}; expected auto, cpu, cuda or cuda:N") from None
+        device = None
+    if device is None or device.type not in {"cpu", "cuda"}:
+        raise EncoderError(f"device {name!r}; expected auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise EncoderError(f"device {name!r}: torch finds no CUDA GPU here; expected auto or cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise EncoderError(f"device {name!r}: expected at most cuda:{torch.cuda.device_count() - 1}, the last GPU here")
     return device
 
 

@@ -68,6 +68,8 @@ def parquet_files(places: Sequence[Path], command: str) -> list[Path]:
 
 def open_file(path: Path, schema: str) -> tuple[pq.ParquetFile, dict[str, str]]:
     """A file of ours and what it tells of itself. Raises DataError for one that is no Parquet file, or not of this schema."""
+    if path.exists() and not path.is_file():  # a pipe would be waited on for ever
+        raise DataError([Problem(path, 0, 0, "D000", "not a regular file")])
     try:
         file = pq.ParquetFile(path)
     except (OSError, pa.ArrowException) as error:

@@ -1,11 +1,10 @@
 """How far a score hangs on what else is in its batch: batches of other sizes move a vector's last bits, on one machine, by one encoder.
 
-An item whose score is so near to a threshold that this could decide is encoded again, alone (pipeline.py).
+An item whose score is so near to a threshold that this could decide is encoded again, alone (referee.py).
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -20,9 +19,8 @@ from moderation.encoder.tokens import buckets_of
 from moderation.errors import EncoderError
 from moderation.item import Modality
 from moderation.policy.lock import Lock
-from moderation.rollout.selftest import spread, unpromised
+from moderation.rollout.selftest import spread
 
-_log = logging.getLogger(__name__)
 Sides = tuple[Vectors, Vectors]  # of the same inputs, each alone and in batches
 
 TEXTS = (
@@ -42,14 +40,9 @@ def measure_company(lock: Lock, embedder: Embedder, others: Sequence[Detector] =
     """How far a score of this lock may move with its batch, in units of score: of items like those tried at most `selftest.SHARE` move further.
 
     `others` are as in `measure_epsilon`. Tried are made pictures and texts, each alone and in a batch of every size that towers run; once for each embedder.
-    Raises EncoderError for an encoder that raises on these, or makes of them what is no vector.
+    What an encoder refuses alone, such as a text over its context, is left out. Raises EncoderError for one that refuses all of these, that raises, that
+    refuses in a batch what it took alone, or makes of them what is no vector.
     """
-    if unknown := unpromised(others):
-        _log.warning(
-            "policy %s: detector %s judges by vectors and states no steepness, so that its scores may hang on what else is in a batch",
-            lock.policy,
-            ", ".join(unknown),
-        )
     known = _known.setdefault(embedder, {})
     for modality in lock.modalities:
         if modality not in known:
@@ -60,6 +53,8 @@ def measure_company(lock: Lock, embedder: Embedder, others: Sequence[Detector] =
 def _tried(modality: Modality, encoder: Encoder) -> tuple[Sides, ...]:
     try:
         sides = tuple(_sides(modality, encoder))
+    except EncoderError:
+        raise
     except Exception as error:
         raise EncoderError(
             f"encoder {encoder.card.name!r} fails on made content that it should know: {type(error).__name__}"
@@ -72,15 +67,24 @@ def _tried(modality: Modality, encoder: Encoder) -> tuple[Sides, ...]:
 def _sides(modality: Modality, encoder: Encoder) -> Iterator[Sides]:
     encode: Callable[[Sequence[Any]], Encoded]
     if modality is Modality.IMAGE:
-        inputs, encode = list[Any](golden_pictures()), encoder.encode_images
+        tried, encode = list[Any](golden_pictures()), encoder.encode_images
     else:
-        inputs, encode = list[Any](TEXTS), encoder.encode_text
-    alone = [encode([one]) for one in inputs]
-    if any(one.errors for one in alone):
-        return  # what it cannot encode, it puts in no batch
-    apart = np.concatenate([one.vectors for one in alone])
+        tried, encode = list[Any](TEXTS), encoder.encode_text
+    alone = [(one, encode([one])) for one in tried]
+    inputs = [one for one, made in alone if not made.errors]
+    if not inputs:
+        raise _fails(modality, encoder, alone[0][1])
+    apart = np.concatenate([made.vectors for _, made in alone if not made.errors])
     for size in buckets_of(encoder)[1:]:
         together = encode([inputs[at % len(inputs)] for at in range(size)])
         count = min(size, len(inputs))
-        if not together.errors:
-            yield apart[:count], together.vectors[:count]
+        if together.errors:
+            raise _fails(modality, encoder, together)
+        yield apart[:count], together.vectors[:count]
+
+
+def _fails(modality: Modality, encoder: Encoder, made: Encoded) -> EncoderError:
+    reason = next(iter(made.errors.values())).reason
+    return EncoderError(
+        f"encoder {encoder.card.name!r} fails on every made {modality}, or on a batch of them: {reason}"
+    )

@@ -31,25 +31,21 @@ class Workers:
 
 @contextmanager
 def cluster(address: str) -> Iterator[None]:
-    """Connected to the cluster, as long as this lasts; where this process is connected already, to that one. `local` starts one of this machine's cores.
+    """Connected to the cluster, as long as this lasts; where this process is connected already, to that one, which is left as it is. `local` starts one of this machine's cores.
 
     Raises ClusterError where it cannot be reached.
     """
-    os.environ.update(QUIET)
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # on stderr Ray warns of how Ray Data starts its actors
-    import ray
-    from ray._private import worker
-
-    # On stdout, where decisions go, it would tell of workers that died, and no setting stops that.
-    worker.print_to_stdstream = lambda *_, **__: None
-    if ray.is_initialized():
+    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
         yield
         return
-    _start(address)
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    with _silent():
+        import ray
+
+        _start(address)
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 def workers(*, gpu: bool, cores: int) -> Workers:
@@ -68,6 +64,28 @@ def workers(*, gpu: bool, cores: int) -> Workers:
     if not cores:
         raise ClusterError(f"the cluster has no core for an encoder: its machines have {sizes}")
     return Workers(sum(size // cores for size in sizes), gpu=False, cores=cores)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Ray tells nobody of how it goes, as long as this lasts."""
+    before = dict(os.environ)
+    os.environ.update(QUIET)
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # on stderr Ray warns of how Ray Data starts its actors
+    from ray._private import worker
+
+    told = worker.print_to_stdstream
+    # On stdout, where decisions go, it would tell of workers that died, and no setting stops that.
+    worker.print_to_stdstream = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = told
+        for name in (*QUIET, "RAY_BACKEND_LOG_LEVEL"):
+            if name in before:
+                os.environ[name] = before[name]
+            else:
+                os.environ.pop(name, None)
 
 
 def _start(address: str) -> None:

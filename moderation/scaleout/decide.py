@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -40,26 +41,26 @@ def _rows(portions: Sequence[Portion], order: Order, workers: Workers) -> Iterat
     from ray.data.exceptions import SystemException
     from ray.exceptions import RayError
 
-    _quiet(ray.data.DataContext.get_current())
-    told = ray.data.from_items([{"portion": encoded(one)} for one in portions], override_num_blocks=len(portions))
-    count = min(workers.count, len(portions))
-    share = order.settings.quota.share / count  # of a quota that each counts by itself
-    settings = order.settings.model_copy(update={"quota": order.settings.quota.model_copy(update={"share": share})})
-    done = told.map_batches(
-        _Worker,
-        # By reference: what Ray tells of a step may name its arguments, and settings hold secrets.
-        fn_constructor_args=(ray.put(replace(order, settings=settings, threads=workers.cores)),),
-        batch_size=1,
-        batch_format="numpy",
-        compute=ray.data.ActorPoolStrategy(size=count, max_tasks_in_flight_per_actor=2),
-        num_cpus=None if workers.gpu else workers.cores,
-        num_gpus=1 if workers.gpu else None,
-    )
-    try:
-        yield from done.iter_rows()
-    except (RayError, SystemException) as error:
-        kind = type(error.__cause__ or error).__name__
-        raise ClusterError(f"the cluster failed ({kind}); Ray's logs on its machines say more") from None
+    with _quiet(ray.data.DataContext.get_current()):  # which Ray Data copies as a dataset is made
+        told = ray.data.from_items([{"portion": encoded(one)} for one in portions], override_num_blocks=len(portions))
+        count = min(workers.count, len(portions))
+        share = order.settings.quota.share / count  # of a quota that each counts by itself
+        settings = order.settings.model_copy(update={"quota": order.settings.quota.model_copy(update={"share": share})})
+        done = told.map_batches(
+            _Worker,
+            # By reference: what Ray tells of a step may name its arguments, and settings hold secrets.
+            fn_constructor_args=(ray.put(replace(order, settings=settings, threads=workers.cores)),),
+            batch_size=1,
+            batch_format="numpy",
+            compute=ray.data.ActorPoolStrategy(size=count, max_tasks_in_flight_per_actor=2),
+            num_cpus=None if workers.gpu else workers.cores,
+            num_gpus=1 if workers.gpu else None,
+        )
+        try:
+            yield from done.iter_rows()
+        except (RayError, SystemException) as error:
+            kind = type(error.__cause__ or error).__name__
+            raise ClusterError(f"the cluster failed ({kind}); Ray's logs on its machines say more") from None
 
 
 def _in_words(given_up: Sequence[int], portions: Mapping[int, Portion]) -> str:
@@ -78,9 +79,18 @@ class _Worker(Decider):
         super().__init__(ray.get(order))
 
 
-def _quiet(context: Any) -> None:
-    """Ray Data tells nothing of how it goes: that is told by whoever asked."""
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+@contextmanager
+def _quiet(context: Any) -> Iterator[None]:
+    """Ray Data tells nothing of how it goes, as long as this lasts: that is told by whoever asked."""
+    loggers = [logging.getLogger(name) for name in ("ray", "ray.data")]
+    levels = [one.level for one in loggers]
+    shown = (context.enable_progress_bars, context.print_on_execution_start)
+    context.enable_progress_bars = context.print_on_execution_start = False
+    for one in loggers:
+        one.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        context.enable_progress_bars, context.print_on_execution_start = shown
+        for one, level in zip(loggers, levels, strict=True):
+            one.setLevel(level)

@@ -105,8 +105,13 @@ def places(path: Path) -> Iterator[tuple[int, int]]:
 
 
 def is_endless(path: Path) -> bool:
-    """Whether nobody knows how much comes, and it comes once: stdin, a pipe."""
-    return path == STDIN or path.is_fifo()
+    """Whether nobody knows how much comes, and it comes once: stdin, a pipe, a device."""
+    return path == STDIN or _is_no_file(path)
+
+
+def _is_no_file(path: Path) -> bool:
+    """Whether something else than a file or a folder stands there."""
+    return path.exists() and not (path.is_file() or path.is_dir())
 
 
 def _search(path: Path, search: _Search) -> None:
@@ -127,8 +132,8 @@ def _search(path: Path, search: _Search) -> None:
 def _is_ours(file: Path, most: Most) -> bool:
     """Whether a file of a folder is judged: its kind is, and it is a table of items if it is one."""
     suffix = file.suffix.lower()
-    # A pipe of lines would be waited on for ever; one that is named on the command line is meant.
-    if suffix in LINES | TABLES and file.is_fifo():
+    # A pipe or a device would be waited on for ever; one that is named on the command line is meant.
+    if suffix in LINES | TABLES and _is_no_file(file):
         return False
     return tables.may_hold_items(file) if suffix in TABLES else suffix in most or suffix in LINES
 

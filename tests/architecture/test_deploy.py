@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,21 @@ def test_one_image_is_for_all() -> None:
     images = {pods(manifest)["containers"][0]["image"] for manifest in ("kubernetes.yaml", "kubernetes-serve.yaml")}
     assert len(images) == 1
     assert '".[serve]"' in (DEPLOY / "Containerfile").read_text(encoding="utf-8")
+
+
+def test_an_image_is_built_of_what_the_package_is_made_of_and_of_nothing_else() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    needed = {
+        project["project"]["readme"],
+        *project["project"]["license-files"],
+        *wheel["packages"],
+        *wheel["force-include"],
+    }
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert lines[1] == "*"
+    assert {line[1:] for line in lines if line.startswith("!")} == needed | {"constraints.txt", "pyproject.toml"}
+    assert all((ROOT / one).exists() for one in needed)
 
 
 @pytest.mark.parametrize("manifest", ["kubernetes.yaml", "kubernetes-serve.yaml"])

@@ -82,14 +82,11 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (folder / "scripted_encoder.py").write_text(SCRIPTED)
     import ray
 
-    from moderation.scaleout.cluster import QUIET
+    from moderation.scaleout.cluster import _silent
 
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, _silent():  # as a cluster that a scan connects to by itself
         patch.syspath_prepend(str(folder))
         patch.setenv("PYTHONPATH", os.pathsep.join([str(folder), str(ROOT), os.environ.get("PYTHONPATH", "")]))
-        for name, value in QUIET.items():
-            patch.setenv(name, value)
-        patch.setenv("RAY_BACKEND_LOG_LEVEL", "fatal")
         quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
         ray.init(num_cpus=2, object_store_memory=200_000_000, **quiet)
         try:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from moderation.cli.pictures import Picture, Pictures
 from moderation.errors import ExitCode
 from tests.fakes import FakeEncoder
 from tests.integration.test_serve import ask
@@ -33,11 +35,32 @@ def test_the_numbers_are_the_servers(encoder: FakeEncoder, folder: Path, run: Ru
     with serving() as place:
         status, _, answer = ask(place, "/v1/classify", {"texts": texts, "images": images})
     assert (code, status) == (ExitCode.OK, 200)
-    told = json.loads(out)
-    assert [one["scores"] for one in told["data"]] == [one["scores"] for one in answer["data"]]
-    assert [Path(one["item"]).stem for one in told["data"]] == ["a", "b"]
-    assert (told["schema"], told["pictures"], told["causes"][0]["items"]) == ("classify/v1", 2, 1)
+    told = [json.loads(line) for line in out.splitlines()]
+    assert [one["scores"] for one in told] == [one["scores"] for one in answer["data"]]
+    assert [Path(one["item"]).stem for one in told] == ["a", "b"]
+    assert "2 pictures looked at" in err
     assert "broken.png: unsupported_input" in err
+
+
+def test_each_picture_is_told_before_the_next_batch_is_read(
+    encoder: FakeEncoder, folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lines(*_: object, **__: object) -> Iterator[Pictures]:
+        vectors = encoder.encode_images([b"0.1"]).vectors
+        for number in range(3):
+            assert written.count("\n") == number
+            yield Pictures(vectors, lambda _, name=f"{number}": Picture(name, None, "", bytes))
+
+    written = ""
+
+    def write(text: str) -> None:
+        nonlocal written
+        written += text
+
+    monkeypatch.setattr("moderation.cli.pictures.pictures", lines)
+    monkeypatch.setattr("moderation.cli.terminal.write", write)
+    assert run("classify", folder, "--text", "1.0", "--json")[0] == ExitCode.OK
+    assert [json.loads(line)["item"] for line in written.splitlines()] == ["0", "1", "2"]
 
 
 def test_for_people_it_is_the_nearest_text_of_each_and_how_many_each_has(
@@ -61,10 +84,10 @@ def test_for_people_it_is_the_nearest_text_of_each_and_how_many_each_has(
 def test_kept_vectors_are_classified_alike(encoder: FakeEncoder, folder: Path, run: Run) -> None:
     run("policy", "embed", "pictures", "--out", "kept")
     found = [
-        json.loads(run("classify", place, "--text", "1.0", "--text", "0", "--json")[1])["data"]
+        [json.loads(line) for line in run("classify", place, "--text", "1.0", "--text", "0", "--json")[1].splitlines()]
         for place in ("pictures", "kept")
     ]
-    assert found[0] == found[1]
+    assert found[0] == found[1] != []
 
 
 def test_help_says_what_it_is_not(run: Run) -> None:

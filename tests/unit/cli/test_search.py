@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,15 @@ def test_tables_of_items_are_searched_as_any_items_wherever_they_lie(
     assert names(found(out)["1.0"]) == ["two", "one"]
 
 
+def test_a_pipe_is_no_table_of_vectors_and_is_not_waited_on(encoder: FakeEncoder, folder: Path, run: Run) -> None:
+    Path("odd").mkdir()
+    os.mkfifo("odd/pipe.parquet")
+    (Path("odd") / "more").mkdir()
+    (Path("odd") / "more" / "a.png").write_text("0.1")
+    code, out, _ = run("search", "1.0", "odd", "--json")
+    assert (code, names(found(out)["1.0"]), json.loads(out)["left_alone"]) == (ExitCode.OK, ["a"], ["odd/pipe.parquet"])
+
+
 def test_vectors_of_another_encoder_are_refused(encoder: FakeEncoder, folder: Path, run: Run) -> None:
     run("policy", "embed", "pictures", "--out", "kept")
     encoder.fingerprint = FakeEncoder(identity="f" * 16).fingerprint
@@ -158,13 +168,19 @@ def test_a_search_that_finds_nothing_to_look_at_says_so(encoder: FakeEncoder, fo
         (["1.0", "pictures", "--out", "nowhere/found.html"], ExitCode.USAGE, "there is no folder nowhere"),
         (["1.0", "nowhere"], ExitCode.DATA, "nowhere:0:0: D000: no such file or folder"),
         (["pictures", "--like", "pictures/broken.png"], ExitCode.DATA, "broken.png:0:0: D000: cannot be searched by"),
-        (["pictures", "--like", "pictures/e.txt"], ExitCode.DATA, "expected one picture"),
+        (["pictures", "--like", "pictures/e.txt"], ExitCode.DATA, "expected one picture, found a part of kind text"),
+        (["pictures", "--like", "empty.jsonl"], ExitCode.DATA, "expected one picture, found nothing"),
+        (["pictures", "--like", "two.jsonl"], ExitCode.DATA, "expected one picture, found more than one part"),
+        (["pictures", "--like", "lines.jsonl"], ExitCode.DATA, "expected one picture, found more than one part"),
         (["pictures", "--like", "nowhere.png"], ExitCode.DATA, "no such file"),
     ],
 )
 def test_what_cannot_be_searched_is_told(  # noqa: PLR0917
     encoder: FakeEncoder, folder: Path, run: Run, arguments: list[Any], code: ExitCode, message: str
 ) -> None:
+    a, b = ({"path": f"pictures/{name}.png"} for name in "ab")
+    for name, rows in {"empty": [], "two": [{"id": "two", "parts": [a, b]}], "lines": [a, b]}.items():
+        Path(f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     done, out, err = run("search", *arguments)
     assert (done, out) == (code, "")
     assert message in re.sub(r"[\s│]+", " ", err)

@@ -14,11 +14,14 @@ import torch
 import transformers
 from PIL import Image
 
+from moderation.embedding.cache import MemoryCache
+from moderation.embedding.embedder import Embedder
 from moderation.encoder import checkpoint, decoding
-from moderation.encoder.base import Encoder
+from moderation.encoder.base import ENCODER_ERROR, Encoder
 from moderation.encoder.decoding import Decoder
 from moderation.encoder.tokens import BATCH_BUCKETS
 from moderation.errors import EncoderError
+from moderation.item import Part
 from moderation.settings import ImageLimits
 from tests.unit.encoder import checkpoints
 from tests.unit.encoder.pictures import encoded, jpeg, picture
@@ -185,15 +188,18 @@ def test_the_limits_are_the_callers(folder: Path) -> None:
     assert small.encode_images([jpeg()]).errors[0].reason == "unsupported_input"
 
 
-def test_weights_that_give_no_vector_are_an_error_of_the_row(tmp_path: Path) -> None:
+def test_weights_that_give_no_vector_are_an_error_of_the_row_and_the_encoder_s_fault(tmp_path: Path) -> None:
     model = checkpoints.clip(tmp_path)
     with torch.no_grad():
         model.visual_projection.weight.zero_()
         model.text_projection.weight.fill_(float("nan"))
     model.save_pretrained(tmp_path)
     broken = checkpoint.load(str(tmp_path))
-    assert broken.encode_images([jpeg()]).errors[0].reason == "encoder_failed"
-    assert broken.encode_text(["a gun"]).errors[0].reason == "encoder_failed"
+    assert broken.encode_images([jpeg()]).errors[0].reason == ENCODER_ERROR
+    assert broken.encode_text(["a gun"]).errors[0].reason == ENCODER_ERROR
+    for part in (Part.image(jpeg()), Part.text("a gun")):
+        with pytest.raises(EncoderError, match="fails on everything"):
+            Embedder(broken, MemoryCache(10**6)).embed([part])
 
 
 def test_large_pictures_wait_for_each_other_and_come_out(encoder: Encoder) -> None:

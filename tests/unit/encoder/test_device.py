@@ -15,11 +15,26 @@ def test_auto_takes_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) ->
         assert find_device("auto").type == kind
 
 
-@pytest.mark.parametrize(("name", "said"), [("abacus", "expected auto"), ("cuda:0", "finds no CUDA GPU")])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("abacus", "expected auto"),
+        ("cuda:0", "finds no CUDA GPU"),
+        *((other, "expected auto, cpu, cuda or cuda:N") for other in ("mps", "meta", "xpu:0")),
+    ],
+)
 def test_a_device_that_is_not_there_is_an_error(name: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(EncoderError, match=said):
         find_device(name)
+
+
+def test_a_gpu_past_the_last_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert [find_device(name).index for name in ("cuda", "cuda:1")] == [None, 1]
+    with pytest.raises(EncoderError, match="expected at most cuda:1"):
+        find_device("cuda:2")
 
 
 def test_every_gpu_has_its_name(monkeypatch: pytest.MonkeyPatch) -> None:

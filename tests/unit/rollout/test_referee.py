@@ -17,7 +17,7 @@ from moderation.decision import Decision, Score
 from moderation.embedding.cache import MemoryCache
 from moderation.embedding.embedder import Alone, Embedder
 from moderation.encoder.base import Encoded
-from moderation.errors import EncoderError
+from moderation.errors import EncoderError, ItemError
 from moderation.item import Part
 from moderation.pipeline import Pipeline
 from moderation.policy.decide import Finding, is_close, judge
@@ -141,6 +141,45 @@ def test_an_encoder_that_fails_when_it_is_tried_is_told_of_before_anything_is_de
     with pytest.raises(EncoderError, match="made content") as told:
         measure_company(lock(), Embedder(Broken(), MemoryCache(10)))
     assert "secret" not in str(told.value)
+
+
+@pytest.mark.parametrize("size", [2, 8, 32])
+def test_company_of_every_size_is_measured(size: int) -> None:
+    class Once(Swayed):
+        def _encode(self, contents: Sequence[str], *, pictures: bool) -> Encoded:
+            self.sway = 2e-3 if len(contents) == size else 0.0
+            return super()._encode(contents, pictures=pictures)
+
+    still = measure_company(lock(), Embedder(Swayed(0.0), MemoryCache(10)))
+    assert measure_company(lock(), Embedder(Once(), MemoryCache(10))) > 5 * still
+
+
+class Short(Swayed):
+    """Reads so many words and no more, as a context of tokens has it; `sometimes` only where they are alone."""
+
+    def __init__(self, words: int, *, sometimes: bool = False) -> None:
+        super().__init__()
+        self.words, self.sometimes = words, sometimes
+
+    def _encode(self, contents: Sequence[str], *, pictures: bool) -> Encoded:
+        made = super()._encode(contents, pictures=pictures)
+        words = self.words if len(contents) == 1 or not self.sometimes else 1
+        long = {
+            row: ItemError("text_too_long", "a secret") for row, one in enumerate(contents) if len(one.split()) > words
+        }
+        return Encoded(made.vectors, {**made.errors, **long})
+
+
+def test_a_text_over_the_context_is_left_out_of_the_measure_of_company_and_ends_it_not() -> None:
+    texts = lock(modalities=("text",))
+    whole, short = (measure_company(texts, Embedder(Short(words), MemoryCache(10))) for words in (100, 14))
+    assert short == pytest.approx(whole, rel=0.5)
+    for none in (Short(0), Short(14, sometimes=True)):
+        with pytest.raises(
+            EncoderError, match="fails on every made text, or on a batch of them: text_too_long"
+        ) as told:
+            measure_company(texts, Embedder(none, MemoryCache(10)))
+        assert "secret" not in str(told.value)
 
 
 def test_company_is_measured_once_for_an_embedder() -> None:

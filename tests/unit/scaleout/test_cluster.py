@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import socket
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import ray
+from ray._private import worker
 
 from moderation.errors import ClusterError
-from moderation.scaleout.cluster import Workers, cluster, workers
+from moderation.scaleout.cluster import QUIET, Workers, cluster, workers
+from moderation.scaleout.decide import _quiet
 
 
 @pytest.mark.parametrize(
@@ -64,3 +69,39 @@ def test_a_cluster_without_a_core_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {}}])
     with pytest.raises(ClusterError, match="no core for an encoder"):
         workers(gpu=True, cores=4)
+
+
+def test_who_is_connected_already_keeps_a_ray_that_tells_what_it_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    told, variables = worker.print_to_stdstream, dict(os.environ)
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(ray, "shutdown", lambda: pytest.fail("the cluster is somebody else's"))
+    with cluster("auto"):
+        assert (worker.print_to_stdstream, dict(os.environ)) == (told, variables)
+
+
+@pytest.mark.parametrize("level", [None, "info"])
+def test_a_cluster_that_is_ours_is_silent_as_long_as_it_lasts(
+    level: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_BACKEND_LOG_LEVEL", raising=False)
+    if level:
+        monkeypatch.setenv("RAY_BACKEND_LOG_LEVEL", level)
+    monkeypatch.setattr(ray, "init", lambda **_options: None)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    told, variables = worker.print_to_stdstream, dict(os.environ)
+    with cluster("local"):
+        assert worker.print_to_stdstream is not told
+        assert {name: os.environ[name] for name in QUIET} == QUIET
+        assert os.environ["RAY_BACKEND_LOG_LEVEL"] == (level or "fatal")
+    assert (worker.print_to_stdstream, dict(os.environ)) == (told, variables)
+
+
+def test_ray_data_is_silent_as_long_as_it_is_asked() -> None:
+    context = SimpleNamespace(enable_progress_bars=True, print_on_execution_start=True)
+    names = ("ray", "ray.data")
+    levels = [logging.getLogger(name).level for name in names]
+    with _quiet(context):
+        assert [logging.getLogger(name).level for name in names] == [logging.CRITICAL] * 2
+        assert (context.enable_progress_bars, context.print_on_execution_start) == (False, False)
+    assert [logging.getLogger(name).level for name in names] == levels
+    assert (context.enable_progress_bars, context.print_on_execution_start) == (True, True)

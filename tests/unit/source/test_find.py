@@ -226,6 +226,19 @@ def test_a_pipe_in_a_folder_is_left_alone_and_one_that_is_named_is_read_once(tmp
     assert find([tmp_path / "items.jsonl"], max_bytes=LIMIT).total is None
 
 
+def test_a_device_in_a_folder_is_left_alone_and_not_read_for_ever(tmp_path: Path) -> None:
+    (tmp_path / "endless.jsonl").symlink_to("/dev/zero")
+    (tmp_path / "endless.parquet").symlink_to("/dev/zero")
+    (tmp_path / "lost.jsonl").symlink_to("nowhere.jsonl")
+    (tmp_path / "endless.png").symlink_to("/dev/zero")
+    found = find([tmp_path], max_bytes=LIMIT)
+    assert [Path(one).name for one in found.left_alone] == ["endless.jsonl", "endless.parquet"]
+    assert ["not a regular file" in refusal(one) or "No such file" in refusal(one) for one in found.entries] == [
+        True
+    ] * 2
+    assert find([tmp_path / "endless.jsonl"], max_bytes=LIMIT).total is None
+
+
 @pytest.mark.parametrize("url", ["https://example.org/a.png", "http://example.org/a.txt", "file:///etc/hostname.txt"])
 def test_an_address_is_a_file_that_is_not_there_and_nothing_is_fetched(
     tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch

@@ -1,0 +1,72 @@
+"""Entries to decisions: one for each, in order, whatever cannot be read, and with no more content in memory than is said."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from weakref import ref
+
+import pytest
+
+from moderation import assemble, scan
+from moderation.errors import ItemError
+from moderation.item import ContentItem, Part
+from moderation.pipeline import Pipeline
+from moderation.policy.lock import lock_path, write_lock
+from moderation.scan import decide_entries
+from moderation.settings import Settings
+from moderation.source.entry import Entry, failing
+from tests.fakes import ACTIONS, FakeEncoder, lock
+
+
+class Watched(ContentItem):
+    """An item of which one can tell whether it is still there: a plain one has slots."""
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    monkeypatch.setattr("moderation.assemble.encoder", lambda *_args, **_options: FakeEncoder())
+    path = lock_path(tmp_path, "weapons")
+    write_lock(lock(), path)
+    return assemble.pipeline(Settings(), [path])
+
+
+@pytest.mark.parametrize("bound", [1, 8, 20, 10**6])
+def test_each_entry_has_its_decision_whatever_the_bound(
+    pipeline: Pipeline, bound: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scan, "BATCH_BYTES", bound)
+    values = ["1.000", "0.000", "lost", "0.800", "-0.50", "lost", "0.990"]
+    entries = [
+        failing(f"{at}", ItemError("unreadable", "gone"))
+        if value == "lost"
+        else Entry(f"{at}", partial(ContentItem, f"{at}", (Part.image(value.encode()),)))
+        for at, value in enumerate(values)
+    ]
+    unread: list[str] = []
+    made = decide_entries(pipeline, entries, order=ACTIONS, unread=lambda one, _: unread.append(one.id))
+    assert [one.item_id for one in made] == [one.id for one in entries]
+    assert [one.verdicts[0].outcome for one in made] == [
+        "match", "no_match", "error", "review", "no_match", "error", "match",
+    ]  # fmt: skip
+    assert unread == ["2", "5"]
+
+
+@pytest.mark.parametrize(("size", "most"), [(10, 3), (25, 1), (1, 12)])
+def test_no_more_content_is_in_memory_than_the_bound_and_one_item(
+    pipeline: Pipeline, size: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Videos of 100 MB each would otherwise stand beside one another, as many as a batch has."""
+    monkeypatch.setattr(scan, "BATCH_BYTES", 25)
+    there: list[ref[Watched]] = []
+    counts: list[int] = []
+
+    def read(name: str) -> ContentItem:
+        item = Watched(name, (Part.image(b"1" + b"0" * (size - 1)),))
+        there.append(ref(item))
+        counts.append(sum(one() is not None for one in there))
+        return item
+
+    entries = [Entry(f"{at}", partial(read, f"{at}")) for at in range(12)]
+    assert len(decide_entries(pipeline, entries, order=ACTIONS)) == 12
+    assert max(counts) == most
