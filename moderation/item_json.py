@@ -62,7 +62,9 @@ def from_base64(value: Any, what: str) -> bytes:
     try:
         return base64.b64decode(string(value, what), validate=True)
     except (binascii.Error, ValueError):
-        raise refused("not_base64", f"{what}: no base64") from None
+        raise refused(
+            "not_base64", f"{what}: no base64; expected the file's bytes in it, without `data:...;base64,` before"
+        ) from None
 
 
 def refused(cause: str, message: str) -> ItemError:

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 def scan(  # noqa: PLR0917 - typer passes options by name
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="PATH...", help="Files, folders, .jsonl of items, or - for JSON lines on stdin."),
+        typer.Argument(
+            metavar="PATH...", help="Files, folders, .jsonl or .parquet of items, or - for JSON lines on stdin."
+        ),
     ],
     policies: Annotated[
         list[Path],

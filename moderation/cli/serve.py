@@ -30,7 +30,7 @@ def serve(
     """
     if new_key:
         key = f"mod-{secrets.token_urlsafe(32)}"
-        typer.echo(f"key     {key}\nsha256  {hashlib.sha256(key.encode()).hexdigest()}")
+        typer.echo(f'key: {key}\n\n[serve.keys.NAME]\nsha256 = "{hashlib.sha256(key.encode()).hexdigest()}"')
         return
     if config is None:
         raise typer.BadParameter("expected a settings file", param_hint="CONFIG.toml")

@@ -196,7 +196,7 @@ class Batcher:
         wait = self.forecast.ahead(ticket.caller, counts, extra)
         if full or wait > _SURE * left:
             self.refused += 1
-            why = "too much waits" if full else f"it would take {wait:.2f} s, and {left:.2f} are left"
+            why = "too much waits" if full else f"it would take {wait:.2f} s, and {max(0.0, left):.2f} are left"
             again = self.forecast.drain() / 2 if full else wait - _SURE * left
             raise OverloadedError(why, after_seconds=min(_LATE, max(_SOON, again)))
 

@@ -95,7 +95,7 @@ class Service:
         if job.pipeline.readers:
             wait += self._reading.seconds(self._unread.qsize() + 1)
         if wait > SURE * seconds and (self._ready.qsize() or self._unread.qsize()):
-            why = f"it would take {wait:.2f} s, and {seconds:.2f} are left"
+            why = f"it would take {wait:.2f} s, and {max(0.0, seconds):.2f} are left"
             raise OverloadedError(why, after_seconds=wait - SURE * seconds)
 
     def pipeline(self, caller: str) -> Pipeline:
