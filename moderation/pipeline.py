@@ -56,7 +56,7 @@ class Pipeline:
         self.readers, self._panel = readers, Panel(running, runner)
         self._embedders, self._actions, self._clock = embedders, tuple(actions), clock
         self._alone = embedders if alone is None else alone
-        self._referee = Referee(self._panel, self._alone)
+        self._referee = Referee(self._panel)
 
     def decide(
         self,
@@ -64,15 +64,16 @@ class Pipeline:
         *,
         ids: Sequence[str] = (),
         prepared: Mapping[str, Embeds] | None = None,
+        alone: Mapping[str, Embeds] | None = None,
     ) -> list[Decision]:
         """One decision for each item, in order. A batch may be empty; items' ids need not be unique.
 
         A policy that has none of an item's parts in its scope gives no verdict on that item. `ids` are the decisions' own, one for each
         item; without them a decision is named after its item and the revisions that decided. Where the items were read and what is `wanted`
-        of them was embedded before, `prepared` has the vectors, by the encoder's name.
+        of them was embedded before, `prepared` has the vectors, by the encoder's name; `alone` then encodes by itself what is near to a threshold.
         """
         seen = self._see(items, prepared)
-        found = self._referee.findings(seen.items, seen.needs, seen.answers)
+        found = self._referee.findings(seen.items, seen.needs, seen.answers, alone or self._alone)
         judged = [
             (item.id, judge(one.terms, ones, parts=seen.needs[index][one].parts, order=self._actions), one.terms)
             for index, item in enumerate(seen.items)

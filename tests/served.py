@@ -18,6 +18,7 @@ from moderation.sections import ServeSettings
 from moderation.server.app import make_app
 from moderation.server.batcher import Batcher
 from moderation.server.costs import SIZES, Costs, Kind
+from moderation.server.edge import App
 from moderation.server.listen import bound, make_server
 from moderation.server.metrics import ServerMetrics
 from moderation.server.posts import Served
@@ -35,6 +36,7 @@ class Place:
     url: str
     service: Service
     pipeline: Pipeline
+    app: App
 
 
 @contextmanager
@@ -73,13 +75,14 @@ def serving(
     weights = {name: one.weight for name, one in own.keys.items()}
     waiting = Batcher(embedders, Costs(table), near=near, weights=weights, **(batcher or {}))
     service = Service(pipeline, waiting)
-    server = make_server(make_app(Served(service, own, ACTIONS, ServerMetrics(waiting))), own)
+    app = make_app(Served(service, own, ACTIONS, ServerMetrics(waiting)))
+    server = make_server(app, own)
     with bound(own) as taken:
         taken.listen(128)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]})
         thread.start()
         try:
-            yield Place(f"http://127.0.0.1:{taken.getsockname()[1]}", service, pipeline(""))
+            yield Place(f"http://127.0.0.1:{taken.getsockname()[1]}", service, pipeline(""), app)
         finally:
             server.should_exit = True
             thread.join()

@@ -113,7 +113,7 @@ class Embedder:
         known = {**found, **made.vectors, **dict.fromkeys(made.errors, nothing)}
         vectors = np.concatenate([nothing[:0], *(known[key] for key in keys)]).reshape(len(parts), len(nothing))
         hits = np.array([key in found for key in keys], dtype=np.bool_)
-        self._count(hits=int(hits.sum()), misses=int((~hits).sum()))
+        self.count(hits=int(hits.sum()), misses=int((~hits).sum()))
         return Embedded(vectors, errors, hits, made.decode_seconds, made.encode_seconds)
 
     def key(self, part: Part) -> str:
@@ -134,7 +134,7 @@ class Embedder:
         found = self._unpacked(stored)
         damaged = [key for key in stored if key not in found]
         if damaged:
-            self._count(damaged=len(damaged))
+            self.count(damaged=len(damaged))
             cache.drop_many(damaged)  # or the first writer's broken value would stand for ever
         return found
 
@@ -242,7 +242,8 @@ class Embedder:
         vectors, sound = unpack(list(values.values()), self.encoder.card.width)
         return {key: vector for key, vector, whole in zip(values, vectors, sound.tolist(), strict=True) if whole}
 
-    def _count(self, *, hits: int = 0, misses: int = 0, damaged: int = 0) -> None:
+    def count(self, *, hits: int = 0, misses: int = 0, damaged: int = 0) -> None:
+        """Add to the counters; `embed` and `look_up` do so themselves but for what is looked up by others, and made."""
         with self._lock:
             now = self._stats
             self._stats = replace(now, hits=now.hits + hits, misses=now.misses + misses, damaged=now.damaged + damaged)

@@ -26,17 +26,28 @@ class Outcome:
     encode_seconds: float = 0.0
 
 
+class UnpreparedError(Exception):
+    """These parts were not prepared, for the encoder of this name."""
+
+    def __init__(self, name: str, parts: Sequence[Part]) -> None:
+        super().__init__(f"{len(parts)} parts for encoder {name!r}")
+        self.name, self.parts = name, parts
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """Gives what is known of parts under the name of their encoder, and knows all that it will be asked for."""
+    """Gives what is known of parts under the name of their encoder."""
 
     name: str
     encoder: Encoder
     known: Mapping[Content, Outcome]
 
     def embed(self, parts: Sequence[Part]) -> Embedded:
-        """The vectors of parts, in order. Raises KeyError for a part that was not prepared."""
+        """The vectors of parts, in order. Raises UnpreparedError for those that were not prepared."""
         contents = [content_of(self.name, part) for part in parts]
+        missing = [part for one, part in zip(contents, parts, strict=True) if one not in self.known]
+        if missing:
+            raise UnpreparedError(self.name, missing)
         outcomes = [self.known[one] for one in contents]
         nothing = np.zeros(self.encoder.card.width, np.float16)
         rows = [nothing if one.vector is None else one.vector for one in outcomes]

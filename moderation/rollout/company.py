@@ -5,6 +5,7 @@ An item whose score is so near to a threshold that this could decide is encoded 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -19,8 +20,9 @@ from moderation.encoder.tokens import buckets_of
 from moderation.errors import EncoderError
 from moderation.item import Modality
 from moderation.policy.lock import Lock
-from moderation.rollout.selftest import spread
+from moderation.rollout.selftest import spread, unpromised
 
+_log = logging.getLogger(__name__)
 Sides = tuple[Vectors, Vectors]  # of the same inputs, each alone and in batches
 
 TEXTS = (
@@ -43,6 +45,12 @@ def measure_company(lock: Lock, embedder: Embedder, others: Sequence[Detector] =
     What an encoder refuses alone, such as a text over its context, is left out. Raises EncoderError for one that refuses all of these, that raises, that
     refuses in a batch what it took alone, or makes of them what is no vector.
     """
+    if unknown := unpromised(others):
+        _log.warning(
+            "policy %s: detector %s judges by vectors and states no steepness, so that its scores may hang on what else is in a batch",
+            lock.policy,
+            ", ".join(unknown),
+        )
     known = _known.setdefault(embedder, {})
     for modality in lock.modalities:
         if modality not in known:

@@ -12,13 +12,22 @@ from moderation.rollout.panel import Answers, Asked, Found, Needed, Panel
 
 
 class Referee:
-    """Findings that do not hang on what else was in a batch. `alone` are the embedders that encode each part by itself, by the encoder's name."""
+    """Findings that do not hang on what else was in a batch."""
 
-    def __init__(self, panel: Panel, alone: Mapping[str, Embeds]) -> None:
-        self._panel, self._alone = panel, alone
+    def __init__(self, panel: Panel) -> None:
+        self._panel = panel
 
-    def findings(self, items: Sequence[ContentItem], needs: Sequence[Needed], answers: Answers) -> list[Found]:
-        """Of each item, every policy that judges it, with all that was found for it; who sees vectors is asked again about items near to a threshold."""
+    def findings(
+        self,
+        items: Sequence[ContentItem],
+        needs: Sequence[Needed],
+        answers: Answers,
+        alone: Mapping[str, Embeds],
+    ) -> list[Found]:
+        """Of each item, every policy that judges it, with all that was found for it; who sees vectors is asked again about items near to a threshold.
+
+        `alone` are the embedders that encode each part by itself, by the encoder's name.
+        """
         found = self._panel.findings(items, needs, answers)
         close = {
             (index, place)
@@ -34,7 +43,7 @@ class Referee:
                 }
                 for id_, parts in self._panel.asked(items, needs).items()
             }
-            vectors = {name: KeyedVectors(self._alone[name], ones) for name, ones in self._panel.wanted(asked).items()}
+            vectors = {name: KeyedVectors(alone[name], ones) for name, ones in self._panel.wanted(asked).items()}
             again = self._panel.answers(asked, vectors)
             settled = {id_: {**known, **again[id_]} for id_, known in answers.items()}
             for index in {index for index, _ in close}:

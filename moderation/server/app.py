@@ -14,23 +14,26 @@ from moderation.server.direct import Direct
 from moderation.server.edge import App, Edge
 from moderation.server.handlers import handle_errors
 from moderation.server.openapi import document
-from moderation.server.posts import OURS_MODEL, POSTS, Post, Served
+from moderation.server.posts import OURS_MODEL, POSTS, Post, Served, no_model
 
 
 def make_app(served: Served) -> App:
     """The ASGI app, behind its checks."""
-    app = FastAPI(title="moderation", docs_url=None, redoc_url=None)
+    app = FastAPI(title="moderation", docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.served = served
     for post in POSTS.values():
         app.post(post.path, name=post.answer.__name__, description=post.answer.__doc__)(_shown(post))
     app.get("/v1/policies")(policies)
     app.get("/v1/models")(models)
-    app.get("/healthz")(healthz)
-    app.get("/readyz")(readyz)
+    app.get("/v1/models/{name}")(model)
+    for path, state in (("/healthz", healthz), ("/readyz", readyz)):
+        app.get(path)(state)
+        app.head(path, include_in_schema=False)(state)  # as some load balancers ask
     app.get("/metrics")(metrics)
     handle_errors(app)
     app.openapi = partial(document, app)  # type: ignore[method-assign]
-    return Edge(Direct(app, served), served.settings, told=served.metrics.answered)
+    routes = [str(getattr(one, "path", "")) for one in app.routes]
+    return Edge(Direct(app, served), served.settings, routes=routes, told=served.metrics.answered)
 
 
 def _shown(post: Post) -> Any:
@@ -67,8 +70,14 @@ async def policies(request: Request) -> dict[str, Any]:
 
 async def models(request: Request) -> dict[str, Any]:
     """What `model` may name: us, and the encoders."""
-    names = [OURS_MODEL, *_served(request).service.batcher.embedders]
-    return {"object": "list", "data": [{"id": one, "object": "model", "created": 0, "owned_by": OURS_MODEL} for one in names]}  # fmt: skip
+    return {"object": "list", "data": [_model(one) for one in _models(request)]}
+
+
+async def model(request: Request, name: str) -> dict[str, Any]:
+    """One of these."""
+    if name not in _models(request):
+        raise no_model(_models(request))
+    return _model(name)
 
 
 async def healthz(request: Request) -> JSONResponse:
@@ -95,3 +104,11 @@ def _served(request: Request) -> Served:
 
 def _pipeline(request: Request) -> Pipeline:
     return _served(request).service.pipeline(request.state.caller)
+
+
+def _models(request: Request) -> list[str]:
+    return [OURS_MODEL, *_served(request).service.batcher.embedders]
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": OURS_MODEL}

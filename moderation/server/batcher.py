@@ -10,17 +10,16 @@ import logging
 import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from moderation.embedding.cache import EmbeddingCache
-from moderation.embedding.embedder import Embedder
+from moderation.embedding.embedder import Alone, Embedder
 from moderation.embedding.prepared import Outcome, content_of
-from moderation.encoder.base import Vectors
 from moderation.errors import EncoderError, ItemError, OverloadedError
 from moderation.item import Part
 from moderation.server.costs import Costs, Kind
 from moderation.server.fair import FairQueue
+from moderation.server.far import FarLook
 from moderation.server.forecast import Forecast
 from moderation.server.ticket import Found, Ticket, Waiting
 
@@ -53,23 +52,19 @@ class Batcher:
         weights: Mapping[str, float] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.embedders, self._costs, self._near, self._far = dict(embedders), costs, near, far
+        self.embedders, self._costs, self._near = dict(embedders), costs, near
+        self._alone = {name: Alone.of(one) for name, one in embedders.items()}
         self._most_parts, self._most_bytes, self._largest, self._clock = most_parts, most_bytes, largest, clock
         self._changed = threading.Condition()
-        self._queue: FairQueue[Waiting] = FairQueue(
-            lambda one: self.forecast.full(one.kind) / largest + one.extra, weights
-        )
+        self._queue: FairQueue[Waiting] = FairQueue(lambda one: self.forecast.each(one.kind) + one.extra, weights)
         self.forecast = Forecast(costs, self._queue, largest=largest, clock=clock)
         self._waiting: dict[str, Waiting] = {}  # by key, queued or running
-        self._unseen: deque[tuple[Ticket, Kind, Mapping[str, Part]]] = deque()  # not yet looked up in the far cache
-        self._closed = False
+        self._closed = self._ending = False  # nothing new is taken; nothing new will come
         self._broken = -math.inf  # when the encoder failed on everything, unless it did better since
         self.dropped = self.refused = self.batches = self.encoded = 0
-        self._threads = [threading.Thread(target=self._run, name="device", daemon=True)]
-        if far:
-            self._threads.append(threading.Thread(target=self._look_far, name="lookup", daemon=True))
-        for thread in self._threads:
-            thread.start()
+        self._device = threading.Thread(target=self._run, name="device", daemon=True)
+        self._far = FarLook(self._of, admit=self._admit, release=self._release) if far else None
+        self._device.start()
 
     @property
     def waiting(self) -> tuple[int, int]:
@@ -79,46 +74,62 @@ class Batcher:
     @property
     def alive(self) -> bool:
         """Whether the device gets anywhere: its thread runs, and no batch takes very much longer than it should."""
-        return all(thread.is_alive() for thread in self._threads) and self.forecast.late < _STALLED
+        lookup = self._far is None or self._far.alive
+        return self._device.is_alive() and lookup and self.forecast.late < _STALLED
 
     @property
     def state(self) -> str:
         """`working`, `broken` for a while after the encoder failed on everything, or `stopping`."""
-        # Not for ever: who is told so asks no more, and it could not show itself well.
-        broken = self._clock() - self._broken < _BROKEN
+        broken = (
+            self._clock() - self._broken < _BROKEN
+        )  # not for ever: who is told so asks no more, and it could not show itself well
         return "stopping" if self._closed else "broken" if broken else "working"
 
-    def ask(self, wanted: Mapping[str, Iterable[Part]], *, caller: str = "", seconds: float) -> Ticket:
-        """Vectors of parts, by the encoder's name, within so many seconds.
+    def ask(
+        self,
+        wanted: Mapping[str, Iterable[Part]],
+        *,
+        caller: str = "",
+        seconds: float,
+        whole: float = 0.0,
+        alone: bool = False,
+    ) -> Ticket:
+        """Vectors of parts, by the encoder's name, within so many seconds of the `whole` that their request had; `alone`, each made by itself.
 
         What is remembered near at hand is there when this returns, and so is the error of a part for which the encoder has no tower. Raises
         OverloadedError where the device could not be done in time, ItemError where it never could; where
         that turns out only after a look into the far cache, the ticket raises it.
         """
-        if self._closed:
-            raise OverloadedError("it is shutting down", after_seconds=_SOON)
-        ticket = Ticket(caller, self._clock() + seconds)
+        ticket = Ticket(caller, self._clock() + seconds, max(seconds, whole))
         by_kind: dict[Kind, dict[str, Part]] = {}
         found: Found = {}
         for encoder, parts in wanted.items():
-            embedder = self.embedders[encoder]
+            embedder = self._alone[encoder] if alone else self.embedders[encoder]
             for part in parts:
                 if refused := embedder.refusal(part):
                     found[content_of(encoder, part)] = Outcome(None, refused)
                 else:
-                    by_kind.setdefault(Kind(encoder, part.modality), {})[embedder.key(part)] = part
+                    by_kind.setdefault(Kind(encoder, part.modality, alone), {})[embedder.key(part)] = part
         ticket.expect(1)
         unknown = {kind: self._recall(kind, parts, self._near, found) for kind, parts in by_kind.items()}
         unknown = {kind: parts for kind, parts in unknown.items() if parts}
-        if self._far and unknown:
-            ticket.expect(len(unknown))
-            with self._changed:
-                self._unseen.extend((ticket, kind, parts) for kind, parts in unknown.items())
-                self._changed.notify_all()
-        else:
-            self._admit(ticket, unknown)
+        with self._changed:
+            if unknown:
+                self._check_open()
+            if self._far and unknown:
+                self._far.ask(ticket, unknown)
+            else:
+                self._admit(ticket, unknown)
         ticket.step(found)
         return ticket
+
+    def _check_open(self) -> None:
+        """Asked under the lock: what is queued behind a thread that ended would wait for ever."""
+        if self._closed:
+            raise OverloadedError("it is shutting down", after_seconds=_SOON)
+
+    def _of(self, kind: Kind) -> Embedder:
+        return self._alone[kind.encoder] if kind.alone else self.embedders[kind.encoder]
 
     def leave(self, ticket: Ticket) -> None:
         """Nobody waits for this ticket any more: what was queued for it alone is not begun."""
@@ -127,7 +138,7 @@ class Batcher:
 
     def _release(self, ticket: Ticket) -> None:
         with self._changed:
-            for one in [one for one in self._waiting.values() if ticket in one.tickets]:
+            for one in [one for one in ticket.waits if ticket in one.tickets]:
                 one.tickets.remove(ticket)
                 if not one.tickets and one.queued:
                     self._queue.discard(one)
@@ -138,15 +149,17 @@ class Batcher:
         """Take nothing more, finish what waits, and end; a device that hangs is left behind."""
         with self._changed:
             self._closed = True
+        if self._far:
+            self._far.close(_STALLED)  # what is still looked up may yet want the device
+        with self._changed:
+            self._ending = True
             self._changed.notify_all()
-        for thread in reversed(self._threads):  # what is still looked up may yet want the device
-            thread.join(_STALLED)
-            with self._changed:
-                self._changed.notify_all()
+        self._device.join(_STALLED)
 
     def _recall(self, kind: Kind, parts: Mapping[str, Part], cache: EmbeddingCache, found: Found) -> dict[str, Part]:
         """Add what a cache has; gives the parts that it has not."""
-        known = self.embedders[kind.encoder].look_up(list(parts), cache)
+        known = self._of(kind).look_up(list(parts), cache)
+        self._of(kind).count(hits=len(known))
         found.update((content_of(kind.encoder, parts[key]), Outcome(vector, hit=True)) for key, vector in known.items())
         return {key: part for key, part in parts.items() if key not in known}
 
@@ -156,8 +169,9 @@ class Batcher:
             self._check(ticket, unknown)
             ticket.expect(sum(map(len, unknown.values())))
             for kind, parts in unknown.items():
+                self._of(kind).count(misses=len(parts))
                 if len(self._queue) < self._largest:  # or `_run` will, when their turn is near
-                    self.embedders[kind.encoder].prepare(parts[key] for key in parts.keys() - self._waiting.keys())
+                    self._of(kind).prepare(parts[key] for key in parts.keys() - self._waiting.keys())
                 for key, part in parts.items():
                     one = self._waiting.get(key)
                     if one is None:
@@ -170,6 +184,7 @@ class Batcher:
                         one.caller = ticket.caller
                         self._queue.push(one)
                     one.tickets.append(ticket)
+                    ticket.waits.append(one)
             self._changed.notify_all()
 
     def _sooner(self, caller: str, other: str) -> bool:
@@ -188,9 +203,9 @@ class Batcher:
         new = [part for parts in unknown.values() for key, part in parts.items() if key not in self._waiting]
         size, left = sum(len(part.content) for part in new), ticket.deadline - self._clock()
         extra = sum(self._costs.added(kind, parts[key]) for kind, parts in unknown.items() for key in waits[kind])
-        alone = self.forecast.alone(counts, extra)
-        if len(new) > self._most_parts or size > self._most_bytes or 0 < _SURE * left < alone:
-            why = f"it takes {alone:.2f} s alone, and {left:.2f} are left: fewer parts, or a longer deadline"
+        usual = sum(self._costs.usual(kind, count) for kind, count in counts.items()) + extra
+        if len(new) > self._most_parts or size > self._most_bytes or 0 < _SURE * ticket.whole < usual:
+            why = f"it takes {usual:.2f} s alone, of {ticket.whole:.2f}: fewer parts, or a longer deadline"
             raise ItemError("too_much", why, cause="too_much")
         full = len(self._queue) + len(new) > self._most_parts or self._queue.bytes + size > self._most_bytes
         wait = self.forecast.ahead(ticket.caller, counts, extra)
@@ -204,10 +219,7 @@ class Batcher:
         """The next batch: of the kind that is first in turn. What would come too late is not begun."""
         taken: list[Waiting] = []
         now = self._clock()
-        # Of large pictures no more than double a full batch's time, so that others' turns come.
-        while len(taken) < self._largest and sum(one.extra for one in taken) <= (
-            self.forecast.full(taken[0].kind) if taken else 0.0
-        ):
+        while not taken or self._fits(taken):
             one = self._queue.pop(taken[0].kind if taken else None)
             if one is None:
                 break
@@ -222,17 +234,22 @@ class Batcher:
                 self.dropped += 1
         return taken
 
+    def _fits(self, taken: Sequence[Waiting]) -> bool:
+        """Whether one more may be in the batch: of large pictures no more than double its time, so that others' turns come."""
+        most, full = self.forecast.largest(taken[0].kind), self.forecast.full(taken[0].kind)
+        return len(taken) < most and sum(one.extra for one in taken) <= full
+
     def _run(self) -> None:
         while True:
             with self._changed:
                 while not (batch := self._take()):
-                    if self._closed and not any(thread.is_alive() for thread in self._threads[1:]):
+                    if self._ending:
                         return
                     self._changed.wait()
                 kind = batch[0].kind
                 self.forecast.began(kind, batch)
                 for one in (*batch, *self._queue.soon(self._largest)):  # who come next are decoded beside these
-                    self.embedders[one.kind.encoder].prepare([one.part])
+                    self._of(one.kind).prepare([one.part])
             self._encode(kind, batch)
 
     def _encode(self, kind: Kind, batch: Sequence[Waiting]) -> None:
@@ -240,7 +257,7 @@ class Batcher:
         outcomes: dict[str, Outcome] = {}
         broken: EncoderError | None = None
         try:
-            made = self.embedders[kind.encoder].make({one.key: one.part for one in batch})
+            made = self._of(kind).make({one.key: one.part for one in batch})
             decode, encode = made.decode_seconds / len(batch), made.encode_seconds / len(batch)
             outcomes = {key: Outcome(one, None, False, decode, encode) for key, one in made.vectors.items()}
             outcomes |= {key: Outcome(None, error) for key, error in made.errors.items()}
@@ -262,39 +279,3 @@ class Batcher:
                     ticket.fail(broken)
                 else:
                     ticket.step({content_of(one.kind.encoder, one.part): outcomes[one.key]})
-
-    def _look_far(self) -> None:
-        """Ask the far cache for all that came meanwhile, and let only what it lacks wait for the device."""
-        while True:
-            with self._changed:
-                while not self._unseen:
-                    if self._closed:
-                        return
-                    self._changed.wait()
-                asked = list(self._unseen)
-                self._unseen.clear()
-            for kind in {kind for _, kind, _ in asked}:
-                waits = [(ticket, parts) for ticket, one, parts in asked if one == kind]
-                try:
-                    self._look_up(kind, waits)
-                except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
-                    _log.error("a look into the far cache failed: %s", type(error).__name__)
-                    for ticket, _ in waits:
-                        ticket.fail(error)
-
-    def _look_up(self, kind: Kind, waits: Sequence[tuple[Ticket, Mapping[str, Part]]]) -> None:
-        embedder = self.embedders[kind.encoder]
-        known = embedder.look_up(list({key: None for _, parts in waits for key in parts}), embedder.cache)
-        for ticket, parts in waits:
-            if not ticket.done.done():  # or nobody waits for it any more
-                self._after_far(ticket, kind, parts, known)
-
-    def _after_far(self, ticket: Ticket, kind: Kind, parts: Mapping[str, Part], known: Mapping[str, Vectors]) -> None:
-        try:
-            self._admit(ticket, {kind: {key: part for key, part in parts.items() if key not in known}})
-        except (OverloadedError, ItemError) as error:
-            ticket.fail(error)
-            self._release(ticket)  # its parts of other kinds, too
-        ticket.step(
-            {content_of(kind.encoder, parts[key]): Outcome(known[key], hit=True) for key in parts if key in known}
-        )

@@ -15,13 +15,15 @@ SIZES = (1, 2, 4, 8, 16, 32)
 ROUNDS = 3
 _SLOWER, _FASTER = 8.0, 0.25  # how far batches that ran may take the factor
 _WEIGHT = 0.1  # of the newest batch
+_NEARLY = 1.1  # times the cheapest
 
 
 class Kind(NamedTuple):
-    """What runs together in a batch: one encoder's parts of one modality."""
+    """What runs together in a batch: one encoder's parts of one modality; or, `alone`, what it encodes one by one."""
 
     encoder: str
     modality: Modality
+    alone: bool = False
 
 
 class Costs:
@@ -38,16 +40,30 @@ class Costs:
         self._factor = dict.fromkeys(table, 1.0)
 
     def seconds(self, kind: Kind, parts: int) -> float:
-        """How long so many parts take."""
-        row = self._table[kind]
+        """How long so many parts take, as it has been of late."""
+        return self._factor[kind._replace(alone=False)] * self.usual(kind, parts)
+
+    def usual(self, kind: Kind, parts: int) -> float:
+        """How long so many parts took at the start."""
+        row = self._table[kind._replace(alone=False)]
+        if kind.alone:
+            return parts * row[0][1]
         largest, of_largest = row[-1]
         whole, rest = divmod(parts, largest)
         left = row[bisect.bisect_left(row, (rest, 0.0))][1] if rest else 0.0
-        return self._factor[kind] * (whole * of_largest + left)
+        return whole * of_largest + left
+
+    def largest(self, kind: Kind) -> int:
+        """The smallest batch that makes parts nearly as cheap as any does: a larger one only keeps others waiting."""
+        if kind.alone:
+            return 1
+        row = self._table[kind]
+        best = min(seconds / size for size, seconds in row)
+        return next(size for size, seconds in row if seconds / size <= _NEARLY * best)
 
     def added(self, kind: Kind, part: Part) -> float:
         """What a part takes beside a usual one of its kind: a picture, by its pixels."""
-        rate = self._pixel_seconds.get(kind)
+        rate = self._pixel_seconds.get(kind._replace(alone=False))
         if not rate:
             return 0.0
         try:
@@ -57,7 +73,7 @@ class Costs:
 
     def took(self, kind: Kind, parts: int, seconds: float) -> None:
         """Learn from a batch that ran: load on the machine changes, but no single batch is believed."""
-        expected = self.seconds(kind, parts)
+        kind, expected = kind._replace(alone=False), self.seconds(kind, parts)
         if expected > 0:
             factor = self._factor[kind] * (1 - _WEIGHT + _WEIGHT * seconds / expected)
             self._factor[kind] = min(_SLOWER, max(_FASTER, factor))

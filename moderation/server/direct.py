@@ -23,7 +23,7 @@ class Direct:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        post = POSTS.get(scope["path"]) if scope["method"] == "POST" else None
+        post = POSTS.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
         if post is None:
             await self._app(scope, receive, send)
             return

@@ -12,7 +12,7 @@ import logging
 import random
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from typing import Any
 
 from moderation.errors import OverloadedError
@@ -43,19 +43,26 @@ _BEHIND = 0.2  # of a request's time: where more is gone before anybody looked a
 
 
 class Edge:
-    """The app behind its checks. `told` hears of every answer: its route, status and seconds."""
+    """The app behind its checks. `told` hears of every answer: its route, one of `routes`, its status and seconds."""
 
-    def __init__(self, app: App, settings: ServeSettings, *, told: Told = lambda *_: None) -> None:
-        self._app, self._settings, self._told = app, settings, told
+    def __init__(
+        self, app: App, settings: ServeSettings, *, routes: Collection[str] = (), told: Told = lambda *_: None
+    ) -> None:
+        self._app, self._settings, self._told, self._routes = app, settings, told, {*routes, *OPEN}
         self._keys = {name: one.sha256 for name, one in settings.keys.items()}
         self._pulse = Pulse()
         self._held = 0  # bytes of the bodies of all requests that are not answered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if root := scope.get("root_path"):  # a proxy's prefix, which our routes know nothing of
+            scope = {**scope, "path": scope["path"].removeprefix(root), "root_path": ""}
         began, status = time.monotonic(), GONE
         headers = dict(reversed(scope["headers"]))
         id_ = headers.get(b"x-request-id", b"")
@@ -83,7 +90,12 @@ class Edge:
                 _log.error("not answered: %s", type(error).__name__)
                 raise
         finally:
-            self._told(_route(scope), status, time.monotonic() - began)
+            self._told(self._route(scope), status, time.monotonic() - began)
+
+    def _route(self, scope: Scope) -> str:
+        """The route's own path, never what a caller wrote: a metric must not have as many names as callers invent."""
+        path = getattr(scope.get("route"), "path", "") or scope["path"]
+        return path if path in self._routes else "other"
 
     def _caller(self, headers: Mapping[bytes, bytes]) -> str:
         """Whose key it is. Every key is compared, each in constant time, so that no time tells of any."""
@@ -200,9 +212,3 @@ async def respond(send: Send, status: int, body: bytes, headers: Mapping[str, st
     own += [(name.encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": status, "headers": own})
     await send({"type": "http.response.body", "body": body})
-
-
-def _route(scope: Mapping[str, Any]) -> str:
-    """The route's own path, never what a caller wrote: a metric must not have as many names as callers invent."""
-    route = scope.get("route")
-    return getattr(route, "path", "") or (scope["path"] if scope["path"] in OPEN else "other")

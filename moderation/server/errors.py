@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from moderation.errors import EncoderError, ItemError, ModerationError, OverloadedError
 
 INVALID, DENIED, LIMITED, OURS = "invalid_request_error", "authentication_error", "rate_limit_error", "server_error"
+_OBEYED = 120.0  # seconds: clients obey no longer ones
 _SPREAD = 0.2  # of what a refused caller is told, either way, so that they do not all come back at once
 
 
@@ -50,6 +51,6 @@ def api_error(error: ModerationError, *, param: str | None = None) -> ApiError:
 
 def overloaded(error: OverloadedError) -> ApiError:
     """429, with the time after which the caller may come again in both headers that clients obey."""
-    seconds = error.after_seconds * random.uniform(1 - _SPREAD, 1 + _SPREAD)
+    seconds = min(_OBEYED, error.after_seconds * random.uniform(1 - _SPREAD, 1 + _SPREAD))
     headers = {"retry-after-ms": str(math.ceil(1000 * seconds)), "retry-after": str(math.ceil(seconds))}
     return ApiError(429, "overloaded", f"refused: {error}", kind=LIMITED, headers=headers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict, deque
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Mapping
 from itertools import chain, count, islice, zip_longest
 from typing import Generic, Protocol, TypeVar
@@ -12,6 +12,8 @@ from moderation.server.costs import Kind
 
 class Queued(Protocol):
     """What may wait: of a kind, from a caller, of so many bytes, and so many seconds beside what its kind takes."""
+
+    place: int
 
     @property
     def kind(self) -> Kind: ...
@@ -24,7 +26,7 @@ class Queued(Protocol):
 
 
 One = TypeVar("One", bound=Queued)
-_Line = dict[Kind, deque[tuple[int, One]]]  # one caller's own, by kind, each with its place in time
+_Line = dict[Kind, OrderedDict[int, One]]  # one caller's own, by kind and place in time
 
 
 class FairQueue(Generic[One]):
@@ -51,7 +53,8 @@ class FairQueue(Generic[One]):
         if one.caller not in self._lines:
             self._lines[one.caller] = {}
             self._served[one.caller] = max(self._now, self._served.get(one.caller, 0.0))
-        self._lines[one.caller].setdefault(one.kind, deque()).append((next(self._places), one))
+        one.place = next(self._places)
+        self._lines[one.caller].setdefault(one.kind, OrderedDict())[one.place] = one
         self.kinds[one.kind] += 1
         self.bytes += one.size
         self.extra += one.extra
@@ -59,8 +62,7 @@ class FairQueue(Generic[One]):
 
     def discard(self, one: One) -> None:
         """It waits no more."""
-        line = self._lines[one.caller][one.kind]
-        line.remove(next(pair for pair in line if pair[1] is one))
+        del self._lines[one.caller][one.kind][one.place]
         self._left(one)
 
     def pop(self, kind: Kind | None = None) -> One | None:
@@ -68,10 +70,12 @@ class FairQueue(Generic[One]):
         callers = [(self._served[name], name) for name, line in self._lines.items() if kind is None or kind in line]
         if not callers:
             return None
-        self._now, caller = min(callers)
+        tag, caller = min(callers)
+        if kind is None:  # who only fills up a batch is not whose turn it is
+            self._now = tag
         line = self._lines[caller]
-        chosen = min(line, key=lambda one: line[one][0][0]) if kind is None else kind
-        _, one = line[chosen].popleft()
+        chosen = min(line, key=lambda one: next(iter(line[one]))) if kind is None else kind
+        _, one = line[chosen].popitem(last=False)
         self._served[caller] += self._cost(one) / self.weight(caller)
         self._left(one)
         return one
@@ -79,7 +83,8 @@ class FairQueue(Generic[One]):
     def soon(self, most: int) -> list[One]:
         """About what comes next: the oldest of each caller in turn."""
         lines = [
-            [one for waiting in line.values() for _, one in islice(waiting, most)] for line in self._lines.values()
+            [one for waiting in line.values() for one in islice(waiting.values(), most)]
+            for line in self._lines.values()
         ]
         turns = chain.from_iterable(zip_longest(*lines))
         return list(islice((one for one in turns if one is not None), most))
@@ -91,6 +96,11 @@ class FairQueue(Generic[One]):
     def extra_of(self, caller: str) -> float:
         """Seconds that a caller's waiting ones take beside what their kinds do."""
         return self._extra.get(caller, 0.0)
+
+    def lag(self, caller: str) -> float:
+        """Seconds of the device that others have before it is this caller's turn again, since it had more than they."""
+        others = sum(self.weight(one) for one in self._lines if one != caller)
+        return others * max(0.0, self._served.get(caller, 0.0) - self._now)
 
     def share(self, caller: str) -> float:
         """The caller's part of the device among those that wait, in (0, 1]."""

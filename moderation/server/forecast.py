@@ -11,7 +11,7 @@ from moderation.server.ticket import Waiting
 
 
 class Forecast:
-    """What is predicted of a queue whose batches have at most `largest` parts. Told and asked by who holds the queue's lock."""
+    """What is predicted of a queue whose batches have at most `largest` parts, fewer where more gain nothing. Told and asked by who holds the queue's lock."""
 
     def __init__(self, costs: Costs, queue: FairQueue[Waiting], *, largest: int, clock: Callable[[], float]) -> None:
         self._costs, self._queue, self._largest, self._clock = costs, queue, largest, clock
@@ -31,9 +31,17 @@ class Forecast:
         """No batch runs."""
         self._until = None
 
+    def largest(self, kind: Kind) -> int:
+        """Parts of a full batch: no more than it is worth waiting for."""
+        return min(self._largest, self._costs.largest(kind))
+
     def full(self, kind: Kind) -> float:
         """Seconds of a full batch."""
-        return self._costs.seconds(kind, self._largest)
+        return self._costs.seconds(kind, self.largest(kind))
+
+    def each(self, kind: Kind) -> float:
+        """Seconds of one part of a full batch."""
+        return self.full(kind) / self.largest(kind)
 
     def alone(self, new: Mapping[Kind, int], extra: float) -> float:
         """Seconds of so many parts on an idle device; `extra` is what large pictures take beside."""
@@ -51,6 +59,9 @@ class Forecast:
         own.update(new)
         # Within its fair share a caller waits for nobody else; a batch that has begun is waited for in any case.
         fair = (self._whole(own) + self._queue.extra_of(caller) + extra) / self._queue.share(caller)
+        lag = self._queue.lag(caller)
+        if lag:  # then what others send later comes first, too
+            return self._rest() + lag + fair
         return self._rest() + min(self._whole(everything) + self._queue.extra + extra, fair)
 
     def drain(self) -> float:
@@ -63,5 +74,5 @@ class Forecast:
 
     def _whole(self, counts: Mapping[Kind, int]) -> float:
         """Seconds of whole batches for so many parts."""
-        rounds = {kind: -(-count // self._largest) for kind, count in counts.items()}
+        rounds = {kind: -(-count // self.largest(kind)) for kind, count in counts.items()}
         return sum(self.full(kind) * count for kind, count in rounds.items() if count)

@@ -50,6 +50,7 @@ def make_server(app: App, settings: ServeSettings) -> uvicorn.Server:
             access_log=False,
             server_header=False,
             lifespan="off",
+            ws="none",
             http=protocol,
             timeout_keep_alive=_KEPT,
             timeout_graceful_shutdown=_PATIENCE,

@@ -30,6 +30,7 @@ _MORE = {
     "/v1/embeddings": (404, 415, 503),
     "/v1/decisions": (415, 503),
     "/v1/classify": (404, 415, 503),
+    "/v1/models/{name}": (404,),
 }
 _AGAIN = {
     "Retry-After": {"description": "Seconds after which to come again.", "schema": {"type": "string", "pattern": "^[0-9]+$"}},
@@ -50,7 +51,7 @@ def document(app: FastAPI) -> dict[str, Any]:
     for path, methods in made["paths"].items():
         for told in methods.values():
             told["responses"] = _health(path) if path in OPEN else _answers(path)
-            told.update({"security": []} if path in OPEN else {"parameters": [_DEADLINE]})
+            told.update({"security": []} if path in OPEN else {"parameters": [*told.get("parameters", ()), _DEADLINE]})
     kinds = made["components"]["schemas"]
     for unused in ("HTTPValidationError", "ValidationError"):
         kinds.pop(unused, None)
@@ -105,6 +106,7 @@ def _shapes() -> dict[str, dict[str, Any]]:
         "/v1/classify": _object(object=listed, model=_TEXT, data=_list(classified)),
         "/v1/policies": _object(object=listed, data=_list(policy)),
         "/v1/models": _object(object=listed, data=_list(model)),
+        "/v1/models/{name}": model,
     }
 
 

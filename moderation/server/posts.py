@@ -85,7 +85,7 @@ async def moderations(call: Call, body: ModerationRequest) -> bytes:
     """Judge a text, several texts, or the parts of one item by all policies of the key; OpenAI's shape, our policies as categories."""
     served, model = call.served, body.model or OURS_MODEL
     if model != OURS_MODEL and not model.startswith(ALIASES):
-        raise _no_model(model, [OURS_MODEL])
+        raise no_model([OURS_MODEL])
     id_ = f"modr-{random.getrandbits(128):032x}"
     given = body.input
     _bounded(call, 1 if isinstance(given, str) else len(given))
@@ -101,15 +101,15 @@ async def moderations(call: Call, body: ModerationRequest) -> bytes:
 
 async def decisions(call: Call, body: DecisionRequest) -> bytes:
     """Decide items: the same decision record as on the stream, one for each item, in order."""
-    _bounded(call, len(body.items))
-    items, parts = [], 0
+    _bounded(call, len(body.items), "items")
+    items, parts, named = [], 0, f"item-{random.getrandbits(96):024x}"
     for at, one in enumerate(body.items):
         try:
-            items.append(item_of(one, f"item-{at}", None))
+            items.append(item_of(one, f"{named}-{at}", None))
         except ItemError as error:
             raise api_error(error, param=f"items.{at}") from None
         parts += len(items[-1].parts)
-        _bounded(call, parts)
+        _bounded(call, parts, "items")
     made, _ = await _decided(call, items)
     return to_json({"decisions": [one.to_dict() for one in made]})
 
@@ -119,9 +119,11 @@ async def embeddings(call: Call, body: EmbeddingRequest | ChatEmbeddingRequest) 
     if body.dimensions is not None:
         raise ApiError(400, "unsupported_dimensions", "vectors cannot be shortened", param="dimensions")
     name = _encoder(call, body.model)
-    _bounded(call, len(body.input) if isinstance(body, EmbeddingRequest) and isinstance(body.input, list) else 1)
+    given: Any = body.input if isinstance(body, EmbeddingRequest) else body.messages[0].content
+    field = "input" if isinstance(body, EmbeddingRequest) else "messages.0.content"
+    _bounded(call, len(given) if isinstance(given, list) else 1, field)
     parts = embedded_parts(body)
-    rows = await _vectors(call, name, parts)
+    rows = await _vectors(call, name, parts, [f"{field}.{at}" for at in range(len(parts))])
     data = [
         {"object": "embedding", "index": at, "embedding": written(one, body.encoding_format)}
         for at, one in enumerate(rows)
@@ -137,10 +139,12 @@ async def embeddings(call: Call, body: EmbeddingRequest | ChatEmbeddingRequest) 
 async def classify(call: Call, body: ClassifyRequest) -> bytes:
     """Zero-shot: how near each picture is to each text, and the softmax of it; no policy is asked, and nothing is certified."""
     name = _encoder(call, body.model)
-    _bounded(call, len(body.texts) + len(body.images))
-    texts = [text_of(one, f"texts.{at}") for at, one in enumerate(body.texts)]
-    images = [image_of(one, f"images.{at}") for at, one in enumerate(body.images)]
-    rows = np.stack(await _vectors(call, name, [*texts, *images]))
+    _bounded(call, len(body.texts) + len(body.images), "texts")
+    texts, images = (
+        [f"{field}.{at}" for at in range(len(ones))] for field, ones in (("texts", body.texts), ("images", body.images))
+    )
+    parts = [*map(text_of, body.texts, texts), *map(image_of, body.images, images)]
+    rows = np.stack(await _vectors(call, name, parts, [*texts, *images]))
     likenesses = zero_shot(body.texts, words=rows[: len(texts)], pictures=rows[len(texts) :])
     data = [
         {"object": "classification", "index": at, "scores": [one.to_dict() for one in row]}
@@ -190,8 +194,8 @@ async def _decided(call: Call, items: Sequence[ContentItem]) -> tuple[list[Decis
     return made, job.pipeline
 
 
-async def _vectors(call: Call, name: str, parts: Sequence[Part]) -> list[Any]:
-    """A vector of each part; raises ApiError naming the first one that has none."""
+async def _vectors(call: Call, name: str, parts: Sequence[Part], places: Sequence[str]) -> list[Any]:
+    """A vector of each part; raises ApiError naming the place of the first one that has none."""
     batcher = call.served.service.batcher
     ticket = batcher.ask({name: parts}, caller=call.caller, seconds=call.seconds)
     try:
@@ -200,9 +204,9 @@ async def _vectors(call: Call, name: str, parts: Sequence[Part]) -> list[Any]:
         batcher.leave(ticket)
         raise
     outcomes = [found[content_of(name, part)] for part in parts]
-    for at, one in enumerate(outcomes):
+    for place, one in zip(places, outcomes, strict=True):
         if one.error:
-            raise api_error(one.error, param=f"input.{at}")
+            raise api_error(one.error, param=place)
     return [one.vector for one in outcomes]
 
 
@@ -219,23 +223,23 @@ async def _awaited(call: Call, future: Future[Answered]) -> Answered:
         raise OverloadedError("it took longer than was thought", after_seconds=1.0) from None
 
 
-def _bounded(call: Call, count: int) -> None:
+def _bounded(call: Call, count: int, field: str = "input") -> None:
     most = call.served.settings.most_items
     if count > most:
-        raise ApiError(400, "too_many_inputs", f"{count} inputs; expected at most {most}", param="input")
+        raise ApiError(400, "too_many_inputs", f"{count} inputs; expected at most {most}", param=field)
 
 
 def _encoder(call: Call, name: str | None) -> str:
     known = call.served.service.batcher.embedders
     if name is None or name in known:
         return name or next(iter(known))
-    raise _no_model(name, list(known))
+    raise no_model(list(known))
 
 
-def _no_model(name: str, known: Sequence[str]) -> ApiError:
-    return ApiError(
-        404, "model_not_found", f"there is no model {name[:64]!r}; expected one of {', '.join(known)}", param="model"
-    )
+def no_model(known: Sequence[str]) -> ApiError:
+    """What is answered where `model` names none of the `known`."""
+    told = f"there is no such model; expected one of {', '.join(known)}"
+    return ApiError(404, "model_not_found", told, param="model")
 
 
 def _post(path: str, shape: Any, answer: Callable[[Call, Any], Awaitable[bytes]]) -> Post:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from moderation.decision import Decision
-from moderation.embedding.prepared import Prepared
+from moderation.embedding.prepared import Prepared, UnpreparedError, content_of
 from moderation.errors import ModerationError, OverloadedError
-from moderation.item import ContentItem
+from moderation.item import ContentItem, Part
 from moderation.pipeline import Pipeline
 from moderation.server.batcher import Batcher
 from moderation.server.ticket import Found, Ticket
@@ -35,8 +35,10 @@ class Job:
     caller: str
     deadline: float
     answer: Future[list[Decision]] = field(default_factory=Future)
+    whole: float = 0.0  # seconds that the request had
     ticket: Ticket | None = None
     found: Found = field(default_factory=dict)
+    alone: Found = field(default_factory=dict)  # what was made of parts that are near to a threshold, each by itself
     read_seconds: float = 0.0  # of each item
 
 
@@ -79,7 +81,7 @@ class Service:
 
     def decide(self, items: Sequence[ContentItem], *, caller: str = "", seconds: float) -> Job:
         """Begin to decide items by the caller's policies, within so many seconds. Raises OverloadedError where they could not be."""
-        job = Job(self._in_force(caller), items, caller, self._clock() + seconds)
+        job = Job(self._in_force(caller), items, caller, self._clock() + seconds, whole=seconds)
         self._refuse_late(job, seconds)
         if job.pipeline.readers is None:
             self._embed(job)
@@ -145,33 +147,58 @@ class Service:
                 _settle(job, error=error)
 
     def _embed(self, job: Job) -> None:
-        wanted = job.pipeline.wanted(job.items)
-        job.ticket = self.batcher.ask(wanted, caller=job.caller, seconds=job.deadline - self._clock())
+        self._ask(job, job.pipeline.wanted(job.items), into=job.found)
+
+    def _ask(self, job: Job, wanted: Mapping[str, Sequence[Part]], *, into: Found, alone: bool = False) -> None:
+        left = job.deadline - self._clock()
+        job.ticket = self.batcher.ask(wanted, caller=job.caller, seconds=left, whole=job.whole, alone=alone)
         if job.answer.cancelled():  # while it was asked for
             self.batcher.leave(job.ticket)
-        job.ticket.done.add_done_callback(lambda done: self._embedded(job, done))
+        job.ticket.done.add_done_callback(lambda done: self._embedded(job, done, into))
 
-    def _embedded(self, job: Job, done: Future[Found]) -> None:
+    def _embedded(self, job: Job, done: Future[Found], into: Found) -> None:
         if done.cancelled():
             return
         error = done.exception()
         if error:
             _settle(job, error=error)
         else:
-            job.found = done.result()
+            into.update(done.result())
             self._ready.put(job)
 
     def _decide(self, jobs: Sequence[Job]) -> None:
-        """Decide the items of jobs that share a pipeline, together."""
-        began = self._clock()
-        known = {content: outcome for job in jobs for content, outcome in job.found.items()}
-        embedders = self.batcher.embedders
-        prepared = {name: Prepared(name, one.encoder, known) for name, one in embedders.items()}
-        made = iter(jobs[0].pipeline.decide([item for job in jobs for item in job.items], prepared=prepared))
+        """Decide the items of jobs that share a pipeline, together. Those that are near to a threshold come again, once the device had them alone."""
+        began, embedders = self._clock(), self.batcher.embedders
+        prepared, alone = (
+            {name: Prepared(name, one.encoder, known) for name, one in embedders.items()}
+            for known in (_together(job.found for job in jobs), _together(job.alone for job in jobs))
+        )
+        items = [item for job in jobs for item in job.items]
+        try:
+            made = iter(jobs[0].pipeline.decide(items, prepared=prepared, alone=alone))
+        except UnpreparedError as error:
+            self._decide_later(jobs, error)
+            return
         self._deciding.took(len(jobs), self._clock() - began)
         for job in jobs:
             own = [next(made) for _ in job.items]
             _settle(job, [_with_read(one, job.read_seconds) for one in own] if job.read_seconds else own)
+
+    def _decide_later(self, jobs: Sequence[Job], missing: UnpreparedError) -> None:
+        """Let those whose parts must be encoded alone wait for that; the others are decided."""
+        contents = {content_of(missing.name, part) for part in missing.parts}
+        others = []
+        for job in jobs:
+            parts = [part for item in job.items for part in item.parts if content_of(missing.name, part) in contents]
+            if parts:
+                try:
+                    self._ask(job, {missing.name: parts}, into=job.alone, alone=True)
+                except ModerationError as error:
+                    _settle(job, error=error)
+            else:
+                others.append(job)
+        if others:
+            self._decide(others)
 
     def _run(self, waiting: queue.SimpleQueue[Job | None], step: Callable[[Sequence[Job]], None]) -> None:
         held: list[Job | None] = []  # what was taken, and is of another pipeline: it is next
@@ -205,6 +232,10 @@ class Service:
 def _shares(pipeline: Pipeline) -> bool:
     """Whether callers' items may be judged in one call: a plugin that fails on one item spoils all that were asked with it."""
     return pipeline.readers is None and all(one.trusted for one in pipeline.running.detectors.values())
+
+
+def _together(found: Iterable[Found]) -> Found:
+    return {content: outcome for one in found for content, outcome in one.items()}
 
 
 def _with_read(decision: Decision, seconds: float) -> Decision:

@@ -20,7 +20,9 @@ class Ticket:
 
     caller: str
     deadline: float
+    whole: float  # seconds that its request had in all
     done: Future[Found] = field(default_factory=Future)
+    waits: list[Waiting] = field(default_factory=list)  # parts that it was put in a queue for
     _found: Found = field(default_factory=dict)
     _left: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -56,6 +58,7 @@ class Waiting:
     caller: str
     tickets: list[Ticket]
     queued: bool = True
+    place: int = -1  # in the queue
     extra: float = 0.0  # seconds that it takes beside a usual one of its kind
 
     @property

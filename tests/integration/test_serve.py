@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import http.client
@@ -21,7 +22,7 @@ import pytest
 
 from moderation.errors import OverloadedError
 from moderation.item import ContentItem, Part
-from tests.fakes import FakeReader, item, lock
+from tests.fakes import FakeReader, Swayed, item, lock
 from tests.served import BOTH, Place, serving
 from tests.unit.server.test_batcher import Device, until
 
@@ -168,7 +169,7 @@ def test_decisions_are_the_pipelines_own(place: Place) -> None:
     body = {
         "items": [
             {"id": "a", "text": "0.95", "attributes": {"surface": "post"}},
-            {"parts": [{"text": "0.1", "name": "title"}]},
+            {"id": "item-1", "parts": [{"text": "0.1", "name": "title"}]},
         ]
     }
     status, _, answer = ask(place, "/v1/decisions", body)
@@ -178,6 +179,13 @@ def test_decisions_are_the_pipelines_own(place: Place) -> None:
     assert status == 200
     for found, one in zip(answer["decisions"], expected, strict=True):
         assert {**found, "timing": 0, "cache_hit": 0} == {**one.to_dict(), "timing": 0, "cache_hit": 0}
+
+
+def test_items_without_an_id_are_items_of_their_own(place: Place) -> None:
+    made = [
+        ask(place, "/v1/decisions", {"items": [{"text": "0.1"}, {"text": "0.2"}]})[2]["decisions"] for _ in range(2)
+    ]
+    assert len({one["decision_id"] for of_request in made for one in of_request}) == 4
 
 
 def test_what_readers_derive_is_decided_too() -> None:
@@ -318,6 +326,14 @@ def test_who_has_no_key_or_an_unknown_one_gets_nothing_but_health() -> None:
             client(place, "wrong").moderations.create(input="0.95")
 
 
+def test_a_key_is_no_password_of_another_scheme() -> None:
+    with serving(keys={"shop": {"sha256": hashlib.sha256(b"k").hexdigest()}}) as place:
+        assert ask(place, "/v1/policies", headers={"authorization": "Basic k"})[0] == 401
+        assert ask(place, "/v1/policies", headers={"authorization": "Bearer k"})[0] == 200
+        text = ask(place, "/metrics")[2].decode()
+    assert 'moderation_requests_total{route="/v1/policies",status="401"} 1.0' in text
+
+
 def test_a_key_is_bound_to_its_policies() -> None:
     with serving(keys=keyed(shop={"policies": ("drugs",)})) as place:
         for key, policies in ((KEYS["shop"], {"drugs"}), (KEYS["chat"], {"drugs", "weapons"})):
@@ -338,6 +354,75 @@ def test_a_body_that_is_too_large_is_refused_whether_or_not_it_says_so() -> None
         answer = connection.getresponse()
         assert (answer.status, json.loads(answer.read())["error"]["code"]) == (413, "body_too_large")
         connection.close()
+
+
+def test_what_load_balancers_and_proxies_ask(place: Place) -> None:
+    connection = http.client.HTTPConnection(urlsplit(place.url).netloc, timeout=20)
+    connection.request("HEAD", "/readyz")
+    assert connection.getresponse().status == 200
+    connection.close()
+    assert client(place).models.retrieve("default").id == "default"
+    assert ask(place, "/v1/models/nope")[0] == 404
+    assert (
+        ask(place, "/v1/moderations/", {"input": "0.1"})[0] == 404
+    )  # no redirect, whose address would be the caller's
+
+
+def test_under_a_prefix_routes_are_the_same_and_a_websocket_is_none(place: Place) -> None:
+    app, sent = place.app, list[Any]()
+
+    asked = iter([{"type": "http.request", "body": b'{"input": "0.1"}', "more_body": False}])
+
+    async def receive() -> Any:
+        return next(asked, None) or await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "root_path": "/mod", "path": "/mod/v1/moderations", "query_string": b""}
+    asyncio.run(app({**scope, "headers": [(b"content-type", b"application/json")]}, receive, send))
+    assert sent[0]["status"] == 200
+    sent.clear()
+    asyncio.run(app({"type": "websocket", "path": "/v1/moderations", "headers": []}, receive, send))
+    assert [one["type"] for one in sent] == ["websocket.close"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        ("/v1/classify", {"texts": ["a"], "images": [url_of(b"0.5"), url_of(b"no picture")]}, "images.1"),
+        (
+            "/v1/embeddings",
+            {"messages": [{"content": [{"type": "image_url", "image_url": {"url": url_of(b"no picture")}}]}]},
+            "messages.0.content.0",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named_by_its_place(place: Place, path: str, body: Any, param: str) -> None:
+    assert ask(place, path, body)[2]["error"]["param"] == param
+
+
+def test_a_message_has_no_more_parts_than_a_request_inputs() -> None:
+    with serving(most_items=4) as place:
+        content = [{"type": "text", "text": f"0.{n}"} for n in range(1, 6)]
+        assert ask(place, "/v1/embeddings", {"messages": [{"content": content}]})[0] == 400
+
+
+def test_what_is_near_to_a_threshold_waits_for_the_device_like_all_else() -> None:
+    class Where(Swayed):
+        def _encode(self, contents: Any, *, pictures: bool) -> Any:
+            threads.add(threading.current_thread().name)
+            return super()._encode(contents, pictures=pictures)
+
+    threads, encoder = set[str](), Where()
+    with serving(encoder=encoder) as place:
+        near = [f"{0.7030 + n / 10_000:.4f}" for n in range(40)]
+        ask(place, "/v1/moderations", {"input": "0.1"})
+        threads.clear()
+        encoder.sizes.clear()
+        assert ask(place, "/v1/moderations", {"input": near}, headers={"x-deadline-ms": "20000"})[0] == 200
+    assert encoder.sizes.count(1) > 20
+    assert threads == {"device"}
 
 
 def test_a_text_may_hold_what_looks_like_many_values(place: Place) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
+from moderation.compiler.degenerate import SIDE, png
 from moderation.embedding.cache import MemoryCache, TieredCache
 from moderation.embedding.embedder import Embedder
 from moderation.encoder.base import Encoded
@@ -160,10 +161,51 @@ def test_who_finds_the_device_idle_is_charged_its_own_parts_only() -> None:
 
 def test_who_joins_a_queue_is_charged_whole_batches() -> None:
     device = Device()
-    with batching(device, lambda n: 0.1 * n) as batcher, held(device, batcher):
+    with batching(device, lambda n: 0.5 + 0.01 * n) as batcher, held(device, batcher):
         ask(batcher, "0.1")
         wait = batcher.forecast.ahead("", {KIND: 1})
-        assert 3.2 <= wait <= 3.2 + 0.1
+        assert 0.82 <= wait <= 0.82 + 0.51
+
+
+def test_where_more_in_a_batch_gain_nothing_batches_are_small_and_nobody_is_charged_more() -> None:
+    device = Device()
+    with batching(device, lambda n: 0.1 * n) as batcher:
+        with held(device, batcher):
+            waiting = [ask(batcher, f"0.{n}") for n in range(1, 4)]
+            assert batcher.forecast.ahead("", {KIND: 1}) <= 0.1 + 0.4 + 0.01
+        for one in waiting:
+            one.done.result(20)
+    assert [len(one) for one in device.batches] == [1, 1, 1, 1]
+
+
+def test_costs_learn_from_batches_that_ran() -> None:
+    known = costs(lambda n: 0.1)
+    for _ in range(100):
+        known.took(KIND, 4, 0.3)
+    assert known.seconds(KIND, 4) == pytest.approx(0.3, rel=0.01)
+    assert known.usual(KIND, 4) == pytest.approx(0.1)
+
+
+def test_large_pictures_are_charged_by_their_pixels_and_leave_turns_to_others() -> None:
+    device = Device()
+    kind = Kind("default", Modality.IMAGE)
+    table = {one: {size: 0.01 + 0.001 * size for size in SIZES} for one in (KIND, kind)}
+    near = MemoryCache(10**7)
+    one = Batcher({"default": Embedder(device, near)}, Costs(table, pixel_seconds={kind: 1e-6}), near=near)
+    large = [Part.image(png(bytes([n]) * (3 * SIDE**2))) for n in range(8)]
+    try:
+        with held(device, one):
+            asked = one.ask({"default": large}, caller="large", seconds=30)
+            usual = one.forecast.full(kind)
+            assert one.forecast.drain() > 8 * SIDE**2 * 1e-6 + usual
+            small = ask(one, "0.5", caller="small")
+            assert one._queue.extra == pytest.approx(8 * SIDE**2 * 1e-6)
+        small.done.result(20)
+        asked.done.result(20)
+        assert one._queue.extra == 0
+    finally:
+        device.go.set()
+        one.close()
 
 
 @pytest.mark.parametrize("bound", [{"most_parts": 3}, {"most_bytes": 9}])

@@ -10,8 +10,11 @@ from moderation.server.ticket import Waiting
 KIND = Kind("default", Modality.IMAGE)
 
 
-def waiting(caller: str, name: str) -> Waiting:
-    return Waiting(name, Part.text(name), KIND, caller, [])
+TEXTS = Kind("default", Modality.TEXT)
+
+
+def waiting(caller: str, name: str, kind: Kind = KIND) -> Waiting:
+    return Waiting(name, Part.text(name), kind, caller, [])
 
 
 def test_what_comes_soon_is_the_oldest_of_each_caller_in_turn_and_stays_where_it_is() -> None:
@@ -25,3 +28,38 @@ def test_what_comes_soon_is_the_oldest_of_each_caller_in_turn_and_stays_where_it
     taken = [one.key for one in (queue.pop() for _ in range(4)) if one]
     assert sorted(taken) == ["a1", "a2", "a3", "b1"]
     assert queue.soon(2) == []
+
+
+def test_who_fills_up_a_batch_moves_nobodys_turn() -> None:
+    """Beside one that always wants pictures, and one of little weight that always wants texts, a text now and then waits for two batches or three."""
+    queue: FairQueue[Waiting] = FairQueue(lambda _: 1.0, {"little": 0.03})
+    for number in range(64):
+        queue.push(waiting("pictures", f"p{number}"))
+        queue.push(waiting("little", f"l{number}", TEXTS))
+    waits = []
+    for batch in range(200):
+        first = queue.pop()
+        taken = [first]
+        while len(taken) < 32 and first and (one := queue.pop(first.kind)):
+            taken.append(one)
+        for one in taken:
+            if one and one.caller == "texts":
+                waits.append(batch - int(one.key[1:]))
+            elif one:
+                queue.push(one)
+        if batch % 5 == 0:  # while this batch runs
+            queue.push(waiting("texts", f"t{batch}", TEXTS))
+    assert len(waits) == 40
+    assert max(waits) <= 3
+
+
+def test_who_had_more_than_its_share_waits_for_others_to_have_as_much() -> None:
+    queue: FairQueue[Waiting] = FairQueue(lambda _: 1.0, {"little": 0.1})
+    queue.push(waiting("little", "l"))
+    queue.push(waiting("usual", "u"))
+    assert queue.lag("little") == 0.0
+    while queue.pop():
+        pass
+    queue.push(waiting("usual", "v"))
+    assert queue.lag("little") > 5.0
+    assert queue.lag("usual") <= 1.0
