@@ -16,6 +16,7 @@ from moderation.compiler.golden import golden_pictures
 from moderation.detector.base import Detector
 from moderation.embedding.embedder import Embedder
 from moderation.encoder.base import Encoded, Encoder, Vectors
+from moderation.encoder.recorded import NOT_RECORDED
 from moderation.encoder.tokens import buckets_of
 from moderation.errors import EncoderError
 from moderation.item import Modality
@@ -81,6 +82,8 @@ def _sides(modality: Modality, encoder: Encoder) -> Iterator[Sides]:
     alone = [(one, encode([one])) for one in tried]
     inputs = [one for one, made in alone if not made.errors]
     if not inputs:
+        if all(error.reason == NOT_RECORDED for _, made in alone for error in made.errors.values()):
+            return  # nothing of a recording hangs on a batch
         raise _fails(modality, encoder, alone[0][1])
     apart = np.concatenate([made.vectors for _, made in alone if not made.errors])
     for size in buckets_of(encoder)[1:]:

@@ -17,6 +17,7 @@ from moderation.decision import Decision, Score
 from moderation.embedding.cache import MemoryCache
 from moderation.embedding.embedder import Alone, Embedder
 from moderation.encoder.base import Encoded
+from moderation.encoder.recorded import NOT_RECORDED
 from moderation.errors import EncoderError, ItemError
 from moderation.item import Part
 from moderation.pipeline import Pipeline
@@ -180,6 +181,15 @@ def test_a_text_over_the_context_is_left_out_of_the_measure_of_company_and_ends_
         ) as told:
             measure_company(texts, Embedder(none, MemoryCache(10)))
         assert "secret" not in str(told.value)
+
+
+def test_a_recording_needs_no_made_content() -> None:
+    class Recording(FakeEncoder):
+        def encode_images(self, images: Sequence[bytes]) -> Encoded:
+            missing = dict.fromkeys(range(len(images)), ItemError(NOT_RECORDED, "no vector of this"))
+            return Encoded(np.zeros((len(images), self.card.width), np.float16), missing)
+
+    assert measure_company(lock(), Embedder(Recording(), MemoryCache(10))) <= 1e-6
 
 
 def test_company_is_measured_once_for_an_embedder() -> None:
