@@ -204,7 +204,7 @@ class Batcher:
         size, left = sum(len(part.content) for part in new), ticket.deadline - self._clock()
         extra = sum(self._costs.added(kind, parts[key]) for kind, parts in unknown.items() for key in waits[kind])
         usual = sum(self._costs.usual(kind, count) for kind, count in counts.items()) + extra
-        if len(new) > self._most_parts or size > self._most_bytes or 0 < _SURE * ticket.whole < usual:
+        if len(new) > self._most_parts or size > self._most_bytes or 0 < ticket.whole < usual:
             why = f"it takes {usual:.2f} s alone, of {ticket.whole:.2f}: fewer parts, or a longer deadline"
             raise ItemError("too_much", why, cause="too_much")
         full = len(self._queue) + len(new) > self._most_parts or self._queue.bytes + size > self._most_bytes
