@@ -135,7 +135,7 @@ import sys
 from moderation.cli import main
 from moderation.encoder.recorded import RecordedEncoder
 
-def breaks(encode, left=[8]):
+def breaks(encode, left=[24]):  # sixteen of them are made contents that it is tried with at the start
     def encode_or_raise(self, contents):
         left[0] -= 1
         if left[0] < 0:
