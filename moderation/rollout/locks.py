@@ -246,11 +246,17 @@ def _sources(policy: str, detector: Detector, brought: Sequence[Detector]) -> tu
 
 def _by_vectors(lock: Lock, others: Sequence[RunningDetector]) -> list[Detector]:
     """Of the detectors that the policy counts, those whose scores hang on vectors, their own or their sources'."""
-    found: dict[str, Detector] = {}
-    for one in others:  # sources first
+    found, known = by_vectors(others), {one.detector.id: one.detector for one in others}
+    return [known[id_] for id_ in ids_of(lock.detectors) if id_ in found]
+
+
+def by_vectors(detectors: Iterable[RunningDetector]) -> set[str]:
+    """The ids of the detectors, sources first, whose scores hang on vectors: their own, or their sources'."""
+    found: set[str] = set()
+    for one in detectors:
         if one.encoder or any(source.detector in found for source in one.sources):
-            found[one.detector.id] = one.detector
-    return [found[id_] for id_ in ids_of(lock.detectors) if id_ in found]
+            found.add(one.detector.id)
+    return found
 
 
 def _same_name(policy: str, id_: str) -> LockError:

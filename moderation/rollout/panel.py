@@ -11,7 +11,7 @@ from moderation.detector.runner import Runner
 from moderation.embedding.keyed import KeyedVectors
 from moderation.item import ContentItem, Part
 from moderation.policy.decide import Finding
-from moderation.rollout.locks import Needs, RunningPolicy, RunningSet
+from moderation.rollout.locks import Needs, RunningPolicy, RunningSet, by_vectors
 
 Place = tuple[int, int]  # which item of a batch, which part of that item
 Needed = Mapping[RunningPolicy, Needs]  # of one item
@@ -116,12 +116,9 @@ class Panel:
 
 
 def _by_vectors(running: RunningSet) -> set[str]:
-    sources = {id_: [source.detector for source in one.sources] for id_, one in running.detectors.items()}
-    found: set[str] = set()
-    for id_, one in running.detectors.items():  # sources first
-        if one.encoder or found.intersection(sources[id_]):
-            found.add(id_)
-    for id_ in reversed(sources):
+    """Those whose scores hang on vectors, with all their sources."""
+    found = by_vectors(running.detectors.values())
+    for id_, one in reversed(list(running.detectors.items())):
         if id_ in found:
-            found.update(sources[id_])
+            found.update(source.detector for source in one.sources)
     return found

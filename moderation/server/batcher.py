@@ -24,7 +24,7 @@ from moderation.server.forecast import Forecast
 from moderation.server.ticket import Found, Ticket, Waiting
 
 LARGEST = 32  # parts of a batch
-_SURE = 0.85  # of a deadline may be spent on waiting and encoding, as predicted
+SURE = 0.85  # of a deadline may be spent on waiting and encoding, as predicted
 _BROKEN = 10.0  # seconds after a batch on which the encoder failed altogether
 _STALLED = 60.0  # seconds that a batch may take beyond what was expected
 _SOON, _LATE = 0.05, 120.0  # seconds that a refused caller is told to stay away: clients obey no longer ones
@@ -80,9 +80,8 @@ class Batcher:
     @property
     def state(self) -> str:
         """`working`, `broken` for a while after the encoder failed on everything, or `stopping`."""
-        broken = (
-            self._clock() - self._broken < _BROKEN
-        )  # not for ever: who is told so asks no more, and it could not show itself well
+        # Not for ever: who is told so asks no more, and it could not show itself well.
+        broken = self._clock() - self._broken < _BROKEN
         return "stopping" if self._closed else "broken" if broken else "working"
 
     def ask(
@@ -166,7 +165,8 @@ class Batcher:
     def _admit(self, ticket: Ticket, unknown: Mapping[Kind, Mapping[str, Part]]) -> None:
         """Let parts wait for the device. Raises OverloadedError, and then nothing of them waits."""
         with self._changed:
-            self._check(ticket, unknown)
+            extra = {key: self._costs.added(kind, one) for kind, parts in unknown.items() for key, one in parts.items()}
+            self._check(ticket, unknown, extra)
             ticket.expect(sum(map(len, unknown.values())))
             for kind, parts in unknown.items():
                 self._of(kind).count(misses=len(parts))
@@ -175,9 +175,7 @@ class Batcher:
                 for key, part in parts.items():
                     one = self._waiting.get(key)
                     if one is None:
-                        one = self._waiting[key] = Waiting(
-                            key, part, kind, ticket.caller, [], extra=self._costs.added(kind, part)
-                        )
+                        one = self._waiting[key] = Waiting(key, part, kind, ticket.caller, [], extra=extra[key])
                         self._queue.push(one)
                     elif one.queued and self._sooner(ticket.caller, one.caller):
                         self._queue.discard(one)
@@ -191,8 +189,8 @@ class Batcher:
         """Whether a part that another caller queued first comes sooner in this one's line, so that it need not wait for what the other has."""
         return caller != other and sum(self._queue.of(caller).values()) < sum(self._queue.of(other).values())
 
-    def _check(self, ticket: Ticket, unknown: Mapping[Kind, Mapping[str, Part]]) -> None:
-        """Who waits for what another one queued is charged for it, too: it may have to wait as long."""
+    def _check(self, ticket: Ticket, unknown: Mapping[Kind, Mapping[str, Part]], extra_of: Mapping[str, float]) -> None:
+        """Who waits for what another one queued is charged for it, too: it may have to wait as long. `extra_of` are seconds by key."""
         waits = {
             kind: [key for key in parts if key not in self._waiting or self._waiting[key].queued]
             for kind, parts in unknown.items()
@@ -202,17 +200,17 @@ class Batcher:
             return
         new = [part for parts in unknown.values() for key, part in parts.items() if key not in self._waiting]
         size, left = sum(len(part.content) for part in new), ticket.deadline - self._clock()
-        extra = sum(self._costs.added(kind, parts[key]) for kind, parts in unknown.items() for key in waits[kind])
+        extra = sum(extra_of[key] for keys in waits.values() for key in keys)
         usual = sum(self._costs.usual(kind, count) for kind, count in counts.items()) + extra
         if len(new) > self._most_parts or size > self._most_bytes or 0 < ticket.whole < usual:
             why = f"it takes {usual:.2f} s alone, of {ticket.whole:.2f}: fewer parts, or a longer deadline"
             raise ItemError("too_much", why, cause="too_much")
         full = len(self._queue) + len(new) > self._most_parts or self._queue.bytes + size > self._most_bytes
         wait = self.forecast.ahead(ticket.caller, counts, extra)
-        if full or wait > _SURE * left:
+        if full or wait > SURE * left:
             self.refused += 1
             why = "too much waits" if full else f"it would take {wait:.2f} s, and {max(0.0, left):.2f} are left"
-            again = self.forecast.drain() / 2 if full else wait - _SURE * left
+            again = self.forecast.drain() / 2 if full else wait - SURE * left
             raise OverloadedError(why, after_seconds=min(_LATE, max(_SOON, again)))
 
     def _take(self) -> list[Waiting]:

@@ -15,13 +15,12 @@ from moderation.embedding.prepared import Prepared, UnpreparedError, content_of
 from moderation.errors import ModerationError, OverloadedError
 from moderation.item import ContentItem, Part
 from moderation.pipeline import Pipeline
-from moderation.server.batcher import Batcher
+from moderation.server.batcher import SURE, Batcher
 from moderation.server.ticket import Found, Ticket
 
 THREADS = 4  # that decide: a plugin that hangs holds one of them for its deadline
 TOGETHER = 256  # items decided at once
 MOST_UNREAD = 64  # jobs that wait for readers
-SURE = 0.85  # of its time a request may be thought to take
 _WEIGHT = 0.2  # of the newest job
 PATIENCE = 60.0  # seconds that closing waits for what hangs
 
