@@ -90,7 +90,7 @@ class Batcher:
         *,
         caller: str = "",
         seconds: float,
-        whole: float = 0.0,
+        whole: float | None = None,
         alone: bool = False,
     ) -> Ticket:
         """Vectors of parts, by the encoder's name, within so many seconds of the `whole` that their request had; `alone`, each made by itself.
@@ -99,7 +99,7 @@ class Batcher:
         OverloadedError where the device could not be done in time, ItemError where it never could; where
         that turns out only after a look into the far cache, the ticket raises it.
         """
-        ticket = Ticket(caller, self._clock() + seconds, max(seconds, whole))
+        ticket = Ticket(caller, self._clock() + seconds, seconds if whole is None else whole)
         by_kind: dict[Kind, dict[str, Part]] = {}
         found: Found = {}
         for encoder, parts in wanted.items():
@@ -202,7 +202,7 @@ class Batcher:
         size, left = sum(len(part.content) for part in new), ticket.deadline - self._clock()
         extra = sum(extra_of[key] for keys in waits.values() for key in keys)
         usual = sum(self._costs.usual(kind, count) for kind, count in counts.items()) + extra
-        if len(new) > self._most_parts or size > self._most_bytes or 0 < ticket.whole < usual:
+        if len(new) > self._most_parts or size > self._most_bytes or ticket.whole < usual:
             why = f"it takes {usual:.2f} s alone, of {ticket.whole:.2f}: fewer parts, or a longer deadline"
             raise ItemError("too_much", why, cause="too_much")
         full = len(self._queue) + len(new) > self._most_parts or self._queue.bytes + size > self._most_bytes

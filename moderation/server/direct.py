@@ -30,7 +30,7 @@ class Direct:
         scope["route"] = post
         try:
             message = await receive()
-            call = Call(self._served, scope["state"]["caller"], scope["state"]["deadline"])
+            call = Call(self._served, *(scope["state"][one] for one in ("caller", "deadline", "whole")))
             answer, status, headers = await post.answer(call, _read(post, scope, message)), 200, {}
         except Exception as error:  # noqa: BLE001 - each has its answer
             wrong = told(error)

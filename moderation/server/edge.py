@@ -81,7 +81,7 @@ class Edge:
                 await self._answered(scope, b"", receive, answer)
                 return
             state["caller"], seconds = self._caller(headers), self._seconds(headers)
-            state["deadline"] = began + seconds - self._behind(seconds)
+            state["whole"], state["deadline"] = seconds, began + seconds - self._behind(seconds)
             await self._held_open(scope, headers, receive, answer)
         except ApiError as error:
             await respond(answer, error.status, error.body, error.headers)

@@ -59,11 +59,12 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Who asks, and until when, by the monotonic clock, an answer is of use."""
+    """Who asks, and until when, by the monotonic clock, an answer is of use, of `whole` seconds that there were."""
 
     served: Served
     caller: str
     deadline: float
+    whole: float
 
     @property
     def seconds(self) -> float:
@@ -184,7 +185,7 @@ def _result(served: Served, decision: Decision, item: ContentItem, reads: Mappin
 async def _decided(call: Call, items: Sequence[ContentItem]) -> tuple[list[Decision], Pipeline]:
     """The decisions, and what made them."""
     served = call.served
-    job = served.service.decide(items, caller=call.caller, seconds=call.seconds)
+    job = served.service.decide(items, caller=call.caller, seconds=call.seconds, whole=call.whole)
     try:
         made = await _awaited(call, job.answer)
     except (asyncio.CancelledError, OverloadedError):
@@ -197,7 +198,7 @@ async def _decided(call: Call, items: Sequence[ContentItem]) -> tuple[list[Decis
 async def _vectors(call: Call, name: str, parts: Sequence[Part], places: Sequence[str]) -> list[Any]:
     """A vector of each part; raises ApiError naming the place of the first one that has none."""
     batcher = call.served.service.batcher
-    ticket = batcher.ask({name: parts}, caller=call.caller, seconds=call.seconds)
+    ticket = batcher.ask({name: parts}, caller=call.caller, seconds=call.seconds, whole=call.whole)
     try:
         found = await _awaited(call, ticket.done)
     except (asyncio.CancelledError, OverloadedError):

@@ -78,9 +78,16 @@ class Service:
         for thread in self._threads:
             thread.start()
 
-    def decide(self, items: Sequence[ContentItem], *, caller: str = "", seconds: float) -> Job:
-        """Begin to decide items by the caller's policies, within so many seconds. Raises OverloadedError where they could not be."""
-        job = Job(self._in_force(caller), items, caller, self._clock() + seconds, whole=seconds)
+    def decide(
+        self, items: Sequence[ContentItem], *, caller: str = "", seconds: float, whole: float | None = None
+    ) -> Job:
+        """Begin to decide items by the caller's policies, within so many seconds of the `whole` that the request had (None: the same).
+
+        Raises OverloadedError where they could not be, ItemError where they could not be within the whole.
+        """
+        job = Job(
+            self._in_force(caller), items, caller, self._clock() + seconds, whole=seconds if whole is None else whole
+        )
         self._refuse_late(job, seconds)
         if job.pipeline.readers is None:
             self._embed(job)

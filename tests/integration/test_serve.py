@@ -518,6 +518,25 @@ def test_what_never_could_be_in_time_is_no_matter_of_coming_again() -> None:
         assert ask(place, "/v1/moderations", {"input": "0.3"})[0] == 200
 
 
+@pytest.mark.parametrize("path", ["/v1/moderations", "/v1/embeddings"])
+def test_what_a_slow_body_leaves_too_little_time_for_may_come_again(path: str) -> None:
+    """It would be in time if it came at once: not the request is wrong, only this moment."""
+    with serving(seconds=0.5) as place:
+        connection = http.client.HTTPConnection(urlsplit(place.url).netloc, timeout=20)
+        sent = {"content-type": "application/json", "content-length": "15", "x-deadline-ms": "1000"}
+
+        def slowly() -> Iterator[bytes]:
+            yield b'{"input"'
+            time.sleep(0.8)
+            yield b':"0.3"}'
+
+        connection.request("POST", path, body=slowly(), headers=sent)
+        answer = connection.getresponse()
+        answer.read()
+        connection.close()
+    assert (answer.status, answer.headers["retry-after-ms"].isdigit()) == (429, True)
+
+
 def test_the_official_client_comes_again_as_it_is_told_and_gets_in() -> None:
     device = Device()
     with serving(encoder=device, batcher={"most_parts": 1}) as place:
