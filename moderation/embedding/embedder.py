@@ -91,6 +91,7 @@ class Embedder:
         self.encoder = encoder
         self.cache = cache
         self.tenant, self.prefix = tenant, prefix
+        self._prepares = encoder if isinstance(encoder, PreparesImages) else None  # asked once: it takes long
         self._stats = EmbedderStats()
         self._lock = threading.Lock()
 
@@ -140,10 +141,10 @@ class Embedder:
 
     def prepare(self, parts: Iterable[Part]) -> None:
         """Let the encoder begin with pictures that `make` will be asked for soon, where it can; returns at once."""
-        if isinstance(self.encoder, PreparesImages):
+        if self._prepares:
             pictures = [part.content for part in parts if part.modality is Modality.IMAGE]
             with suppress(Exception):  # `make` will tell what is wrong
-                self.encoder.prepare_images(pictures)
+                self._prepares.prepare_images(pictures)
 
     def make(self, missing: Mapping[str, Part]) -> Encoding:
         """Encode parts, by their keys, and remember them; the vectors are those that stand in the cache then.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from moderation.encoder.header import read_header
@@ -38,14 +38,16 @@ class Costs:
         self._pixel_seconds = pixel_seconds or {}
         self._table = {kind: sorted(row.items()) for kind, row in table.items()}
         self._factor = dict.fromkeys(table, 1.0)
+        self._largest = {kind: _worth_waiting_for(row) for kind, row in self._table.items()}
+        self._together = {kind._replace(alone=alone): kind for kind in table for alone in (False, True)}
 
     def seconds(self, kind: Kind, parts: int) -> float:
         """How long so many parts take, as it has been of late."""
-        return self._factor[kind._replace(alone=False)] * self.usual(kind, parts)
+        return self._factor[self._together[kind]] * self.usual(kind, parts)
 
     def usual(self, kind: Kind, parts: int) -> float:
         """How long so many parts took at the start."""
-        row = self._table[kind._replace(alone=False)]
+        row = self._table[self._together[kind]]
         if kind.alone:
             return parts * row[0][1]
         largest, of_largest = row[-1]
@@ -55,15 +57,11 @@ class Costs:
 
     def largest(self, kind: Kind) -> int:
         """The smallest batch that makes parts nearly as cheap as any does: a larger one only keeps others waiting."""
-        if kind.alone:
-            return 1
-        row = self._table[kind]
-        best = min(seconds / size for size, seconds in row)
-        return next(size for size, seconds in row if seconds / size <= _NEARLY * best)
+        return 1 if kind.alone else self._largest[kind]
 
     def added(self, kind: Kind, part: Part) -> float:
         """What a part takes beside a usual one of its kind: a picture, by its pixels."""
-        rate = self._pixel_seconds.get(kind._replace(alone=False))
+        rate = self._pixel_seconds.get(self._together[kind])
         if not rate:
             return 0.0
         try:
@@ -73,10 +71,15 @@ class Costs:
 
     def took(self, kind: Kind, parts: int, seconds: float) -> None:
         """Learn from a batch that ran: load on the machine changes, but no single batch is believed."""
-        kind, expected = kind._replace(alone=False), self.seconds(kind, parts)
+        kind, expected = self._together[kind], self.seconds(kind, parts)
         if expected > 0:
             factor = self._factor[kind] * (1 - _WEIGHT + _WEIGHT * seconds / expected)
             self._factor[kind] = min(_SLOWER, max(_FASTER, factor))
+
+
+def _worth_waiting_for(row: Sequence[tuple[int, float]]) -> int:
+    best = min(seconds / size for size, seconds in row)
+    return next(size for size, seconds in row if seconds / size <= _NEARLY * best)
 
 
 def measure(run: Callable[[int], object], *, clock: Callable[[], float] = time.perf_counter) -> dict[int, float]:

@@ -49,6 +49,7 @@ def make_server(app: App, settings: ServeSettings) -> uvicorn.Server:
             log_level="warning",
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # nobody asks who called
             lifespan="off",
             ws="none",
             http=protocol,

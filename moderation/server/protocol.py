@@ -10,6 +10,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from moderation.server.errors import ApiError
+from moderation.server.joined import Joined
 
 HEAD_BYTES = 65_536  # of a request's first line and headers, beyond the piece in which they begin
 _UNREAD = 60.0  # seconds that an answer may wait for its caller to read it
@@ -31,7 +32,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The caller has this long until its first request is there."""
-        super().connection_made(transport)
+        super().connection_made(Joined(transport, self.loop))  # type: ignore[arg-type]
         self._reading = self.loop.call_later(self._read_seconds, self._read_too_slowly)
 
     def connection_lost(self, exc: Exception | None) -> None:

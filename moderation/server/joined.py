@@ -1,0 +1,33 @@
+"""What a connection writes, sent at once: uvicorn writes an answer's head and its body one after the other, which cost a call and a packet each."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+
+class Joined:
+    """A transport that sends together what is written in one turn of the loop: all else it does as it is."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop = transport, loop
+        self._held: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send it before the loop does anything else that is waited for."""
+        if not self._held:
+            self._loop.call_soon(self._send)
+        self._held.append(data)
+
+    def close(self) -> None:
+        """Send what is held, and close."""
+        self._send()
+        self._transport.close()
+
+    def _send(self) -> None:
+        if self._held:
+            self._transport.write(b"".join(self._held))
+            self._held.clear()

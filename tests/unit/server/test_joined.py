@@ -1,0 +1,59 @@
+"""What is written in one turn of the loop goes out as one; closing loses nothing of it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from moderation.server.joined import Joined
+
+
+class Wire:
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: bytes) -> None:
+        assert not self.closed
+        self.sent.append(data)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def joined(use: Any) -> Wire:
+    wire = Wire()
+
+    async def run() -> None:
+        await use(Joined(wire, asyncio.get_running_loop()))  # type: ignore[arg-type]
+
+    asyncio.run(run())
+    return wire
+
+
+def test_what_is_written_in_one_turn_goes_out_as_one_in_order() -> None:
+    async def use(one: Any) -> None:
+        for data in (b"head ", b"body"):
+            one.write(data)
+        await asyncio.sleep(0)
+        one.write(b"next")
+        await asyncio.sleep(0)
+
+    assert joined(use).sent == [b"head body", b"next"]
+
+
+def test_closing_sends_what_is_held_first_and_nothing_after() -> None:
+    async def use(one: Any) -> None:
+        one.write(b"last words")
+        one.close()
+        await asyncio.sleep(0)
+
+    wire = joined(use)
+    assert (wire.sent, wire.closed) == ([b"last words"], True)
+
+
+def test_all_else_is_the_transports_own() -> None:
+    async def use(one: Any) -> None:
+        assert one.closed is False
+
+    assert not joined(use).closed
