@@ -32,7 +32,7 @@ soak: $(READY) $(USED)  ## The long forms of the tests: larger simulations, more
 	@$(BIN)/pytest -n 2 -m soak
 	@HYPOTHESIS_PROFILE=soak $(BIN)/pytest -n 2 tests/property
 
-bench: $(READY) $(USED) build/peers/.ready build/serve-peers/.ready  ## Every speed figure in the README, measured side by side on this machine.
+bench: $(READY) $(USED) build/peers/.ready build/serve-peers/.ready  ## Every speed figure of the documents, measured side by side on this machine.
 	@$(BIN)/pip install --quiet --constraint constraints.txt --group bench
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
 	@echo "== benchmarks/encode.py --clock cpu"; $(BIN)/python benchmarks/encode.py --clock cpu

@@ -84,7 +84,7 @@ def written(page: str, lines: Sequence[str]) -> str:
 
 
 def summarised(page: str, metrics: Mapping[str, Any]) -> str:
-    """The project's README with its lines of `summary`."""
+    """The project's figures with their lines of `summary`."""
     *rows, recalls, means = summary(metrics)
     for row in rows:
         named = row[: row.index(" |", 2) + 2]
@@ -94,8 +94,8 @@ def summarised(page: str, metrics: Mapping[str, Any]) -> str:
 
 
 def write_pages(metrics: Mapping[str, Any]) -> None:
-    """Put the tables into the README here and the project's."""
-    own, project = HERE / "README.md", HERE.parents[1] / "README.md"
+    """Put the tables into the README here and the project's figures."""
+    own, project = HERE / "README.md", HERE.parents[1] / "docs" / "figures.md"
     page = own.read_text(encoding="utf-8")
     for table in (areas(metrics), retrieval(metrics)):
         page = written(page, list(table))
@@ -104,10 +104,10 @@ def write_pages(metrics: Mapping[str, Any]) -> None:
 
 
 def main() -> None:
-    """Print the tables, or put them into the READMEs."""
+    """Print the tables, or put them into their pages."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--card", type=Path, default=CARD)
-    parser.add_argument("--write", action="store_true", help="into the README here and the project's")
+    parser.add_argument("--write", action="store_true", help="into the README here and the project's figures")
     options = parser.parse_args()
     metrics = json.loads(options.card.read_text(encoding="utf-8"))["metrics"]
     if options.write:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.main import get_command
 
 from moderation.cli.main import app
+from moderation.settings import load_settings
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -49,3 +51,16 @@ def test_every_command_is_named(words: str) -> None:
 @pytest.mark.parametrize("line", QUOTED.splitlines())
 def test_what_it_quotes_of_the_weapons_policy_stands_there(line: str) -> None:
     assert line.split("  #", maxsplit=1)[0].rstrip() in WEAPONS
+
+
+@pytest.mark.parametrize("toml", re.findall(r"^```toml\n(.*?)^```", README, re.DOTALL | re.MULTILINE))
+def test_its_settings_are_settings(toml: str, tmp_path: Path) -> None:
+    file = tmp_path / "moderation.toml"
+    file.write_text(toml, encoding="utf-8")
+    assert load_settings(file, environ={}) != load_settings(environ={})
+
+
+def test_its_detector_is_the_tutorials_which_a_test_runs() -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    (detector,) = (block for block in blocks if "hookimpl" in block)
+    assert detector in (ROOT / "docs" / "plugin-tutorial.md").read_text(encoding="utf-8")

@@ -117,7 +117,7 @@ def test_the_figures_told_are_those_of_the_card(recipe: dict[str, ModuleType]) -
     told = (RECIPE / "README.md").read_text(encoding="utf-8")
     for line in (*figures.areas(metrics), *figures.retrieval(metrics)):
         assert line in told
-    project = (ROOT / "README.md").read_text(encoding="utf-8")
+    project = (ROOT / "docs" / "figures.md").read_text(encoding="utf-8")
     for line in figures.summary(metrics):
         assert line in project
 
@@ -125,7 +125,7 @@ def test_the_figures_told_are_those_of_the_card(recipe: dict[str, ModuleType]) -
 def test_the_tables_are_written_where_they_stand(recipe: dict[str, ModuleType]) -> None:
     figures = recipe["figures"]
     metrics = json.loads(figures.CARD.read_text(encoding="utf-8"))["metrics"]
-    pages = [(folder / "README.md").read_text(encoding="utf-8") for folder in (RECIPE, ROOT)]
+    pages = [page.read_text(encoding="utf-8") for page in (RECIPE / "README.md", ROOT / "docs" / "figures.md")]
     assert figures.written(pages[0], list(figures.areas(metrics))) == pages[0]
     assert figures.summarised(pages[1], metrics) == pages[1]
     metrics["objects_never_drawn"]["compiled"]["mean"] = 0.123456

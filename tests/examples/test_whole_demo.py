@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
+from tests.integration.test_serve_process import port_of
 
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
@@ -120,3 +121,26 @@ def test_what_was_shown_is_live_and_what_was_not_stays_a_draft(came_out: tuple[d
     record = json.loads((out / "locks" / "weapons.release.json").read_text(encoding="utf-8"))
     assert set(record["changes"][-1]["evidence"]) == {"weapons.lock.json", "weapons.tests.json", "weapons.audit.json"}
     assert "wrongful_review" in (out / "audit-weapons.html").read_text(encoding="utf-8")
+
+
+def test_the_server_that_the_readme_starts_answers_the_client_as_it_shows(
+    came_out: tuple[dict[str, Any], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (asking, told) = re.findall(
+        r"^```python\n(import base64.*?)^```\n\n```console\n(.*?)^```", readme, re.DOTALL | re.MULTILINE
+    )[0]
+    config = tmp_path / "serve.toml"
+    config.write_text(f'[serve]\nlocks = ["{came_out[1]}/locks/weapons.lock.json"]\nport = 0\n', encoding="utf-8")
+    serve = [sys.executable, "-m", "moderation", "serve", str(config)]
+    with subprocess.Popen(serve, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        try:
+            asking = asking.replace(":8000/", f":{port_of(process.stderr)}/")
+            said = subprocess.run([sys.executable, "-c", asking], capture_output=True, text=True, check=True, cwd=ROOT)
+        finally:
+            process.kill()
+    flagged, score, concept = said.stdout.split(maxsplit=2)
+    wanted = told.split(maxsplit=2)
+    assert [flagged, concept] == [wanted[0], wanted[2]]
+    assert float(score) == pytest.approx(float(wanted[1]), abs=0.01)  # another processor moves its last digits
