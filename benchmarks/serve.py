@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,16 +60,21 @@ class Device(FakeEncoder):
         return LARGEST / self.seconds(LARGEST)
 
 
+def median_ms(once: Callable[[str], object], count: int) -> float:
+    """Median milliseconds of a call with a text of its own."""
+    seconds = []
+    for number in range(count):
+        began = time.perf_counter()
+        once(f"alone {number}")
+        seconds.append(time.perf_counter() - began)
+    return 1000 * statistics.median(seconds)
+
+
 def batcher_alone(device: Device, count: int) -> float:
-    """Median milliseconds that the batcher adds to a lone part."""
+    """Median milliseconds of a lone part that the batcher is asked for."""
     with served(device) as place:
-        seconds = []
-        for number in range(count):
-            part = {"default": [Part.text(f"alone {number}")]}
-            began = time.perf_counter()
-            place.service.batcher.ask(part, seconds=10).done.result()
-            seconds.append(time.perf_counter() - began)
-    return 1000 * (statistics.median(seconds) - device.seconds(1))
+        batcher = place.service.batcher
+        return median_ms(lambda text: batcher.ask({"default": [Part.text(text)]}, seconds=10).done.result(), count)
 
 
 def served(device: Device, **more: Any) -> Any:
@@ -93,15 +98,20 @@ def drive(url: str, *loads: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def latency(seconds: float) -> dict[str, float]:
-    """What is added to a lone request, and what many clients get of the device."""
-    device = Device(0.005, 0.0005)
-    found = {"added_alone_batcher_ms": batcher_alone(device, round(seconds * 100))}
+    """What is added to a lone request, and what many clients get of the device: vectors, as peers are asked for, and whole decisions by two policies.
+
+    Added is what is beyond the device called by itself, whose sleep takes a little longer than it should.
+    """
+    device, count = Device(0.005, 0.0005), round(seconds * 100)
+    own = median_ms(lambda text: device.encode_text([text]), count)
+    found = {"device_alone_ms": own, "added_alone_batcher_ms": batcher_alone(device, count) - own}
     with served(device) as place:
-        for name in ("added_alone_http_ms", "added_alone_http_after_burst_ms"):
-            (alone,) = drive(place.url, {"clients": 1, "seconds": seconds})
-            found[name] = 1000 * (alone["latency"]["p50"] - device.seconds(1))
-            (many,) = drive(place.url, {"clients": 64, "seconds": seconds, "deadline": 60})
-            found["share_of_device_64_clients"] = many["rate"] / device.capacity
+        for kind, name in (("vectors", "vectors"), ("texts", "decisions")):
+            for when in ("", "_after_burst"):
+                (alone,) = drive(place.url, {"kind": kind, "clients": 1, "seconds": seconds})
+                found[f"added_alone_http_{name}{when}_ms"] = 1000 * alone["latency"]["p50"] - own
+                (many,) = drive(place.url, {"kind": kind, "clients": 64, "seconds": seconds, "deadline": 60})
+                found[f"share_of_device_64_clients_{name}"] = many["rate"] / device.capacity
     return found
 
 

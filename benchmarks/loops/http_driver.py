@@ -11,18 +11,19 @@ import random
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from typing import Any
 
 from moderation.server.load import LEFT, Asked, Load, drive, outcome
 
 
-def texts(chance: random.Random) -> Iterator[Asked]:
+def texts(chance: random.Random, route: str = "/v1/moderations") -> Iterator[Asked]:
     """A text each, and no text twice, or it would be remembered."""
     start = chance.getrandbits(64)
     number = 0
     while True:
-        yield Asked("/v1/moderations", json.dumps({"input": f"{start} {number}"}).encode())
+        yield Asked(route, json.dumps({"input": f"{start} {number}"}).encode())
         number += 1
 
 
@@ -84,7 +85,7 @@ def main() -> None:
     print(json.dumps(found))
 
 
-MADE = {"texts": texts, "varied": varied}
+MADE = {"texts": texts, "vectors": partial(texts, route="/v1/embeddings"), "varied": varied}
 
 if __name__ == "__main__":
     main()

@@ -80,7 +80,7 @@ KEYS = {
     "recovery.py": {"session_seconds", "rounds", "seconds", "median"},
     "stream.py": {"load_before", "peers", "rates", "spread", "ratios"},
     "serve.py": {
-        "added_alone_http_ms", "share_of_device_64_clients", "overload_in_time_of_capacity", "calm_after_answered",
+        "added_alone_http_vectors_ms", "share_of_device_64_clients_decisions", "overload_in_time_of_capacity", "calm_after_answered",
         "small_key_p99_ratio", "cancels_batches_begun_for_nobody", "cancels_hung", "memory_growth",
     },
     "search.py": {"rows", "width", "top", "load_before", "engines", "files"},
