@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
+from itertools import chain, repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import typer
 
 from moderation.cli import terminal
 from moderation.cli.chosen import Only, Trace, chosen_settings
-from moderation.cli.places import in_a_folder, need
+from moderation.cli.places import need
+from moderation.cli.scan_options import Address, Cores, Keep, Lines, Out, Paths, Policies, Quiet, Report, SummaryFile
 
 if TYPE_CHECKING:
+    from moderation.cli.scan_sheet import Sheet
     from moderation.decision import Decision, Verdict
     from moderation.errors import ItemError
     from moderation.plugin.brought import Plugins
@@ -21,54 +24,21 @@ if TYPE_CHECKING:
     from moderation.source.entry import Entry
     from moderation.source.find import Found
 
+    Decided = tuple[Entry | None, Decision]
 
-def scan(  # noqa: PLR0917 - typer passes options by name
-    paths: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="PATH...", help="Files, folders, .jsonl or .parquet of items, or - for JSON lines on stdin."
-        ),
-    ],
-    policies: Annotated[
-        list[Path],
-        typer.Option("--policy", help="A certified policy file, or a lock; repeat for more.", dir_okay=False),
-    ],
-    as_json: Annotated[bool, typer.Option("--json", help="Every decision as one line of JSON on stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No line for any item: only the summary.")] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", help="Write every decision to this file as JSON lines.", dir_okay=False, callback=in_a_folder
-        ),
-    ] = None,
-    summary_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--summary",
-            help="Write the counts to this file as JSON, with all files left alone.",
-            dir_okay=False,
-            callback=in_a_folder,
-        ),
-    ] = None,
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            "--ray",
-            metavar="ADDRESS",
-            help="Decide on a Ray cluster: HOST:PORT, auto for the one of this machine, local for one of its own.",
-        ),
-    ] = None,
-    ray_cores: Annotated[
-        int, typer.Option("--ray-cores", min=1, help="Cores for each encoder on Ray, where there is no GPU.")
-    ] = 4,
-    keep: Annotated[
-        Path | None,
-        typer.Option(
-            "--keep",
-            help="With --ray, the folder for decisions as Parquet; a run that was killed goes on where it stopped.",
-            file_okay=False,
-        ),
-    ] = None,
+
+def scan(
+    paths: Paths,
+    policies: Policies,
+    *,
+    as_json: Lines = False,
+    quiet: Quiet = False,
+    out: Out = None,
+    summary_file: SummaryFile = None,
+    report: Report = None,
+    ray: Address = None,
+    ray_cores: Cores = 4,
+    keep: Keep = None,
     only: Only = None,
     trace: Trace = False,
 ) -> None:
@@ -81,7 +51,7 @@ def scan(  # noqa: PLR0917 - typer passes options by name
 
     An item as JSON: {"id": "1", "path": "a.jpg"} or {"id": "2", "text": "..."} or {"id": "3", "parts": [...]}.
 
-    Example: moderation scan pictures/ --policy policies/weapons.yaml --out decisions.jsonl
+    Example: moderation scan pictures/ --policy policies/weapons.yaml --report scan.html --out decisions.jsonl
     """
     from moderation import assemble
     from moderation.cli.summary import Summary
@@ -102,19 +72,35 @@ def scan(  # noqa: PLR0917 - typer passes options by name
         videos = settings.readers.most_bytes if reads_videos(known, settings.readers) else 0
         found = find(paths, max_bytes=settings.images.max_bytes, video_bytes=videos)
         locks = _locks(policies, settings)
-        summary = Summary(settings.actions, found.left_alone)
+        summary, sheet = Summary(settings.actions, found.left_alone), _sheet(locks, settings) if report else None
         file = stack.enter_context(terminal.replacing(out)) if out else None
         if ray and keep:
-            decisions = _on_ray(found, locks, settings, address=ray, folder=keep, cores=ray_cores)
+            decided = _on_ray(
+                found, locks, settings, address=ray, folder=keep, cores=ray_cores, named=report is not None
+            )
         else:
-            decisions = _here(found, locks, settings, known, quiet=quiet)
-        for decision in decisions:
+            decided = _here(found, locks, settings, known, quiet=quiet)
+        for entry, decision in decided:
             summary.add(decision)
+            if sheet:
+                sheet.add(decision, entry)
             _write(decision, file=file, as_json=as_json, quiet=quiet)
     summary.print(to_stderr=as_json)
     if summary_file:
         with terminal.replacing(summary_file) as file:
             terminal.emit(summary.to_dict(), to=file)
+    if sheet and report:
+        from moderation.cli.scan_sheet import render_scan
+
+        with terminal.replacing(report) as file:
+            file.write(render_scan(sheet, summary.to_dict()))
+
+
+def _sheet(locks: Sequence[Path], settings: Settings) -> Sheet:
+    from moderation.cli.scan_sheet import Sheet
+    from moderation.policy.lock import read_lock
+
+    return Sheet([read_lock(one) for one in locks], settings.actions, settings.images)
 
 
 def _locks(policies: Sequence[Path], settings: Settings) -> list[Path]:
@@ -130,10 +116,8 @@ def _locks(policies: Sequence[Path], settings: Settings) -> list[Path]:
     return locks
 
 
-def _here(
-    found: Found, locks: Sequence[Path], settings: Settings, known: Plugins, *, quiet: bool
-) -> Iterator[Decision]:
-    """One decision for each entry, batch by batch, by this process."""
+def _here(found: Found, locks: Sequence[Path], settings: Settings, known: Plugins, *, quiet: bool) -> Iterator[Decided]:
+    """Each entry with its decision, batch by batch, by this process."""
     from moderation import assemble
     from moderation.scan import BATCH, decide_entries
     from moderation.source.find import batches
@@ -146,14 +130,15 @@ def _here(
         pipeline = assemble.pipeline(settings, locks, known=known, counter=assemble.quota_counter(settings))
     with terminal.progress("deciding", found.total) as advance:
         for batch in batches(found.entries, BATCH):
-            yield from decide_entries(pipeline, batch, order=settings.actions, unread=unread)
+            made = decide_entries(pipeline, batch, order=settings.actions, unread=unread)
+            yield from zip(batch, made, strict=True)
             advance(len(batch))
 
 
 def _on_ray(
-    found: Found, locks: Sequence[Path], settings: Settings, *, address: str, folder: Path, cores: int
-) -> Iterator[Decision]:
-    """One decision for each entry, by the workers of a Ray cluster; they are kept in the folder, part by part."""
+    found: Found, locks: Sequence[Path], settings: Settings, *, address: str, folder: Path, cores: int, named: bool
+) -> Iterator[Decided]:
+    """Each decision, by the workers of a Ray cluster, who keep them in the folder, part by part; with its entry, walked once more, where those are to be `named`."""
     from moderation.scaleout.scan import scan
 
     def begun(there: int, parts: int) -> None:
@@ -161,9 +146,10 @@ def _on_ray(
             terminal.note(f"{there} of {terminal.counted(parts, 'part')} are there already")
 
     with terminal.progress("deciding", found.total) as advance:
-        yield from scan(
+        decisions = scan(
             found, locks, settings, address=address, folder=folder, cores=cores, begun=begun, advance=advance
         )
+        yield from zip(chain(found.entries if named else (), repeat(None)), decisions, strict=False)
 
 
 def _write(decision: Decision, *, file: TextIO | None, as_json: bool, quiet: bool) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,10 +12,7 @@ from moderation.cli import terminal
 from moderation.cli.places import Json, in_a_folder
 
 if TYPE_CHECKING:
-    from moderation.cli.pictures import Picture, Pictures
-    from moderation.cli.query import Query
-    from moderation.encoder.base import Vectors
-
+    from moderation.cli.hits import Found
 
 Sheet = Annotated[
     Path | None,
@@ -27,27 +23,6 @@ Sheet = Annotated[
         callback=in_a_folder,
     ),
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """One picture that was found, and its cosine to the query."""
-
-    picture: Picture
-    similarity: float
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What a query found, best first."""
-
-    query: Query
-    hits: Sequence[Hit]
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, ready for JSON."""
-        hits = [{**one.picture.to_dict(), "similarity": one.similarity} for one in self.hits]
-        return {"query": self.query.name, "kind": self.query.part.modality.value, "hits": hits}
 
 
 def search(  # noqa: PLR0917 - typer passes options by name
@@ -81,6 +56,7 @@ def search(  # noqa: PLR0917 - typer passes options by name
     Example: moderation search "a red car" pictures/ --also "a bicycle" --out found.html
     """  # noqa: D301  typer wants the character itself
     from moderation import assemble
+    from moderation.cli.hits import nearest
     from moderation.cli.pictures import Told, pictures
     from moderation.cli.query import embed_queries, of_pictures, of_words
     from moderation.settings import load_settings
@@ -94,8 +70,7 @@ def search(  # noqa: PLR0917 - typer passes options by name
     with terminal.working("loading the encoder"):
         embedder = assemble.embedder(settings, encoder)
     told, vectors = Told(), embed_queries(queries, embedder)
-    hits = _nearest(pictures([Path(one) for one in paths], embedder, told, max_bytes=most), vectors, top=top)
-    found = [Found(query, some) for query, some in zip(queries, hits, strict=True)]
+    found = nearest(pictures([Path(one) for one in paths], embedder, told, max_bytes=most), queries, vectors, top=top)
     if out:
         from moderation.cli.search_sheet import render_sheet
 
@@ -113,20 +88,3 @@ def _print(found: Sequence[Found]) -> None:
     for one in found:
         rows = [[hit.picture.name, f"{hit.similarity:.4f}"] for hit in one.hits]
         terminal.table([one.query.name, "similarity"], rows)
-
-
-def _nearest(walk: Iterable[Pictures], queries: Vectors, *, top: int) -> list[list[Hit]]:
-    """The best pictures of each query. Of all that were seen, only those that may yet be among them are remembered."""
-    from moderation.history.search import Nearest
-
-    nearest = Nearest(queries, top=top)
-    known: dict[int, Picture] = {}
-    for batch in walk:
-        before = nearest.seen
-        nearest.add(batch.vectors)
-        held = {int(row) for ranking in nearest.rankings for row in ranking.rows}
-        known = {row: known[row] if row < before else batch.picture(row - before) for row in held}
-    return [
-        [Hit(known[int(row)], float(one)) for row, one in zip(ranking.rows, ranking.similarities, strict=True)]
-        for ranking in nearest.rankings
-    ]

@@ -22,6 +22,7 @@ from moderation.policy.inputs import digest_manifests
 from moderation.policy.lock import Lock, LockedAction, marks
 from moderation.policy.manifest import TargetRow
 from moderation.policy.schema import Policy
+from moderation.release.bins import histogram
 from moderation.release.most_parts import MostParts
 from moderation.release.splits import NO_AUDIT, NO_EVIDENCE, Pair, Progress, hold_apart, joined, other_rows, silent
 from moderation.rollout.locks import RunningSet
@@ -29,7 +30,6 @@ from moderation.rollout.selftest import advice
 from moderation.settings import ImageLimits
 
 BATCH = 64
-BINS = 40
 OUT_OF_SCOPE = Abstention("out_of_scope", "the policy judges nothing of this item")
 LIMITS = ImageLimits()
 SIDES = {"violating": True, "benign": False}
@@ -246,14 +246,6 @@ def _reliability(found: Calibrated) -> dict[str, Any]:
     """What the calibration rests on and how well it tells; its numbers stand in the lock itself."""
     told = asdict(found) | {"method": found.calibration.method if found.calibration else "none"}
     return {name: value for name, value in told.items() if name != "calibration"}
-
-
-def histogram(scores: Iterable[float]) -> list[int]:
-    """How many scores lie in each of BINS equal parts of [0, 1]; 1 counts to the last."""
-    counts = [0] * BINS
-    for score in scores:
-        counts[min(int(score * BINS), BINS - 1)] += 1
-    return counts
 
 
 def score_targets(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Any
 
@@ -13,9 +14,13 @@ _SIGNATURES = ((b"RIFF", "webp"), (b"\x89PNG", "png"), (b"\xff\xd8", "jpeg"), (b
 
 
 def render(template: Traversable, *, style: Traversable, filters: Mapping[str, Any], **values: Any) -> str:
-    """The template with these values, and the style sheet as `style`; every text in a value is escaped, and one that is missing raises."""
+    """The template with these values, and the style sheet as `style`; it may import what pages share from `figures.html.j2`. Every text in a value is escaped, and one that is missing raises."""
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=jinja2.FunctionLoader(lambda name: (resources.files(__package__) / name).read_text(encoding="utf-8")),
     )
     environment.filters |= filters
     page = environment.from_string(template.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""The geometry of the report's plot: violating scores above the axis, benign ones below, thresholds across both."""
+"""The geometry of a plot of scores: those of one kind above the axis, of another below, thresholds across both."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-BINS = 40
+from moderation.release.bins import BINS
+
 WIDTH, HEIGHT = 720.0, 236.0
 _LEFT, _RIGHT, _AXIS, _REACH = 8.0, 8.0, 118.0, 84.0
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bin of one class, in the plot's units."""
+    """One bin of one kind, in the plot's units."""
 
     x: float
     y: float
     width: float
     height: float
-    violating: bool
+    above: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,8 @@ class Row:
 
     low: float
     high: float
-    violating: int
-    benign: int
+    above: int
+    below: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,27 +57,17 @@ class Histogram:
     axis: float = _AXIS
 
 
-def histogram(
-    violating: Sequence[float], benign: Sequence[float], thresholds: Sequence[tuple[str, float]]
-) -> Histogram:
-    """Bars whose height is the square root of the share of their class, so that a tail of one in a thousand is seen."""
-    up, down = _count(violating), _count(benign)
-    tallest = max([count / max(sum(side), 1) for side in (up, down) for count in side], default=0.0) or 1.0
-    bars = [*_bars(up, tallest, above=True), *_bars(down, tallest, above=False)]
+def plot_of(above: Sequence[int], below: Sequence[int], thresholds: Sequence[tuple[str, float]]) -> Histogram:
+    """Bars for scores counted in bins, whose height is the square root of the share of their kind, so that a tail of one in a thousand is seen."""
+    tallest = max([count / max(sum(side), 1) for side in (above, below) for count in side], default=0.0) or 1.0
+    bars = [*_bars(above, tallest, above=True), *_bars(below, tallest, above=False)]
     lines = tuple(
         Line(round(_x(cut), 2), action, cut, flip=cut > 0.72, row=row)
         for row, (action, cut) in enumerate(sorted(thresholds, key=lambda one: one[1]))
     )
     ticks = tuple((round(_x(at / 5), 2), f"{at / 5:.1f}") for at in range(6))
-    rows = [Row(i / BINS, (i + 1) / BINS, up[i], down[i]) for i in range(BINS) if up[i] or down[i]]
+    rows = [Row(i / BINS, (i + 1) / BINS, above[i], below[i]) for i in range(BINS) if above[i] or below[i]]
     return Histogram(tuple(bars), lines, ticks, tuple(rows))
-
-
-def _count(scores: Sequence[float]) -> list[int]:
-    counts = [0] * BINS
-    for score in scores:
-        counts[min(int(score * BINS), BINS - 1)] += 1
-    return counts
 
 
 def _bars(counts: Sequence[int], tallest: float, *, above: bool) -> list[Bar]:

@@ -17,10 +17,11 @@ from moderation.policy.manifest import TargetRow
 from moderation.policy.schema import Policy
 from moderation.release.achieved import Achieved, Known, achieved
 from moderation.release.asked import asked_in_words
+from moderation.release.bins import histogram
 from moderation.release.explain import where
 from moderation.release.gallery import Card, Group, cards, groups
 from moderation.release.page import data_url, render
-from moderation.release.plot import Histogram, histogram
+from moderation.release.plot import Histogram, plot_of
 from moderation.release.policy_tests import TestReport
 
 
@@ -160,7 +161,7 @@ def _section(run: Run, stream: Sequence[Judged], order: Sequence[str]) -> Sectio
         lock=run.lock,
         promises=promises,
         bands=bands(run.lock.actions, order),
-        plot=histogram(violating, benign, cuts),
+        plot=plot_of(histogram(violating), histogram(benign), cuts),
         violating=len({one.cluster for one in run.scored if one.target}),
         benign=len({one.cluster for one in run.scored if not one.target}),
         tests=run.tests,

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from moderation.cli.hits import Found, Hit
 from moderation.cli.pictures import Picture, Told
 from moderation.cli.query import Query
-from moderation.cli.search import Found, Hit
 from moderation.cli.search_sheet import render_sheet
 from moderation.encoder.base import Fingerprint
 from moderation.item import Part, content_digest

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
@@ -14,10 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from moderation.embedding.cache import MemoryCache
-from moderation.encoder.images import decode
 from moderation.errors import ExitCode
-from moderation.item import content_digest
-from moderation.settings import ImageLimits
 from tests.fakes import FakeEncoder
 from tests.unit.cli.conftest import Run
 from tests.unit.encoder.pictures import encoded, picture
@@ -231,16 +227,3 @@ def test_the_sheet_of_kept_vectors_shows_only_pictures_that_are_what_they_were(
     page = Path("found.html").read_text(encoding="utf-8")
     assert page.count("<img ") == 1
     assert sorted(re.findall(r"no picture: (\w+)", page)) == ["changed", "no_such_file"]
-
-
-def test_a_copy_is_small_and_upright(encoder: FakeEncoder, drawn: Path) -> None:
-    from moderation.cli.pictures import Picture
-    from moderation.cli.search_sheet import SIDE, _copy
-
-    content = encoded(picture(400, 1200), "JPEG")
-    copy = _copy(Picture("x", None, content_digest(content), lambda: content), ImageLimits())
-    image = decode(copy.content, ImageLimits())
-    assert image.size == (copy.width, copy.height) == (SIDE // 3, SIDE) or image.size == (107, SIDE)
-    assert io.BytesIO(copy.content).getbuffer().nbytes < 30_000
-    bomb = Picture("y", None, content_digest(b"x"), lambda: b"x")
-    assert _copy(bomb, ImageLimits()).why

@@ -16,7 +16,8 @@ from moderation.errors import DataError, LockError
 from moderation.item import ContentItem, content_digest
 from moderation.policy.lock import marks
 from moderation.policy.manifest import TargetRow, load_manifest
-from moderation.release.certification import BINS, Shown, certify_lock, histogram, merged_pairs, remember, score_targets
+from moderation.release.bins import BINS, histogram
+from moderation.release.certification import Shown, certify_lock, merged_pairs, remember, score_targets
 from tests.fakes import lock
 
 POLICY: Any = SimpleNamespace(
