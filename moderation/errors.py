@@ -88,6 +88,11 @@ def one_line(text: str) -> str:
     return text.translate(CONTROLS).translate(_LINE_ENDS)
 
 
+def place(path: Path, line: int, column: int) -> str:
+    """Where in a file something is, as editors read it; the file alone where the line is 0."""
+    return f"{path}:{line}:{column}" if line else f"{path}"
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
     """One mistake in one file; line and column count from 1, 0 where the file as a whole is meant."""
@@ -99,7 +104,7 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        return one_line(f"{self.path}:{self.line}:{self.column}: {self.code}: {self.message}")
+        return one_line(f"{place(self.path, self.line, self.column)}: {self.code}: {self.message}")
 
 
 class _LocatedError(ModerationError):

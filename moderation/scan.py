@@ -10,9 +10,10 @@ from moderation.item import ContentItem
 from moderation.pipeline import Pipeline
 from moderation.policy.decide import Finding, answer, judge
 from moderation.source.entry import Entry
+from moderation.source.together import Read, read_together
 
-BATCH = 32  # entries that are decided together
-BATCH_BYTES = 128_000_000  # of their content in memory at once, after which fewer are decided together
+BATCH = 32  # entries that are decided together, fewer where they are large
+Unread = Callable[[Entry, ItemError], object]
 
 
 def decide_entries(
@@ -20,35 +21,24 @@ def decide_entries(
     batch: Sequence[Entry],
     *,
     order: Sequence[str],
-    unread: Callable[[Entry, ItemError], object] = lambda _entry, _error: None,
+    unread: Unread = lambda _entry, _error: None,
 ) -> list[Decision]:
-    """One decision for each entry, in order; `order` are all actions by force, and `unread` hears of what could not be read.
-
-    No more than BATCH_BYTES of content, and one item, are in memory: those that were read are decided before the next is.
-    """
+    """One decision for each entry, in order; `order` are all actions by force, and `unread` hears of what could not be read."""
     decisions: list[Decision] = []
-    read: list[ContentItem | Decision] = []
-    held = 0
-    for entry in batch:
-        try:
-            item = entry.read()
-        except ItemError as error:
-            unread(entry, error)
-            read.append(_refuse(pipeline, entry.id, error, order))
-            continue
-        read.append(item)
-        held += sum(len(part.content) for part in item.parts)
-        del item
-        if held >= BATCH_BYTES:
-            decisions += _decided(pipeline, read)
-            read, held = [], 0
-    return decisions + _decided(pipeline, read)
+    for read in read_together(batch, len(batch)):
+        decisions += _decided(pipeline, read, order, unread)
+    return decisions
 
 
-def _decided(pipeline: Pipeline, read: Sequence[ContentItem | Decision]) -> list[Decision]:
-    items = [one for one in read if isinstance(one, ContentItem)]
-    decided = iter(pipeline.decide(items) if items else ())
-    return [next(decided) if isinstance(one, ContentItem) else one for one in read]
+def _decided(pipeline: Pipeline, read: Sequence[Read], order: Sequence[str], unread: Unread) -> list[Decision]:
+    for entry, found in read:
+        if isinstance(found, ItemError):
+            unread(entry, found)
+    decided = iter(pipeline.decide([one for _, one in read if isinstance(one, ContentItem)]))
+    return [
+        next(decided) if isinstance(found, ContentItem) else _refuse(pipeline, entry.id, found, order)
+        for entry, found in read
+    ]
 
 
 def _refuse(pipeline: Pipeline, item: str, error: ItemError, order: Sequence[str]) -> Decision:

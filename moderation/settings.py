@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -12,6 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from moderation.errors import SettingsError
+from moderation.meant import nearest
 from moderation.plugin_sections import DetectorSettings, HeadSettings, PluginSettings, ReaderSettings
 from moderation.sections import (
     CacheSettings,
@@ -224,8 +224,8 @@ def _nearest(keys: Keys) -> Keys | None:
     places = [_beside(keys, place) for place in _places()]
     meant = [place for place in places if keys == place[-1:]]
     for among in (meant, [place for place in places if place[:-1] == keys[:-1]], places):
-        close = difflib.get_close_matches(keys[-1], sorted({place[-1] for place in among}), n=1)
-        named = [place for place in among if place[-1] in close]
+        close = nearest(keys[-1], sorted({place[-1] for place in among}))
+        named = [place for place in among if place[-1] == close]
         if named:
             return min(named, key=lambda place: (place[0] != keys[0], len(place)))
     return None

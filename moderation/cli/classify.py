@@ -40,7 +40,7 @@ def classify(
     Example: moderation classify pictures/ --text "a photo of a dog" --text "a photo of a cat"
     """  # noqa: D301  typer wants the character itself
     from moderation import assemble
-    from moderation.cli.pictures import Told, pictures
+    from moderation.cli.pictures import Told, named, pictures
     from moderation.cli.query import embed_queries, of_words
     from moderation.embedding.zero_shot import zero_shot
     from moderation.settings import load_settings
@@ -49,11 +49,12 @@ def classify(
     if not asked:
         raise typer.BadParameter("expected at least one --text, or --texts FILE")
     queries, settings = of_words(asked), load_settings()
+    wanted = named(paths, max_bytes=settings.images.max_bytes)
     with terminal.working("loading the encoder"):
         embedder = assemble.embedder(settings, encoder)
     told, words = Told(), embed_queries(queries, embedder)
     nearest: list[tuple[str, Likeness]] = []  # names alone: a picture may hold its content
-    for batch in pictures(paths, embedder, told, max_bytes=settings.images.max_bytes):
+    for batch in pictures(wanted, embedder, told):
         for at, scores in enumerate(zero_shot(asked, words=words, pictures=batch.vectors)):
             picture = batch.picture(at)
             if as_json:

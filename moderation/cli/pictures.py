@@ -16,13 +16,14 @@ from moderation.cli.summary import Failed, with_names
 from moderation.errors import DataError, ItemError
 from moderation.item import Modality, Part, content_digest
 from moderation.source.entry import Entry
-from moderation.source.find import PICTURES, TABLES, batches, find
+from moderation.source.find import PICTURES, TABLES, Found, find
+from moderation.source.together import Read, read_together
 
 if TYPE_CHECKING:
     from moderation.embedding.embedder import Embedder
     from moderation.history.vectors import PartBatch
 
-BATCH = 64
+BATCH = 64  # items that are encoded together, fewer where they are large
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,19 +100,32 @@ class Told:
             tell(f"left alone, of another kind: {with_names('file', len(self.left_alone), self.left_alone)}")
 
 
-def pictures(paths: Sequence[Path], embedder: Embedder, told: Told, *, max_bytes: int) -> Iterator[Pictures]:
-    """Everything that the paths name, batch by batch: kept vectors first, then what is encoded now. Raises DataError as `find` and `read_parts` do."""
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What the paths of a command name: files and folders of kept vectors, and what is to be encoded, if anything."""
+
+    kept: Sequence[Path]
+    fresh: Found | None
+    max_bytes: int
+
+
+def named(paths: Sequence[Path], *, max_bytes: int) -> Named:
+    """What the paths name, before anything is loaded. Raises DataError as `find` does."""
     kept = [path for path in paths if is_kept(path)]
     fresh = [path for path in paths if path not in kept]
-    found = find(fresh, max_bytes=max_bytes) if fresh else None
-    if kept:
-        yield from _kept(kept, embedder, told, max_bytes)
-    if found:
+    return Named(kept, find(fresh, max_bytes=max_bytes) if fresh else None, max_bytes)
+
+
+def pictures(wanted: Named, embedder: Embedder, told: Told) -> Iterator[Pictures]:
+    """All of them, batch by batch: kept vectors first, then what is encoded now. Raises DataError as `read_parts` does."""
+    if wanted.kept:
+        yield from _kept(wanted.kept, embedder, told, wanted.max_bytes)
+    if found := wanted.fresh:
         told.left_alone += found.left_alone
         with terminal.progress("encoding", found.total) as advance:
-            for batch in batches(found.entries, BATCH):
-                yield _encoded(batch, embedder, told)
-                advance(len(batch))
+            for read in read_together(found.entries, BATCH):
+                yield _encoded(read, embedder, told)
+                advance(len(read))
 
 
 def is_kept(path: Path) -> bool:
@@ -128,14 +142,12 @@ def is_kept(path: Path) -> bool:
     return holds_vectors(next(one for one in files if one.suffix.lower() in TABLES))
 
 
-def _encoded(entries: Iterable[Entry], embedder: Embedder, told: Told) -> Pictures:
+def _encoded(read: Iterable[Read], embedder: Embedder, told: Told) -> Pictures:
     seen: list[Picture] = []
     parts: list[Part] = []
-    for entry in entries:
-        try:
-            item = entry.read()
-        except ItemError as error:
-            told.fail(entry.id, error)
+    for entry, item in read:
+        if isinstance(item, ItemError):
+            told.fail(entry.id, item)
             continue
         for place, part in enumerate(item.parts):
             if part.modality is Modality.IMAGE:

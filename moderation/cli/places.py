@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from moderation.errors import PolicyError, Problem, SettingsError
+from moderation.meant import neighbour
 
 
 def in_a_folder(path: Path | None) -> Path | None:
@@ -36,9 +37,14 @@ def made_folder(path: Path | None) -> Path | None:
 
 
 def there(path: Path) -> Path:
-    """A policy's file as typed. Raises PolicyError, as reading it would, where it is not there: before anything heavy is imported."""
+    """A policy's file as typed. Raises PolicyError, as reading it would, where it is no file: before anything heavy is imported."""
     if not path.exists():
-        raise PolicyError([Problem(path, 0, 0, "Y001", "cannot be read: No such file or directory")])
+        raise PolicyError([Problem(path, 0, 0, "Y001", f"cannot be read: No such file or directory{neighbour(path)}")])
+    if path.is_dir():
+        from moderation.policy.loader import policy_files
+
+        named = "".join(f", such as {one}" for one in policy_files(path)[:1])
+        raise PolicyError([Problem(path, 0, 0, "Y001", f"is a folder; name one policy{named}")])
     return path
 
 

@@ -22,10 +22,14 @@ from moderation.history.log import write_decisions
 from moderation.history.vectors import KeptItem, KeptPart, write_vectors
 from moderation.item import ContentItem, content_digest
 from moderation.settings import load_settings
-from moderation.source.entry import Entry
 from moderation.source.find import batches, find
+from moderation.source.together import Read, read_together
 
-BATCH, FILE, DECISIONS = 64, 8192, 50_000  # items encoded at once; items, and decisions, in a file
+BATCH, FILE, DECISIONS = (
+    64,
+    8192,
+    50_000,
+)  # items encoded at once, fewer where they are large; items, and decisions, in a file
 _NO_POLICY = "targets are left out: name the policy that they are about (--policy)"
 
 
@@ -38,19 +42,24 @@ def embed(paths: Sequence[Path], *, out: Path, encoder: str, policy: str | None)
         embedder = assemble.embedder(settings, encoder)
     fingerprint = embedder.encoder.fingerprint
     counts: Counter[str] = Counter()
+    kept: list[KeptItem] = []
+    made: list[NDArray[np.float16]] = []
+    files = taken = 0
+
+    def write() -> None:
+        path = out / f"{paths[0].stem.strip('-') or 'stdin'}-{files:05}.parquet"
+        if kept:
+            write_vectors(path, kept, np.concatenate(made), identity=fingerprint.identity, numeric=fingerprint.numeric)
+
     with terminal.progress("encoding", found.total) as advance:
-        for number, entries in enumerate(batches(found.entries, FILE)):
-            kept: list[KeptItem] = []
-            made: list[NDArray[np.float16]] = []
-            for batch in batches(entries, BATCH):
-                items = list(_readable(batch, policy, counts))
-                kept += _kept(items, embedder, made, counts)
-                advance(len(batch))
-            if kept:
-                path = out / f"{paths[0].stem.strip('-') or 'stdin'}-{number:05}.parquet"
-                write_vectors(
-                    path, kept, np.concatenate(made), identity=fingerprint.identity, numeric=fingerprint.numeric
-                )
+        for read in read_together(found.entries, BATCH):
+            kept += _kept(list(_readable(read, policy, counts)), embedder, made, counts)
+            taken += len(read)
+            advance(len(read))
+            if taken >= FILE:
+                write()
+                kept, made, taken, files = [], [], 0, files + 1
+        write()
     if counts["targets"] and policy is None:
         terminal.note(_NO_POLICY)
     terminal.say(f"kept {counts['items']:,} items, {counts['vectors']:,} vectors of encoder {fingerprint} in {out}")
@@ -104,15 +113,13 @@ def _about_none(items: Path, facts: Mapping[str, Fact], decided: str) -> Problem
     return Problem(items, 0, 0, "D003", message)
 
 
-def _readable(entries: Iterable[Entry], policy: str | None, counts: Counter[str]) -> Iterator[tuple[Fact, ContentItem]]:
-    for entry in entries:
+def _readable(read: Iterable[Read], policy: str | None, counts: Counter[str]) -> Iterator[tuple[Fact, ContentItem]]:
+    for entry, item in read:
         fact = fact_of(entry, policy)
         counts["targets"] += "target" in entry.row
-        try:
-            item = entry.read()
-        except ItemError as error:
-            counts[f"left out: {error.cause or error.reason}"] += 1
-            terminal.note(terminal.one_line(f"{entry.id}: {error}"))
+        if isinstance(item, ItemError):
+            counts[f"left out: {item.cause or item.reason}"] += 1
+            terminal.note(terminal.one_line(f"{entry.id}: {item}"))
             continue
         digest = _digest(item)
         if entry.row.get("sha256", digest) != digest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -57,20 +58,22 @@ def search(  # noqa: PLR0917 - typer passes options by name
     """  # noqa: D301  typer wants the character itself
     from moderation import assemble
     from moderation.cli.hits import nearest
-    from moderation.cli.pictures import Told, pictures
+    from moderation.cli.pictures import Told, named, pictures
     from moderation.cli.query import embed_queries, of_pictures, of_words
     from moderation.settings import load_settings
 
     words, paths = ([], arguments) if like else (arguments[:1], arguments[1:])
     if not paths:
         raise typer.BadParameter("expected what to look for and then at least one PATH (with --like, paths alone)")
+    _check_order(words, paths)
     settings = load_settings()
     most = settings.images.max_bytes
     queries = [*of_words([*words, *(also or ())]), *of_pictures(like or (), max_bytes=most)]
+    wanted = named([Path(one) for one in paths], max_bytes=most)
     with terminal.working("loading the encoder"):
         embedder = assemble.embedder(settings, encoder)
     told, vectors = Told(), embed_queries(queries, embedder)
-    found = nearest(pictures([Path(one) for one in paths], embedder, told, max_bytes=most), queries, vectors, top=top)
+    found = nearest(pictures(wanted, embedder, told), queries, vectors, top=top)
     if out:
         from moderation.cli.search_sheet import render_sheet
 
@@ -82,6 +85,13 @@ def search(  # noqa: PLR0917 - typer passes options by name
     else:
         _print(found)
     told.print(to_stderr=as_json)
+
+
+def _check_order(words: Sequence[str], paths: Sequence[str]) -> None:
+    """A usage error for arguments that are turned round: what should be words is there, and the last of the paths is not."""
+    if words and Path(words[0]).exists() and not Path(paths[-1]).exists() and paths[-1] != "-":
+        meant = shlex.join([paths[-1], words[0], *paths[:-1]])
+        raise typer.BadParameter(f"WORDS come first, then each PATH; did you mean: search {meant}")
 
 
 def _print(found: Sequence[Found]) -> None:

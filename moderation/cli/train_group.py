@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
+
+from moderation.meant import did_you_mean
 
 RUN = "CONFIG.toml"  # how the help shows the run among the commands
 
@@ -28,9 +29,9 @@ class RunOrCommand(TyperGroup):
 
     @staticmethod
     def _suggest(ctx: Any, first: str, others: list[str]) -> None:
-        close = difflib.get_close_matches(first, others, n=1)
-        if close and not Path(first).exists():
-            ctx.fail(f"{first!r} is neither a file nor a command; did you mean {close[0]!r}?")
+        meant = did_you_mean(first, others, listed=False)
+        if meant and not Path(first).exists():
+            ctx.fail(f"{first!r} is neither a file nor a command{meant}")
 
 
 class Run(TyperCommand):

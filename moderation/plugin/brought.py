@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from moderation.detector.base import Detector
 from moderation.detector.life import Lives, Unit
 from moderation.encoder.base import Encoder
 from moderation.errors import PluginError
+from moderation.meant import did_you_mean
 from moderation.plugin.registry import EncoderLoader, EncoderRequest, FetcherMaker
 from moderation.reader.base import Reader
 from moderation.telemetry import TRACE
@@ -135,15 +135,7 @@ class Plugins:
         if named:
             return f"{needed_by} needs the {what} {name!r}, but {_causes(named)}"
         others = f"; besides, {_causes(absent)}" if absent else ""
-        return f"{needed_by} needs the {what} {name!r}, which no plugin provides{nearest(name, known)}{others}"
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """What of the known was probably meant, for the end of a message."""
-    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
-    return (
-        f"; nearest known: {', '.join(map(repr, close))}" if close else f"; known: {', '.join(sorted(known)) or 'none'}"
-    )
+        return f"{needed_by} needs the {what} {name!r}, which no plugin provides{did_you_mean(name, known)}{others}"
 
 
 def _load(name: str, load: EncoderLoader, request: EncoderRequest) -> Encoder:

@@ -20,8 +20,9 @@ from moderation.detector.faults import describe
 from moderation.detector.life import SETUP_SECONDS, Lives
 from moderation.detector.names import SLUG, is_slug
 from moderation.errors import PluginError, SettingsError
+from moderation.meant import did_you_mean
 from moderation.plugin import builtin, hookspecs
-from moderation.plugin.brought import BUILTIN, PluginRecord, Plugins, PluginState, nearest
+from moderation.plugin.brought import BUILTIN, PluginRecord, Plugins, PluginState
 from moderation.plugin.isolated import IsolatedPlugin
 from moderation.plugin.registry import (
     DetectorRegistry,
@@ -261,11 +262,11 @@ def _check_installed(key: str, names: Iterable[str], known: Collection[str]) -> 
     for name in names:
         if name not in known:
             others = sorted(set(known) - {EVERY})
-            raise SettingsError(f"settings: plugins.{key}: no plugin {name!r} is installed{nearest(name, others)}")
+            raise SettingsError(f"settings: plugins.{key}: no plugin {name!r} is installed{did_you_mean(name, others)}")
 
 
 def _missing(name: str, names: Sequence[str]) -> _Staged:
-    cause = f"settings.plugins.only names it, but it is not installed{nearest(name, names)}"
+    cause = f"settings.plugins.only names it, but it is not installed{did_you_mean(name, names)}"
     return _Staged(PluginRecord(name, "", "", PluginState.MISSING, cause=cause))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from moderation.errors import Problem
-from moderation.policy.explain import suggestion
+from moderation.meant import did_you_mean
 from moderation.policy.yaml_source import Node
 
 # List sections and the key that tells their entries apart.
@@ -65,7 +65,7 @@ def _covers(node: Node, side: str, clauses: str) -> Iterator[Problem]:
         for cover in _items(concept, "covers"):
             text = cover.text()
             if text is not None and text not in known:
-                message = f"covers {text!r}, which is no clause of definition.{clauses}{suggestion(text, known)}"
+                message = f"covers {text!r}, which is no clause of definition.{clauses}{did_you_mean(text, known)}"
                 yield cover.problem("P105", message)
 
 
@@ -76,7 +76,7 @@ def _actions(node: Node, action_names: Sequence[str]) -> Iterator[Problem]:
     for one in (*promised, *others):
         text = one.text()
         if text is not None and text not in action_names:
-            message = f"{text!r} is no action of the settings{suggestion(text, action_names)}"
+            message = f"{text!r} is no action of the settings{did_you_mean(text, action_names)}"
             yield one.problem("P105", message)
     for one in promised:
         if action_names and one.text() == action_names[0]:
@@ -108,7 +108,7 @@ def _audited(node: Node) -> Iterator[Problem]:
     for one in (*crossed, *_items(node, "audit", "counterfactuals")):
         text = one.text()
         if text is not None and text not in known:
-            yield one.problem("P105", f"{text!r} is no attribute of this audit{suggestion(text, known)}")
+            yield one.problem("P105", f"{text!r} is no attribute of this audit{did_you_mean(text, known)}")
 
 
 def _prevalence(node: Node) -> Iterator[Problem]:

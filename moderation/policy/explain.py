@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from moderation.errors import Problem
+from moderation.meant import did_you_mean, nearest
 from moderation.policy.yaml_source import Node
 
 _WANTED = {
@@ -43,16 +43,8 @@ def explain(error: ValidationError, node: Node, model: type[BaseModel]) -> Itera
 
 
 def _meant(keys: tuple[int | str, ...], model: type[BaseModel]) -> tuple[int | str, ...] | None:
-    close = difflib.get_close_matches(str(keys[-1]), field_names(model, keys[:-1]), n=1)
-    return (*keys[:-1], close[0]) if close else None
-
-
-def suggestion(word: str, known: Sequence[str]) -> str:
-    """The end of a message about an unknown word: the nearest known one, or all of them where few."""
-    close = difflib.get_close_matches(word, known, n=1)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; expected one of {', '.join(known)}" if known else ""
+    close = nearest(str(keys[-1]), field_names(model, keys[:-1]))
+    return None if close is None else (*keys[:-1], close)
 
 
 def found(value: Any) -> str:
@@ -129,7 +121,7 @@ def _unknown(keys: list[Any], node: Node, model: type[BaseModel]) -> Problem:
     where, field = entry.key if entry else above, _spelled(keys)
     if name.lower() in ("threshold", "thresholds"):
         return where.problem("L016", f"{field}: {_THRESHOLD}")
-    return where.problem("P101", f"{field}: unknown key{suggestion(name, field_names(model, keys[:-1]))}")
+    return where.problem("P101", f"{field}: unknown key{did_you_mean(name, field_names(model, keys[:-1]))}")
 
 
 def _purpose(model: type[BaseModel], keys: list[Any]) -> str:

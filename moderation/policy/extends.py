@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from moderation.errors import Problem
-from moderation.policy.explain import suggestion
+from moderation.meant import did_you_mean
 from moderation.policy.paths import join_path
 from moderation.policy.yaml_source import Entry, Node, read_yaml
 
@@ -89,7 +89,7 @@ def _apply(operation: str, sections: Node, merged: Node, own: dict[str, Entry]) 
         return merged, [sections.problem("P106", f"{operation}: expected a mapping from a list's name to entries")]
     for section, entry in sections.entries().items():
         if section not in LISTS:
-            message = f"{operation}: no list {section!r} to change{suggestion(section, list(LISTS))}"
+            message = f"{operation}: no list {section!r} to change{did_you_mean(section, list(LISTS))}"
             problems.append(entry.key.problem("P106", message))
         elif section.split(".")[0] in own:
             message = f"{operation} {section}: this file also writes {section.split('.')[0]} whole; choose one"
@@ -122,7 +122,7 @@ def _changed(
         elif operation == "add" and key in known:
             problems.append(entry.problem("P104", f"add: {key!r} is in the parent already; use replace"))
         elif operation != "add" and key not in known:
-            problems.append(entry.problem("P106", f"{operation}: the parent has no {key!r}{suggestion(key, names)}"))
+            problems.append(entry.problem("P106", f"{operation}: the parent has no {key!r}{did_you_mean(key, names)}"))
         elif operation == "remove":
             del known[key]
         else:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from moderation.errors import one_line
+from moderation.errors import one_line, place
 from moderation.item import Modality
 from moderation.policy.languages import same_language
 from moderation.policy.lint_words import WORD_RULES, ambiguous, identities, sexual_content_with_minors
@@ -35,7 +35,7 @@ class Finding:
 
     def __str__(self) -> str:
         fix = f"; {self.fix}" if self.fix else ""
-        return one_line(f"{self.path}:{self.line}:{self.column}: {self.code} {self.severity}: {self.message}{fix}")
+        return one_line(f"{place(self.path, self.line, self.column)}: {self.code} {self.severity}: {self.message}{fix}")
 
 
 @dataclass(frozen=True, slots=True)

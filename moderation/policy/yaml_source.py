@@ -22,6 +22,7 @@ from ruamel.yaml.events import (
 from ruamel.yaml.reader import ReaderError
 
 from moderation.errors import Problem
+from moderation.meant import neighbour
 from moderation.policy.scalars import Scalar, resolve
 
 MAX_BYTES = 1_000_000
@@ -102,7 +103,10 @@ def read_yaml(path: Path) -> tuple[Node | None, list[Problem]]:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
-        return None, [Problem(path, 0, 0, "Y001", f"cannot be read: {getattr(error, 'strerror', None) or error}")]
+        meant = neighbour(path) if isinstance(error, FileNotFoundError) else ""
+        return None, [
+            Problem(path, 0, 0, "Y001", f"cannot be read: {getattr(error, 'strerror', None) or error}{meant}")
+        ]
     return parse_yaml(content, path)
 
 

@@ -9,8 +9,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from moderation.errors import DataError, Problem
+from moderation.meant import did_you_mean
 from moderation.policy.decide import REVIEW
-from moderation.policy.explain import explain, suggestion
+from moderation.policy.explain import explain
 from moderation.policy.paths import is_file, join_path
 from moderation.policy.polarity import lacking, ways
 from moderation.policy.schema import Policy
@@ -102,7 +103,7 @@ def _unknown_action(suite: Suite, node: Node, policy: Policy) -> Iterator[Proble
     known = [one.action for one in policy.actions]
     for number, one in enumerate(suite.benign):
         if one.action is not None and one.action not in known:
-            message = f"action {one.action!r} is none that the policy asks for{suggestion(one.action, known)}"
+            message = f"action {one.action!r} is none that the policy asks for{did_you_mean(one.action, known)}"
             yield (node.get("benign", number, "action") or node).problem("T105", message)
 
 
@@ -115,7 +116,7 @@ def _covers_nothing(suite: Suite, node: Node, policy: Policy) -> Iterator[Proble
                 if name not in known:
                     where = node.get(section, number, "covers", place) or node
                     message = (
-                        f"covers {name!r}, which is no concept and no clause of the policy{suggestion(name, known)}"
+                        f"covers {name!r}, which is no concept and no clause of the policy{did_you_mean(name, known)}"
                     )
                     yield where.problem("T105", message)
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from moderation.detector.base import Detector
 from moderation.detector.linear import ImportedDetector
 from moderation.embedding.embedder import Embedder
 from moderation.encoder.base import Encoder
 from moderation.errors import FingerprintMismatchError, LockError
+from moderation.meant import did_you_mean
 from moderation.policy.lock import Lock
 from moderation.rollout.selftest import measure_epsilon, unpromised
 
@@ -22,7 +22,7 @@ def check_encoder(lock: Lock, embedders: Mapping[str, Embedder]) -> None:
     if lock.encoder not in embedders:
         raise LockError(
             f"policy {lock.policy!r}: no encoder is named {lock.encoder!r} in the settings"
-            f"{hint(lock.encoder, embedders)}"
+            f"{did_you_mean(lock.encoder, embedders)}"
         )
     embedder = embedders[lock.encoder]
     card, fingerprint = embedder.encoder.card, embedder.encoder.fingerprint
@@ -64,9 +64,3 @@ def epsilon_of(lock: Lock, encoder: Encoder, others: Sequence[Detector]) -> floa
             ", ".join(unknown),
         )
     return measure_epsilon(lock, encoder, others)
-
-
-def hint(name: str, known: Collection[str]) -> str:
-    """What of the known was probably meant, for the end of a message."""
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; expected one of {', '.join(known) or 'none'}"

@@ -12,6 +12,7 @@ from moderation.detector.concept import ConceptDetector
 from moderation.embedding.embedder import Embedder
 from moderation.errors import LockError, PluginError
 from moderation.item import ContentItem, Modality
+from moderation.meant import did_you_mean
 from moderation.plugin.brought import Plugins
 from moderation.policy.decide import Cut, Finding, Terms
 from moderation.policy.languages import language_of, same_language
@@ -19,7 +20,7 @@ from moderation.policy.lock import Lock
 from moderation.reader.base import Reader
 from moderation.reader.step import Readers
 from moderation.rollout.company import measure_company
-from moderation.rollout.encoders import check_bound, check_encoder, epsilon_of, hint
+from moderation.rollout.encoders import check_bound, check_encoder, epsilon_of
 from moderation.rollout.readers import count_parts, readers_for
 
 
@@ -177,7 +178,7 @@ def terms_of(
     later = (lock.quota.then,) if lock.quota else ()
     for name in (*(action.action for action in lock.actions), lock.on_error, *later):
         if name not in actions:
-            raise LockError(f"policy {lock.policy!r}: unknown action {name!r}{hint(name, actions)}")
+            raise LockError(f"policy {lock.policy!r}: unknown action {name!r}{did_you_mean(name, actions)}")
     return Terms(
         policy=lock.policy,
         version=lock.version,
@@ -292,7 +293,7 @@ def _watches(
     known = {name for named in meant.values() for name in named}
     for name in names:
         if name not in known:
-            raise LockError(f"{who}: no detector it needs has a label {name!r}{hint(name, known)}")
+            raise LockError(f"{who}: no detector it needs has a label {name!r}{did_you_mean(name, known)}")
     watches = []
     for detector in others:
         chosen = frozenset(label for name in names for label in meant[detector.id].get(name, ()))

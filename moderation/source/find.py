@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from moderation.errors import DataError, ItemError, Problem
 from moderation.item import VIDEOS
+from moderation.meant import neighbour
 from moderation.source import tables
 from moderation.source.entry import Entry, Most, failing, file_entry, printable
 from moderation.source.lines import file_line_entries, line_entries, line_places
@@ -57,7 +58,7 @@ def find(paths: Iterable[Path], *, max_bytes: int, video_bytes: int = 0) -> Foun
     paths = list(paths)
     missing = [path for path in paths if path != STDIN and not os.path.lexists(path)]
     if missing:
-        raise DataError(Problem(path, 0, 0, "D000", "no such file or folder") for path in missing)
+        raise DataError(Problem(path, 0, 0, "D000", f"no such file or folder{neighbour(path)}") for path in missing)
     most = dict.fromkeys(PICTURES | TEXTS, max_bytes) | (dict.fromkeys(VIDEOS, video_bytes) if video_bytes else {})
     search = _Search(most)
     for path in paths:

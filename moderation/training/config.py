@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from moderation.errors import TrainingError
+from moderation.meant import did_you_mean
 from moderation.training.chunked import CHUNK
 from moderation.training.model_config import DualModel, TextScratch
 from moderation.training.section import Count, Positive, Section, Share
@@ -274,8 +274,7 @@ def _told(error: Mapping[str, Any], kind: type[BaseModel]) -> str:
     message = f"{'.'.join(keys) or 'file'}: {error['msg']}"
     if error["type"] != "extra_forbidden":
         return message
-    close = difflib.get_close_matches(keys[-1], _names(kind), n=1)
-    return f"{'.'.join(keys)}: no such key" + (f"; did you mean {close[0]!r}?" if close else "")
+    return f"{'.'.join(keys)}: no such key{did_you_mean(keys[-1], _names(kind), listed=False)}"
 
 
 def _names(model: type[BaseModel]) -> list[str]:

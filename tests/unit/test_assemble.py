@@ -152,7 +152,7 @@ def test_readers_that_the_settings_put_in_force_are_set_up_and_unknown_ones_end_
     assert (called, len(good.batches), bad.batches) == (["setup"], 1, [])
     with pytest.raises(
         PluginError,
-        match=r"the setting readers\.use needs the reader 'ocrr', which no plugin provides; nearest known: 'ocr'",
+        match=r"the setting readers\.use needs the reader 'ocrr', which no plugin provides; did you mean 'ocr'",
     ):
         run(good, use="ocrr")
     with pytest.raises(

@@ -8,13 +8,14 @@ from weakref import ref
 
 import pytest
 
-from moderation import assemble, scan
+from moderation import assemble
 from moderation.errors import ItemError
 from moderation.item import ContentItem, Part
 from moderation.pipeline import Pipeline
 from moderation.policy.lock import lock_path, write_lock
 from moderation.scan import decide_entries
 from moderation.settings import Settings
+from moderation.source import together
 from moderation.source.entry import Entry, failing
 from tests.fakes import ACTIONS, FakeEncoder, lock
 
@@ -35,7 +36,7 @@ def pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
 def test_each_entry_has_its_decision_whatever_the_bound(
     pipeline: Pipeline, bound: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scan, "BATCH_BYTES", bound)
+    monkeypatch.setattr(together, "BYTES", bound)
     values = ["1.000", "0.000", "lost", "0.800", "-0.50", "lost", "0.990"]
     entries = [
         failing(f"{at}", ItemError("unreadable", "gone"))
@@ -57,7 +58,7 @@ def test_no_more_content_is_in_memory_than_the_bound_and_one_item(
     pipeline: Pipeline, size: int, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Videos of 100 MB each would otherwise stand beside one another, as many as a batch has."""
-    monkeypatch.setattr(scan, "BATCH_BYTES", 25)
+    monkeypatch.setattr(together, "BYTES", 25)
     there: list[ref[Watched]] = []
     counts: list[int] = []
 

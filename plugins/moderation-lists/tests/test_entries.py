@@ -97,7 +97,7 @@ def test_what_is_no_list_is_told_as_such(
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"gone.txt:0:0: L001: cannot be read: No such file"):
+    with pytest.raises(DataError, match=r"gone.txt: L001: cannot be read: No such file"):
         read_list(tmp_path / "gone.txt", "list", 1.0)
 
 

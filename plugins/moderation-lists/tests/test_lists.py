@@ -142,7 +142,7 @@ def test_files_are_looked_for_beside_the_settings_and_a_message_tells_where(
     elsewhere = manager.load(only=("lists",), settings={"lists": {"lists": {"gambling": {"path": "gambling.txt"}}}})
     with pytest.raises(DataError) as caught:
         elsewhere.detectors["lists"].setup()  # type: ignore[attr-defined]
-    assert f"{tmp_path / 'gambling.txt'}:0:0: L001: cannot be read" in str(caught.value)
+    assert f"{tmp_path / 'gambling.txt'}: L001: cannot be read" in str(caught.value)
 
 
 # The command, as a user calls it.
@@ -170,7 +170,7 @@ def test_all_problems_of_all_lists_are_told_without_a_traceback(tmp_path: Path) 
     failed = command("check", "one.txt", "two.txt", "gone.txt", folder=tmp_path)
     assert failed.returncode == 13
     assert [line.split(" ")[:2] for line in failed.stderr.splitlines() if "L0" in line] == [
-        ["gone.txt:0:0:", "L001:"], ["one.txt:1:0:", "L004:"], ["one.txt:3:0:", "L003:"],
+        ["gone.txt:", "L001:"], ["one.txt:1:0:", "L004:"], ["one.txt:3:0:", "L003:"],
     ]  # fmt: skip
     assert "secretword" not in failed.stderr
     assert "Traceback" not in failed.stderr

@@ -99,8 +99,8 @@ def test_help_says_what_it_is_not(run: Run) -> None:
     [
         ([], ExitCode.USAGE, "expected at least one --text"),
         (["--text", ""], ExitCode.USAGE, "expected words"),
-        (["--texts", "nowhere.txt"], ExitCode.DATA, "nowhere.txt:0:0: D000: cannot be read: No such file"),
-        (["--texts", "odd.txt"], ExitCode.DATA, "odd.txt:0:0: D000: cannot be read: not UTF-8"),
+        (["--texts", "nowhere.txt"], ExitCode.DATA, "nowhere.txt: D000: cannot be read: No such file"),
+        (["--texts", "odd.txt"], ExitCode.DATA, "odd.txt: D000: cannot be read: not UTF-8"),
     ],
 )
 def test_what_cannot_be_asked_is_told(  # noqa: PLR0917

@@ -173,8 +173,32 @@ def test_a_policy_that_is_not_there_is_said_before_anything_heavy_is_imported(tm
     )
     assert (done.returncode, done.stderr.splitlines()[0]) == (
         ExitCode.POLICY,
-        "nope.yaml:0:0: Y001: cannot be read: No such file or directory",
+        "nope.yaml: Y001: cannot be read: No such file or directory",
     )
+
+
+@pytest.mark.parametrize("command", ["lint", "compile", "show"])
+def test_a_neighbour_of_a_similar_name_is_what_was_meant(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    (tmp_path / "vehicles.yaml").write_text("")
+    assert main.run(["policy", command, str(tmp_path / "vehicle.yaml")]) == ExitCode.POLICY
+    told = capsys.readouterr()
+    meant = f"cannot be read: No such file or directory; did you mean '{tmp_path}/vehicles.yaml'?"
+    assert meant in (told.out + told.err).replace("\n", "")
+
+
+@pytest.mark.parametrize("command", ["compile", "certify", "show"])
+def test_a_folder_is_told_which_policy_to_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    assert main.run(["policy", command, str(tmp_path)]) == ExitCode.POLICY
+    assert capsys.readouterr().err.splitlines()[0] == f"{tmp_path}: Y001: is a folder; name one policy"
+    for name in ("b.yaml", "a.yaml", "a.lock.json"):
+        (tmp_path / name).write_text("")
+    assert main.run(["policy", command, str(tmp_path)]) == ExitCode.POLICY
+    told = capsys.readouterr().err.splitlines()[0]
+    assert told == f"{tmp_path}: Y001: is a folder; name one policy, such as {tmp_path}/a.yaml"
 
 
 @pytest.mark.parametrize("watched", [True, False])

@@ -162,8 +162,8 @@ def test_a_search_that_finds_nothing_to_look_at_says_so(encoder: FakeEncoder, fo
         ([" ", "pictures"], ExitCode.USAGE, "expected words"),
         (["1.0", "pictures", "--top", 0], ExitCode.USAGE, "--top"),
         (["1.0", "pictures", "--out", "nowhere/found.html"], ExitCode.USAGE, "there is no folder nowhere"),
-        (["1.0", "nowhere"], ExitCode.DATA, "nowhere:0:0: D000: no such file or folder"),
-        (["pictures", "--like", "pictures/broken.png"], ExitCode.DATA, "broken.png:0:0: D000: cannot be searched by"),
+        (["1.0", "nowhere"], ExitCode.DATA, "nowhere: D000: no such file or folder"),
+        (["pictures", "--like", "pictures/broken.png"], ExitCode.DATA, "broken.png: D000: cannot be searched by"),
         (["pictures", "--like", "pictures/e.txt"], ExitCode.DATA, "expected one picture, found a part of kind text"),
         (["pictures", "--like", "empty.jsonl"], ExitCode.DATA, "expected one picture, found nothing"),
         (["pictures", "--like", "two.jsonl"], ExitCode.DATA, "expected one picture, found more than one part"),
@@ -180,6 +180,29 @@ def test_what_cannot_be_searched_is_told(  # noqa: PLR0917
     done, out, err = run("search", *arguments)
     assert (done, out) == (code, "")
     assert message in re.sub(r"[\s│]+", " ", err)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["search", "1.0", "nowhere"], ExitCode.DATA, "nowhere: D000: no such file or folder\n"),
+        (
+            ["search", "1.0", "picturse"],
+            ExitCode.DATA,
+            "picturse: D000: no such file or folder; did you mean 'pictures'?",
+        ),
+        (["search", "pictures", "a car"], ExitCode.USAGE, "did you mean: search 'a car' pictures"),
+        (["search", "pictures", "pictures/a.png", "a car"], ExitCode.USAGE, "search 'a car' pictures pictures/a.png"),
+        (["classify", "--text", "1.0", "nowhere"], ExitCode.DATA, "nowhere: D000: no such file or folder\n"),
+    ],
+)
+def test_wrong_paths_and_arguments_turned_round_are_told_before_an_encoder_is_loaded(  # noqa: PLR0917
+    folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: ExitCode, message: str
+) -> None:
+    monkeypatch.setattr("moderation.assemble.encoder", None)
+    done, out, err = run(*arguments)
+    assert (done, out) == (code, "")
+    assert re.sub(r"[\s│]+", " ", message) in re.sub(r"[\s│]+", " ", err)
 
 
 def test_an_encoder_without_both_towers_is_refused(encoder: FakeEncoder, folder: Path, run: Run) -> None:

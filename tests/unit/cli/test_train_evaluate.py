@@ -136,7 +136,7 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--data", "gone"], ExitCode.DATA, "gone:0:0: D000: no such file or folder; expected labelled pictures"),
+        (["--data", "gone"], ExitCode.DATA, "gone: D000: no such file or folder; expected labelled pictures"),
         (["--captions", "gone.jsonl"], ExitCode.TRAINING, "gone.jsonl: No such file"),
         (["--sugarcrepe", "gone.json"], ExitCode.DATA, "cannot be read as SugarCrepe's JSON"),
         (["--only", "zeroshot"], ExitCode.USAGE, "'zeroshot'; expected one of zero_shot"),

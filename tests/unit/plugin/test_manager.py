@@ -273,7 +273,7 @@ def test_a_sink_arrives_and_is_on_record(install: Install) -> None:
     assert not plugins.can_be_isolated(record(plugins, "desk"))
     with pytest.raises(
         PluginError,
-        match=r"the setting deliver\.sink needs the sink 'dest', which no plugin provides; nearest known: 'desk'",
+        match=r"the setting deliver\.sink needs the sink 'dest', which no plugin provides; did you mean 'desk'",
     ):
         plugins.sink("dest", needed_by="the setting deliver.sink")
 
@@ -396,7 +396,7 @@ def test_trap_05_an_unknown_detector_is_refused_with_the_nearest_known_names(ins
         plugins.detector("keyword", needed_by="policy 'weapons'")
     assert str(refused.value) == (
         "plugin 'keyword': policy 'weapons' needs the detector 'keyword', which no plugin provides; "
-        "nearest known: 'keywords'"
+        "did you mean 'keywords'?"
     )
     with pytest.raises(PluginError, match="encoder 'default' needs the encoder loader 'onnx'"):
         plugins.loader("onnx", needed_by="encoder 'default'")
