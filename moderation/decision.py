@@ -138,7 +138,7 @@ _verdict_values = attrgetter(*_VERDICT)
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Seconds in each step, an even share of what the item's batch took: summed over items they are the run's."""
+    """Seconds in each step, an even share of what the item's batch took: summed over items they are the run's. Who is not judged has only a share of reading."""
 
     decode: float = 0.0
     encode: float = 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from moderation.decision import Abstention, Decision, Score, Timing, Verdict
@@ -24,14 +24,14 @@ from moderation.rollout.referee import Referee
 class _Seen:
     """What was found out about a batch.
 
-    Its items as they were read, what is needed by item, vectors by encoder, answers by detector and place, each item's share of the seconds by step.
+    Its items as they were read, what is needed by item, vectors by encoder, answers by detector and place, the seconds by step of an item that nobody judges, and of one that is judged.
     """
 
     items: Sequence[ContentItem]
     needs: Sequence[Needed]
     vectors: Mapping[str, KeyedVectors[Place]]
     answers: Answers
-    timing: Timing
+    timing: tuple[Timing, Timing]
 
 
 class Pipeline:
@@ -129,7 +129,9 @@ class Pipeline:
         detect = self._clock() - start
         decode = sum(one.decode_seconds for one in vectors.values())
         encode = sum(one.encode_seconds for one in vectors.values())
-        return _Seen(items, needs, vectors, answers, Timing(decode, encode, detect, read).shared_by(len(items)))
+        reading = Timing(read=read).shared_by(len(items))
+        judging = replace(Timing(decode, encode, detect).shared_by(sum(map(bool, needs))), read=reading.read)
+        return _Seen(items, needs, vectors, answers, (reading, judging))
 
     def _needs(self, items: Sequence[ContentItem]) -> list[dict[RunningPolicy, Needs]]:
         policies = self.running.policies
@@ -139,4 +141,6 @@ class Pipeline:
         verdicts = tuple(islice(held, len(seen.needs[index])))
         encoders, hit = origin([((index, place), part) for place, part in enumerate(item.parts)], seen.vectors.values())
         named = {"encoders": encoders, "detectors": self._panel.revisions(index, item, seen.answers)}
-        return answer(item.id, verdicts, self._actions, **named, timing=seen.timing, cache_hit=hit, id_=id_)
+        return answer(
+            item.id, verdicts, self._actions, **named, timing=seen.timing[bool(verdicts)], cache_hit=hit, id_=id_
+        )

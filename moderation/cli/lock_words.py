@@ -88,7 +88,7 @@ def _shown(certificate: Mapping[str, Any]) -> str:
             f"{within} (flagged {certificate['flagged_violating']} of {certificate['violating']} violating and "
             f"{certificate['flagged_benign']} of {certificate['benign']} benign objects; estimates, not promises: "
             f"{precision if certificate['metric'] == 'precision' else ''}recall at least {certificate['tpr_lower']:.3f}, "
-            f"at most {certificate['share_upper']:.2%} of traffic)"
+            f"{certificate['share_upper']:.2%} of traffic as an upper bound)"
         )
     except KeyError:
         return f": {json.dumps(dict(certificate))}"
@@ -121,8 +121,9 @@ def compiled(evidence: Mapping[str, Any]) -> Iterator[str]:
     if lost and (precisions.get("policy") or 0.0) < PERFECT:
         yield f"WARNING: the phrases do no better than {' and '.join(lost)}: they may not mean what was meant"
     for part in ("background", "fit", "exemplars"):
-        if evidence.get(part) and (part != "exemplars" or evidence[part].get("rows")):
-            yield f"{part}: {_counts(evidence[part])}"
+        wanted = evidence.get(part) and (part != "exemplars" or evidence[part].get("rows"))
+        if wanted and (told := _counts(evidence[part])):
+            yield f"{part}: {told}"
 
 
 def _levels(level: Mapping[str, Any]) -> Iterator[str]:

@@ -38,6 +38,11 @@ def current_lock(policy: Policy, out: Path | None) -> Lock:
     return lock
 
 
+def elsewhere(out: Path | None) -> str:
+    """What a command is to be told of a lock that is not beside its policy."""
+    return f" --out {out}" if out else ""
+
+
 def beside(lock: Path, suffix: str) -> Path:
     """Where a report on the build whose lock is at this path lies."""
     return lock.with_name(lock.name.removesuffix(SUFFIX) + suffix)

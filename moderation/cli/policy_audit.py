@@ -22,7 +22,7 @@ from moderation.audit.page import render_html, render_markdown
 from moderation.audit.result import Audit
 from moderation.audit.sample import BATCH, Judged, judge_rows, make_sample, refuse_reviews
 from moderation.cli import terminal
-from moderation.cli.locks import AUDIT_SUFFIX, TESTS_SUFFIX, beside, current_lock, lock_file
+from moderation.cli.locks import AUDIT_SUFFIX, TESTS_SUFFIX, beside, current_lock, elsewhere, lock_file
 from moderation.cli.policy_build import background_rows
 from moderation.compiler.phrases import ensemble, templates
 from moderation.detector.head import Head
@@ -79,6 +79,8 @@ def audit(
         _tell(found, written)
     if found.refuses:
         raise typer.Exit(ExitCode.AUDIT_FAILED)
+    if not as_json:
+        terminal.say(f"next: moderation policy release {path} --to shadow --by TEAM{elsewhere(out)}")
 
 
 def ask(policy: Policy, lock: Path, *, order: Sequence[str]) -> Request:

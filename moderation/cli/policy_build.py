@@ -12,7 +12,7 @@ import typer
 
 from moderation import assemble
 from moderation.cli import band_words, lock_words, policy_lint, terminal
-from moderation.cli.locks import current_lock, lock_file
+from moderation.cli.locks import current_lock, elsewhere, lock_file
 from moderation.compiler.compile import compile_policy
 from moderation.embedding.embedder import Embedder
 from moderation.errors import DataError, ExitCode, LockError, PolicyError, Problem
@@ -133,6 +133,8 @@ def certify_lock(path: Path, *, out: Path | None, background: Path | None, as_js
         _tell_certified(certified, target, order=settings.actions)
     if any(action.threshold is None for action in certified.actions):
         raise typer.Exit(ExitCode.NOT_CERTIFIED)
+    if not as_json:
+        terminal.say(f"next: moderation policy test {policy.path}{elsewhere(out)}")
 
 
 def _note_merged(lock: Lock, rows: Sequence[TargetRow]) -> None:
@@ -194,7 +196,7 @@ def _tell_compiled(lock: Lock, path: Path, policy: Policy, out: Path | None) -> 
         terminal.say(f"  {line}")
     terminal.say(f"a lock is two files, of no use apart: {path.name} and {arrays_path(path).name}")
     if policy.data.certify:
-        terminal.say(f"next: moderation policy certify {policy.path}{f' --out {out}' if out else ''}")
+        terminal.say(f"next: moderation policy certify {policy.path}{elsewhere(out)}")
     else:
         terminal.say("next: name a manifest of targets under data.certify, then certify")
 

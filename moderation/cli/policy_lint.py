@@ -93,18 +93,21 @@ def lint_all(paths: Sequence[Path], settings: Settings) -> Linted:
             policy = load_policy(file, action_names=settings.actions)
         except PolicyError:
             continue  # its problems are among those above; a base is no policy of its own
-        findings.update(check(policy, card=_card(policy, settings)))
+        findings.update(check(policy, card=_card(policy, settings), weakest=settings.actions[0]))
         findings.update(_finding(problem) for path in policy.tests for problem in suite_file.check(path, policy=policy))
         findings.update(_data(policy))
     return Linted(len(files), tuple(sorted(findings)))
 
 
-def check(policy: Policy, *, card: EncoderCard | None, encoder: Encoder | None = None) -> list[Finding]:
+def check(
+    policy: Policy, *, card: EncoderCard | None, encoder: Encoder | None = None, weakest: str | None = None
+) -> list[Finding]:
     """What the static rules object to, with what is known of the policy's encoder."""
     text = card.text if card else None
     return static.lint(
         policy,
         today=dt.datetime.now(tz=dt.UTC).date(),
+        weakest=weakest,
         languages=text.languages if text else None,
         context_length=text.context_length if text else None,
         count_tokens=encoder.count_tokens if encoder else None,

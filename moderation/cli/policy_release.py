@@ -11,7 +11,7 @@ import typer
 
 from moderation.audit.gaps import Verdict
 from moderation.cli import policy_lint, terminal
-from moderation.cli.locks import AUDIT_SUFFIX, TESTS_SUFFIX, beside, current_lock, lock_file, report_beside
+from moderation.cli.locks import AUDIT_SUFFIX, TESTS_SUFFIX, beside, current_lock, elsewhere, lock_file, report_beside
 from moderation.decision import LIVE
 from moderation.errors import ExitCode, LockError
 from moderation.policy.loader import load_policy
@@ -31,8 +31,7 @@ def release(
     lock, file = current_lock(policy, out), lock_file(policy, out)
     found = put(policy, lock, file, settings, to=to, by=by, reason=reason, no_audit_reason=no_audit_reason)
     if not isinstance(found, Record):
-        elsewhere = f" --out {out}" if out else ""
-        told = [one if one.gate == "lint" else replace(one, command=one.command + elsewhere) for one in found]
+        told = [one if one.gate == "lint" else replace(one, command=one.command + elsewhere(out)) for one in found]
         _tell_missing(told, to, as_json=as_json)
         raise typer.Exit(ExitCode.RELEASE_REFUSED)
     if as_json:
@@ -42,6 +41,9 @@ def release(
         terminal.say(f"{policy.id} {policy.version}, revision {last.revision}: {to} ({record_path(file)})")
         if last.reason:
             terminal.say(f"  on record: {last.reason}")
+        if to == "shadow":
+            without = "" if policy.audit else " --no-audit-reason 'why there is none'"
+            terminal.say(f"next: moderation policy release {path} --to {LIVE} --by TEAM{without}{elsewhere(out)}")
 
 
 def put(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from moderation.policy.loader import load_policy
 from moderation.policy.lock import Lock, read_lock
 from moderation.policy.manifest import load_manifest
 from moderation.policy.schema import Policy
-from moderation.release.record import status_beside
+from moderation.release.record import Change, read_record, record_path, status_beside
 from moderation.release.suite_file import load_suites
 from moderation.settings import load_settings
 
@@ -43,7 +44,11 @@ def show(path: Path, *, out: Path | None, as_json: bool) -> None:
     if as_json:
         told = policy.resolved()
         summary = None if lock is None else lock_words.as_plain(lock, target, order=order)
-        state = {"lock": summary, "lock_is": _state(policy, lock), **({} if lock is None else _standing(lock, target))}
+        state = {
+            "lock": summary,
+            "lock_is": _state(policy, lock),
+            **({} if lock is None else _beside_lock(policy, lock, target)),
+        }
         rests_on = {"tests": _tests(policy), "data": _data(policy)}
         hashed = {"schema": "policy-show/v1", "policy": told, "content_hash": policy.content_hash}
         terminal.emit({**hashed, "rests_on": rests_on, **state})
@@ -63,15 +68,28 @@ def _state(policy: Policy, lock: Lock | None) -> str:
     return "partly certified" if missing else "certified"
 
 
-def _standing(lock: Lock, path: Path) -> dict[str, str]:
+def _standing(policy: Policy, lock: Lock, path: Path) -> dict[str, str]:
     """The build's status, and what the reports beside its lock say of this very revision."""
     tests, audit = (report_beside(path, suffix) for suffix in (TESTS_SUFFIX, AUDIT_SUFFIX))
     passed = "passed" if tests and tests.get("passed") is True else "failed"
+    audited = _of_this(audit, lock, str((audit or {}).get("verdict")))
     return {
         "status": status_beside(lock, path),
         "tests": _of_this(tests, lock, passed),
-        "audit": _of_this(audit, lock, str((audit or {}).get("verdict"))),
+        "audit": "none is declared" if policy.audit is None and audit is None else audited,
     }
+
+
+def _beside_lock(policy: Policy, lock: Lock, path: Path) -> dict[str, Any]:
+    """The same for machines, with the last change of its status."""
+    last = _recorded(lock, path)
+    return {**_standing(policy, lock, path), "recorded": asdict(last) if last else None}
+
+
+def _recorded(lock: Lock, path: Path) -> Change | None:
+    """The last change of this build's status."""
+    record = read_record(record_path(path))
+    return next((one for one in reversed(record.changes) if one.revision == lock.revision), None) if record else None
 
 
 def _of_this(report: dict[str, Any] | None, lock: Lock, told: str) -> str:
@@ -149,7 +167,11 @@ def _lock_lines(policy: Policy, lock: Lock | None, path: Path, *, order: Sequenc
     yield f"lock {path}, revision {lock.revision}: {_state(policy, lock)}"
     if lock.policy_hash != policy.content_hash:
         yield "  the policy changed since it was compiled: compile and certify it again"
-    yield "  " + "; ".join(f"{name}: {told}" for name, told in _standing(lock, path).items())
+    yield "  " + "; ".join(f"{name}: {told}" for name, told in _standing(policy, lock, path).items())
+    if last := _recorded(lock, path):
+        yield f"  {last.status} since {last.date}, by {last.by}" + (
+            f", on record: {last.reason}" if last.reason else ""
+        )
     yield f"  level {lock.level}, encoder {lock.encoder_identity}/{lock.encoder_numeric}"
     yield from (f"  {line}" for line in lock_words.readers(lock))
     if _state(policy, lock) == "uncertified":

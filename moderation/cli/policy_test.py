@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,16 @@ import typer
 
 from moderation import assemble
 from moderation.cli import lock_words, terminal
-from moderation.cli.locks import TESTS_SUFFIX, beside, current_lock, lock_file
+from moderation.cli.locks import TESTS_SUFFIX, beside, current_lock, elsewhere, lock_file
 from moderation.embedding.embedder import Embedder
 from moderation.errors import ExitCode
 from moderation.pipeline import Pipeline
 from moderation.policy.inputs import digest_inputs
 from moderation.policy.loader import load_policy
+from moderation.policy.lock import Lock
 from moderation.policy.manifest import load_manifest
 from moderation.policy.schema import Policy
-from moderation.release.coverage import Coverage, measure_coverage
+from moderation.release.coverage import Coverage, Share, measure_coverage
 from moderation.release.policy_tests import Status, TestReport, count_items, prepare, run_tests
 from moderation.release.suite import Suite
 from moderation.release.suite_file import load_suites
@@ -52,10 +53,13 @@ def test(path: Path, *, out: Path | None, as_json: bool, junit: Path | None, str
     if as_json:
         terminal.emit(told)
     else:
-        _print(report, path, certified=any(action.threshold is not None for action in lock.actions))
+        _print(report, path, lock)
         _print_coverage(coverage)
     if not told["passed"]:
         raise typer.Exit(ExitCode.TESTS_FAILED)
+    if not as_json:
+        step = f"audit {path}" if policy.audit else f"release {path} --to shadow --by TEAM"
+        terminal.say(f"next: moderation policy {step}{elsewhere(out)}")
 
 
 def inputs_of(policy: Policy, suites: Sequence[Suite]) -> dict[str, str]:
@@ -107,20 +111,34 @@ def audited(policy: Policy) -> dict[str, set[str]]:
     return dict(found)
 
 
-def _print(report: TestReport, path: Path, *, certified: bool) -> None:
+def _print(report: TestReport, path: Path, lock: Lock) -> None:
+    certified = any(action.threshold is not None for action in lock.actions)
     if not certified:
-        terminal.say(f"{lock_words.UNCERTIFIED}; no test can pass before: moderation policy certify {path}")
+        tried = any(action.shortfall is not None for action in lock.actions)
+        step = (
+            f"with more targets, and moderation policy plan {path} tells how many"
+            if tried
+            else f"moderation policy certify {path}"
+        )
+        terminal.say(f"{lock_words.UNCERTIFIED}; no test can pass before: {step}")
     for result in report.results:
         if result.status.value != "passed" and certified:
             terminal.say(f"{_WORDS[result.status.value]}: {result.suite}/{result.id}: {result.message}")
     counts = report.to_dict()["counts"]
     told = ", ".join(f"{counts[status]} {word.lower()}" for status, word in _WORDS.items() if counts[status])
-    terminal.say(f"policy {report.policy!r}, revision {report.revision}: {told}")
+    kinds = Counter(result.kind for result in report.results)
+    made = ", ".join(f"{count} of kind {kind}" for kind, count in kinds.items()) if len(kinds) > 1 else ""
+    terminal.say(f"policy {report.policy!r}, revision {report.revision}: {told}" + (f" ({made})" if made else ""))
 
 
 def _print_coverage(coverage: Coverage) -> None:
     for one in coverage.shares:
         every = len(one.covered) + len(one.missing)
         if every:
-            missing = f"; nothing tests {', '.join(one.missing)}" if one.missing else ""
+            missing = f"; nothing tests {', '.join(one.missing)}{_how(one)}" if one.missing else ""
             terminal.say(f"  {one.kind}: {len(one.covered)} of {every} covered{missing}")
+
+
+def _how(share: Share) -> str:
+    """How a test says that it is about a concept or a clause; what flags an item for its phrase covers that concept without a word."""
+    return f" (write `covers: [{share.missing[0]}]` on a case)" if share.kind in {"concepts", "clauses"} else ""

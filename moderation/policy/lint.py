@@ -49,13 +49,14 @@ def lint(
     policy: Policy,
     *,
     today: dt.date,
+    weakest: str | None = None,
     languages: Sequence[str] | None = None,
     context_length: int | None = None,
     count_tokens: Callable[[str], int] | None = None,
 ) -> list[Finding]:
     """Everything the static rules object to, in the order of the file.
 
-    `languages` and `context_length` are those of the encoder's card and `count_tokens` its counter, special tokens
+    `weakest` is the settings' weakest action; `languages` and `context_length` are those of the encoder's card and `count_tokens` its counter, special tokens
     included; without them the language rule does not run and words stand in for tokens.
     """
     phrases = list(_phrases(policy))
@@ -68,6 +69,7 @@ def lint(
         *_minors(policy, phrases),
         *_coverage(policy),
         *_review_by(policy, today),
+        *_passes(policy, weakest),
         *_tests(policy),
     ]
     return sorted(set(findings))
@@ -186,6 +188,13 @@ def _review_by(policy: Policy, today: dt.date) -> Iterator[Finding]:
     if policy.review_by < today:
         message = f"review_by was {policy.review_by}; today is {today}"
         yield _finding(policy.locate("review_by"), "P107", "error", message, "review the policy and set the next day")
+
+
+def _passes(policy: Policy, weakest: str | None) -> Iterator[Finding]:
+    if policy.on_error == weakest:
+        message = f"what cannot be judged passes: on_error is {weakest!r}, the weakest action"
+        fix = "name an action that holds it back, such as that of a reviewer; leave it while nothing is certified, or where that is meant"
+        yield _finding(policy.locate("on_error"), "P113", "warning", message, fix)
 
 
 def _tests(policy: Policy) -> Iterator[Finding]:

@@ -252,7 +252,7 @@ def _content(row: ManifestRow | ManifestPart, folder: Path) -> Content:
     if file is None:
         raise ValueError(f"path: found {row.path!r}; expected a path relative to the manifest, with forward slashes")
     if row.sha256 is None:
-        raise ValueError("sha256: is missing; a file needs its digest")
+        raise ValueError(f"sha256: is missing; a file needs its digest: sha256sum {file} prints it")
     return Content(file, None, row.sha256)
 
 

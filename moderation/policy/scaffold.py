@@ -21,7 +21,7 @@ _RED, _BLUE = (200, 30, 30), (30, 60, 200)
 _POLICY = Template("""\
 # yaml-language-server: $$schema=./policy.schema.json
 schema: policy/v1
-id: $id                      # stable for ever; the title may change
+id: $padded # stable for ever; the title may change
 title: Red circles           # replace this and everything below by your own rule
 version: 0.1.0
 owner: your-team
@@ -89,7 +89,7 @@ def _files(policy_id: str, folder: Path, today: dt.date) -> dict[Path, bytes]:
     except ValidationError:
         expected = "lower-case letters and digits, a letter first, with single dashes or underscores between"
         raise ValueError(f"found {policy_id!r}; expected {expected}, such as 'spam-flyers'") from None
-    texts = {"id": policy_id, "review_by": (today + _REVIEW_AFTER).isoformat()}
+    texts = {"id": policy_id, "padded": policy_id.ljust(24), "review_by": (today + _REVIEW_AFTER).isoformat()}
     files = {
         folder / f"{policy_id}.yaml": _POLICY.substitute(texts).encode(),
         folder / "tests" / f"{policy_id}.yaml": _TESTS.substitute(texts).encode(),

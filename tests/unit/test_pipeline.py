@@ -14,7 +14,7 @@ import pytest
 
 import moderation.pipeline
 from moderation import assemble
-from moderation.decision import Abstention, Decision, Outcome, Score
+from moderation.decision import Abstention, Decision, Outcome, Score, Timing
 from moderation.detector.base import DetectionBatch
 from moderation.embedding.cache import MemoryCache
 from moderation.embedding.embedder import Embedder
@@ -320,6 +320,12 @@ def test_seconds_are_counted_by_step() -> None:
     assert [one.timing.detect for one in decisions] == [0.25] * 3  # shares, which add up to what the batch took
     assert min(one.timing.decode for one in decisions) >= 0.0
     assert min(one.timing.encode for one in decisions) >= 0.0
+
+
+def test_what_nobody_judges_has_no_share_of_judging() -> None:
+    judged, words, other = pipeline().decide([item(picture(0.1)), item(Part.text("hello")), item(picture(0.2))])
+    assert (words.verdicts, words.timing) == ((), Timing())
+    assert judged.timing.detect == other.timing.detect > 0.0
 
 
 def frames(parts: tuple[Part, ...]) -> Any:

@@ -23,13 +23,13 @@ def test_a_kept_promise_says_its_threshold_and_its_evidence_and_calls_estimates_
     assert promise(threshold=0.5, certificate=CERTIFICATE) == (
         "remove: precision at least 0.95, confidence 0.9: certified at threshold 0.500000 (flagged 55 of 60 violating and "
         "1 of 2100 benign objects; estimates, not promises: precision at least 0.951 at the low end of the prevalence, "
-        "recall at least 0.610, at most 3.12% of traffic)"
+        "recall at least 0.610, 3.12% of traffic as an upper bound)"
     )
 
 
 def test_a_promise_of_recall_says_nothing_of_precision() -> None:
     told = promise(threshold=0.5, certificate=CERTIFICATE | {"metric": "recall"})
-    assert "recall at least 0.610, at most 3.12%" in told
+    assert "recall at least 0.610, 3.12% of traffic as an upper bound" in told
     assert "low end" not in told
 
 
@@ -79,3 +79,7 @@ def test_bars_show_the_largest_full_and_nothing_as_nothing() -> None:
     assert lock_words.bars([0, 1, 500, 1000]) == " ▁▄█"
     assert lock_words.bars([]) == ""
     assert lock_words.bars([0, 0]) == "  "
+
+
+def test_what_nothing_was_made_from_has_no_line() -> None:
+    assert list(lock_words.compiled({"fit": {"rows": 0, "inputs": {}}, "background": {"rows": 3}})) == ["background: 3 rows"]

@@ -89,6 +89,7 @@ def test_certify_writes_thresholds_and_says_what_they_promise(certified: Path, r
         assert action.threshold is not None
         promise = f"{action.action}: {action.metric} at least {action.at_least:g}, confidence {action.confidence:g}"
         assert f"{promise}: certified at threshold {action.threshold:.6f}" in out
+    assert out.endswith(f"next: moderation policy test {certified}\n")
 
 
 def test_certify_as_json_has_stable_keys(certified: Path, run: Run) -> None:
@@ -120,6 +121,7 @@ def test_too_few_targets_is_an_honest_answer(policy: Path, run: Run) -> None:
     assert " more violating targets" in out
     lock = read_lock(policy.with_name("flyers.lock.json"))
     assert any(action.threshold is None and action.shortfall for action in lock.actions)
+    assert "next:" not in out
 
 
 @pytest.mark.parametrize("other", ["fit.jsonl", "background.jsonl"])
@@ -226,7 +228,8 @@ def test_the_tests_pass_and_are_told_to_people_and_machines(certified: Path, tmp
     code, out, _ = run("policy", "test", certified, "--junit", tmp_path / "junit.xml")
     assert code == ExitCode.OK
     assert ": 2 passed\n" in out
-    assert "concepts: 1 of 2 covered; nothing tests greeting\n" in out
+    assert "concepts: 1 of 2 covered; nothing tests greeting (write `covers: [greeting]` on a case)\n" in out
+    assert out.endswith(f"next: moderation policy release {certified} --to shadow --by TEAM\n")
     assert 'tests="2" failures="0"' in (tmp_path / "junit.xml").read_text()
     found = json.loads(run("policy", "test", certified, "--json")[1])
     assert (found["passed"], found["revision"]) == (True, read_lock(certified.with_name("flyers.lock.json")).revision)
@@ -642,7 +645,10 @@ def test_a_build_is_released_on_evidence_and_decisions_say_so(certified: Path, t
     assert f"test: no report of the policy's tests lies beside the lock; run: moderation policy test {certified}" in out
     assert "audit: the policy declares no audit" in out
     assert not certified.with_name("flyers.release.json").exists()
-    assert release("--to", "shadow")[0] == ExitCode.OK
+    assert "status: draft; tests: not run; audit: none is declared\n" in run("policy", "show", certified)[1]
+    code, out = release("--to", "shadow")
+    live = f"moderation policy release {certified} --to live --by TEAM --no-audit-reason 'why there is none'"
+    assert (code, out.splitlines()[-1]) == (ExitCode.OK, f"next: {live}")
     assert run("policy", "test", certified)[0] == ExitCode.OK
     code, out = release("--to", "live", "--no-audit-reason", "nobody is shown")
     assert (code, "live" in out) == (ExitCode.OK, True)
@@ -650,8 +656,12 @@ def test_a_build_is_released_on_evidence_and_decisions_say_so(certified: Path, t
     assert [one["status"] for one in record["changes"]] == ["shadow", "live"]
     assert record["changes"][1]["by"] == "market-safety"
     assert set(record["changes"][1]["evidence"]) == {"flyers.lock.json", "flyers.tests.json"}
-    assert "status: live; tests: passed; audit: not run" in run("policy", "show", certified)[1]
-    assert json.loads(run("policy", "show", certified, "--json")[1])["status"] == "live"
+    shown = run("policy", "show", certified)[1]
+    assert "status: live; tests: passed; audit: none is declared\n" in shown
+    day = record["changes"][1]["date"]
+    assert f"  live since {day}, by market-safety, on record: no audit: nobody is shown\n" in shown
+    shown = json.loads(run("policy", "show", certified, "--json")[1])
+    assert (shown["status"], shown["recorded"]) == ("live", record["changes"][1])
     (tmp_path / "note.txt").write_text("cheap discount pills")
     told = run("scan", tmp_path / "note.txt", "--policy", certified, "--json")[1]
     assert json.loads(told)["verdicts"][0]["status"] == "live"

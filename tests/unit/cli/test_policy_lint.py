@@ -72,6 +72,14 @@ def test_a_mistake_in_a_test_file_is_found_here_too(folder: Path, run: Run) -> N
     assert "did you mean 'expect'?" in out
 
 
+def test_an_error_that_lets_pass_is_warned_of(folder: Path, run: Run) -> None:
+    (file,) = folder.glob("*.yaml")
+    file.write_text(file.read_text().replace("on_error: review", "on_error: allow"))
+    code, out, _ = run("policy", "lint", folder)
+    assert (code, out.splitlines()[-1]) == (ExitCode.OK, "1 file, 0 errors, 1 warning")
+    assert "P113 warning: what cannot be judged passes: on_error is 'allow', the weakest action" in out
+
+
 def test_warnings_alone_leave_with_zero(folder: Path, run: Run) -> None:
     words = " ".join(["very"] * 22)
     (folder / "flyers.yaml").write_text(POLICY.replace("cheap pills", f"{words} cheap pills", 1))

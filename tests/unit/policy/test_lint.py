@@ -258,6 +258,15 @@ def test_a_policy_past_its_review_is_found(tmp_path: Path) -> None:
     assert (finding.code, finding.severity, finding.line, finding.column) == ("P107", "error", 6, 12)
 
 
+def test_a_policy_that_lets_pass_what_it_cannot_judge_is_found(tmp_path: Path) -> None:
+    lets = POLICY.replace("on_error: review", "on_error: allow")
+    (finding,) = findings(tmp_path, lets, weakest="allow")
+    line = lets.splitlines().index("on_error: allow") + 1
+    assert (finding.code, finding.severity, finding.line) == ("P113", "warning", line)
+    assert findings(tmp_path, lets, weakest="nothing") == findings(tmp_path, lets) == []
+    assert findings(tmp_path, weakest="allow") == []
+
+
 @pytest.mark.parametrize(
     ("tests", "code"),
     [

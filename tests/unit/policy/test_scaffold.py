@@ -32,6 +32,12 @@ def test_everything_that_is_written_is_right(tmp_path: Path) -> None:
     assert all(row.read().content.startswith(b"\x89PNG") for row in (*fit, *certify))
 
 
+@pytest.mark.parametrize("name", ["a", "counterfeit-bags", "abcdefghijkl-mnopqrstuvw"])
+def test_comments_stand_in_one_column_whatever_the_id(name: str, tmp_path: Path) -> None:
+    text = scaffold(name, tmp_path)[0].read_text(encoding="utf-8")
+    assert {line.index(" # ") for line in text.splitlines()[1:] if " # " in line} == {28}
+
+
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     scaffold("spam", tmp_path)
     (tmp_path / "spam.yaml").unlink()
