@@ -21,7 +21,8 @@ from moderation.plugin.registry import EncoderRequest, FetcherRequest
 from moderation.policy.lock import Lock, arrays_path, read_lock
 from moderation.release.record import record_path, status_beside
 from moderation.rollout.limits import Counter, Limits, LocalCounter
-from moderation.rollout.locks import RunningSet, put_in_force
+from moderation.rollout.locks import put_in_force
+from moderation.rollout.running import RunningSet
 from moderation.sections import StreamSettings, WorkerSettings
 from moderation.settings import Settings
 

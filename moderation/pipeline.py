@@ -15,9 +15,9 @@ from moderation.item import ContentItem, Part
 from moderation.policy.decide import answer, final_score, judge
 from moderation.reader.step import Readers
 from moderation.rollout.limits import Limits
-from moderation.rollout.locks import Needs, RunningPolicy, RunningSet
 from moderation.rollout.panel import Answers, Needed, Panel, Place
 from moderation.rollout.referee import Referee
+from moderation.rollout.running import Needs, RunningPolicy, RunningSet
 
 
 @dataclass(frozen=True, slots=True)

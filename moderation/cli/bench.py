@@ -11,6 +11,7 @@ import typer
 
 from moderation.cli import bench_encode, bench_serve, terminal
 from moderation.cli.bench_content import contents
+from moderation.cli.bounds import conclude
 from moderation.cli.places import Json
 
 if TYPE_CHECKING:
@@ -54,7 +55,6 @@ def stream_(
     Example: moderation bench stream worker.toml --items 2000 --rate 50 --max-p99 1.5
     """
     from moderation import assemble
-    from moderation.errors import ExitCode
     from moderation.policy.lock import read_lock
     from moderation.settings import load_settings
     from moderation.stream.bench import Load, measure
@@ -76,14 +76,7 @@ def stream_(
             advance=advance,
         )
     broken = _broken(found, exactly=stream.delivery == "exactly_once", min_rate=min_rate, max_p99=max_p99)
-    if as_json:
-        terminal.emit({**found.to_dict(), "broken": broken})
-    else:
-        _tell(found)
-        for one in broken:
-            terminal.say(f"broken: {one}")
-    if broken:
-        raise typer.Exit(ExitCode.OVER_BUDGET)
+    conclude(found.to_dict(), broken, tell=lambda: _tell(found), as_json=as_json)
 
 
 def _broken(found: Result, *, exactly: bool, min_rate: float | None, max_p99: float | None) -> list[str]:

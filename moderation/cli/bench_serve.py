@@ -14,6 +14,7 @@ import typer
 
 from moderation.cli import terminal
 from moderation.cli.bench_content import content
+from moderation.cli.bounds import conclude
 from moderation.cli.places import Json, in_a_folder
 
 if TYPE_CHECKING:
@@ -62,7 +63,6 @@ def serve(
     Example: moderation bench serve serve.toml --at 0.5 --at 3 --max-p99 0.5 --min-goodput 0.95 --html load.html
     """
     from moderation.assemble_serve import serve_settings
-    from moderation.errors import ExitCode
     from moderation.policy.lock import read_lock
     from moderation.server.bench import FRACTIONS, Plan, measure
     from moderation.settings import load_settings
@@ -80,14 +80,7 @@ def serve(
         from moderation.server.bench_page import render_html
 
         html.write_text(render_html(found, plan, broken), encoding="utf-8")
-    if as_json:
-        terminal.emit({**found.to_dict(), "broken": broken})
-    else:
-        _tell(found)
-        for one in broken:
-            terminal.say(f"broken: {one}")
-    if broken:
-        raise typer.Exit(ExitCode.OVER_BUDGET)
+    conclude(found.to_dict(), broken, tell=lambda: _tell(found), as_json=as_json)
 
 
 def _requests(modalities: Sequence[str], bad: float, chance: random.Random) -> Iterator[Asked]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from moderation.cli import terminal
 from moderation.cli.summary import Failed, with_names
 from moderation.errors import DataError, ItemError
+from moderation.extras import installed
 from moderation.item import Modality, Part, content_digest
 from moderation.source.entry import Entry
 from moderation.source.find import PICTURES, TABLES, Found, find
@@ -135,7 +135,7 @@ def is_kept(path: Path) -> bool:
     except OSError:
         return False  # which `find` tells of
     kinds = {one.suffix.lower() for one in files}
-    if kinds & PICTURES or not kinds & TABLES or importlib.util.find_spec("pyarrow") is None:
+    if kinds & PICTURES or not kinds & TABLES or not installed("pyarrow"):
         return False
     from moderation.history.vectors import holds_vectors
 

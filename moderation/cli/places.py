@@ -1,14 +1,13 @@
-"""Options that several commands share, and what a command needs: folders to write in and extras, refused before any work is done."""
+"""Options that several commands share, and the files and folders that they need, refused before any work is done."""
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from moderation.errors import PolicyError, Problem, SettingsError
+from moderation.errors import PolicyError, Problem
 from moderation.meant import neighbour
 
 
@@ -46,12 +45,6 @@ def there(path: Path) -> Path:
         named = "".join(f", such as {one}" for one in policy_files(path)[:1])
         raise PolicyError([Problem(path, 0, 0, "Y001", f"is a folder; name one policy{named}")])
     return path
-
-
-def need(package: str, *, extra: str) -> None:
-    """Raises SettingsError where a package that only an extra brings is not installed."""
-    if importlib.util.find_spec(package) is None:
-        raise SettingsError(f'this needs {package}, which is not installed; try: pip install "moderation[{extra}]"')
 
 
 PolicyFile = Annotated[Path, typer.Argument(help="The policy's YAML file.", callback=there)]

@@ -25,7 +25,7 @@ from moderation.policy.paths import background_of
 from moderation.policy.schema import Policy
 from moderation.release import certification
 from moderation.release.splits import NOT_ORDINARY, counted_once, hold_apart
-from moderation.rollout.locks import check_detectors
+from moderation.rollout.detectors import check_detectors
 from moderation.settings import ImageLimits, load_settings
 
 BATCH = 64

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from moderation.cli.places import BuildFolder, Json, PolicyFile, in_a_folder, need
+from moderation.cli.places import BuildFolder, Json, PolicyFile, in_a_folder
+from moderation.extras import need
 
 app = typer.Typer()
 

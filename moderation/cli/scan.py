@@ -12,8 +12,8 @@ import typer
 
 from moderation.cli import terminal
 from moderation.cli.chosen import Only, Trace, chosen_settings
-from moderation.cli.places import need
 from moderation.cli.scan_options import Address, Cores, Keep, Lines, Out, Paths, Policies, Quiet, Report, SummaryFile
+from moderation.extras import need
 
 if TYPE_CHECKING:
     from moderation.cli.scan_sheet import Sheet

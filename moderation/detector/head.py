@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moderation.detector.head_check import NUMBERS, check
-from moderation.detector.remembered import NAMES, Remembered
+from moderation.detector.head_check import NUMBERS, check, check_names
+from moderation.detector.remembered import Remembered
 from moderation.detector.tiles import (
     ROWS_PER_BLOCK,
     TILE_COLUMNS,
@@ -38,9 +38,6 @@ DECIMALS = 6
 
 _LIMIT = 80.0
 _ROWS_WORTH_A_THREAD = 16 * ROWS_PER_BLOCK
-
-# What a lock holds of a head at a level beside what it holds at all of them.
-_EXTRA = {"L2": set(NAMES), "L3": {"probe", "anchor"}, "L5": {"weights"}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +84,7 @@ class Head:
     pool: Floats = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        check(self)
+        check(self.level, self.to_arrays())
         for name, array in zip(("strips", "shift", "pool"), _columns(self), strict=True):
             object.__setattr__(self, name, array)
 
@@ -133,10 +130,8 @@ class Head:
             "offset": self.offset,
             "numbers": numbers,
         }
-        if self.probe is not None and self.anchor is not None:
-            arrays |= {"probe": self.probe, "anchor": self.anchor}
-        if self.weights is not None:
-            arrays["weights"] = self.weights
+        rest = {"probe": self.probe, "anchor": self.anchor, "weights": self.weights}
+        arrays |= {name: array for name, array in rest.items() if array is not None}
         if self.remembered is not None:
             arrays |= self.remembered.to_arrays()
         return arrays
@@ -148,9 +143,7 @@ class Head:
         Raises LockError that says which array is missing or does not fit.
         """
         arrays = {name: array for name, array in arrays.items() if name not in NOT_OF_THE_HEAD}
-        expected = {"violating", "contrast", "gain", "offset", "numbers"} | _EXTRA.get(level, set())
-        if set(arrays) != expected:
-            raise LockError(f"head {level}: found arrays {sorted(arrays)}, expected {sorted(expected)}")
+        check_names(level, arrays.keys())
         if arrays["numbers"].shape != (len(NUMBERS),):
             raise LockError(f"head {level}: 'numbers' has shape {arrays['numbers'].shape}, expected ({len(NUMBERS)},)")
         numbers: dict[str, Any] = dict(zip(NUMBERS, (float(number) for number in arrays["numbers"]), strict=True))

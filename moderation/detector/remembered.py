@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,13 +30,3 @@ class Remembered:
     def take_from(cls, arrays: dict[str, NDArray[Any]]) -> Remembered:
         """What `to_arrays` gave, taken out of `arrays`."""
         return cls(**{one: arrays.pop(name) for name, one in NAMES.items()})
-
-    def expected(self, width: int) -> Mapping[str, tuple[NDArray[Any], str, tuple[int, ...]]]:
-        """Each array with the dtype and the shape that it must have beside phrases of this width."""
-        count = len(self.vectors)
-        shapes = {
-            "exemplars": ("float32", (count, width)),
-            "votes": ("float64", (count,)),
-            "affinity": ("float64", (1,)),
-        }
-        return {name: (getattr(self, NAMES[name]), *shape) for name, shape in shapes.items()}

@@ -46,7 +46,7 @@ def write_table(
 
 def refuse_kept(folder: Path) -> None:
     """Raises DataError for a folder that already holds files of ours: a second run would replace some and leave others beside them."""
-    kept = sorted(folder.glob("*.parquet"))
+    kept = _ours(folder)
     if kept:
         message = f"holds {len(kept)} .parquet files already, such as {kept[0].name}; give a new folder (backtest reads several)"
         raise DataError([Problem(folder, 0, 0, "D000", message)])
@@ -59,11 +59,16 @@ def parquet_files(places: Sequence[Path], command: str) -> list[Path]:
     """
     files: list[Path] = []
     for place in places:
-        found = sorted(place.glob("*.parquet")) if place.is_dir() else [place]
+        found = _ours(place) if place.is_dir() else [place]
         if not found:
             raise DataError([Problem(place, 0, 0, "D001", f"holds no .parquet file; expected what {command} writes")])
         files += found
     return files
+
+
+def _ours(folder: Path) -> list[Path]:
+    """The Parquet files of a folder, however their suffix is written."""
+    return sorted(one for one in folder.glob("*") if one.suffix.lower() == ".parquet")
 
 
 def open_file(path: Path, schema: str) -> tuple[pq.ParquetFile, dict[str, str]]:

@@ -25,7 +25,7 @@ from moderation.policy.schema import Policy
 from moderation.release.bins import histogram
 from moderation.release.most_parts import MostParts
 from moderation.release.splits import NO_AUDIT, NO_EVIDENCE, Pair, Progress, hold_apart, joined, other_rows, silent
-from moderation.rollout.locks import RunningSet
+from moderation.rollout.running import RunningSet
 from moderation.rollout.selftest import advice
 from moderation.settings import ImageLimits
 

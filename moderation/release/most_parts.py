@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from moderation.detector.base import revision_of
 from moderation.item import ContentItem
 from moderation.policy.lock import LockedReader
-from moderation.rollout.locks import RunningPolicy
 from moderation.rollout.readers import parts_by_reader
+from moderation.rollout.running import RunningPolicy
 
 
 @dataclass(slots=True)

@@ -23,7 +23,8 @@ from moderation.policy.columns import judge_columns
 from moderation.policy.decide import Terms
 from moderation.policy.lock import Lock
 from moderation.release.comparison import Side, side_of
-from moderation.rollout.locks import scope_of, terms_of
+from moderation.rollout.locks import terms_of
+from moderation.rollout.running import scope_of
 
 AGAIN = "the same item again"
 NEAR, TOO_MANY = "within ε of a threshold", "of more parts than were certified"

@@ -11,7 +11,8 @@ from moderation.detector.runner import Runner
 from moderation.embedding.keyed import KeyedVectors
 from moderation.item import ContentItem, Part
 from moderation.policy.decide import Finding
-from moderation.rollout.locks import Needs, RunningPolicy, RunningSet, by_vectors
+from moderation.rollout.detectors import by_vectors
+from moderation.rollout.running import Needs, RunningPolicy, RunningSet
 
 Place = tuple[int, int]  # which item of a batch, which part of that item
 Needed = Mapping[RunningPolicy, Needs]  # of one item

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
 from moderation.decision import LIVE
-from moderation.rollout.locks import RunningPolicy, RunningSet
+from moderation.rollout.running import RunningPolicy, RunningSet
 
 InForce = TypeVar("InForce")
 State = tuple[tuple[int, ...] | None, ...]

@@ -72,7 +72,8 @@ def application(
         raise SettingsError(
             "settings: serve.keys: none; on Ray Serve expected at least one, since its proxies listen to other machines"
         )
-    os.environ.update(QUIET)
+    for name, value in QUIET.items():  # for good: Ray reads them when whoever runs the application starts it
+        os.environ.setdefault(name, value)
     from ray import serve
 
     deployment = serve.deployment(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from moderation.errors import DataError, ItemError, Problem
+from moderation.extras import need
 from moderation.item import VIDEOS
 from moderation.meant import neighbour
 from moderation.source import tables
@@ -68,7 +69,7 @@ def find(paths: Iterable[Path], *, max_bytes: int, video_bytes: int = 0) -> Foun
         message = f"nothing to judge here; expected {', '.join(sorted(most.keys() | LINES | TABLES))}"
         raise DataError([Problem(where, 0, 0, "D000", message)])
     if any(path.suffix.lower() in TABLES for path in search.files):
-        tables.need()
+        need("pyarrow", extra="history")
     files = tuple(search.files)
     entries = itertools.chain.from_iterable(entries_of(path, most) for path in files)
     return Found(entries, _total(files), search.left_alone, files, most)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-import importlib.util
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moderation.errors import ItemError, SettingsError
+from moderation.errors import ItemError
+from moderation.extras import installed
 from moderation.source.entry import MANIFEST_KEYS, Entry, Most, expect, failing, item_of
 
 if TYPE_CHECKING:
@@ -23,15 +23,9 @@ _COLUMNS = ("id", *CONTENT, "attributes", *sorted(MANIFEST_KEYS))
 _BATCH = 32  # rows in memory at once
 
 
-def need() -> None:
-    """Raises SettingsError where what reads tables is not installed."""
-    if not _readable():
-        raise SettingsError('this needs pyarrow, which is not installed; try: pip install "moderation[history]"')
-
-
 def may_hold_items(path: Path) -> bool:
     """Whether a table has a column of content; one that cannot be read, or names none of its columns, may."""
-    if not _readable():
+    if not installed("pyarrow"):
         return False
     file = _opened(path)
     return isinstance(file, ItemError) or not set(CONTENT).isdisjoint(file.schema_arrow.names)
@@ -57,10 +51,6 @@ def table_entries(path: Path, most: Most, *, first: int = 1, count: int | None =
         where = f"{path.as_posix()}:{number}"
         made = failing(where, row) if isinstance(row, ItemError) else _entry(row, where, path.parent, most)
         yield replace(made, file=path, line=number)
-
-
-def _readable() -> bool:
-    return importlib.util.find_spec("pyarrow") is not None
 
 
 def _opened(path: Path) -> pq.ParquetFile | ItemError:

@@ -82,4 +82,6 @@ def test_bars_show_the_largest_full_and_nothing_as_nothing() -> None:
 
 
 def test_what_nothing_was_made_from_has_no_line() -> None:
-    assert list(lock_words.compiled({"fit": {"rows": 0, "inputs": {}}, "background": {"rows": 3}})) == ["background: 3 rows"]
+    assert list(lock_words.compiled({"fit": {"rows": 0, "inputs": {}}, "background": {"rows": 3}})) == [
+        "background: 3 rows"
+    ]

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 
 from moderation.errors import DataError
+from moderation.history.files import parquet_files, refuse_kept
 from moderation.history.items import NO_DAY, UNKNOWN, Target
 from moderation.history.vectors import MODALITIES, KeptItem, read_items, read_parts, read_vectors, write_vectors
 from moderation.item import Modality
@@ -187,6 +188,14 @@ def test_columns_of_another_type_are_refused_with_both(tmp_path: Path, change: A
 def test_another_encoder_or_width_is_refused(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
     with pytest.raises(DataError, match=says):
         read(write(tmp_path), **changes)
+
+
+def test_a_suffix_in_capitals_is_one_too(tmp_path: Path) -> None:
+    for name in ("b.PARQUET", "a.parquet", "c.txt"):
+        (tmp_path / name).touch()
+    assert [one.name for one in parquet_files([tmp_path], "what")] == ["a.parquet", "b.PARQUET"]
+    with pytest.raises(DataError, match=r"holds 2 \.parquet files already"):
+        refuse_kept(tmp_path)
 
 
 def test_a_folder_without_files_and_a_file_that_is_none_of_ours_are_refused(tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ from moderation.errors import FingerprintMismatchError, LockError, PluginError
 from moderation.item import JUDGED, ContentItem, Modality, Part
 from moderation.policy.decide import Cut, Finding
 from moderation.policy.lock import Lock
-from moderation.rollout.locks import RunningPolicy, RunningSet, Watch, check_detectors, put_in_force
+from moderation.rollout.detectors import check_detectors
+from moderation.rollout.locks import put_in_force
+from moderation.rollout.running import RunningPolicy, RunningSet, Watch
 from tests.fakes import ACTIONS, FakeDetector, FakeEncoder, Lived, action, item, lock, picture, plugins_with
 
 

@@ -15,8 +15,8 @@ import pytest
 
 from moderation.errors import LockError
 from moderation.policy.lock import arrays_path, lock_path, read_lock, write_lock
-from moderation.rollout.locks import RunningSet
 from moderation.rollout.reload import Reloader, tell_change
+from moderation.rollout.running import RunningSet
 from tests.fakes import action, lock
 from tests.unit.rollout.test_locks import run
 
