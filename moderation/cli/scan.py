@@ -17,6 +17,7 @@ from moderation.extras import need
 
 if TYPE_CHECKING:
     from moderation.cli.scan_sheet import Sheet
+    from moderation.cli.summary import Summary
     from moderation.decision import Decision, Verdict
     from moderation.errors import ItemError
     from moderation.plugin.brought import Plugins
@@ -60,12 +61,7 @@ def scan(
 
     if quiet and as_json:
         raise typer.BadParameter("expected either --quiet or --json; --out FILE writes decisions beside --quiet")
-    if (ray is None) != (keep is None):
-        raise typer.BadParameter(
-            "expected --ray and --keep FOLDER together: what is decided is kept there, part by part"
-        )
-    if ray:
-        need("ray", extra="ray")
+    _check_ray(ray, keep)
     with ExitStack() as stack:
         settings = stack.enter_context(chosen_settings(only, trace=trace))
         known = stack.enter_context(closing(assemble.plugins(settings)))
@@ -90,10 +86,17 @@ def scan(
         with terminal.replacing(summary_file) as file:
             terminal.emit(summary.to_dict(), to=file)
     if sheet and report:
-        from moderation.cli.scan_sheet import render_scan
+        _write_report(report, sheet, summary)
 
-        with terminal.replacing(report) as file:
-            file.write(render_scan(sheet, summary.to_dict()))
+
+def _check_ray(address: str | None, folder: Path | None) -> None:
+    """What a scan on Ray takes, before any work is done."""
+    if (address is None) != (folder is None):
+        raise typer.BadParameter(
+            "expected --ray and --keep FOLDER together: what is decided is kept there, part by part"
+        )
+    if address:
+        need("ray", extra="ray")
 
 
 def _sheet(locks: Sequence[Path], settings: Settings) -> Sheet:
@@ -101,6 +104,13 @@ def _sheet(locks: Sequence[Path], settings: Settings) -> Sheet:
     from moderation.policy.lock import read_lock
 
     return Sheet([read_lock(one) for one in locks], settings.actions, settings.images)
+
+
+def _write_report(path: Path, sheet: Sheet, summary: Summary) -> None:
+    from moderation.cli.scan_sheet import render_scan
+
+    with terminal.replacing(path) as file:
+        file.write(render_scan(sheet, summary.to_dict()))
 
 
 def _locks(policies: Sequence[Path], settings: Settings) -> list[Path]:

@@ -16,6 +16,7 @@ from moderation.rollout.running import RunningDetector, Watch
 
 
 def detectors_of(lock: Lock, plugins: Plugins) -> tuple[RunningDetector, list[RunningDetector]]:
+    """The policy's own detector, and those of plugins that it needs, each after its sources. Raises PluginError for one that is not there."""
     own = ConceptDetector(lock)
     others = _brought(lock.policy, lock.detectors, plugins)
     return RunningDetector(own, lock.encoder, trusted=True), [
@@ -30,10 +31,12 @@ def detectors_of(lock: Lock, plugins: Plugins) -> tuple[RunningDetector, list[Ru
 
 
 def own_watch(own: Detector) -> Watch:
+    """The policy's own detector counts with all its labels; a video that nobody read is shown to it, and an error there."""
     return Watch(own.id, frozenset(own.labels), own.modalities | {Modality.VIDEO})
 
 
 def admit(running: RunningDetector, detectors: dict[str, RunningDetector], lock: Lock) -> None:
+    """Take a detector among those in use. Raises LockError where another of its name is there, or it would see the vectors of two encoders."""
     id_ = running.detector.id
     known = detectors.setdefault(id_, running)
     if known.detector is not running.detector:

@@ -6,14 +6,15 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
-from moderation.cli.scan_sheet import SHOWN, Best, Shown
+from moderation.cli.scan_sheet import SHOWN, Best, Sheet, Shown
 from moderation.cli.thumbnail import Thumbnail
-from moderation.decision import Outcome, Severity, Verdict
+from moderation.decision import Decision, Outcome, Severity, Verdict
 from moderation.encoder.base import Encoded
 from moderation.encoder.images import decode
 from moderation.errors import ExitCode, ItemError
@@ -215,3 +216,12 @@ def test_what_is_no_picture_has_words_in_its_place() -> None:
     for entry, why in ((Entry("1", gone), "no_such_file"), (None, "not read")):
         lost = Shown(entry, ImageLimits())
         assert lost.copy(lost.part(verdict)) == Thumbnail(why=why)
+
+
+def test_an_entry_of_another_item_is_shown_for_none() -> None:
+    verdict = Verdict("p", "1", "r", "draft", Outcome.REVIEW, Severity.LOW, "review", 0.8, None, 0.5, 0.3, part="0")
+    decision = Decision("1", "d", "allow", Severity.INFO, "review", (verdict,), {})
+    sheet = Sheet([], ("allow", "review"), ImageLimits())
+    for name in ("1", "2"):
+        sheet.add(decision, Entry(name, partial(ContentItem, name, (Part.text("secret"),))))
+    assert [one.card.copy.why for one in sheet.actions["review"].ranked] == ["a text", "not read"]
