@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cached_property
 from importlib import resources
 from operator import attrgetter
 from typing import Any
@@ -66,31 +66,40 @@ class Best:
 
 
 class Shown:
-    """The content of one entry, read once and only if it is asked for."""
+    """The content of one entry, read once and only if it is asked for; nothing here refers to itself, so that it goes as soon as its entry is done."""
 
     def __init__(self, entry: Entry | None, limits: ImageLimits) -> None:
-        self._limits = limits
-        self._read = cache(lambda: _read(entry))
-        self.copy: Callable[[Part | None], Thumbnail] = cache(self._copy)
+        self._entry, self._limits = entry, limits
+        self._copies: dict[str, Thumbnail] = {}
+
+    @cached_property
+    def _item(self) -> ContentItem | ItemError | None:
+        try:
+            return self._entry.read() if self._entry else None
+        except ItemError as error:
+            return error
 
     def part(self, verdict: Verdict) -> Part | None:
         """The part of the item that the verdict is of, or that its part was derived from; the first where that is not told."""
-        item = self._read()
-        if not isinstance(item, ContentItem):
+        if not isinstance(self._item, ContentItem):
             return None
-        named = {part.name or str(at): part for at, part in enumerate(item.parts)}
-        sources = {part.name or f"part-{at}": part for at, part in enumerate(item.parts)}
+        parts = list(enumerate(self._item.parts))
+        named = {part.name or str(at): part for at, part in parts}
+        sources = {part.name or f"part-{at}": part for at, part in parts}
         told = verdict.part or ""
         behind = (part for name, part in sources.items() if told.startswith(f"{name}#"))
-        return named.get(told) or next(behind, item.parts[0])
+        return named.get(told) or next(behind, self._item.parts[0])
 
-    def _copy(self, part: Part | None) -> Thumbnail:
+    def copy(self, part: Part | None) -> Thumbnail:
+        """The small copy of a part, or why there is none."""
         if part is None:
-            item = self._read()
-            return Thumbnail(why=(item.cause or item.reason) if isinstance(item, ItemError) else "not read")
+            failed = self._item if isinstance(self._item, ItemError) else None
+            return Thumbnail(why=(failed.cause or failed.reason) if failed else "not read")
         if part.modality is not Modality.IMAGE:
             return Thumbnail(why=f"a {part.modality.value}")
-        return thumbnail(lambda: part.content, self._limits)
+        if part.digest not in self._copies:
+            self._copies[part.digest] = thumbnail(lambda: part.content, self._limits)
+        return self._copies[part.digest]
 
 
 @dataclass(slots=True)
@@ -154,10 +163,3 @@ def _decisive(decision: Decision, weakest: str) -> tuple[Verdict, float] | None:
         return None
     nearest, margin = max(judged, key=lambda pair: pair[1])
     return nearest, -margin
-
-
-def _read(entry: Entry | None) -> ContentItem | ItemError | None:
-    try:
-        return entry.read() if entry else None
-    except ItemError as error:
-        return error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
+from weakref import ref
 
 import pytest
 
@@ -225,3 +227,25 @@ def test_an_entry_of_another_item_is_shown_for_none() -> None:
     for name in ("1", "2"):
         sheet.add(decision, Entry(name, partial(ContentItem, name, (Part.text("secret"),))))
     assert [one.card.copy.why for one in sheet.actions["review"].ranked] == ["a text", "not read"]
+
+
+def test_no_content_is_held_once_its_item_is_counted() -> None:
+    class Watched(ContentItem):
+        """An item of which one can tell whether it is still there."""
+
+    there: list[ref[Watched]] = []
+
+    def read() -> ContentItem:
+        item = Watched("1", (Part.image(encoded(picture())), Part.text("words")))
+        there.append(ref(item))
+        return item
+
+    verdict = Verdict("p", "1", "r", "draft", Outcome.REVIEW, Severity.LOW, "review", 0.8, None, 0.5, 0.3, part="0")
+    sheet = Sheet([], ("allow", "review"), ImageLimits())
+    gc.disable()
+    try:
+        sheet.add(Decision("1", "d", "allow", Severity.INFO, "review", (verdict,), {}), Entry("1", read))
+        assert [one() for one in there] == [None]
+    finally:
+        gc.enable()
+    assert sheet.actions["review"].ranked[0].card.copy.content
