@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import cycle, islice
@@ -34,6 +35,7 @@ from moderation.server.posts import Served
 from moderation.server.service import Service
 from moderation.settings import Settings
 
+_log = logging.getLogger(__name__)
 _WORDS = "a photo of a thing that somebody offers for sale near you, as good as new, please call"
 
 
@@ -54,13 +56,19 @@ def server(settings: Settings, *, folder: Path) -> Iterator[App]:
     """
     own = serve_settings(settings)
     locks = [folder / one for one in own.locks]
+    built = [read_lock(one) for one in locks]
+    _check_keys(
+        own, [one.policy for one in built]
+    )  # what is wrong so far is told before an encoder is loaded, which takes a while
+    if settings.fetch and settings.worker is None:
+        _log.warning("settings: fetch: a server fetches nothing: content comes with each request")
     with ExitStack() as stack:
         known = stack.enter_context(closing(plugins(settings)))
         cache = embedding_cache(settings)
-        names = sorted({*(read_lock(one).encoder for one in locks), *own.encoders})
+        names = sorted({*(one.encoder for one in built), *own.encoders})
         embedders = {name: embedder(settings, name, known=known, cache=cache) for name in names}
         builds = stack.enter_context(closing(_reloader(settings, own, locks, embedders, known)))
-        for lock in map(read_lock, locks):
+        for lock in built:
             check_golden(lock, embedders[lock.encoder].encoder)
         batcher = Batcher(
             embedders,
@@ -90,6 +98,14 @@ def serve_settings(settings: Settings) -> ServeSettings:
     return settings.serve
 
 
+def _check_keys(own: ServeSettings, policies: Collection[str]) -> None:
+    """Raises SettingsError where a key is bound to a policy that is not there."""
+    for name, key in own.keys.items():
+        for unknown in sorted({*(key.policies or ())} - {*policies}):
+            known = ", ".join(sorted(policies))
+            raise SettingsError(f"settings: serve.keys.{name}: unknown policy {unknown!r}; expected one of {known}")
+
+
 def _reloader(
     settings: Settings, own: ServeSettings, locks: list[Path], embedders: dict[str, Embedder], known: Plugins
 ) -> Reloader[InForce]:
@@ -100,9 +116,7 @@ def _reloader(
         before = made[-1].everything if made else None
         everything = pipeline(settings, locks, embedders=embedders, known=known, counter=counter, earlier=before)
         paths = {read_lock(path).policy: path for path in locks} if sets else {}
-        for unknown in sorted(frozenset().union(*sets) - paths.keys()):
-            expected = ", ".join(sorted(paths))
-            raise SettingsError(f"settings: serve.keys: unknown policy {unknown!r}; expected one of {expected}")
+        _check_keys(own, paths)
 
         def under(chosen: frozenset[str]) -> Pipeline:
             some = [path for policy, path in paths.items() if policy in chosen]

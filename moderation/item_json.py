@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ _ITEM = frozenset({"id", "text", "image", "video", "reference", "parts", "attrib
 _CONTENT = ("text", "image", "video", "reference")
 _CONTENTS = (*_CONTENT, "parts")
 _PART = frozenset({*_CONTENT, "name"})
+_LONG = 16  # characters: longer than any key of ours
 
 Fetch = Callable[[str], bytes]
 
@@ -106,6 +108,14 @@ def _content(kind: str, given: Any, name: str, fetch: Fetch | None) -> Part:
 
 
 def _known(row: Mapping[str, Any], keys: frozenset[str], what: str) -> None:
-    """The message names the keys that are known, not the one that was found: it may be content."""
-    if any(key not in keys for key in row):
-        raise refused("unknown_key", f"{what} has a key beside {', '.join(sorted(keys))}")
+    """The message names the keys that are known, and the one that was found only where it is nearly one of them: else it may be content."""
+    unknown = [key for key in row if key not in keys]
+    if unknown:
+        raise refused("unknown_key", f"{what} has a key beside {', '.join(sorted(keys))}{_hint(unknown[0], keys)}")
+
+
+def _hint(key: str, keys: frozenset[str]) -> str:
+    if key == "path":
+        return "; path is for files of a scan, here expected the content itself, as text, or as image in base64"
+    meant = difflib.get_close_matches(key.lower(), keys, n=1, cutoff=0.7) if len(key) < _LONG else []
+    return f"; {key!r}: did you mean {meant[0]!r}?" if meant else ""

@@ -171,8 +171,8 @@ class ServeSettings(Section):
 
     Without `keys` everybody is answered, which is allowed on this machine alone. `encoders` are those whose vectors can be asked for, beside
     the locks' own. A request that names no deadline has `deadline_seconds`. Bodies have at most `body_bytes`, all that are being read or answered at most
-    `bodies_bytes`, and `read_seconds` to arrive; parts that wait for the device have at most `queue_bytes`. `categories` says
-    which of OpenAI's categories a policy stands for.
+    `bodies_bytes`, and `read_seconds` to arrive; parts that wait for the device have at most `queue_bytes`, answers that are not read yet
+    `answers_bytes`. At most `most_connections` are open. `categories` says which of OpenAI's categories a policy stands for.
     """
 
     locks: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -187,6 +187,8 @@ class ServeSettings(Section):
     body_bytes: Annotated[int, Field(gt=0)] = 20_000_000
     bodies_bytes: Annotated[int, Field(gt=0)] = 500_000_000
     queue_bytes: Annotated[int, Field(gt=0)] = 500_000_000
+    answers_bytes: Annotated[int, Field(gt=0)] = 500_000_000
+    most_connections: Annotated[int, Field(gt=0)] = 800  # a process may usually have 1024 files open
     most_items: Annotated[int, Field(gt=0)] = 2048
     reload_seconds: Seconds = 5.0
 

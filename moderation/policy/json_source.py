@@ -22,6 +22,15 @@ def read_json(text: bytes) -> Any:
         raise ValueError("nested too deeply") from None
 
 
+def place_of(error: ValueError) -> str:
+    """What `read_json` found and where, without a word of what it read."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"line {error.lineno}, column {error.colno}: {error.msg.partition(': ')[0]}"  # a character may stand behind it
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start} is no UTF-8"
+    return "nested too deeply, or a number that JSON does not have"
+
+
 def holds_more_values(text: bytes, most: int) -> bool:
     """Whether a JSON text holds more values than this, found in the time of a copy: reading ten million of them takes seconds.
 

@@ -90,7 +90,7 @@ class Reloader(Generic[InForce]):
 def tell_change(before: RunningSet | None, after: RunningSet) -> None:
     """Log, one line for each policy, what changes where the one set takes the other's place; without `before`, everything that is there.
 
-    What begins or ends to act is a warning, and so is a set in which nothing acts.
+    What begins or ends to act is a warning, and so is a set in which nothing acts, and a build without a threshold.
     """
     earlier = {one.id: _build(one) for one in before.policies} if before else {}
     later = {one.id: _build(one) for one in after.policies}
@@ -100,8 +100,15 @@ def tell_change(before: RunningSet | None, after: RunningSet) -> None:
         turned = before is not None and (old is not None and old.live) != (new is not None and new.live)
         level = logging.WARNING if turned else logging.INFO
         _log.log(level, "policy %s: %s", id_, _step(old, new), extra={"told": {"policy": id_}})
+    names, certified = {id_ for id_, _, _ in changed}, False
+    for terms in (one.terms for one in after.policies):
+        certified = certified or bool(terms.cuts)
+        if terms.policy in names and not terms.cuts:
+            told = "policy %s: not certified: every item ends as on_error says, %s"
+            _log.warning(told, terms.policy, terms.on_error, extra={"told": {"policy": terms.policy}})
     if (changed or before is None) and not any(one.live for one in later.values()):
-        _log.warning("no policy is live, so nothing is acted on: `moderation policy release` makes one live")
+        how = "`moderation policy release` makes one live" if certified else "`moderation policy certify` comes next"
+        _log.warning("no policy is live, so nothing is acted on: %s", how)
 
 
 class _Build(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from moderation.item import is_utf8
-from moderation.policy.json_source import DuplicateKeyError, holds_more_values, read_json
+from moderation.policy.json_source import DuplicateKeyError, holds_more_values, place_of, read_json
 from moderation.server.edge import App, Message, Receive, Scope, Send, respond
 from moderation.server.errors import ApiError
 from moderation.server.handlers import told
@@ -52,8 +52,8 @@ def _read(post: Post, scope: Scope, message: Message) -> Any:
         value = read_json(body)
     except DuplicateKeyError:
         raise ApiError(400, "duplicate_key", "a key stands twice in one object") from None
-    except ValueError:
-        raise ApiError(400, "invalid_json", "the body is no JSON in UTF-8") from None
+    except ValueError as error:
+        raise ApiError(400, "invalid_json", f"the body is no JSON in UTF-8: {place_of(error)}") from None
     if b"\\u" in body and not is_utf8(value):
         raise ApiError(400, "not_utf8", "a string holds half a surrogate pair")
     return post.body.validate_python(value)

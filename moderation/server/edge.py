@@ -17,7 +17,7 @@ from typing import Any
 
 from moderation.errors import OverloadedError
 from moderation.sections import ServeSettings
-from moderation.server.errors import DENIED, LIMITED, ApiError, overloaded
+from moderation.server.errors import AGAIN, DENIED, LIMITED, OURS, ApiError, overloaded
 from moderation.server.pulse import Pulse
 
 Message = MutableMapping[str, Any]
@@ -76,21 +76,31 @@ class Edge:
             await send(message)
 
         try:
-            state = scope.setdefault("state", {})
-            if scope["path"] in OPEN:  # without a key: nothing of it is held
-                await self._answered(scope, b"", receive, answer)
-                return
-            state["caller"], seconds = self._caller(headers), self._seconds(headers)
-            state["whole"], state["deadline"] = seconds, began + seconds - self._behind(seconds)
-            await self._held_open(scope, headers, receive, answer)
+            await self._let_in(scope, headers, began, receive, answer)
         except ApiError as error:
-            await respond(answer, error.status, error.body, error.headers)
+            if status == GONE:
+                await respond(answer, error.status, error.body, error.headers)
         except Exception as error:
             if status == GONE:
                 _log.error("not answered: %s", type(error).__name__)
                 raise
         finally:
             self._told(self._route(scope), status, time.monotonic() - began)
+
+    async def _let_in(
+        self, scope: Scope, headers: Mapping[bytes, bytes], began: float, receive: Receive, send: Send
+    ) -> None:
+        """Answer who may ask. Raises ApiError for who may not, and where the server ends and waits no longer."""
+        state = scope.setdefault("state", {})
+        try:
+            if scope["path"] in OPEN:  # without a key: nothing of it is held
+                await self._answered(scope, b"", receive, send)
+                return
+            state["caller"], seconds = self._caller(headers), self._seconds(headers)
+            state["whole"], state["deadline"] = seconds, began + seconds - self._behind(seconds)
+            await self._held_open(scope, headers, receive, send)
+        except asyncio.CancelledError:
+            raise ApiError(503, "stopping", "the server was told to stop", kind=OURS, headers=AGAIN) from None
 
     def _route(self, scope: Scope) -> str:
         """The route's own path, never what a caller wrote: a metric must not have as many names as callers invent."""
@@ -168,8 +178,7 @@ class Edge:
         if size > most:
             raise ApiError(413, "body_too_large", f"the body is too large; expected at most {most} bytes")
         if self._held + more > self._settings.bodies_bytes:
-            again = {"retry-after-ms": "1000", "retry-after": "1"}
-            raise ApiError(429, "overloaded", "refused: too many bytes are in work", kind=LIMITED, headers=again)
+            raise ApiError(429, "overloaded", "refused: too many bytes are in work", kind=LIMITED, headers=AGAIN)
 
     async def _answered(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         """Answer, unless the caller goes away meanwhile: then the answering is cancelled."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from moderation.errors import EncoderError, ItemError, ModerationError, OverloadedError
 
 INVALID, DENIED, LIMITED, OURS = "invalid_request_error", "authentication_error", "rate_limit_error", "server_error"
+AGAIN = {"retry-after-ms": "1000", "retry-after": "1"}  # headers of who may come again soon, where nobody knows when
 _OBEYED = 120.0  # seconds: clients obey no longer ones
 _SPREAD = 0.2  # of what a refused caller is told, either way, so that they do not all come back at once
 

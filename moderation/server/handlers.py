@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from moderation.errors import ModerationError
 from moderation.server.errors import OURS, ApiError, api_error
 
+NO_ROUTE = "not_found"
 _log = logging.getLogger(__name__)
 
 
@@ -25,7 +26,7 @@ def told(error: Exception) -> ApiError:
     if isinstance(error, ValidationError):
         return _wrong(error)
     if isinstance(error, HTTPException):
-        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+        code = {404: NO_ROUTE, 405: "method_not_allowed"}.get(error.status_code, "http_error")
         return ApiError(error.status_code, code, str(error.detail), headers=dict(error.headers or {}))
     _log.error("not foreseen: %s", type(error).__name__)  # no more: a message may hold content
     return ApiError(500, "internal", "something failed here; nothing was decided", kind=OURS)
@@ -37,9 +38,20 @@ def handle_errors(app: FastAPI) -> None:
         app.exception_handler(kind)(_answered)
 
 
-async def _answered(_: Request, error: Exception) -> Response:
+async def _answered(request: Request, error: Exception) -> Response:
     one = told(error)
+    if one.code == NO_ROUTE:
+        one.message = _no_route(request.url.path, [str(getattr(route, "path", "")) for route in request.app.routes])
     return Response(one.body, one.status, headers=one.headers, media_type="application/json")
+
+
+def _no_route(path: str, routes: Collection[str]) -> str:
+    """Where the routes are; the path that was asked for is named only where it is nearly one of them."""
+    meant = next((one for one in (f"/v1{path}", path.removeprefix("/v1"), path.rstrip("/")) if one in routes), None)
+    hint = f"did you mean {meant}? a client's base_url ends in /v1, once" if meant else "/openapi.json tells them all"
+    return (
+        f"there is no such route; expected one of {', '.join(sorted(one for one in routes if '/v1/' in one))}; {hint}"
+    )
 
 
 def _wrong(error: ValidationError) -> ApiError:

@@ -22,6 +22,10 @@ class Joined:
             self._loop.call_soon(self._send)
         self._held.append(data)
 
+    def get_write_buffer_size(self) -> int:
+        """Bytes that wait to be sent."""
+        return self._transport.get_write_buffer_size() + sum(map(len, self._held))
+
     def close(self) -> None:
         """Send what is held, and close."""
         self._send()

@@ -35,6 +35,7 @@ from moderation.server.wire import (
     ModerationRequest,
     embedded_parts,
     image_of,
+    nothing_fetched,
     parts_of,
     text_of,
     written,
@@ -106,7 +107,7 @@ async def decisions(call: Call, body: DecisionRequest) -> bytes:
     items, parts, named = [], 0, f"item-{random.getrandbits(96):024x}"
     for at, one in enumerate(body.items):
         try:
-            items.append(item_of(one, f"{named}-{at}", None))
+            items.append(item_of(one, f"{named}-{at}", nothing_fetched))
         except ItemError as error:
             raise api_error(error, param=f"items.{at}") from None
         parts += len(items[-1].parts)

@@ -1,4 +1,4 @@
-"""HTTP on one connection: uvicorn's, with limits on what it reads while no route waits for it, and on how long an answer may lie unread."""
+"""HTTP on one connection: uvicorn's, with limits on what it reads while no route waits for it, and on how long and how much of answers may lie unread."""
 
 from __future__ import annotations
 
@@ -9,23 +9,74 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from moderation.server.errors import ApiError
+from moderation.server.edge import Receive, Scope, Send
+from moderation.server.errors import AGAIN, OURS, ApiError
 from moderation.server.joined import Joined
 
 HEAD_BYTES = 65_536  # of a request's first line and headers, beyond the piece in which they begin
 _UNREAD = 60.0  # seconds that an answer may wait for its caller to read it
 
 
+class Connections:
+    """All connections of a server: `most` at once, whose unread answers have at most `unread_bytes` together, or one answer more.
+
+    One too many takes the place of the one that has been idle longest; where all are in work it is told to come again. Where too much lies unread,
+    who has not read for the longest is dropped.
+    """
+
+    def __init__(self, most: int, unread_bytes: int) -> None:
+        self._most, self._unread_bytes = most, unread_bytes
+        self._open: dict[BoundedProtocol, None] = {}  # who asked last comes last
+        self._unread: dict[BoundedProtocol, None] = {}  # who stopped reading last comes last
+
+    def admit(self, one: BoundedProtocol) -> bool:
+        """Whether there is a place for a new one."""
+        idle = next((other for other in self._open if other.idle), None) if len(self._open) >= self._most else None
+        if idle:
+            idle.drop()
+        if len(self._open) >= self._most:
+            return False
+        self._open[one] = None
+        return True
+
+    def asks(self, one: BoundedProtocol) -> None:
+        """It has a request."""
+        if one in self._open:
+            del self._open[one]
+            self._open[one] = None
+
+    def stops_reading(self, one: BoundedProtocol) -> None:
+        """Its answer is not read as fast as it is sent."""
+        self._unread[one] = None
+        sizes = {other: other.transport.get_write_buffer_size() for other in self._unread}
+        much = sum(sizes.values()) - self._unread_bytes
+        for other, size in sizes.items():
+            if much <= 0 or other is one:
+                break
+            other.drop()
+            much -= size
+
+    def reads(self, one: BoundedProtocol) -> None:
+        """It reads on."""
+        self._unread.pop(one, None)
+
+    def lose(self, one: BoundedProtocol) -> None:
+        """It is gone."""
+        self._open.pop(one, None)
+        self._unread.pop(one, None)
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """Closes a connection whose request line and headers take longer than `read_seconds`, or are larger than HEAD_BYTES.
 
     The same goes for what is left of a body that was refused, for a connection that says nothing at first, and for an answer that nobody reads.
-    A body that is waited for has its own limits, in `Edge`.
+    A body that is waited for has its own limits, in `Edge`. `connections` are those of the same server.
     """
 
-    def __init__(self, *args: Any, read_seconds: float, **more: Any) -> None:
+    def __init__(self, *args: Any, read_seconds: float, connections: Connections, **more: Any) -> None:
         super().__init__(*args, **more)
-        self._read_seconds = read_seconds
+        self.app, self._answer = self._when_read, self.app
+        self._read_seconds, self._others = read_seconds, connections
         self._reading: TimerHandle | None = None
         self._writing: TimerHandle | None = None
         self._in_head, self._head_bytes = False, 0
@@ -34,9 +85,14 @@ class BoundedProtocol(HttpToolsProtocol):
         """The caller has this long until its first request is there."""
         super().connection_made(Joined(transport, self.loop))  # type: ignore[arg-type]
         self._reading = self.loop.call_later(self._read_seconds, self._read_too_slowly)
+        if not self._others.admit(self):
+            self._refuse(
+                ApiError(503, "too_many_connections", "too many connections are in work", kind=OURS, headers=AGAIN)
+            )
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is waited for any more."""
+        self._others.lose(self)
         self._reading = self._end(self._reading)
         self._writing = self._end(self._writing)
         super().connection_lost(exc)
@@ -65,10 +121,12 @@ class BoundedProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """More of an answer waits than is sent at once: its caller has this long to read it."""
         super().pause_writing()
-        self._writing = self._writing or self.loop.call_later(_UNREAD, self.transport.abort)
+        self._writing = self.loop.call_later(_UNREAD, self.drop)
+        self._others.stops_reading(self)
 
     def resume_writing(self) -> None:
         """It is being read."""
+        self._others.reads(self)
         self._writing = self._end(self._writing)
         super().resume_writing()
 
@@ -78,7 +136,25 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         """It was idle for long: what was not read by now never will be."""
+        self.drop()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of it is in work, nor waits to be read."""
+        answered = self.cycle is None or self.cycle.response_complete
+        return answered and not self.transport.get_write_buffer_size()
+
+    def drop(self) -> None:
+        """Close it at once, whatever waits to be read."""
+        self._others.lose(self)
         self.transport.abort()
+
+    async def _when_read(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer once the answer before is read: who asks and asks, and reads nothing, else has another answer held each time."""
+        self._others.asks(self)
+        if self.flow.write_paused:
+            await self.flow.drain()
+        await self._answer(scope, receive, send)
 
     @staticmethod
     def _end(timer: TimerHandle | None) -> None:
@@ -93,8 +169,9 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, error: ApiError) -> None:
-        head = b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+        head = b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n%s\r\n"
         words = HTTPStatus(error.status).phrase.encode()
+        more = "".join(f"{name}: {value}\r\n" for name, value in error.headers.items()).encode()
         if not self.transport.is_closing():
-            self.transport.write(head % (error.status, words, len(error.body)) + error.body)
+            self.transport.write(head % (error.status, words, len(error.body), more) + error.body)
             self.transport.close()

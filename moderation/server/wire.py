@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, WithJsonS
 
 from moderation.encoder.base import Vectors
 from moderation.errors import ItemError
-from moderation.item import Part
+from moderation.item import Part, unfetchable
 from moderation.item_json import MOST_PARTS, from_base64, refused
 from moderation.server.errors import ApiError
 
@@ -203,6 +203,13 @@ def image_of(url: str, place: str) -> Part:
             cause="not_a_data_url",
         )
     return Part.image(from_base64(url[head.end() :], place))
+
+
+def nothing_fetched(_: str) -> bytes:
+    """What becomes of a reference: it raises ItemError, whatever the settings say of fetching."""
+    raise unfetchable(
+        "no_fetcher", "a part is a reference; nothing is fetched here: send the picture itself, as image in base64"
+    )
 
 
 def parts_of(given: Any, *, pictures: bool = False) -> list[Part]:
