@@ -145,6 +145,12 @@ class Timing:
     detect: float = 0.0
     read: float = 0.0
 
+    def plus(self, more: Timing) -> Timing:
+        """Both together."""
+        return Timing(
+            self.decode + more.decode, self.encode + more.encode, self.detect + more.detect, self.read + more.read
+        )
+
     def shared_by(self, items: int) -> Timing:
         """The share of one of so many items; of none, nothing was spent."""
         if not items:

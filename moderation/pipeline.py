@@ -10,7 +10,7 @@ from itertools import islice
 from moderation.decision import Abstention, Decision, Score, Timing, Verdict
 from moderation.detector.runner import Runner
 from moderation.embedding.embedder import Embeds
-from moderation.embedding.keyed import KeyedVectors, origin
+from moderation.embedding.keyed import KeyedVectors, origin, spent
 from moderation.item import ContentItem, Part
 from moderation.policy.decide import answer, final_score, judge
 from moderation.reader.step import Readers
@@ -56,7 +56,7 @@ class Pipeline:
         self.readers, self._panel = readers, Panel(running, runner)
         self._embedders, self._actions, self._clock = embedders, tuple(actions), clock
         self._alone = embedders if alone is None else alone
-        self._referee = Referee(self._panel)
+        self._referee = Referee(self._panel, clock)
 
     def decide(
         self,
@@ -73,13 +73,15 @@ class Pipeline:
         of them was embedded before, `prepared` has the vectors, by the encoder's name; `alone` then encodes by itself what is near to a threshold.
         """
         seen = self._see(items, prepared)
-        found = self._referee.findings(seen.items, seen.needs, seen.answers, alone or self._alone)
+        found, again = self._referee.findings(seen.items, seen.needs, seen.answers, alone or self._alone)
         judged = [
             (item.id, judge(one.terms, ones, parts=seen.needs[index][one].parts, order=self._actions), one.terms)
             for index, item in enumerate(seen.items)
             for one, ones in found[index].items()
         ]
         held = iter(self._limits.hold(judged))
+        reading, judging = seen.timing
+        seen = replace(seen, timing=(reading, judging.plus(again.shared_by(sum(map(bool, seen.needs))))))
         named = zip(seen.items, ids or ("",) * len(items), strict=True)
         return [self._decision(index, item, held, seen, id_) for index, (item, id_) in enumerate(named)]
 
@@ -126,12 +128,9 @@ class Pipeline:
         vectors = {name: KeyedVectors(embedders[name], parts) for name, parts in self._panel.wanted(asked).items()}
         start = self._clock()
         answers = self._panel.answers(asked, vectors)
-        detect = self._clock() - start
-        decode = sum(one.decode_seconds for one in vectors.values())
-        encode = sum(one.encode_seconds for one in vectors.values())
         reading = Timing(read=read).shared_by(len(items))
-        judging = replace(Timing(decode, encode, detect).shared_by(sum(map(bool, needs))), read=reading.read)
-        return _Seen(items, needs, vectors, answers, (reading, judging))
+        judging = spent(vectors.values(), self._clock() - start).shared_by(sum(map(bool, needs)))
+        return _Seen(items, needs, vectors, answers, (reading, judging.plus(reading)))
 
     def _needs(self, items: Sequence[ContentItem]) -> list[dict[RunningPolicy, Needs]]:
         policies = self.running.policies

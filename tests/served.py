@@ -76,17 +76,26 @@ def serving(
     waiting = Batcher(embedders, Costs(table), near=near, weights=weights, **(batcher or {}))
     service = Service(pipeline, waiting)
     app = make_app(Served(service, own, ACTIONS, ServerMetrics(waiting)))
+    try:
+        with listening(app, own) as url:
+            yield Place(url, service, pipeline(""), app)
+    finally:
+        service.close()
+
+
+@contextmanager
+def listening(app: App, own: ServeSettings) -> Iterator[str]:
+    """The address at which an app answers until this is closed."""
     server = make_server(app, own)
     with bound(own) as taken:
         taken.listen(128)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]})
         thread.start()
         try:
-            yield Place(f"http://127.0.0.1:{taken.getsockname()[1]}", service, pipeline(""), app)
+            yield f"http://127.0.0.1:{taken.getsockname()[1]}"
         finally:
             server.should_exit = True
             thread.join()
-            service.close()
 
 
 def _make_live(made: Pipeline) -> None:

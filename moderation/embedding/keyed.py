@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from moderation.decision import Timing
 from moderation.embedding.embedder import Embeds
 from moderation.encoder.base import Vectors
 from moderation.errors import ItemError
@@ -54,6 +55,15 @@ class KeyedVectors(Generic[Key]):
     def take(self, keys: Sequence[Key]) -> Vectors:
         """The vectors of parts without a fault, float16 [n, d], in the order of the keys."""
         return self._embedded.vectors[np.array([self._rows[key] for key in keys], np.intp)]
+
+
+def spent(vectors: Collection[KeyedVectors[Key]], detect: float) -> Timing:
+    """The seconds that these took to make, and that it took to detect by them."""
+    return Timing(
+        decode=sum(one.decode_seconds for one in vectors),
+        encode=sum(one.encode_seconds for one in vectors),
+        detect=detect,
+    )
 
 
 def origin(parts: Iterable[tuple[Key, Part]], vectors: Collection[KeyedVectors[Key]]) -> tuple[Mapping[str, str], bool]:

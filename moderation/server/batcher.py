@@ -56,7 +56,8 @@ class Batcher:
         self._alone = {name: Alone.of(one) for name, one in embedders.items()}
         self._most_parts, self._most_bytes, self._largest, self._clock = most_parts, most_bytes, largest, clock
         self._changed = threading.Condition()
-        self._queue: FairQueue[Waiting] = FairQueue(lambda one: self.forecast.each(one.kind) + one.extra, weights)
+        self.weights = weights or {}
+        self._queue: FairQueue[Waiting] = FairQueue(lambda one: self.forecast.each(one.kind) + one.extra, self.weights)
         self.forecast = Forecast(costs, self._queue, largest=largest, clock=clock)
         self._waiting: dict[str, Waiting] = {}  # by key, queued or running
         self._closed = self._ending = False  # nothing new is taken; nothing new will come

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 from moderation.decision import Decision
 from moderation.embedding.prepared import Prepared, UnpreparedError, content_of
@@ -17,12 +18,14 @@ from moderation.item import ContentItem, Part
 from moderation.pipeline import Pipeline
 from moderation.server.batcher import SURE, Batcher
 from moderation.server.ticket import Found, Ticket
+from moderation.server.turns import Turns
 
 THREADS = 4  # that decide: a plugin that hangs holds one of them for its deadline
 TOGETHER = 256  # items decided at once
-MOST_UNREAD = 64  # jobs that wait for readers
+MOST_UNREAD = 64  # jobs of one caller that wait for readers
 _WEIGHT = 0.2  # of the newest job
 PATIENCE = 60.0  # seconds that closing waits for what hangs
+_Line: TypeAlias = "queue.SimpleQueue[Job | None] | Turns[Job]"
 
 
 @dataclass(slots=True, eq=False)
@@ -40,20 +43,25 @@ class Job:
     alone: Found = field(default_factory=dict)  # what was made of parts that are near to a threshold, each by itself
     read_seconds: float = 0.0  # of each item
 
+    @property
+    def parts(self) -> int:
+        """Of all its items."""
+        return sum(len(item.parts) for item in self.items)
+
 
 class _Pace:
-    """How long a job of a step takes on the mean, newer ones counting more, where so many threads do it."""
+    """How long one of a step takes on the mean, newer ones counting more, where so many threads do it: a job, or a part of one."""
 
     def __init__(self, threads: int) -> None:
         self._threads, self._mean = threads, 0.0
 
-    def took(self, jobs: int, seconds: float) -> None:
-        """So many jobs took so long together."""
-        self._mean += _WEIGHT * (seconds / jobs - self._mean)
+    def took(self, ones: int, seconds: float) -> None:
+        """So many took so long together."""
+        self._mean += _WEIGHT * (seconds / ones - self._mean)
 
-    def seconds(self, jobs: int) -> float:
+    def seconds(self, ones: float) -> float:
         """Until so many are done."""
-        return jobs * self._mean / self._threads
+        return ones * self._mean / self._threads
 
 
 class Service:
@@ -69,8 +77,9 @@ class Service:
     ) -> None:
         self.batcher, self._in_force, self._clock = batcher, in_force, clock
         self._reading, self._deciding = _Pace(1), _Pace(threads)
-        self._unread: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._unread: Turns[Job] = Turns(batcher.weights)
         self._ready: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        runs: list[tuple[_Line, Callable[[Sequence[Job]], None], str]]
         runs = [(self._unread, self._read, "read"), *[(self._ready, self._decide, "decide")] * threads]
         self._threads = [
             threading.Thread(target=self._run, args=(jobs, step), name=name, daemon=True) for jobs, step, name in runs
@@ -91,8 +100,8 @@ class Service:
         self._refuse_late(job, seconds)
         if job.pipeline.readers is None:
             self._embed(job)
-        elif self._unread.qsize() < MOST_UNREAD:
-            self._unread.put(job)  # reading takes a while
+        elif self._unread.of(caller) < MOST_UNREAD:
+            self._unread.put(job, caller=caller, parts=job.parts)  # reading takes a while
         else:
             raise OverloadedError("too much waits to be read", after_seconds=seconds / 2)
         return job
@@ -101,7 +110,7 @@ class Service:
         """Raises OverloadedError where reading and deciding what waits takes too long; the batcher tells of the device."""
         wait = self._deciding.seconds(self._ready.qsize() + 1)
         if job.pipeline.readers:
-            wait += self._reading.seconds(self._unread.qsize() + 1)
+            wait += self._reading.seconds(self._unread.ahead(job.caller, job.parts))
         if wait > SURE * seconds and (self._ready.qsize() or self._unread.qsize()):
             why = f"it would take {wait:.2f} s, and {max(0.0, seconds):.2f} are left"
             raise OverloadedError(why, after_seconds=wait - SURE * seconds)
@@ -129,7 +138,7 @@ class Service:
     def close(self) -> None:
         """Finish what was begun, and end."""
         reader, *deciders = self._threads
-        self._unread.put(None)
+        self._unread.close()
         reader.join(PATIENCE)
         self.batcher.close()
         for _ in deciders:
@@ -142,7 +151,7 @@ class Service:
         items, began = [item for job in jobs for item in job.items], self._clock()
         read = iter(jobs[0].pipeline.read(items))
         seconds = (self._clock() - began) / len(items)
-        self._reading.took(len(jobs), self._clock() - began)
+        self._reading.took(sum(job.parts for job in jobs), self._clock() - began)
         for job in jobs:
             job.read_seconds = seconds
             job.items = [next(read) for _ in job.items]
@@ -206,7 +215,7 @@ class Service:
         if others:
             self._decide(others)
 
-    def _run(self, waiting: queue.SimpleQueue[Job | None], step: Callable[[Sequence[Job]], None]) -> None:
+    def _run(self, waiting: _Line, step: Callable[[Sequence[Job]], None]) -> None:
         held: list[Job | None] = []  # what was taken, and is of another pipeline: it is next
         while (first := held.pop() if held else waiting.get()) is not None:
             jobs = [first]

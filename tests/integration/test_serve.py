@@ -7,6 +7,8 @@ import base64
 import hashlib
 import http.client
 import json
+import math
+import operator
 import random
 import socket
 import threading
@@ -22,7 +24,7 @@ import pytest
 
 from moderation.errors import OverloadedError
 from moderation.item import ContentItem, Part
-from tests.fakes import FakeReader, Swayed, item, lock
+from tests.fakes import FakeEncoder, FakeReader, Swayed, item, lock
 from tests.served import BOTH, Place, serving
 from tests.unit.server.test_batcher import Device, until
 
@@ -163,6 +165,22 @@ def test_pictures_are_classified_by_texts_alone(place: Place) -> None:
     assert all(
         sum(score["probability"] for score in one["scores"]) == pytest.approx(1, abs=1e-5) for one in answer["data"]
     )
+
+
+def test_the_numbers_of_classifying_are_cosines_and_the_softmax_of_a_hundred_times_those(place: Place) -> None:
+    texts, pictures = ["0.31", "0.3", "some words", "-0.2"], ["0.29", "0.33"]
+    _, _, answer = ask(place, "/v1/classify", {"texts": texts, "images": [url_of(one.encode()) for one in pictures]})
+    encoder = FakeEncoder()
+    words = encoder.encode_text(texts).vectors.tolist()
+    rows = encoder.encode_images([one.encode() for one in pictures]).vectors.tolist()
+    for row, found in zip(rows, answer["data"], strict=True):
+        cosines = [sum(map(operator.mul, row, word)) for word in words]
+        powers = [math.exp(100 * one) for one in cosines]
+        assert [one["text"] for one in found["scores"]] == texts
+        assert [one["similarity"] for one in found["scores"]] == pytest.approx(cosines, abs=1e-6)
+        assert [one["probability"] for one in found["scores"]] == pytest.approx(
+            [one / sum(powers) for one in powers], abs=1e-6
+        )
 
 
 def test_decisions_are_the_pipelines_own(place: Place) -> None:
@@ -385,6 +403,38 @@ def test_under_a_prefix_routes_are_the_same_and_a_websocket_is_none(place: Place
     sent.clear()
     asyncio.run(app({"type": "websocket", "path": "/v1/moderations", "headers": []}, receive, send))
     assert [one["type"] for one in sent] == ["websocket.close"]
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/moderations", "did you mean /v1/moderations? a client's base_url ends in /v1, once"),
+        ("/v1/v1/embeddings", "did you mean /v1/embeddings? a client's base_url ends in /v1, once"),
+        ("/v1/moderations/", "did you mean /v1/moderations? a client's base_url ends in /v1, once"),
+        (f"/v1/{SECRET.replace(' ', '-')}", "/openapi.json tells them all"),
+    ],
+)
+def test_who_asks_where_nothing_is_is_told_where_it_is(place: Place, path: str, told: str) -> None:
+    status, _, answer = ask(place, path, {"input": "0.1"})
+    assert (status, answer["error"]["code"]) == (404, "not_found")
+    routes = "/v1/classify, /v1/decisions, /v1/embeddings, /v1/models, /v1/models/{name}, /v1/moderations, /v1/policies"
+    assert answer["error"]["message"] == f"there is no such route; expected one of {routes}; {told}"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "said"),
+    [
+        ("/v1/moderations", b'{"input": "a",\n}', "line 2, column 1: Expecting property name"),
+        ("/v1/decisions", {"items": [{"txet": SECRET}]}, "'txet': did you mean 'text'?"),
+        ("/v1/decisions", {"items": [{"path": SECRET}]}, "path is for files of a scan"),
+        ("/v1/decisions", {"items": [{"reference": SECRET}]}, "nothing is fetched here: send the picture itself"),
+    ],
+)
+def test_what_is_wrong_is_told_so_that_it_can_be_mended(place: Place, path: str, body: Any, said: str) -> None:
+    status, _, answer = ask(place, path, body)
+    assert (status, said in answer["error"]["message"]) == (400, True), answer
+    assert SECRET not in json.dumps(answer)
+    assert "fetch.https" not in json.dumps(answer)
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from moderation.server import protocol
+from moderation.sections import ServeSettings
+from moderation.server import listen, protocol
+from tests import served
 from tests.served import Place, serving
-from tests.unit.server.test_batcher import until
+from tests.unit.server.test_batcher import Device, until
 
 SECONDS = 0.4  # that a head or a body may take here
 HEAD = b"POST /v1/moderations HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
@@ -183,3 +185,122 @@ def _closed(one: socket.socket) -> bool:
         return True
     time.sleep(0.05)
     return False
+
+
+@pytest.fixture
+def unread(monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """A request whose answer has a few hundred kilobytes, at a server whose sockets take next to nothing of it."""
+
+    def small(own: ServeSettings) -> socket.socket:
+        taken = listen.bound(own)
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # as those that it accepts have it, too
+        return taken
+
+    monkeypatch.setattr(served, "bound", small)
+    body = json.dumps({"input": [f"0.{at}" for at in range(1000)], "encoding_format": "float"}).encode()
+    return HEAD.replace(b"moderations", b"embeddings") + b"content-length: %d\r\n\r\n" % len(body) + body
+
+
+@contextmanager
+def deaf(place: Place) -> Iterator[socket.socket]:
+    """A caller whose socket takes next to nothing, too."""
+    host, port = urlsplit(place.url).netloc.split(":")
+    with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        one.settimeout(20)
+        one.connect((host, int(port)))
+        yield one
+
+
+def answered(place: Place, route: str) -> int:
+    """How many requests of a route were answered."""
+    with raw(place) as one:
+        one.sendall(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        text = rest(one).decode()
+    told = [line for line in text.splitlines() if line.startswith(f'moderation_requests_total{{route="{route}"')]
+    return sum(int(float(line.split()[-1])) for line in told)
+
+
+def test_of_answers_that_nobody_reads_those_are_dropped_that_wait_longest(unread: bytes) -> None:
+    with serving(answers_bytes=200_000) as place, deaf(place) as first, deaf(place) as second:
+        first.sendall(unread)
+        until(lambda: answered(place, "/v1/embeddings") == 1)
+        second.sendall(unread)
+        until(lambda: _closed(first))
+        assert b"200 OK" in whole(second)
+
+
+def test_who_asks_on_and_reads_nothing_is_answered_once_it_reads(unread: bytes) -> None:
+    with serving() as place, deaf(place) as one:
+        for last in (b"", b"", b"connection: close\r\n"):
+            one.sendall(unread.replace(b"host: x\r\n", b"host: x\r\n" + last))
+            time.sleep(0.1)
+        assert answered(place, "/v1/embeddings") == 1
+        assert rest(one).count(b"HTTP/1.1 200 OK") == 3
+
+
+def test_who_reads_late_but_reads_is_not_dropped_for_what_it_read(
+    unread: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "_UNREAD", 2 * SECONDS)
+    with serving() as place, deaf(place) as one:
+        for _ in range(4):
+            one.sendall(unread)
+            time.sleep(SECONDS)
+            assert b"200 OK" in whole(one)
+
+
+def test_a_connection_too_many_takes_the_place_of_the_one_that_is_idle_longest() -> None:
+    with serving(most_connections=3) as place, raw(place) as first, raw(place) as second, raw(place) as third:
+        first.sendall(GOOD)
+        assert whole(first).startswith(b"HTTP/1.1 200")
+        time.sleep(0.05)  # so that all three are there
+        with raw(place) as fourth:
+            fourth.sendall(GOOD)
+            assert whole(fourth).startswith(b"HTTP/1.1 200")
+            assert rest(second) == b""
+            for one in (first, third):  # who asked last stays
+                one.sendall(GOOD)
+                assert whole(one).startswith(b"HTTP/1.1 200")
+
+
+def test_where_all_connections_are_in_work_one_more_is_told_to_come_again() -> None:
+    device = Device()
+    with serving(encoder=device, most_connections=2) as place, raw(place) as first, raw(place) as second:
+        device.go.clear()
+        for number, one in enumerate((first, second)):
+            one.sendall(GOOD.replace(b"0.9", b"0.%d" % (number + 1)))
+        until(lambda: len(place.service.batcher._waiting) == 2)
+        with raw(place) as third:
+            found = rest(third)
+            assert found.startswith(b"HTTP/1.1 503 ")
+            assert b"\r\nretry-after-ms: 1000\r\n" in found
+            assert json.loads(found.split(b"\r\n\r\n", 1)[1])["error"]["code"] == "too_many_connections"
+        device.go.set()
+        for one in (first, second):
+            assert whole(one).startswith(b"HTTP/1.1 200")
+        with raw(place) as fourth:
+            fourth.sendall(GOOD)
+            assert whole(fourth).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("sent", [GOOD, GOOD[:-3]], ids=["waits for the device", "waits for its body"])
+def test_what_outlasts_the_patience_of_a_server_that_ends_is_told_so(
+    sent: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(listen, "_PATIENCE", SECONDS)
+    device = Device()
+    with socket.socket() as one:
+        with serving(encoder=device, read_seconds=30) as place:
+            device.go.clear()
+            host, port = urlsplit(place.url).netloc.split(":")
+            one.settimeout(20)
+            one.connect((host, int(port)))
+            one.sendall(sent.replace(b"host: x", b"host: x\r\nx-deadline-ms: 60000"))
+            until(lambda: bool(device.batches) or sent != GOOD)
+            time.sleep(0.1)
+            threading.Timer(4 * SECONDS, device.go.set).start()
+        status, told = answer(one)
+    assert (status, told["error"]["code"]) == (503, "stopping")  # type: ignore[index]
+    assert "Traceback" not in caplog.text
+    assert "ASGI" not in caplog.text

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moderation.policy.json_source import DuplicateKeyError, holds_more_values, read_json
+from moderation.policy.json_source import DuplicateKeyError, holds_more_values, place_of, read_json
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -40,6 +40,26 @@ def test_a_key_stands_once_however_it_is_spelled_and_wherever(text: bytes) -> No
 def test_what_is_no_json_is_refused(text: bytes, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         read_json(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (b'{"a": 1,\n "b" zebra}', "line 2, column 6: Expecting ':' delimiter"),
+        (b"{'a': 1}", "line 1, column 2: Expecting property name enclosed in double quotes"),
+        (b'{"a": "zebra', "line 1, column 7: Unterminated string starting at"),
+        (b'["\\zebra"]', "line 1, column 3: Invalid \\escape"),
+        (b"[1] zebra", "line 1, column 5: Extra data"),
+        (b'["zebra\xff"]', "byte 7 is no UTF-8"),
+        (b"[" * 100_000, "nested too deeply, or a number that JSON does not have"),
+        (b"[Infinity]", "nested too deeply, or a number that JSON does not have"),
+        (b"9" * 5000, "nested too deeply, or a number that JSON does not have"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_told_by_its_place_and_without_a_word_of_it(text: bytes, found: str) -> None:
+    with pytest.raises(ValueError) as refused:  # noqa: PT011 - of several kinds
+        read_json(text)
+    assert place_of(refused.value) == found
 
 
 _TEXTS = st.text(alphabet='a",[{\\\u00e9', max_size=8)

@@ -233,3 +233,17 @@ def test_near_is_near_to_every_place_where_something_changes(epsilon: float) -> 
             assert is_close(terms, at(one))
             assert is_close(terms, at(other))
     assert not is_close(terms, at(0.3))
+
+
+def test_what_is_encoded_alone_counts_in_the_time_that_an_item_took() -> None:
+    class Decoding(Swayed):
+        """Says that each picture takes a second to decode."""
+
+        def _encode(self, contents: Sequence[str], *, pictures: bool) -> Encoded:
+            return replace(super()._encode(contents, pictures=pictures), decode_seconds=float(len(contents)))
+
+    made = pipeline(Decoding())
+    for cosines, seconds in (([0.1, 0.3], 2.0), ([0.2, 0.7071, 0.31], 4.0)):
+        decisions = decided(made, cosines)
+        assert sum(one.timing.decode for one in decisions) == pytest.approx(seconds)
+    assert all(one.timing.detect > 0 for one in decisions)
