@@ -153,6 +153,97 @@ def test_who_could_not_be_answered_in_time_is_refused_at_once_and_told_when_to_c
             one.done.result(20)
 
 
+def test_how_sure_it_must_be_and_how_long_who_is_refused_stays_away() -> None:
+    device = Device()
+    with batching(device, float, clock=lambda: 5.0) as batcher, held(device, batcher):
+        ask(batcher, "0.1", seconds=1000)
+        wait = batcher.forecast.ahead("", {KIND: 1})
+        with pytest.raises(OverloadedError) as soon:
+            ask(batcher, "0.3", seconds=(wait - 0.001) / 0.85)
+        assert soon.value.after_seconds == 0.05
+        ask(batcher, "0.2", seconds=(wait + 0.001) / 0.85)
+        ask(batcher, *(f"0.{n}" for n in range(1000, 1400)), seconds=1000)
+        with pytest.raises(OverloadedError) as late:
+            ask(batcher, "0.3", seconds=5)
+        assert late.value.after_seconds == 120
+
+
+def test_who_is_refused_since_too_much_waits_stays_away_until_half_of_it_is_done() -> None:
+    device = Device()
+    with batching(device, float, clock=lambda: 5.0, most_parts=3) as batcher, held(device, batcher):
+        ask(batcher, "0.1", "0.2", "0.3", seconds=1000)
+        with pytest.raises(OverloadedError, match="too much waits") as refused:
+            ask(batcher, "0.4", caller="another", seconds=1000)
+    assert refused.value.after_seconds == 2.0  # of one that runs and three that wait
+
+
+def test_who_asks_for_what_another_queued_is_charged_and_for_what_runs_is_not() -> None:
+    device = Device()
+    with batching(device, float, clock=lambda: 5.0) as batcher, held(device, batcher):
+        queued = ask(batcher, "0.1", caller="a", seconds=1000)
+        with pytest.raises(OverloadedError):
+            ask(batcher, "0.1", caller="b", seconds=1.2)
+        running = ask(batcher, "0.9", caller="b", seconds=0.1)
+        device.go.set()
+        assert [len(one.done.result(20)) for one in (queued, running)] == [1, 1]
+
+
+def test_a_batch_that_gets_nowhere_is_told_and_so_is_a_look_that_ended() -> None:
+    device, now = Device(), [5.0]
+    with batching(device, far=True, clock=lambda: now[0]) as batcher:
+        with held(device, batcher):
+            assert batcher.alive
+            now[0] += 61
+            assert not batcher.alive
+            now[0] -= 61
+        assert batcher.alive
+        assert batcher._far
+        batcher._far.close(20)
+        assert not batcher.alive
+
+
+def test_hits_and_misses_are_counted_once_each() -> None:
+    near, far = MemoryCache(10**7), MemoryCache(10**7)
+    one = Embedder(FakeEncoder(), TieredCache(near, far))
+    batcher = Batcher({"default": one}, costs(lambda _: 0.0), near=near, far=True)
+    try:
+        Embedder(FakeEncoder(), far).embed([Part.text("0.1")])
+        ask(batcher, "0.1", "0.2", "0.3").done.result(20)
+        assert (one.stats.hits, one.stats.misses) == (1, 2)
+        ask(batcher, "0.2", "0.4").done.result(20)
+        assert (one.stats.hits, one.stats.misses) == (2, 3)
+    finally:
+        batcher.close()
+
+
+class Sizing(Device):
+    """Takes a second of its own clock for every picture, and one for a batch; `sizes` are those of its batches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now, self.sizes = 0.0, list[int]()
+
+    def encode_images(self, images: Sequence[bytes]) -> Encoded:
+        self.sizes.append(len(images))
+        self.now += 1.0 + len(images)
+        return super().encode_images(images)
+
+
+def test_of_large_pictures_a_batch_takes_no_more_than_double_its_time_and_its_usual_cost_stays() -> None:
+    device, kind, near = Sizing(), Kind("default", Modality.IMAGE), MemoryCache(10**7)
+    known = Costs({one: dict.fromkeys(SIZES, 1.0) for one in (KIND, kind)}, pixel_seconds={kind: 1 / SIDE**2})
+    batcher = Batcher({"default": Embedder(device, near)}, known, near=near, clock=lambda: device.now)
+    try:
+        with held(device, batcher):
+            large = [Part.image(png(bytes([n]) * (3 * SIDE**2))) for n in range(6)]
+            asked = batcher.ask({"default": large}, seconds=1000)
+        assert len(asked.done.result(20)) == 6
+    finally:
+        batcher.close()
+    assert device.sizes == [2, 2, 2]
+    assert known.seconds(kind, 1) == pytest.approx(1.0)
+
+
 def test_who_finds_the_device_idle_is_charged_its_own_parts_only() -> None:
     with batching(Device(), lambda n: 0.1 * n) as batcher:
         assert batcher.forecast.ahead("", {KIND: 1}) == pytest.approx(0.1)
@@ -266,7 +357,7 @@ def test_what_would_come_too_late_is_not_begun() -> None:
         calm.done.result(20)
         with pytest.raises(OverloadedError, match="deadline"):
             late.done.result(20)
-        assert device.batches[1:] == [("0.2",)]
+        assert (device.batches[1:], batcher.dropped) == ([("0.2",)], 1)
 
 
 def test_an_encoder_that_fails_on_everything_is_told_to_who_waits_and_the_next_batch_is_tried() -> None:
@@ -280,10 +371,13 @@ def test_an_encoder_that_fails_on_everything_is_told_to_who_waits_and_the_next_b
 
     device = Moody()
     with batching(device) as batcher:
+        assert batcher.state == "working"
         with pytest.raises(EncoderError, match="fails on everything"):
             ask(batcher, "0.1").done.result(20)
+        assert batcher.state == "broken"
         device.broken = False
         assert len(ask(batcher, "0.1").done.result(20)) == 1
+        assert batcher.state == "working"
 
 
 def test_closing_finishes_what_waits_and_refuses_what_comes() -> None:

@@ -63,3 +63,60 @@ def test_who_had_more_than_its_share_waits_for_others_to_have_as_much() -> None:
     queue.push(waiting("usual", "v"))
     assert queue.lag("little") > 5.0
     assert queue.lag("usual") <= 1.0
+
+
+def test_who_wanted_nothing_for_a_while_has_no_claim_on_that_time() -> None:
+    queue: FairQueue[Waiting] = FairQueue(lambda _: 1.0)
+    for number in range(30):
+        queue.push(waiting("a", f"a{number}"))
+    for _ in range(20):
+        queue.pop()
+    for number in range(10):
+        queue.push(waiting("b", f"b{number}"))
+    taken = [one.caller for one in (queue.pop() for _ in range(10)) if one]
+    assert taken.count("b") == 5
+
+
+def test_what_a_caller_had_counts_though_its_line_ran_empty() -> None:
+    queue: FairQueue[Waiting] = FairQueue(lambda _: 1.0, {"little": 0.1})
+    queue.push(waiting("little", "l0"))
+    queue.push(waiting("usual", "u0"))
+    assert {one.key for one in (queue.pop(), queue.pop()) if one} == {"l0", "u0"}
+    queue.push(waiting("little", "l1"))
+    for number in range(1, 6):
+        queue.push(waiting("usual", f"u{number}"))
+    assert [one.key for one in (queue.pop() for _ in range(6)) if one][-1] == "l1"
+
+
+def test_the_oldest_of_a_caller_is_next_of_whatever_kind_it_is() -> None:
+    queue: FairQueue[Waiting] = FairQueue(lambda _: 1.0)
+    for number, kind in enumerate((KIND, TEXTS, KIND)):
+        queue.push(waiting("a", str(number), kind))
+    queue.discard(queue.soon(1)[0])
+    assert [one.key for one in (queue.pop(), queue.pop()) if one] == ["1", "2"]
+
+
+def test_what_large_ones_take_beside_is_gone_with_them() -> None:
+    queue: FairQueue[Waiting] = FairQueue(lambda _: 1.0)
+    ones = [waiting("a", str(number)) for number in range(3)]
+    for number, one in enumerate(ones):
+        one.extra = 0.5 + number
+        queue.push(one)
+    assert (queue.extra, queue.extra_of("a"), queue.extra_of("b")) == (4.5, 4.5, 0.0)
+    queue.pop()
+    queue.discard(ones[2])
+    assert (queue.extra, queue.extra_of("a"), queue.bytes) == (1.5, 1.5, 1)
+    queue.pop()
+    assert (queue.extra, queue.extra_of("a"), len(queue), queue.bytes) == (0.0, 0.0, 0, 0)
+
+
+def test_a_lag_is_what_all_others_have_before_it_is_ones_turn() -> None:
+    queue: FairQueue[Waiting] = FairQueue(lambda _: 1.0, {"little": 0.1, "heavy": 3.0})
+    queue.push(waiting("little", "l"))
+    queue.pop()  # has had ten seconds by its weight, where nobody had anything
+    queue.push(waiting("usual", "u"))
+    assert queue.lag("little") == 10.0
+    queue.push(waiting("heavy", "h"))
+    assert queue.lag("little") == 40.0
+    assert queue.share("little") == 0.1 / 4.1
+    assert queue.share("heavy") == 0.75

@@ -1,0 +1,92 @@
+"""What is predicted of a device of known cost, by the second: what runs, what waits, whose turn it is, and what large pictures take beside."""
+
+from __future__ import annotations
+
+import pytest
+
+from moderation.item import Modality, Part
+from moderation.server.costs import SIZES, Costs, Kind
+from moderation.server.fair import FairQueue
+from moderation.server.forecast import Forecast
+from moderation.server.ticket import Waiting
+
+TEXT, IMAGE = Kind("default", Modality.TEXT), Kind("default", Modality.IMAGE)
+
+
+class Bench:
+    """A forecast over a queue and a clock of its own; a batch of up to four costs `batch` seconds."""
+
+    def __init__(self, batch: float = 4.0, weights: dict[str, float] | None = None) -> None:
+        self.now, self._number = 100.0, 0
+        self.queue: FairQueue[Waiting] = FairQueue(lambda one: batch / 4 + one.extra, weights)
+        table = {kind: dict.fromkeys(SIZES, batch) for kind in (TEXT, IMAGE)}
+        self.forecast = Forecast(Costs(table), self.queue, largest=4, clock=lambda: self.now)
+
+    def wait(self, caller: str, count: int = 1, *, kind: Kind = TEXT, extra: float = 0.0) -> list[Waiting]:
+        ones = []
+        for _ in range(count):
+            self._number += 1
+            ones.append(Waiting(str(self._number), Part.text("a"), kind, caller, [], extra=extra))
+            self.queue.push(ones[-1])
+        return ones
+
+
+def test_an_idle_device_takes_what_is_asked_alone() -> None:
+    assert Bench().forecast.ahead("a", {TEXT: 1, IMAGE: 1}, 0.5) == 8.5
+
+
+def test_what_runs_is_waited_for_and_is_late_once_it_should_be_over() -> None:
+    bench = Bench()
+    bench.forecast.began(TEXT, bench.wait("a", 2, extra=0.5))
+    for _ in range(2):
+        bench.queue.pop()
+    assert (bench.forecast.drain(), bench.forecast.late) == (5.0, 0.0)
+    bench.now += 4
+    assert (bench.forecast.drain(), bench.forecast.late) == (1.0, 0.0)
+    bench.now += 4
+    assert (bench.forecast.drain(), bench.forecast.late) == (3.0, 3.0)  # as long again as it is overdue
+    bench.forecast.ended()
+    assert (bench.forecast.drain(), bench.forecast.late) == (0.0, 0.0)
+
+
+def test_all_that_waits_is_drained_by_whole_batches_and_what_large_pictures_take_beside() -> None:
+    bench = Bench()
+    bench.wait("a", 5)
+    bench.wait("b", 2, kind=IMAGE, extra=0.25)
+    assert bench.forecast.drain() == 3 * 4.0 + 0.5
+
+
+def test_who_has_nothing_waits_for_its_own_share_and_who_has_all_for_all() -> None:
+    bench = Bench()
+    bench.wait("bulk", 40)
+    assert bench.forecast.ahead("shop", {TEXT: 1}) == 8.0  # every other batch is its own
+    assert bench.forecast.ahead("bulk", {TEXT: 1}) == 44.0
+    for caller in ("c", "d"):
+        bench.wait(caller)
+    assert bench.forecast.ahead("shop", {TEXT: 1}) == 16.0
+    assert Bench(weights={"shop": 3.0}).forecast.ahead("shop", {TEXT: 1}) == 4.0
+
+
+def test_where_little_waits_nobody_is_charged_more_than_all_of_it() -> None:
+    bench = Bench(weights={"little": 0.01})
+    bench.wait("bulk")
+    assert bench.forecast.ahead("little", {TEXT: 1}) == 4.0  # both fit one batch
+
+
+def test_ones_own_large_pictures_are_charged_by_ones_share() -> None:
+    bench = Bench()
+    bench.wait("bulk", 40)
+    bench.wait("shop", 2, extra=1.5)
+    assert bench.forecast.ahead("shop", {TEXT: 1}, 0.5) == (4.0 + 3.0 + 0.5) * 2
+
+
+def test_who_had_more_than_its_share_is_told_to_wait_for_the_others_turns() -> None:
+    bench = Bench(weights={"little": 0.1})
+    bench.wait("little")
+    bench.wait("usual")
+    while bench.queue.pop():
+        pass
+    bench.wait("usual")
+    lag = bench.queue.lag("little")
+    assert lag > 8.0
+    assert bench.forecast.ahead("little", {TEXT: 1}) == pytest.approx(lag + 4.0 * 11)
