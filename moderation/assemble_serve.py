@@ -68,8 +68,8 @@ def server(settings: Settings, *, folder: Path) -> Iterator[App]:
         names = sorted({*(one.encoder for one in built), *own.encoders})
         embedders = {name: embedder(settings, name, known=known, cache=cache) for name in names}
         builds = stack.enter_context(closing(_reloader(settings, own, locks, embedders, known)))
-        for lock in built:
-            check_golden(lock, embedders[lock.encoder].encoder)
+        for name in names:
+            check_golden([lock for lock in built if lock.encoder == name], embedders[name].encoder)
         batcher = Batcher(
             embedders,
             _costs({name: embedders[name].encoder for name in names}),

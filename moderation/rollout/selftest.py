@@ -8,6 +8,7 @@ inputs tell together, and what it does to any item's score is derived from it.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ def measure_epsilon(lock: Lock, encoder: Encoder, others: Sequence[Detector] = (
     """
     pairs = [
         pair
-        for inputs in _inputs(lock, encoder)
+        for inputs in _inputs(lock, encoder, encoder.encode_images)
         for pair in combinations((inputs.golden, *_encoded(lock, encoder, inputs)), 2)
     ]
     return spread(lock, pairs, others)
@@ -76,19 +77,26 @@ def unpromised(others: Sequence[Detector]) -> list[str]:
     return [one.id for one in others if stated_steepness(one) is None]
 
 
-def check_golden(lock: Lock, encoder: Encoder) -> None:
-    """That the encoder gives what it gave when the lock was built, alone and in a full batch, as far as the lock kept it.
+def check_golden(locks: Iterable[Lock], encoder: Encoder) -> None:
+    """That the encoder of these locks gives what it gave when they were built, alone and in a full batch, as far as they kept it.
 
-    Raises EncoderError where it does not: of the same identity, it is broken, or what it runs on is.
+    Raises EncoderError where it does not: of the same identity, it is broken, or what it runs on is. Pictures, which are the same for all, are
+    encoded once.
     """
-    if "golden" not in lock.arrays or "text" not in encoder.card.modalities:
-        return
-    try:
-        for inputs in _inputs(lock, encoder):
-            for _ in _encoded(lock, encoder, inputs):
-                pass
-    except LockError as error:
-        raise EncoderError(f"encoder {lock.encoder!r} fails its self-test: {error}") from None
+
+    @functools.cache
+    def once(pictures: tuple[bytes, ...]) -> Encoded:
+        return encoder.encode_images(pictures)
+
+    for lock in locks:
+        if "golden" not in lock.arrays or "text" not in encoder.card.modalities:
+            continue
+        try:
+            for inputs in _inputs(lock, encoder, lambda pictures: once(tuple(pictures))):
+                for _ in _encoded(lock, encoder, inputs):
+                    pass
+        except LockError as error:
+            raise EncoderError(f"encoder {lock.encoder!r} fails its self-test: {error}") from None
 
 
 def advice(lock: Lock) -> str:
@@ -123,7 +131,7 @@ class _Inputs:
     encode: Callable[[Sequence[Any]], Encoded]
 
 
-def _inputs(lock: Lock, encoder: Encoder) -> Iterator[_Inputs]:
+def _inputs(lock: Lock, encoder: Encoder, encode_images: Callable[[Sequence[bytes]], Encoded]) -> Iterator[_Inputs]:
     refused = f"policy {lock.policy!r}: the lock was built on {lock.encoder_numeric}, the encoder runs as "
     refused += f"{encoder.fingerprint.numeric}, and "
     if "text" not in encoder.card.modalities:
@@ -133,7 +141,7 @@ def _inputs(lock: Lock, encoder: Encoder) -> Iterator[_Inputs]:
     if Modality.IMAGE in lock.modalities:
         made = list(golden_pictures())
         pictures = _golden(lock, "golden_pictures", len(made), refused)
-        yield _Inputs(f"{refused}a golden picture", made, pictures, encoder.encode_images)
+        yield _Inputs(f"{refused}a golden picture", made, pictures, encode_images)
 
 
 def _golden(lock: Lock, name: str, count: int, refused: str) -> Vectors:

@@ -15,7 +15,7 @@ SIZES = (1, 2, 4, 8, 16, 32)
 ROUNDS = 3
 _SLOWER, _FASTER = 8.0, 0.25  # how far batches that ran may take the factor
 _WEIGHT = 0.1  # of the newest batch
-_NEARLY = 1.1  # times the cheapest
+_NEARLY = 1.1  # times as much is about the same
 
 
 class Kind(NamedTuple):
@@ -83,14 +83,17 @@ def _worth_waiting_for(row: Sequence[tuple[int, float]]) -> int:
 
 
 def measure(run: Callable[[int], object], *, clock: Callable[[], float] = time.perf_counter) -> dict[int, float]:
-    """Seconds of `run(parts)` by size: the median of some rounds after a first one that warms up."""
+    """Seconds of `run(parts)` by size: of the first round that takes as long as the one before, about; else the median of some after one that warms up."""
     found = {}
     for parts in SIZES:
-        run(parts)
-        seconds = []
-        for _ in range(ROUNDS):
+        seconds: list[float] = []
+        while len(seconds) <= ROUNDS and not _settled(seconds):
             began = clock()
             run(parts)
             seconds.append(clock() - began)
-        found[parts] = sorted(seconds)[ROUNDS // 2]
+        found[parts] = seconds[-1] if _settled(seconds) else sorted(seconds[1:])[ROUNDS // 2]
     return found
+
+
+def _settled(seconds: Sequence[float]) -> bool:
+    return len(seconds) > 1 and max(seconds[-2:]) <= _NEARLY * min(seconds[-2:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from moderation.errors import EncoderError
 from moderation.item import Modality
 from moderation.plugin.brought import Plugins
 from moderation.policy.lock import lock_path, write_lock
+from moderation.rollout.selftest import check_golden
 from moderation.settings import EncoderSettings, Settings
-from tests.fakes import FakeEncoder, lock, plugins_with
+from tests.fakes import FakeEncoder, golden, lock, plugins_with
 
 
 class Broken(FakeEncoder):
@@ -32,13 +34,17 @@ class Broken(FakeEncoder):
         return Encoded(self._change(sound.vectors), sound.errors) if broken else sound
 
 
-def serve(encoder: FakeEncoder, folder: Path, monkeypatch: pytest.MonkeyPatch) -> bool:
+def serve(
+    encoder: FakeEncoder,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    **more: Any,
+) -> bool:
     known = Plugins((), plugins_with().detectors, {"fake": lambda _: encoder})
     monkeypatch.setattr(assemble_serve, "plugins", lambda _: known)
     write_lock(lock(modalities=(Modality.IMAGE, Modality.TEXT)), lock_path(folder, "weapons"))
-    settings = Settings.model_validate(
-        {"encoders": {"default": EncoderSettings(loader="fake")}, "serve": {"locks": ("weapons.lock.json",)}}
-    )
+    own = {"locks": ("weapons.lock.json",)}
+    settings = Settings.model_validate({"encoders": {"default": EncoderSettings(loader="fake")}, "serve": own, **more})
     with assemble_serve.server(settings, folder=folder):
         return True
 
@@ -75,3 +81,26 @@ def test_what_no_lock_asks_of_is_tried_too(change: Any) -> None:
     """An encoder that only gives its vectors away has no golden ones."""
     with pytest.raises(EncoderError, match="unsound vectors"):
         list(assemble_serve._timed("other", Broken(change, "text")))
+
+
+def test_golden_pictures_are_encoded_once_however_many_locks_there_are() -> None:
+    encoder, locks = FakeEncoder(), [lock(one) for one in ("weapons", "drugs", "fire")]
+    check_golden(locks, encoder)
+    pictures = sum(one.startswith("\x89PNG") for one in encoder.encoded)
+    assert pictures == 8 + 32  # each alone, and a full batch
+    other = replace(locks[2], arrays={**locks[2].arrays, "golden_pictures": -golden()})
+    with pytest.raises(EncoderError, match="golden vector"):
+        check_golden([*locks[:2], other], encoder)
+
+
+@pytest.mark.parametrize("worker", [False, True])
+def test_what_is_set_about_fetching_is_told_to_be_of_no_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, *, worker: bool
+) -> None:
+    more: dict[str, Any] = {"fetch": {"https": {"hosts": ("cdn.example.com",)}}}
+    if worker:  # then it is the worker's
+        kafka = {"bootstrap": ("127.0.0.1:9",)}
+        more["stream"] = {"inputs": ("items",), "group": "g", "slot": "w-0", "kafka": kafka}
+        more["worker"] = {"locks": ("weapons.lock.json",), "decisions": "d", "review": {"topic": "r"}}
+    assert serve(FakeEncoder(), tmp_path, monkeypatch, **more)
+    assert ("a server fetches nothing" in caplog.text) is not worker

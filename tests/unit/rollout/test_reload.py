@@ -202,3 +202,22 @@ def test_the_first_set_is_told_whole_and_one_in_which_nothing_acts_is_a_warning(
     assert said(None, status_of(made, weapons="live"), caplog) == [
         ("INFO", f"policy weapons: revision {lock('weapons').revision}, status live")
     ]
+
+
+def test_a_build_without_a_threshold_is_told_what_becomes_of_its_items_and_what_comes_next(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bare = lock("bare", actions=(action("remove", None),), on_error="label")
+    after = "not certified: every item ends as on_error says, label"
+    assert said(None, run(bare), caplog) == [
+        ("INFO", f"policy bare: revision {bare.revision}, status draft"),
+        ("WARNING", f"policy bare: {after}"),
+        ("WARNING", "no policy is live, so nothing is acted on: `moderation policy certify` comes next"),
+    ]
+    both = run(bare, lock("weapons"))
+    assert said(None, both, caplog)[2:] == [
+        ("WARNING", f"policy bare: {after}"),
+        ("WARNING", "no policy is live, so nothing is acted on: `moderation policy release` makes one live"),
+    ]
+    assert said(run(lock("weapons")), both, caplog)[1] == ("WARNING", f"policy bare: {after}")
+    assert said(both, both, caplog) == []

@@ -18,7 +18,7 @@ from moderation.errors import EncoderError, ItemError, OverloadedError
 from moderation.item import Modality, Part
 from moderation.rollout.company import TEXTS
 from moderation.server.batcher import Batcher
-from moderation.server.costs import SIZES, Costs, Kind
+from moderation.server.costs import SIZES, Costs, Kind, measure
 from moderation.server.ticket import Ticket
 from tests.fakes import FakeEncoder
 
@@ -604,3 +604,21 @@ def test_an_encoder_that_fails_to_begin_is_asked_all_the_same() -> None:
     with batching(Failing()) as batcher:
         found = batcher.ask({"default": [Part.image(b"0.5")]}, seconds=10).done.result(20)
     assert [one.error for one in found.values()] == [None]
+
+
+def measured(*seconds: float) -> tuple[float, int]:
+    """What is thought of a size whose rounds take these seconds, and how many of them were run."""
+    now, rounds = [0.0], iter(seconds)
+
+    def run(parts: int) -> None:
+        now[0] += next(rounds) if parts == 1 else 1.0
+
+    found = measure(run, clock=lambda: now[0])[1]
+    return pytest.approx(found), len(seconds) - len(list(rounds))
+
+
+def test_a_size_is_timed_until_two_rounds_agree_and_else_by_the_median_after_the_first() -> None:
+    assert measured(1.0, 1.05, 9.0, 9.0) == (1.05, 2)
+    assert measured(9.0, 1.0, 1.0, 7.0) == (1.0, 3)
+    assert measured(9.0, 1.0, 3.0, 2.0, 8.0) == (2.0, 4)
+    assert measured(1.0, 9.0, 3.0, 5.0, 8.0) == (5.0, 4)
