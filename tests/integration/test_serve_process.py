@@ -13,7 +13,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import IO
 
-from moderation.errors import ExitCode
+import pytest
+
+from moderation.errors import ExitCode, SettingsError
+from moderation.sections import ServeSettings
+from moderation.server.listen import bound, listen
 from tests.conftest import ROOT
 from tests.unit.server.test_batcher import until
 
@@ -33,6 +37,21 @@ def asked(port: int, path: str, texts: list[str] | None = None) -> tuple[int, by
         connection.request("POST" if body else "GET", path, body, headers)
         answer = connection.getresponse()
         return answer.status, answer.read()
+
+
+def test_of_two_that_start_at_one_port_the_second_is_told_when_it_would_listen() -> None:
+    """Neither listens while its encoders load, so that both got hold of it."""
+    own = ServeSettings.model_validate({"locks": ("x.lock.json",), "port": 0})
+    with bound(own) as first:
+        other = own.model_copy(update={"port": first.getsockname()[1]})
+        with bound(other) as second:
+            first.listen()
+            with pytest.raises(SettingsError, match=f"cannot listen on 127.0.0.1:{other.port}"):
+                listen(no_app, other, second)
+
+
+async def no_app(*_: object) -> None:
+    """Answers nothing."""
 
 
 def test_told_to_stop_it_answers_what_it_began_lets_go_of_everything_and_ends_with_0(tmp_path: Path) -> None:
