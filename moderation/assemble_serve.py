@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from itertools import cycle, islice
+from itertools import cycle, islice, pairwise
 from pathlib import Path
 
 from moderation.assemble import embedder, embedding_cache, lock_files, pipeline, plugins, quota_counter
@@ -36,6 +36,7 @@ from moderation.server.service import Service
 from moderation.settings import Settings
 
 _log = logging.getLogger(__name__)
+_STEPS = ("load_seconds", "try_seconds", "time_seconds")  # of a start
 _WORDS = "a photo of a thing that somebody offers for sale near you, as good as new, please call"
 
 
@@ -57,22 +58,28 @@ def server(settings: Settings, *, folder: Path) -> Iterator[App]:
     own = serve_settings(settings)
     locks = [folder / one for one in own.locks]
     built = [read_lock(one) for one in locks]
-    _check_keys(
-        own, [one.policy for one in built]
-    )  # what is wrong so far is told before an encoder is loaded, which takes a while
+    # What is wrong so far is told before an encoder is loaded, which takes a while.
+    _check_keys(own, [one.policy for one in built])
     if settings.fetch and settings.worker is None:
         _log.warning("settings: fetch: a server fetches nothing: content comes with each request")
     with ExitStack() as stack:
         known = stack.enter_context(closing(plugins(settings)))
         cache = embedding_cache(settings)
         names = sorted({*(one.encoder for one in built), *own.encoders})
+        times = [time.perf_counter()]
         embedders = {name: embedder(settings, name, known=known, cache=cache) for name in names}
+        times.append(time.perf_counter())
         builds = stack.enter_context(closing(_reloader(settings, own, locks, embedders, known)))
         for name in names:
             check_golden([lock for lock in built if lock.encoder == name], embedders[name].encoder)
+        times.append(time.perf_counter())
+        costs = _costs({name: embedders[name].encoder for name in names})
+        times.append(time.perf_counter())
+        took = [f"{end - start:.1f}" for start, end in pairwise(times)]
+        _log.info("encoders are there", extra={"told": dict(zip(_STEPS, took, strict=True))})
         batcher = Batcher(
             embedders,
-            _costs({name: embedders[name].encoder for name in names}),
+            costs,
             near=cache.near if isinstance(cache, TieredCache) else cache,
             far=isinstance(cache, TieredCache),
             most_bytes=own.queue_bytes,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -49,8 +50,14 @@ def serve(
         return True
 
 
-def test_a_sound_encoder_gets_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert serve(FakeEncoder(), tmp_path, monkeypatch)
+def test_a_sound_encoder_gets_ready_and_how_long_that_took_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        assert serve(FakeEncoder(), tmp_path, monkeypatch)
+    (told,) = [vars(one)["told"] for one in caplog.records if one.getMessage() == "encoders are there"]
+    assert list(told) == ["load_seconds", "try_seconds", "time_seconds"]
+    assert all(0 <= float(one) < 20 for one in told.values())
 
 
 def turned(vectors: np.ndarray) -> np.ndarray:
