@@ -222,12 +222,22 @@ def answered(place: Place, route: str) -> int:
 
 
 def test_of_answers_that_nobody_reads_those_are_dropped_that_wait_longest(unread: bytes) -> None:
-    with serving(answers_bytes=200_000) as place, deaf(place) as first, deaf(place) as second:
+    with serving(answers_bytes=1000) as place, deaf(place) as first, deaf(place) as second:
         first.sendall(unread)
         until(lambda: answered(place, "/v1/embeddings") == 1)
+        assert not _closed(first)  # too large, but the only one
         second.sendall(unread)
         until(lambda: _closed(first))
         assert b"200 OK" in whole(second)
+
+
+def test_answers_within_the_bound_are_kept_for_who_reads_late(unread: bytes) -> None:
+    with serving(answers_bytes=10**6) as place, deaf(place) as first, deaf(place) as second:
+        for number, one in enumerate((first, second), start=1):
+            one.sendall(unread)
+            until(lambda expected=number: answered(place, "/v1/embeddings") == expected)  # type: ignore[misc]
+        for one in (first, second):
+            assert b"200 OK" in whole(one)
 
 
 def test_who_asks_on_and_reads_nothing_is_answered_once_it_reads(unread: bytes) -> None:

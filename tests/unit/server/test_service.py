@@ -1,4 +1,4 @@
-"""Items on their way to decisions: whose turn it is to be read, who is too late, and what time is counted."""
+"""Items on their way to decisions: whose turn it is to be read, who is too late, who is decided with whom, and what time is counted."""
 
 from __future__ import annotations
 
@@ -6,16 +6,22 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from moderation.embedding.cache import MemoryCache
+from moderation.embedding.embedder import Embedder
+from moderation.embedding.prepared import UnpreparedError
 from moderation.encoder.base import Encoded
 from moderation.errors import OverloadedError
-from moderation.item import Part
+from moderation.item import ContentItem, Part
+from moderation.server.batcher import Batcher
 from moderation.server.service import MOST_UNREAD, Job, Service
 from tests.fakes import FakeReader, Swayed, item
 from tests.served import serving
+from tests.unit.server.test_batcher import Device, costs, until
 
 
 class Reading(FakeReader):
@@ -109,3 +115,130 @@ def test_what_is_encoded_alone_counts_in_the_time_that_an_item_took() -> None:
         items = [item(Part.text(one), id=one) for one in ("0.1", "0.7071", "0.3")]
         made = place.service.decide(items, seconds=20).answer.result(20)
     assert sum(one.timing.decode for one in made) == pytest.approx(4.0)
+
+
+class Deciding:
+    """In a pipeline's place: decides once it is let, each call taking `seconds` of the clock; `calls` are the items of each."""
+
+    def __init__(self, clock: list[float], *, seconds: float = 0.0, trusted: bool = True, readers: Any = None) -> None:
+        self.readers, self.calls = readers, list[list[str]]()
+        self.running = SimpleNamespace(detectors={"other": SimpleNamespace(trusted=trusted)})
+        self.wants: Any = dict
+        self.begun, self.go = threading.Event(), threading.Event()
+        self._clock, self._seconds = clock, seconds
+
+    def read(self, items: Sequence[ContentItem]) -> Sequence[ContentItem]:
+        return items
+
+    def wanted(self, items: Sequence[ContentItem]) -> dict[str, list[Part]]:
+        found: dict[str, list[Part]] = self.wants()
+        return found
+
+    def decide(self, items: Sequence[ContentItem], **_prepared: Any) -> list[str]:
+        self.begun.set()
+        assert self.go.wait(20)
+        self._clock[0] += self._seconds
+        self.calls.append([one.id for one in items])
+        return [f"decided {one.id}" for one in items]
+
+
+@contextmanager
+def service(clock: list[float], device: Device | None = None, **pipelines: Deciding) -> Iterator[Service]:
+    """One thread that decides by the pipeline of the caller's name."""
+    near, device = MemoryCache(10**6), device or Device()
+    batcher = Batcher({"default": Embedder(device, near)}, costs(lambda _: 0.001), near=near, clock=lambda: clock[0])
+    made = Service(lambda caller: pipelines[caller], batcher, threads=1, clock=lambda: clock[0])  # type: ignore[arg-type, return-value]
+    try:
+        yield made
+    finally:
+        device.go.set()
+        for one in pipelines.values():
+            one.go.set()
+        made.close()
+
+
+def begun(made: Service, caller: str, *ids: str, seconds: float = 10.0) -> list[Job]:
+    return [made.decide([item(Part.text("0.1"), id=one)], caller=caller, seconds=seconds) for one in ids]
+
+
+def test_who_waits_to_be_decided_is_decided_with_its_like_and_in_turn_and_closing_forgets_nobody() -> None:
+    clock = [0.0]
+    a, b = Deciding(clock), Deciding(clock)
+    with service(clock, a=a, b=b) as made:
+        jobs = begun(made, "a", "a0")
+        assert a.begun.wait(20)
+        for _ in range(3):
+            jobs += begun(made, "a", "a1", "a2") + begun(made, "b", "b1")
+        closing = threading.Thread(target=made.close)
+        closing.start()
+        a.go.set()
+        b.go.set()
+        closing.join(20)
+        assert [len(one.answer.result(20)) for one in jobs] == [1] * 10
+    assert a.calls == [["a0"], *[["a1", "a2"]] * 3]
+    assert b.calls == [["b1"]] * 3
+
+
+def test_where_others_detectors_stand_callers_are_not_decided_together() -> None:
+    clock = [0.0]
+    a = Deciding(clock, trusted=False)
+    with service(clock, a=a) as made:
+        jobs = begun(made, "a", "a0", "a1", "a2")
+        a.go.set()
+        assert [one.answer.result(20) for one in jobs] == [["decided a0"], ["decided a1"], ["decided a2"]]
+    assert a.calls == [["a0"], ["a1"], ["a2"]]
+
+
+def test_who_would_be_decided_too_late_is_refused_at_once() -> None:
+    clock = [0.0]
+    a = Deciding(clock, seconds=5.0, trusted=False)
+    with service(clock, a=a) as made:
+        a.go.set()
+        for one in begun(made, "a", "a0", seconds=100):
+            one.answer.result(20)
+        a.go.clear()
+        a.begun.clear()
+        begun(made, "a", "a1", "a2", seconds=100)  # one that is decided, one that waits
+        assert a.begun.wait(20)
+        with pytest.raises(OverloadedError, match=r"it would take 2.00 s, and 1.00 are left"):
+            begun(made, "a", "a3", seconds=1.0)
+        begun(made, "a", "a4", seconds=3.0)
+
+
+def test_who_leaves_while_its_parts_are_asked_for_leaves_none_behind() -> None:
+    clock, device = [0.0], Device()
+    a = Deciding(clock, readers=object())
+    with service(clock, device, a=a) as made:
+        device.go.clear()
+        held = made.batcher.ask({"default": [Part.text("0.9")]}, seconds=10)
+        until(lambda: len(device.batches) == 1)
+        jobs: list[Job] = []
+        known = threading.Event()
+
+        def left() -> dict[str, list[Part]]:
+            assert known.wait(20)
+            made.leave(jobs[0])
+            return {"default": [Part.text("0.4")]}
+
+        a.wants = left
+        jobs += begun(made, "a", "a0")
+        known.set()
+        until(lambda: jobs[0].ticket is not None and jobs[0].ticket.done.cancelled())
+        assert made.batcher.waiting == (0, 0)
+        device.go.set()
+        held.done.result(20)
+
+
+def test_who_is_near_to_a_threshold_and_has_no_time_to_be_encoded_alone_is_told_so() -> None:
+    class Near(Deciding):
+        def decide(self, items: Sequence[ContentItem], **_prepared: Any) -> list[str]:
+            super().decide(items)
+            raise UnpreparedError("default", items[0].parts)
+
+    clock = [0.0]
+    a = Near(clock, seconds=20.0)
+    with service(clock, a=a) as made:
+        (job,) = begun(made, "a", "a0")
+        a.go.set()
+        with pytest.raises(OverloadedError):
+            job.answer.result(20)

@@ -1,0 +1,104 @@
+"""What every request passes before the app, over HTTP: ids, deadlines, keys that stand twice, bodies that say that they are too large."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.served import Place, serving
+from tests.unit.server.test_batcher import Device, until
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Place]:
+    with serving(keys={"shop": {"sha256": hashlib.sha256(b"mod-shop").hexdigest()}}) as one:
+        yield one
+
+
+KEY = ("authorization", "Bearer mod-shop")
+JSON = ("content-type", "application/json")
+GOOD = b'{"input": "0.1"}'
+
+
+def ask(
+    place: Place, *headers: tuple[str, str], body: bytes = GOOD, length: int | None = None
+) -> tuple[int, dict[str, str], Any]:
+    """The answer to these headers, in their order, and a body that is said to have `length` bytes."""
+    with closing(http.client.HTTPConnection(urlsplit(place.url).netloc, timeout=20)) as connection:
+        connection.putrequest("POST", "/v1/moderations")
+        for name, value in (*headers, JSON, ("content-length", str(len(body) if length is None else length))):
+            connection.putheader(name, value)
+        connection.endheaders(body)
+        answer = connection.getresponse()
+        return answer.status, {name.lower(): value for name, value in answer.headers.items()}, json.load(answer)
+
+
+def test_a_request_keeps_its_id_if_it_is_one_and_else_gets_one(place: Place) -> None:
+    for given in ("a.b-C_9", "x" * 64):
+        assert ask(place, KEY, ("x-request-id", given))[1]["x-request-id"] == given
+    made = [ask(place, KEY, *more)[1]["x-request-id"] for more in ((), (("x-request-id", "two words"),))]
+    made += [ask(place, KEY, ("x-request-id", "x" * 65))[1]["x-request-id"], ask(place)[1]["x-request-id"]]
+    assert all(re.fullmatch("[0-9a-f]{32}", one) for one in made)
+    assert len(set(made)) == 4
+
+
+@pytest.mark.parametrize("given", ["0", "600001", "-5", "1e3", "", "9999999", "2.5"])
+def test_a_deadline_is_whole_milliseconds_of_ten_minutes_at_most(place: Place, given: str) -> None:
+    status, _, answer = ask(place, KEY, ("x-deadline-ms", given))
+    assert (status, answer["error"]["code"], answer["error"]["param"]) == (400, "invalid_deadline", "x-deadline-ms")
+    assert ask(place, KEY, ("x-deadline-ms", "600000"))[0] == 200
+
+
+def test_of_a_header_that_stands_twice_the_first_counts(place: Place) -> None:
+    other = ("authorization", "Bearer mod-other")
+    assert [ask(place, *two)[0] for two in ((KEY, other), (other, KEY))] == [200, 401]
+
+
+def test_a_body_that_is_said_to_be_too_large_is_refused_before_it_comes() -> None:
+    with serving(body_bytes=1000, read_seconds=15) as place:
+        began = time.monotonic()
+        status, _, answer = ask(place, body=b"{", length=1001)
+        assert (status, answer["error"]["code"]) == (413, "body_too_large")
+        assert time.monotonic() - began < 10
+
+
+def test_who_waits_for_a_device_that_hangs_is_told_so_shortly_after_its_deadline() -> None:
+    device = Device()
+    with serving(encoder=device) as place:
+        device.go.clear()
+        later = threading.Timer(5, device.go.set)
+        later.start()
+        began = time.monotonic()
+        status, headers, answer = ask(place, ("x-deadline-ms", "300"))
+        took = time.monotonic() - began
+        later.cancel()
+        device.go.set()
+    assert (status, answer["error"]["code"]) == (429, "overloaded")
+    assert int(headers["retry-after"]) >= 1
+    assert 0.3 <= took < 4
+
+
+def test_what_nobody_waits_for_any_more_leaves_the_queue_and_is_not_begun() -> None:
+    device = Device()
+    with serving(encoder=device) as place, ThreadPoolExecutor(2) as pool:
+        device.go.clear()
+        held = pool.submit(ask, place, ("x-deadline-ms", "60000"), body=b'{"input": "0.9"}')
+        until(lambda: len(device.batches) == 1)
+        late = pool.submit(ask, place, ("x-deadline-ms", "300"), body=b'{"input": "0.4"}')
+        assert late.result()[0] == 429
+        assert place.service.batcher.waiting[0] == 0
+        device.go.set()
+        assert held.result()[0] == 200
+    texts: Sequence[Sequence[str]] = device.batches
+    assert [list(one) for one in texts] == [["0.9"]]
