@@ -96,6 +96,9 @@ class Edge:
             if scope["path"] in OPEN:  # without a key: nothing of it is held
                 await self._answered(scope, b"", receive, send)
                 return
+            if state.get("crowded"):
+                more = {**AGAIN, "connection": "close"}
+                raise ApiError(503, "too_many_connections", "too many are in work", kind=OURS, headers=more)
             state["caller"], seconds = self._caller(headers), self._seconds(headers)
             state["whole"], state["deadline"] = seconds, began + seconds - self._behind(seconds)
             await self._held_open(scope, headers, receive, send)

@@ -10,40 +10,48 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from moderation.server.edge import Receive, Scope, Send
-from moderation.server.errors import AGAIN, OURS, ApiError
+from moderation.server.errors import ApiError
 from moderation.server.joined import Joined
 
 HEAD_BYTES = 65_536  # of a request's first line and headers, beyond the piece in which they begin
 _UNREAD = 60.0  # seconds that an answer may wait for its caller to read it
+_SPARE = (
+    50  # connections beyond the most, on which it is told whether the server is well, and everybody else to come again
+)
 
 
 class Connections:
     """All connections of a server: `most` at once, whose unread answers have at most `unread_bytes` together, or one answer more.
 
-    One too many takes the place of the one that has been idle longest; where all are in work it is told to come again. Where too much lies unread,
-    who has not read for the longest is dropped.
+    One too many takes the place of the one that has been idle longest. Where all are in work, a few more are let in, and `crowded`. Where too much
+    lies unread, who has not read for the longest is dropped.
     """
 
     def __init__(self, most: int, unread_bytes: int) -> None:
         self._most, self._unread_bytes = most, unread_bytes
-        self._open: dict[BoundedProtocol, None] = {}  # who asked last comes last
+        self._open: dict[BoundedProtocol, bool] = {}  # whether it was one too many; who asked last comes last
         self._unread: dict[BoundedProtocol, None] = {}  # who stopped reading last comes last
 
-    def admit(self, one: BoundedProtocol) -> bool:
-        """Whether there is a place for a new one."""
-        idle = next((other for other in self._open if other.idle), None) if len(self._open) >= self._most else None
-        if idle:
-            idle.drop()
+    def admit(self, one: BoundedProtocol) -> None:
+        """Let a new one in, or drop it."""
         if len(self._open) >= self._most:
-            return False
-        self._open[one] = None
-        return True
+            no_more = len(self._open) >= self._most + _SPARE  # else who has just come may yet ask
+            idle = (other for other, too_many in self._open.items() if other.idle and (no_more or not too_many))
+            for other in [*idle][:1]:
+                other.drop()
+        if len(self._open) < self._most + _SPARE:
+            self._open[one] = len(self._open) >= self._most
+        else:
+            one.drop()
+
+    def crowded(self, one: BoundedProtocol) -> bool:
+        """Whether it is one too many, and still is."""
+        return self._open.get(one, False) and len(self._open) > self._most
 
     def asks(self, one: BoundedProtocol) -> None:
         """It has a request."""
         if one in self._open:
-            del self._open[one]
-            self._open[one] = None
+            self._open[one] = self._open.pop(one)
 
     def stops_reading(self, one: BoundedProtocol) -> None:
         """Its answer is not read as fast as it is sent."""
@@ -85,10 +93,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """The caller has this long until its first request is there."""
         super().connection_made(Joined(transport, self.loop))  # type: ignore[arg-type]
         self._reading = self.loop.call_later(self._read_seconds, self._read_too_slowly)
-        if not self._others.admit(self):
-            self._refuse(
-                ApiError(503, "too_many_connections", "too many connections are in work", kind=OURS, headers=AGAIN)
-            )
+        self._others.admit(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is waited for any more."""
@@ -152,6 +157,7 @@ class BoundedProtocol(HttpToolsProtocol):
     async def _when_read(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer once the answer before is read: who asks and asks, and reads nothing, else has another answer held each time."""
         self._others.asks(self)
+        scope["state"]["crowded"] = self._others.crowded(self)
         if self.flow.write_paused:
             await self.flow.drain()
         await self._answer(scope, receive, send)
@@ -169,9 +175,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, error: ApiError) -> None:
-        head = b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n%s\r\n"
+        head = b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
         words = HTTPStatus(error.status).phrase.encode()
-        more = "".join(f"{name}: {value}\r\n" for name, value in error.headers.items()).encode()
         if not self.transport.is_closing():
-            self.transport.write(head % (error.status, words, len(error.body), more) + error.body)
+            self.transport.write(head % (error.status, words, len(error.body)) + error.body)
             self.transport.close()

@@ -283,11 +283,15 @@ def test_where_all_connections_are_in_work_one_more_is_told_to_come_again() -> N
         for number, one in enumerate((first, second)):
             one.sendall(GOOD.replace(b"0.9", b"0.%d" % (number + 1)))
         until(lambda: len(place.service.batcher._waiting) == 2)
-        with raw(place) as third:
+        with raw(place) as third, raw(place) as probe:
+            time.sleep(SECONDS / 4)
+            third.sendall(GOOD)
             found = rest(third)
             assert found.startswith(b"HTTP/1.1 503 ")
             assert b"\r\nretry-after-ms: 1000\r\n" in found
             assert json.loads(found.split(b"\r\n\r\n", 1)[1])["error"]["code"] == "too_many_connections"
+            probe.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert whole(probe).startswith(b"HTTP/1.1 200")
         device.go.set()
         for one in (first, second):
             assert whole(one).startswith(b"HTTP/1.1 200")

@@ -1,0 +1,77 @@
+"""Who of many connections stays: those that are in work, those that asked last, those that read."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from moderation.server import protocol
+from moderation.server.protocol import Connections
+
+
+class One:
+    """A connection: in work, or idle, with so many bytes that wait to be read."""
+
+    def __init__(self, others: Connections, *, idle: bool = False, bytes_: int = 0) -> None:
+        self.idle, self.dropped, self._others = idle, False, others
+        self.transport: Any = SimpleNamespace(get_write_buffer_size=lambda: bytes_)
+
+    def drop(self) -> None:
+        self.dropped = True
+        self._others.lose(self)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def places(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Of two places and two spare ones: lets so many in, each idle or not."""
+    monkeypatch.setattr(protocol, "_SPARE", 2)
+    others: Any = Connections(2, 100)
+
+    def let_in(*idle: bool) -> list[One]:
+        ones = [One(others, idle=one) for one in idle]
+        for one in ones:
+            others.admit(one)
+        return ones
+
+    return others, let_in
+
+
+def test_one_too_many_takes_the_place_of_who_is_idle_longest(places: Any) -> None:
+    others, let_in = places
+    first, second = let_in(True, True)
+    others.asks(first)
+    (third,) = let_in(False)
+    assert [one.dropped for one in (first, second, third)] == [False, True, False]
+    assert not others.crowded(third)
+
+
+def test_where_all_are_in_work_a_few_more_are_let_in_until_there_is_room(places: Any) -> None:
+    others, let_in = places
+    ones = let_in(False, False, True, True)
+    assert [others.crowded(one) for one in ones] == [False, False, True, True]
+    (fifth,) = let_in(False)  # the third came, and never asked
+    assert [one.dropped for one in (*ones, fifth)] == [False, False, True, False, False]
+    ones[0].drop()
+    ones[3].drop()
+    assert not others.crowded(fifth)
+
+
+def test_there_are_never_more_than_that(places: Any) -> None:
+    _, let_in = places
+    ones = let_in(*[False] * 7)
+    assert [one.dropped for one in ones] == [False] * 4 + [True] * 3
+
+
+def test_too_much_that_nobody_reads_costs_who_has_not_read_for_longest(places: Any) -> None:
+    others, let_in = places
+    for one in (ones := let_in(False, False, False)):
+        one.transport = SimpleNamespace(get_write_buffer_size=lambda: 40)
+    others.stops_reading(ones[1])
+    others.stops_reading(ones[0])
+    others.reads(ones[1])
+    others.stops_reading(ones[1])
+    assert not any(one.dropped for one in ones)
+    others.stops_reading(ones[2])
+    assert [one.dropped for one in ones] == [True, False, False]
