@@ -68,7 +68,9 @@ def whole(one: socket.socket) -> bytes:
     head, _, body = found.partition(b"\r\n\r\n")
     (length,) = [int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.startswith(b"content-length:")]
     while len(body) < length:
-        body += one.recv(65_536)
+        piece = one.recv(65_536)
+        assert piece, "it was closed before all of it came"
+        body += piece
     return head
 
 
