@@ -22,14 +22,14 @@ _REFUSED = {
     413: "The body is too large.",
     415: "The body's content-type is not application/json.",
     429: "It could not be answered in time; Retry-After says when to come again.",
-    503: "The encoder fails; nothing was decided.",
+    503: "The encoder fails, too many connections are in work, or the server stops; nothing was decided.",
 }
-_ANYWHERE = (400, 401, 408, 413, 429)  # where a key is asked for
+_ANYWHERE = (400, 401, 408, 413, 429, 503)  # where a key is asked for
 _MORE = {
-    "/v1/moderations": (404, 415, 503),
-    "/v1/embeddings": (404, 415, 503),
-    "/v1/decisions": (415, 503),
-    "/v1/classify": (404, 415, 503),
+    "/v1/moderations": (404, 415),
+    "/v1/embeddings": (404, 415),
+    "/v1/decisions": (415,),
+    "/v1/classify": (404, 415),
     "/v1/models/{name}": (404,),
 }
 _AGAIN = {
