@@ -127,7 +127,8 @@ def test_callers_that_go_away_are_counted_and_the_server_sees_them_go() -> None:
         told = outcome(found, how)
         assert told.left > 0
         assert told.failed == {}
-        until(lambda: _count(place, "499") == told.left)
+        # One that goes just as it is answered, or before its request is there, is not seen to go.
+        until(lambda: told.left - 2 <= _count(place, "499") <= told.left)
         until(lambda: place.service.batcher.waiting == (0, 0))
 
 
