@@ -474,6 +474,35 @@ def test_a_far_cache_that_breaks_fails_who_asked_and_is_asked_again() -> None:
         assert len(ask(batcher, "0.1").done.result(20)) == 1
 
 
+def test_who_is_refused_after_a_look_into_the_far_cache_leaves_nothing_of_any_kind_behind() -> None:
+    device = Device()
+    with batching(device, far=True, most_parts=1) as batcher:
+        with held(device, batcher):
+            ticket = batcher.ask({"default": [Part.text("0.1"), Part.image(b"0.2")]}, seconds=10)
+            with pytest.raises(OverloadedError, match="too much waits"):
+                ticket.done.result(20)
+            time.sleep(0.1)
+        ask(batcher, "0.3").done.result(20)
+        assert (batcher.encoded, batcher.dropped) == (2, 1)
+
+
+def test_who_left_while_the_far_cache_was_asked_is_not_encoded_for() -> None:
+    device = Device()
+    with batching(device, far=True) as batcher:
+        embedder, go = batcher.embedders["default"], threading.Event()
+        look_up = embedder.look_up
+
+        def slowly(keys: Sequence[str], cache: object) -> object:
+            assert cache is not embedder.cache or go.wait(20)
+            return look_up(keys, cache)  # type: ignore[arg-type]
+
+        embedder.look_up = slowly  # type: ignore[method-assign, assignment]
+        batcher.leave(ask(batcher, "0.1"))
+        go.set()
+        assert len(ask(batcher, "0.2").done.result(20)) == 1  # looked up after the other
+    assert device.batches == [("0.2",)]
+
+
 def test_who_waits_for_what_another_queued_does_not_wait_as_long_as_that_one() -> None:
     device = Device()
     with batching(device, lambda _: 0.001, largest=4) as batcher:
