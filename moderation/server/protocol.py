@@ -15,9 +15,7 @@ from moderation.server.joined import Joined
 
 HEAD_BYTES = 65_536  # of a request's first line and headers, beyond the piece in which they begin
 _UNREAD = 60.0  # seconds that an answer may wait for its caller to read it
-_SPARE = (
-    50  # connections beyond the most, on which it is told whether the server is well, and everybody else to come again
-)
+_SPARE = 50  # connections beyond the most, on which probes are answered, and everybody else is told to come again
 
 
 class Connections:
@@ -37,8 +35,8 @@ class Connections:
         if len(self._open) >= self._most:
             no_more = len(self._open) >= self._most + _SPARE  # else who has just come may yet ask
             idle = (other for other, too_many in self._open.items() if other.idle and (no_more or not too_many))
-            for other in [*idle][:1]:
-                other.drop()
+            if longest := next(idle, None):
+                longest.drop()
         if len(self._open) < self._most + _SPARE:
             self._open[one] = len(self._open) >= self._most
         else:

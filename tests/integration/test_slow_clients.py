@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
@@ -308,7 +309,7 @@ def test_what_outlasts_the_patience_of_a_server_that_ends_is_told_so(
 ) -> None:
     monkeypatch.setattr(listen, "_PATIENCE", SECONDS)
     device = Device()
-    with socket.socket() as one:
+    with socket.socket() as one, ThreadPoolExecutor(1) as pool:
         with serving(encoder=device, read_seconds=30) as place:
             device.go.clear()
             host, port = urlsplit(place.url).netloc.split(":")
@@ -317,8 +318,9 @@ def test_what_outlasts_the_patience_of_a_server_that_ends_is_told_so(
             one.sendall(sent.replace(b"host: x", b"host: x\r\nx-deadline-ms: 60000"))
             until(lambda: bool(device.batches) or sent != GOOD)
             time.sleep(0.1)
-            threading.Timer(4 * SECONDS, device.go.set).start()
-        status, told = answer(one)
+            answering = pool.submit(answer, one)
+            answering.add_done_callback(lambda _: device.go.set())
+        status, told = answering.result()
     assert (status, told["error"]["code"]) == (503, "stopping")  # type: ignore[index]
     assert "Traceback" not in caplog.text
     assert "ASGI" not in caplog.text
