@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from moderation.decision import Decision, Severity
 from moderation.embedding.cache import MemoryCache
 from moderation.embedding.embedder import Embedder
 from moderation.embedding.prepared import UnpreparedError
@@ -134,12 +135,12 @@ class Deciding:
         found: dict[str, list[Part]] = self.wants()
         return found
 
-    def decide(self, items: Sequence[ContentItem], **_prepared: Any) -> list[str]:
+    def decide(self, items: Sequence[ContentItem], **_prepared: Any) -> list[Decision]:
         self.begun.set()
         assert self.go.wait(20)
         self._clock[0] += self._seconds
         self.calls.append([one.id for one in items])
-        return [f"decided {one.id}" for one in items]
+        return [Decision(one.id, one.id, "allow", Severity.INFO, "allow", (), {}) for one in items]
 
 
 @contextmanager
@@ -185,7 +186,7 @@ def test_where_others_detectors_stand_callers_are_not_decided_together() -> None
     with service(clock, a=a) as made:
         jobs = begun(made, "a", "a0", "a1", "a2")
         a.go.set()
-        assert [one.answer.result(20) for one in jobs] == [["decided a0"], ["decided a1"], ["decided a2"]]
+        assert [one.answer.result(20)[0].item_id for one in jobs] == ["a0", "a1", "a2"]
     assert a.calls == [["a0"], ["a1"], ["a2"]]
 
 
@@ -203,6 +204,30 @@ def test_who_would_be_decided_too_late_is_refused_at_once() -> None:
         with pytest.raises(OverloadedError, match=r"it would take 2.00 s, and 1.00 are left"):
             begun(made, "a", "a3", seconds=1.0)
         begun(made, "a", "a4", seconds=3.0)
+
+
+def test_how_long_reading_takes_is_learnt_by_the_part() -> None:
+    class Slow(Deciding):
+        def read(self, items: Sequence[ContentItem]) -> Sequence[ContentItem]:
+            self.begun.set()
+            assert self.go.wait(20)
+            self._clock[0] += 10.0
+            return items
+
+    clock = [0.0]
+    a = Slow(clock, readers=object())
+    with service(clock, a=a) as made:
+        a.go.set()
+        pair = ContentItem("pair", (Part.text("0.1"), Part.text("0.2")), {})
+        made.decide([pair], caller="a", seconds=100).answer.result(20)
+        a.go.clear()
+        a.begun.clear()
+        begun(made, "a", "a1", seconds=100)
+        assert a.begun.wait(20)
+        begun(made, "a", "a2", seconds=100)
+        with pytest.raises(OverloadedError, match=r"it would take 3.00 s, and 2.00 are left"):
+            made.decide([pair], caller="a", seconds=2.0)
+        begun(made, "a", "a3", seconds=3.0)
 
 
 def test_who_leaves_while_its_parts_are_asked_for_leaves_none_behind() -> None:
@@ -231,7 +256,7 @@ def test_who_leaves_while_its_parts_are_asked_for_leaves_none_behind() -> None:
 
 def test_who_is_near_to_a_threshold_and_has_no_time_to_be_encoded_alone_is_told_so() -> None:
     class Near(Deciding):
-        def decide(self, items: Sequence[ContentItem], **_prepared: Any) -> list[str]:
+        def decide(self, items: Sequence[ContentItem], **_prepared: Any) -> list[Decision]:
             super().decide(items)
             raise UnpreparedError("default", items[0].parts)
 
