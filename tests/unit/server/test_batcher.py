@@ -277,6 +277,16 @@ def test_costs_learn_from_batches_that_ran() -> None:
     assert known.usual(KIND, 4) == pytest.approx(0.1)
 
 
+def test_what_is_encoded_alone_costs_a_batch_of_one_for_each_part() -> None:
+    known, alone = costs(lambda n: 1.0 + 0.1 * n), KIND._replace(alone=True)
+    assert known.seconds(alone, 5) == pytest.approx(5 * 1.1)
+    assert known.seconds(KIND, 5) == pytest.approx(1.8)
+    assert (known.largest(alone), known.largest(KIND)) == (1, 32)
+    for _ in range(100):
+        known.took(alone, 5, 11.0)  # twice as long as it was, and so does all else of the encoder
+    assert known.seconds(KIND, 1) == pytest.approx(2.2, rel=0.01)
+
+
 def test_large_pictures_are_charged_by_their_pixels_and_leave_turns_to_others() -> None:
     device = Device()
     kind = Kind("default", Modality.IMAGE)
@@ -378,6 +388,14 @@ def test_an_encoder_that_fails_on_everything_is_told_to_who_waits_and_the_next_b
         device.broken = False
         assert len(ask(batcher, "0.1").done.result(20)) == 1
         assert batcher.state == "working"
+
+
+def test_the_bytes_that_wait_are_those_of_contents() -> None:
+    device = Device()
+    with batching(device) as batcher, held(device, batcher):
+        for text in ("0.1", "0.123", "0.1"):
+            ask(batcher, text)
+        assert batcher.waiting == (2, 8)
 
 
 def test_closing_finishes_what_waits_and_refuses_what_comes() -> None:
