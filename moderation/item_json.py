@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from moderation.errors import ItemError
 from moderation.item import ContentItem, Part, unfetchable
+from moderation.meant import nearest
 
 UNDECODABLE = "undecodable"
 MOST_PARTS = 1000  # of one item
@@ -117,5 +117,5 @@ def _known(row: Mapping[str, Any], keys: frozenset[str], what: str) -> None:
 def _hint(key: str, keys: frozenset[str]) -> str:
     if key == "path":
         return "; path is for files of a scan, here expected the content itself, as text, or as image in base64"
-    meant = difflib.get_close_matches(key.lower(), keys, n=1, cutoff=0.7) if len(key) < _LONG else []
-    return f"; {key!r}: did you mean {meant[0]!r}?" if meant else ""
+    meant = nearest(key.lower(), sorted(keys)) if len(key) < _LONG else None
+    return f"; {key!r}: did you mean {meant!r}?" if meant else ""
