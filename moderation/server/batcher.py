@@ -10,6 +10,7 @@ import logging
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from moderation.embedding.cache import EmbeddingCache
@@ -29,6 +30,7 @@ _BROKEN = 10.0  # seconds after a batch on which the encoder failed altogether
 _STALLED = 60.0  # seconds that a batch may take beyond what was expected
 _SOON, _LATE = 0.05, 120.0  # seconds that a refused caller is told to stay away: clients obey no longer ones
 
+_Key = tuple[Kind, str]  # two encoders may be one, and keep vectors under one key: each name is answered for itself
 _log = logging.getLogger(__name__)
 
 
@@ -59,7 +61,7 @@ class Batcher:
         self.weights = weights or {}
         self._queue: FairQueue[Waiting] = FairQueue(lambda one: self.forecast.each(one.kind) + one.extra, self.weights)
         self.forecast = Forecast(costs, self._queue, largest=largest, clock=clock)
-        self._waiting: dict[str, Waiting] = {}  # by key, queued or running
+        self._waiting: dict[_Key, Waiting] = {}  # queued or running
         self._closed = self._ending = False  # nothing new is taken; nothing new will come
         self._broken = -math.inf  # when the encoder failed on everything, unless it did better since
         self.dropped = self.refused = self.batches = self.encoded = 0
@@ -142,7 +144,7 @@ class Batcher:
                 one.tickets.remove(ticket)
                 if not one.tickets and one.queued:
                     self._queue.discard(one)
-                    del self._waiting[one.key]
+                    del self._waiting[one.kind, one.key]
                     self.dropped += 1
 
     def close(self) -> None:
@@ -166,17 +168,22 @@ class Batcher:
     def _admit(self, ticket: Ticket, unknown: Mapping[Kind, Mapping[str, Part]]) -> None:
         """Let parts wait for the device. Raises OverloadedError, and then nothing of them waits."""
         with self._changed:
-            extra = {key: self._costs.added(kind, one) for kind, parts in unknown.items() for key, one in parts.items()}
+            extra = {
+                (kind, key): self._costs.added(kind, one)
+                for kind, parts in unknown.items()
+                for key, one in parts.items()
+            }
             self._check(ticket, unknown, extra)
             ticket.expect(sum(map(len, unknown.values())))
             for kind, parts in unknown.items():
                 self._of(kind).count(misses=len(parts))
                 if len(self._queue) < self._largest:  # or `_run` will, when their turn is near
-                    self._of(kind).prepare(parts[key] for key in parts.keys() - self._waiting.keys())
+                    self._of(kind).prepare(one for key, one in parts.items() if (kind, key) not in self._waiting)
                 for key, part in parts.items():
-                    one = self._waiting.get(key)
+                    one = self._waiting.get((kind, key))
                     if one is None:
-                        one = self._waiting[key] = Waiting(key, part, kind, ticket.caller, [], extra=extra[key])
+                        one = Waiting(key, part, kind, ticket.caller, [], extra=extra[kind, key])
+                        self._waiting[kind, key] = one
                         self._queue.push(one)
                     elif one.queued and self._sooner(ticket.caller, one.caller):
                         self._queue.discard(one)
@@ -190,18 +197,18 @@ class Batcher:
         """Whether a part that another caller queued first comes sooner in this one's line, so that it need not wait for what the other has."""
         return caller != other and sum(self._queue.of(caller).values()) < sum(self._queue.of(other).values())
 
-    def _check(self, ticket: Ticket, unknown: Mapping[Kind, Mapping[str, Part]], extra_of: Mapping[str, float]) -> None:
-        """Who waits for what another one queued is charged for it, too: it may have to wait as long. `extra_of` are seconds by key."""
-        waits = {
-            kind: [key for key in parts if key not in self._waiting or self._waiting[key].queued]
-            for kind, parts in unknown.items()
-        }
-        counts = {kind: len(keys) for kind, keys in waits.items() if keys}
-        if not counts:
+    def _check(
+        self, ticket: Ticket, unknown: Mapping[Kind, Mapping[str, Part]], extra_of: Mapping[_Key, float]
+    ) -> None:
+        """Who waits for what another one queued is charged for it, too: it may have to wait as long. `extra_of` are seconds of each."""
+        asked = {(kind, key): part for kind, parts in unknown.items() for key, part in parts.items()}
+        waits = [one for one in asked if one not in self._waiting or self._waiting[one].queued]
+        if not waits:
             return
-        new = [part for parts in unknown.values() for key, part in parts.items() if key not in self._waiting]
+        counts = Counter(kind for kind, _ in waits)
+        new = [part for one, part in asked.items() if one not in self._waiting]
         size, left = sum(len(part.content) for part in new), ticket.deadline - self._clock()
-        extra = sum(extra_of[key] for keys in waits.values() for key in keys)
+        extra = sum(extra_of[one] for one in waits)
         usual = sum(self._costs.usual(kind, count) for kind, count in counts.items()) + extra
         if len(new) > self._most_parts or size > self._most_bytes or ticket.whole < usual:
             why = f"it takes {usual:.2f} s alone, of {ticket.whole:.2f}: fewer parts, or a longer deadline"
@@ -229,7 +236,7 @@ class Batcher:
             if one.tickets:
                 taken.append(one)
             else:
-                del self._waiting[one.key]
+                del self._waiting[one.kind, one.key]
                 self.dropped += 1
         return taken
 
@@ -266,14 +273,17 @@ class Batcher:
             _log.error("a batch failed: %s", type(error).__name__)
             broken = EncoderError(f"encoder {kind.encoder!r}: {type(error).__name__}")
         with self._changed:
-            self._costs.took(kind, len(batch), self._clock() - began - sum(one.extra for one in batch))
+            self._costs.took(kind, len(batch), self._clock() - began, sum(one.extra for one in batch))
             self.forecast.ended()
             self._broken = self._clock() if broken else -math.inf
             self.batches, self.encoded = self.batches + 1, self.encoded + len(batch)
             for one in batch:
-                del self._waiting[one.key]
-        for one in batch:
-            for ticket in one.tickets:
+                del self._waiting[one.kind, one.key]
+            served = [
+                (one, tuple(one.tickets)) for one in batch
+            ]  # who leaves from here on takes itself out of the lists
+        for one, tickets in served:
+            for ticket in tickets:
                 if broken:
                     ticket.fail(broken)
                 else:

@@ -38,6 +38,7 @@ class Costs:
         self._pixel_seconds = pixel_seconds or {}
         self._table = {kind: sorted(row.items()) for kind, row in table.items()}
         self._factor = dict.fromkeys(table, 1.0)
+        self._pixel_factor = dict.fromkeys(table, 1.0)
         self._largest = {kind: _worth_waiting_for(row) for kind, row in self._table.items()}
         self._together = {kind._replace(alone=alone): kind for kind in table for alone in (False, True)}
 
@@ -61,20 +62,29 @@ class Costs:
 
     def added(self, kind: Kind, part: Part) -> float:
         """What a part takes beside a usual one of its kind: a picture, by its pixels."""
-        rate = self._pixel_seconds.get(self._together[kind])
+        kind = self._together[kind]
+        rate = self._pixel_seconds.get(kind)
         if not rate:
             return 0.0
         try:
-            return rate * read_header(part.content).pixels
+            return self._pixel_factor[kind] * rate * read_header(part.content).pixels
         except ItemError:
             return 0.0  # it will be an error, and soon
 
-    def took(self, kind: Kind, parts: int, seconds: float) -> None:
-        """Learn from a batch that ran: load on the machine changes, but no single batch is believed."""
+    def took(self, kind: Kind, parts: int, seconds: float, extra: float = 0.0) -> None:
+        """Learn from a batch that ran, `extra` being what its pictures were thought to add: load on the machine changes, but no single batch is believed.
+
+        A batch of large pictures tells what pixels cost (decoded ahead and side by side, they cost less than alone), any other what its size does.
+        """
         kind, expected = self._together[kind], self.seconds(kind, parts)
-        if expected > 0:
-            factor = self._factor[kind] * (1 - _WEIGHT + _WEIGHT * seconds / expected)
-            self._factor[kind] = min(_SLOWER, max(_FASTER, factor))
+        if extra > expected:
+            _learn(self._pixel_factor, kind, max(0.0, seconds - expected) / extra)
+        elif expected > 0:
+            _learn(self._factor, kind, seconds / (expected + extra))
+
+
+def _learn(factors: dict[Kind, float], kind: Kind, ratio: float) -> None:
+    factors[kind] = min(_SLOWER, max(_FASTER, factors[kind] * (1 - _WEIGHT + _WEIGHT * ratio)))
 
 
 def _worth_waiting_for(row: Sequence[tuple[int, float]]) -> int:

@@ -205,7 +205,9 @@ class Service:
         others = []
         for job in jobs:
             parts = [part for item in job.items for part in item.parts if content_of(missing.name, part) in contents]
-            if parts:
+            if any(content_of(missing.name, part) in job.alone for part in parts):
+                _settle(job, error=missing)  # what was asked for and is missing still would be for ever
+            elif parts:
                 try:
                     self._ask(job, {missing.name: parts}, into=job.alone, alone=True)
                 except ModerationError as error:

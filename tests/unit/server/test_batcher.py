@@ -669,3 +669,49 @@ def test_a_size_is_timed_until_two_rounds_agree_and_else_by_the_median_after_the
     assert measured(9.0, 1.0, 1.0, 7.0) == (1.0, 3)
     assert measured(9.0, 1.0, 3.0, 2.0, 8.0) == (2.0, 4)
     assert measured(1.0, 9.0, 3.0, 5.0, 8.0) == (5.0, 4)
+
+
+def test_who_leaves_while_a_batch_is_handed_out_takes_no_answer_from_others() -> None:
+    device = Device()
+    with batching(device) as batcher:
+        with held(device, batcher):
+            first, *others = (ask(batcher, "0.5", caller=caller) for caller in "abc")
+
+            def leave(_: object) -> None:
+                leaving = threading.Thread(target=batcher.leave, args=(first,))
+                leaving.start()
+                leaving.join()
+
+            first.done.add_done_callback(leave)
+        assert [len(one.done.result(20)) for one in others] == [1, 1]
+
+
+def test_two_names_of_one_encoder_are_each_answered() -> None:
+    """They keep vectors under one key, since their fingerprints are one."""
+    device, near = Device(), MemoryCache(10**7)
+    embedders = {name: Embedder(device, near) for name in ("default", "alias")}
+    rows = {Kind(name, Modality.TEXT): dict.fromkeys(SIZES, 0.01) for name in embedders}
+    one = Batcher(embedders, Costs(rows), near=near)
+    try:
+        with held(device, one):
+            both = one.ask({name: [Part.text("0.5")] for name in embedders}, seconds=10)
+            later = one.ask({"alias": [Part.text("0.5")]}, seconds=10)
+        assert {name for name, *_ in both.done.result(20)} == {"default", "alias"}
+        assert {name for name, *_ in later.done.result(20)} == {"alias"}
+    finally:
+        device.go.set()
+        one.close()
+
+
+def test_large_pictures_that_take_less_than_charged_make_small_ones_no_cheaper() -> None:
+    """They are decoded ahead and side by side: the device sees little of what their pixels cost alone."""
+    kind = Kind("default", Modality.IMAGE)
+    known = Costs({kind: {size: 0.04 + 0.01 * size for size in SIZES}}, pixel_seconds={kind: 1 / SIDE**2})
+    large = Part.image(png(bytes(3 * SIDE**2)))
+    for _ in range(100):
+        known.took(kind, 4, known.seconds(kind, 4) + 0.3, extra=4 * known.added(kind, large))
+    assert known.seconds(kind, 32) == pytest.approx(0.36)
+    assert known.added(kind, large) == pytest.approx(0.25)  # the least that is believed
+    for _ in range(100):
+        known.took(kind, 4, 0.16, extra=0.01)
+    assert known.seconds(kind, 4) == pytest.approx(0.15, rel=0.02)

@@ -267,3 +267,18 @@ def test_who_is_near_to_a_threshold_and_has_no_time_to_be_encoded_alone_is_told_
         a.go.set()
         with pytest.raises(OverloadedError):
             job.answer.result(20)
+
+
+def test_what_is_missing_still_once_it_was_made_ends_the_job() -> None:
+    class Never(Deciding):
+        def decide(self, items: Sequence[ContentItem], **_prepared: Any) -> list[Decision]:
+            self.asked = getattr(self, "asked", 0) + 1
+            raise UnpreparedError("default", items[0].parts)
+
+    a = Never([0.0])
+    with service([0.0], a=a) as made:
+        (job,) = begun(made, "a", "a0", seconds=100)
+        a.go.set()
+        with pytest.raises(UnpreparedError):
+            job.answer.result(20)
+    assert a.asked == 2
