@@ -85,6 +85,7 @@ class Bench:
                 rates[name], vectors = self.over_http(servers[name], threads)
             else:
                 rates[name], vectors = self.in_process(name, threads)
+            print(f"{name}, {threads} threads: {rates[name]:.2f} pictures/s", file=sys.stderr)
             if vectors is None:
                 continue
             known = vectors if known is None else known

@@ -19,7 +19,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[3]
 FOLDER = ROOT / "build" / "serve-peers"
-PATIENCE = 90.0  # seconds for one to start
+PATIENCE = 240.0  # seconds for one to start: on a busy machine a real tower's warm-up takes more than 90
 QUIET = {"BENTOML_DO_NOT_TRACK": "True", "DO_NOT_TRACK": "1", "RAY_USAGE_STATS_ENABLED": "0", "HF_HUB_OFFLINE": "1"}
 
 
