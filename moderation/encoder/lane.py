@@ -75,7 +75,7 @@ class PiecesLane:
 
     def submit(self, run: Run, *batch: Tensor) -> Callable[[], Vectors]:
         """Begin; the caller may prepare the next batch meanwhile, and submit it."""
-        pieces = zip(*(one.split(PIECE) for one in batch), strict=True)
+        pieces = zip(*(torch.split(one, PIECE) for one in batch), strict=True)
         begun = [self._pool.submit(_vectors, run, piece) for piece in pieces]
         return lambda: np.concatenate([one.result() for one in begun])
 
