@@ -43,15 +43,21 @@ build/peers/.ready: pyproject.toml
 	@build/peers/bin/pip install --quiet --group peers
 	@touch $@
 
-build/serve-peers/.ready: pyproject.toml | $(READY)
-	@mkdir -p build/serve-peers/torch
-	@site=$$(cd $(VENV)/lib/python*/site-packages && pwd -P) && ln -sfn $$site/torch $$site/torch-* $$site/torchgen $$site/functorch $$site/triton* $$site/nvidia* $$site/cuda* build/serve-peers/torch
-	@for peer in bentoml infinity litserve open-clip ray; do \
-	    $(PYTHON) -m venv --clear --without-pip "build/serve-peers/$$peer" && \
-	    echo $(CURDIR)/build/serve-peers/torch > "$$(echo build/serve-peers/$$peer/lib/python*/site-packages)/torch.pth" && \
-	    $(BIN)/pip --python "build/serve-peers/$$peer/bin/python" install --disable-pip-version-check --quiet --group "peer-$$peer" || exit 1; \
-	done
+# One by one, so that what failed half-way goes on where it was; by .venv's own Python, whose torch they borrow.
+build/serve-peers/.ready: $(patsubst %,build/serve-peers/%/.ready,bentoml infinity litserve open-clip ray)
 	@touch $@
+
+build/serve-peers/%/.ready: pyproject.toml | build/serve-peers/torch
+	@$(BIN)/python -m venv --clear --without-pip build/serve-peers/$*
+	@echo $(CURDIR)/build/serve-peers/torch > "$$(echo build/serve-peers/$*/lib/python*/site-packages)/torch.pth"
+	@$(BIN)/pip --python build/serve-peers/$*/bin/python install --disable-pip-version-check --quiet --group peer-$*
+	@touch $@
+
+build/serve-peers/torch: | $(READY)
+	@mkdir -p $@
+	@cd $(VENV)/lib/python*/site-packages && for one in torch torch-* torchgen functorch triton* nvidia* cuda*; do \
+	    if [ -e "$$one" ]; then ln -sfn "$$(pwd -P)/$$one" $(CURDIR)/$@/; fi; \
+	done
 
 oldest:  ## The suite on the oldest versions that pyproject.toml allows.
 	@PYTHON=$(PYTHON) .ci/setup build/oldest constraints-oldest.txt

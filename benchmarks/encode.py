@@ -30,6 +30,7 @@ import transformers
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+from benchmarks.loops.open_clip_twin import open_clip_twin
 from moderation.encoder.bench import Run, matrix_rate, photographs, product, rounds_of
 from moderation.encoder.checkpoint import load
 from moderation.encoder.towers import LeanImageTower
@@ -79,34 +80,6 @@ def write_checkpoint(model: Any, folder: Path) -> None:
     )
 
 
-def open_clip_twin(model: Any) -> tuple[Any, Any]:
-    """open_clip's ViT-B/32 with the same weights, and its own preprocessing."""
-    import open_clip
-
-    twin, _, preprocess = open_clip.create_model_and_transforms("ViT-B-32-quickgelu", pretrained=None)
-    vision, visual = model.vision_model, twin.visual
-    visual.transformer.resblocks = visual.transformer.resblocks[:LAYERS]
-    embeddings, state = vision.embeddings, {}
-    state["class_embedding"] = embeddings.class_embedding
-    state["positional_embedding"] = embeddings.position_embedding.weight
-    state["conv1.weight"] = embeddings.patch_embedding.weight
-    state["proj"] = model.visual_projection.weight.t()
-    norms = {"ln_pre": vision.pre_layrnorm, "ln_post": vision.post_layernorm}
-    linears: dict[str, Any] = {}
-    for at, layer in enumerate(vision.encoder.layers):
-        block, attention = f"transformer.resblocks.{at}.", layer.self_attn
-        joined = (attention.q_proj, attention.k_proj, attention.v_proj)
-        state[block + "attn.in_proj_weight"] = torch.cat([linear.weight for linear in joined])
-        state[block + "attn.in_proj_bias"] = torch.cat([linear.bias for linear in joined])
-        norms |= {block + "ln_1": layer.layer_norm1, block + "ln_2": layer.layer_norm2}
-        linears |= {block + "attn.out_proj": attention.out_proj}
-        linears |= {block + "mlp.c_fc": layer.mlp.fc1, block + "mlp.c_proj": layer.mlp.fc2}
-    for name, module in (norms | linears).items():
-        state[name + ".weight"], state[name + ".bias"] = module.weight, module.bias
-    visual.load_state_dict({name: value.detach().clone() for name, value in state.items()})
-    return twin.eval(), preprocess
-
-
 # The machine's matrix rate is the best of these: a large square, and the tower's own shapes.
 PRODUCTS = {
     "square": (2048, 2048, 2048),
@@ -146,7 +119,7 @@ def from_bytes(
     """Table (b): seconds from JPEG bytes to vectors, as a multiple of ours."""
     files, kind = photographs(options.images), getattr(torch, dtype)
     encoder = load(str(folder), device="cpu", dtype=dtype)  # type: ignore[arg-type]
-    twin, preprocess = open_clip_twin(model)
+    twin, preprocess = open_clip_twin(model.state_dict())
     twin = twin.to(kind)
     pipeline = transformers.pipeline(
         "zero-shot-image-classification", model=random_clip().to(kind), device="cpu",

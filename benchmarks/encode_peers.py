@@ -28,7 +28,7 @@ import numpy as np
 import transformers
 
 from benchmarks.encode import BOUNDS, photographs, random_clip, write_checkpoint
-from benchmarks.loops.serving.running import FOLDER, ROOT, Server, answer, running
+from benchmarks.loops.serving.running import FOLDER, ROOT, Server, answer, running, variables
 
 CLIENTS, LARGEST, FILES = 32, 16, 32
 BOUND = BOUNDS["float32"]
@@ -72,6 +72,8 @@ class Bench:
     files: Sequence[str]
     seconds: float
     differences: dict[str, float] = field(default_factory=dict)
+    cosines: dict[str, float] = field(default_factory=dict)
+    busy: dict[str, list[float]] = field(default_factory=dict)  # pictures a second of processor, in a process
 
     def one_round(self, names: Sequence[str], threads: int) -> dict[str, float]:
         """Pictures a second of each, its vectors compared with ours first."""
@@ -83,11 +85,14 @@ class Bench:
                 rates[name], vectors = self.over_http(servers[name], threads)
             else:
                 rates[name], vectors = self.in_process(name, threads)
+            print(f"{name}, {threads} threads: {rates[name]:.2f} pictures/s", file=sys.stderr)
             if vectors is None:
                 continue
             known = vectors if known is None else known
             most = min(len(known), len(vectors))
             self.differences[name] = found = float(np.abs(vectors[:most] - known[:most]).max())
+            norms = np.linalg.norm(vectors[:most], axis=1) * np.linalg.norm(known[:most], axis=1)
+            self.cosines[name] = float(((vectors[:most] * known[:most]).sum(1) / norms).min())
             if not found <= BOUND:
                 raise SystemExit(f"our vectors differ from those of {name} by {found:.1e}; expected at most {BOUND}")
         return rates
@@ -100,7 +105,12 @@ class Bench:
         with running(server, self.folder, forms, settings_file=self.folder / "serve.toml", **told) as place:
             vectors = np.stack([vector_of(answer(place.url, form)) for form in forms[:4]])
             place.drive(clients=CLIENTS, seconds=1.0, deadline=60)
-            return place.drive(clients=CLIENTS, seconds=self.seconds, deadline=60)["rate"], vectors
+            found = place.drive(clients=CLIENTS, seconds=self.seconds, deadline=60)
+            if found["asked"] != found["in_time"]:
+                raise SystemExit(
+                    f"{server.name} answered {found['in_time']} of {found['asked']} requests; expected all of them"
+                )
+            return found["rate"], vectors
 
     def in_process(self, way: str, threads: int) -> tuple[float, Any]:
         """Pictures a second, and the vectors of all."""
@@ -109,12 +119,13 @@ class Bench:
         done = subprocess.run(
             [there(IN_PROCESS[way]), "-m", "benchmarks.loops.serving.in_process", way],
             cwd=ROOT,
-            env={**os.environ, "OMP_NUM_THREADS": str(threads), "IN_PROCESS": told},
+            env=variables(IN_PROCESS[way], {"OMP_NUM_THREADS": str(threads), "IN_PROCESS": told}),
             check=True,
             stdout=subprocess.PIPE,
             text=True,
         )
         found = json.loads(done.stdout.splitlines()[-1])
+        self.busy.setdefault(f"{way}, {threads} threads", []).append(round(found["busy_rate"], 2))
         return found["rate"], None if found["vectors"] is None else np.array(found["vectors"], np.float32)
 
 
@@ -148,6 +159,9 @@ def main() -> None:
     }
     found["best"] = best(found["rates"])
     found["largest_difference"] = {one: float(f"{value:.1e}") for one, value in bench.differences.items()}
+    found["least_cosine"] = {one: round(value, 7) for one, value in bench.cosines.items()}
+    found["rate_of_a_busy_core"] = {one: statistics.median(values) for one, values in bench.busy.items()}
+    found["load_after"] = round(os.getloadavg()[0], 1)
     print(json.dumps(found) if options.json else table(found))
 
 
@@ -176,9 +190,11 @@ def table(found: Mapping[str, Any]) -> str:
             f"{one} {rows[one]['rate'] / limit:.2f}" for one in ("ours", "ours over HTTP") if one in rows
         )
         lines.append(f"share of the slower half alone (aim >= 0.9): {shares}")
-    lines.append(
-        f"{found['rounds']} rounds, load {found['load_before']}; largest difference of vectors {found['largest_difference']}"
-    )
+    lines += [
+        f"pictures a second of processor time, in a process: {found['rate_of_a_busy_core']}",
+        f"largest difference of vectors from ours {found['largest_difference']}, least cosine {found['least_cosine']}",
+        f"{found['rounds']} rounds, load {found['load_before']} to {found['load_after']}; each round {found['rates']}",
+    ]
     return "\n".join(lines)
 
 

@@ -46,6 +46,9 @@ _MODELS: Mapping[Family, str] = {
     "dual": "VisionTextDualEncoderModel",
     "sentence": "AutoModel",
 }
+# Weights below which two threads in a tower wait for each other longer than they compute: the
+# bundled image tower has two million, a ViT-B/32 88 million.
+_SMALL = 10_000_000
 # Towers without position embeddings take pictures of any size, so their config's size binds nobody.
 _ANY_SIZE = frozenset({"convnext", "convnextv2", "resnet", "regnet", "mobilenet_v2", "efficientnet"})
 
@@ -100,7 +103,7 @@ def load(
         text=TextSide(tokenizer(found.folder, card), text) if card.text and text else None,
         limits=limits or ImageLimits(),
         pixels=pixels,
-        lane=lane_on(place),
+        lane=lane_on(place, small=_is_small(found.model)),
     )
 
 
@@ -227,6 +230,12 @@ def _towers(
     if family == "dual":
         return DualImageTower(model), PooledTextTower(model.text_model, pooling, model.text_projection)
     return FeatureImageTower(model), FeatureTextTower(model)
+
+
+def _is_small(model: Any) -> bool:
+    """Whether a checkpoint's image tower is small. Told by its weights, not by a measurement: the choice moves bits, and is the same in every process."""
+    tower = getattr(model, "vision_model", None)
+    return tower is not None and sum(one.numel() for one in tower.parameters()) < _SMALL
 
 
 def _lean_fits(config: Any) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
 from moderation.errors import EncoderError
+
+_CHANGING = threading.Lock()
 
 
 def find_device(name: str) -> torch.device:
@@ -45,3 +48,16 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def stay_on_one_thread() -> None:
+    """Torch on one thread for who calls this, for good; other threads of the process keep as many as they had.
+
+    Torch has a number for each thread and one for those that come later; the second is set back by a thread that ends then.
+    """
+    with _CHANGING:
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        other = threading.Thread(target=torch.set_num_threads, args=(before,))
+        other.start()
+        other.join()

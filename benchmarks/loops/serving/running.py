@@ -19,8 +19,14 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[3]
 FOLDER = ROOT / "build" / "serve-peers"
-PATIENCE = 90.0  # seconds for one to start
+PATIENCE = 240.0  # seconds for one to start: on a busy machine a real tower's warm-up takes more than 90
 QUIET = {"BENTOML_DO_NOT_TRACK": "True", "DO_NOT_TRACK": "1", "RAY_USAGE_STATS_ENABLED": "0", "HF_HUB_OFFLINE": "1"}
+
+
+def variables(environment: str, more: Mapping[str, str]) -> dict[str, str]:
+    """Of a process in an environment: a peer's own sees none of the packages that PYTHONPATH names for ours."""
+    hidden = {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"} if environment else set()
+    return {**{name: value for name, value in os.environ.items() if name not in hidden}, **QUIET, **more}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +81,7 @@ def running(
     log = folder / f"{server.name}.log"
     with log.open("a", encoding="utf-8") as out:
         process = subprocess.Popen(
-            [server.python, *run], cwd=ROOT, env={**os.environ, **QUIET, **server.variables, "SERVED": told}, stdout=out, stderr=out,
+            [server.python, *run], cwd=ROOT, env=variables(server.environment, {**server.variables, "SERVED": told}), stdout=out, stderr=out,
             start_new_session=True,
         )  # fmt: skip
         try:

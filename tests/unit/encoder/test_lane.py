@@ -14,8 +14,9 @@ import pytest
 import torch
 
 from moderation.encoder import lane
-from moderation.encoder.checkpoint import load
-from moderation.encoder.lane import GPU_BUCKETS, CpuLane, CudaLane, lane_on
+from moderation.encoder.checkpoint import _is_small, load
+from moderation.encoder.clip import TorchEncoder
+from moderation.encoder.lane import GPU_BUCKETS, PIECE, CpuLane, CudaLane, PiecesLane, lane_on
 from moderation.encoder.tokens import BATCH_BUCKETS
 from tests.unit.encoder import checkpoints
 from tests.unit.encoder.pictures import jpeg
@@ -110,6 +111,67 @@ def test_a_cpu_runs_at_once_one_batch_at_a_time() -> None:
     assert one.submit(run, halves(1, 2))().tolist() == [2, 3]
     assert one.buckets == BATCH_BUCKETS
     assert isinstance(lane_on(CPU), CpuLane)
+    assert isinstance(lane_on(CPU, small=True), PiecesLane)
+
+
+def test_pieces_of_a_batch_run_side_by_side_each_on_one_thread_and_come_back_in_order() -> None:
+    both, threads, names = threading.Barrier(2), set(), set()
+
+    def doubled(rows: torch.Tensor) -> torch.Tensor:
+        both.wait(10)  # nobody passes alone
+        threads.add(torch.get_num_threads())
+        names.add(threading.get_ident())
+        return rows * 2
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        found = PiecesLane(2).submit(doubled, torch.arange(2 * PIECE))()
+        later: list[int] = []
+        new = threading.Thread(target=lambda: later.append(torch.get_num_threads()))
+        new.start()
+        new.join()
+        assert (torch.get_num_threads(), later) == (3, [3])  # other towers keep theirs
+    finally:
+        torch.set_num_threads(before)
+    assert found.tolist() == list(range(0, 4 * PIECE, 2))
+    assert (threads, len(names)) == ({1}, 2)
+
+
+def test_a_piece_that_fails_is_its_batchs_error_and_the_next_batch_runs() -> None:
+    lane, rows = PiecesLane(1), torch.ones(2 * PIECE)
+    wait = lane.submit(lambda _: torch.ones(2) @ torch.ones(3), rows)
+    with pytest.raises(RuntimeError):
+        wait()
+    assert lane.submit(lambda one: one + 1, rows)().tolist() == [2.0] * len(rows)
+
+
+def test_the_bundled_pictures_vectors_hang_on_no_number_of_threads_and_on_no_bucket_above_a_piece() -> None:
+    encoder = load("bundled", device="cpu")
+    pictures = [jpeg(40 + 3 * n, 60, seed=n) for n in range(32)]
+    expected = encoder.encode_images(pictures[:PIECE]).vectors
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        on_two = load("bundled", device="cpu").encode_images(pictures).vectors
+    finally:
+        torch.set_num_threads(before)
+    assert on_two[:PIECE].tobytes() == expected.tobytes()
+    assert encoder.encode_images(pictures).vectors.tobytes() == on_two.tobytes()
+
+
+def test_a_small_image_tower_runs_in_pieces_and_a_large_one_on_all_threads() -> None:
+    bundled = load("bundled", device="cpu")
+    assert isinstance(bundled, TorchEncoder)
+    assert isinstance(bundled.lane, PiecesLane)
+
+    class Weights:
+        def __init__(self, count: int) -> None:
+            self.vision_model = SimpleNamespace(parameters=lambda: [torch.empty(count, device="meta")])
+
+    assert _is_small(Weights(9_000_000))
+    assert not _is_small(Weights(10_000_000))
+    assert not _is_small(SimpleNamespace())  # a text encoder's may be long
 
 
 def test_a_gpu_copies_beside_the_tower_and_replays_what_it_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
