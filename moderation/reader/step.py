@@ -14,6 +14,7 @@ from moderation.errors import ItemError
 from moderation.item import BEHIND, UNSUPPORTED_INPUT, ContentItem, Modality, Part
 from moderation.plugin_sections import ReaderSettings
 from moderation.reader.base import Reader, Reading, check_readings, crops, downstream
+from moderation.reader.isolated import IsolatedReader
 
 _NOTHING = ItemError(UNSUPPORTED_INPUT, "no picture was derived", cause="nothing_read")
 
@@ -27,7 +28,9 @@ class ReaderRunner(UnitRunner[tuple[Part, ...], Sequence[Part]]):
         self._limits = settings
         super().__init__(readers, settings=settings, earlier=earlier)
 
-    def _call(self, unit: Reader, batch: tuple[Part, ...], seconds: float) -> object:  # noqa: ARG002 - it is left behind
+    def _call(self, unit: Reader, batch: tuple[Part, ...], seconds: float) -> object:
+        if isinstance(unit, IsolatedReader):
+            return unit.read(batch, seconds=seconds, limits=self._limits)
         return unit.read(batch)
 
     def _found(self, answers: Sequence[Any]) -> str:
