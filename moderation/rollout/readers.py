@@ -47,9 +47,7 @@ def count_parts(
         return len(scope)
     counts = parts_by_reader(item, scope)
     own = counts.pop("", 0)
-    certified = {
-        one.id: one.most_parts for one in lock.readers if revisions.get(one.id, one.revision) == one.revision
-    }
+    certified = {one.id: one.most_parts for one in lock.readers if revisions.get(one.id, one.revision) == one.revision}
     beyond = any(count > certified.get(reader, 0) for reader, count in counts.items())
     return max(own, lock.max_parts + 1) if beyond else own
 
