@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 
 import numpy as np
@@ -195,6 +196,12 @@ def test_a_strangers_readings_are_checked_ones_or_a_fault(data: bytes) -> None:
     assert len(found) == 2
     for one in found:
         assert is_word(one.reason) if isinstance(one, Abstention) else all(part.modality in yields for part in one)
+
+
+@pytest.mark.parametrize("change", [lambda data: data[:-1], lambda data: data + b"x", lambda data: data[:3]])
+def test_readings_with_other_contents_than_they_tell_of_are_none(change: Callable[[bytes], bytes]) -> None:
+    with pytest.raises(ValueError, match="found"):
+        decode_readings(change(framed_readings([[Part.image(b"one"), Part.image(b"two")]])))
 
 
 def test_what_a_reader_raised_is_told_by_its_type_alone() -> None:
