@@ -121,7 +121,7 @@ def test_it_derives_what_it_does_without_a_process(here: Plugins, apart: Plugins
         "one", "", "0", "bad", "100",
         Part(Modality.VIDEO, bytes(3_000_000), "clip", "part-0", reader="video", region=(0.0, 0.0, 0.5, 1.0)),
     )  # fmt: skip
-    for limits in ({}, {"most_parts": 2}, {"most_bytes": 300}):
+    for limits in ({}, {"most_parts": 2}, {"most_parts": 200}, {"most_bytes": 300}):
         found = [read(runner(one, **limits), *contents) for one in (here, apart)]
         assert found[0] == found[1]
     assert told(found[1]) == [
