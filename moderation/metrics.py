@@ -105,14 +105,14 @@ class Gauges(Collector):
     def _detectors_and_readers(self) -> Iterator[Metric]:
         pipeline = self._pipeline()
         detectors = pipeline.runner.counts()
-        yield from of_units("detector", detectors)
-        restarts = counter(
-            "detector_restarts", "Processes of an isolated detector that had to be replaced.", "detector"
-        )
-        for id_, one in detectors.items():
-            restarts.add_metric([id_], one.restarts)
-        yield restarts
-        yield from of_units("reader", pipeline.readers.runner.counts() if pipeline.readers else {})
+        readers = pipeline.readers.runner.counts() if pipeline.readers else {}
+        for kind, counts in (("detector", detectors), ("reader", readers)):
+            yield from of_units(kind, counts)
+            told = f"Processes of an isolated {kind} that had to be replaced."
+            restarts = counter(f"{kind}_restarts", told, kind)
+            for id_, one in counts.items():
+                restarts.add_metric([id_], one.restarts)
+            yield restarts
 
     def _caches(self) -> Iterator[Metric]:
         requests = counter("cache_requests", "Parts looked for in the embedding cache.", "encoder", "result")

@@ -1,4 +1,4 @@
-"""A detector in a process of its own: there it may hang, crash, print and fill the memory; it is ended, and another one started."""
+"""A unit in a process of its own: there it may hang, crash, print and fill the memory; it is ended, and another one started."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from moderation.detector.base import Detection, DetectionBatch
 from moderation.detector.faults import BAD_ANSWER, ERROR, TIMEOUT, FaultError, SetupError
@@ -32,48 +32,29 @@ _REAP_SECONDS = 5.0
 _SECRETS = "MODERATION_"
 
 
-class IsolatedDetector:
-    """Judges in a process that `command` starts, given two more arguments: the descriptors of a socket that speaks `wire` and of a pipe
+class IsolatedUnit:
+    """Works in a process that `command` starts, given two more arguments: the descriptors of a socket that speaks `wire` and of a pipe
     that ends when its parent does. `given` is all that it finds in its standard input.
 
-    The process is started when it is first needed and again after its death, and has `start_seconds` each time, in which it sets the detector
-    up; calls wait for their turn. It ends with this object and with this process, whatever ends that. `starts` counts its lives; `revision` is
-    what came with its last answers.
+    The process is started when it is first needed and again after its death, and has `start_seconds` each time, in which it sets the unit
+    up; calls wait for their turn. It ends with this object and with this process, whatever ends that. `starts` counts its lives.
     """
 
-    def __init__(
-        self,
-        described: Description,
-        command: Sequence[str],
-        *,
-        given: bytes = b"",
-        start_seconds: float = SETUP_SECONDS,
-    ) -> None:
-        self.id, self.labels, self.modalities = described.id, described.labels, described.modalities
-        self.needs_embeddings, self.needs_scores = described.needs_embeddings, described.needs_scores
-        self.steepness, self.revision = described.steepness, ""
+    def __init__(self, command: Sequence[str], *, given: bytes = b"", start_seconds: float = SETUP_SECONDS) -> None:
         self.starts = 0
         self._command, self._given, self._start_seconds = tuple(command), given, start_seconds
         self._turn = threading.Lock()
         self._process: _Process | None = None
 
-    def detect(self, batch: DetectionBatch, *, seconds: float = SETUP_SECONDS) -> Sequence[Detection]:
-        """Its answers, unchecked: what is no answer at all is WRONG.
-
-        Raises FaultError where it raised, died, gave rubbish, or had not answered after `seconds`; of these only a process that raised, or
-        has not finished its start, is left alive. Raises OSError where no process can be started, SetupError where a fresh one cannot set the
-        detector up.
-        """
-        with self._ready(seconds) as (process, deadline):
-            process.send(encode_batch(self.id, batch), deadline)
-            answers, self.revision = decode_answers(process.receive(most_bytes(len(batch)), deadline))
-            return answers
-
     def setup(self) -> None:
-        """Start the process and wait until it is ready, its detector set up there. Raises SetupError, or OSError, where it does not come to that."""
+        """Start the process and wait until it is ready, its unit set up there. Raises SetupError, or OSError, where it does not come to that."""
+        self._greeted()
+
+    def _greeted(self) -> Greeting:
+        """What a process says that is ready."""
         try:
-            with self._ready(self._start_seconds):
-                pass
+            with self._ready(self._start_seconds) as (process, deadline):
+                return process.greet(deadline)
         except FaultError as fault:
             raise SetupError(how_it_died(fault)) from None
 
@@ -109,6 +90,28 @@ class IsolatedDetector:
     def _end(self) -> str:
         process, self._process = self._process, None
         return process.end() if process else ""
+
+
+class IsolatedDetector(IsolatedUnit):
+    """Judges there; `revision` is what came with its last answers."""
+
+    def __init__(self, described: Description, command: Sequence[str], **started: Any) -> None:
+        super().__init__(command, **started)
+        self.id, self.labels, self.modalities = described.id, described.labels, described.modalities
+        self.needs_embeddings, self.needs_scores = described.needs_embeddings, described.needs_scores
+        self.steepness, self.revision = described.steepness, ""
+
+    def detect(self, batch: DetectionBatch, *, seconds: float = SETUP_SECONDS) -> Sequence[Detection]:
+        """Its answers, unchecked: what is no answer at all is WRONG.
+
+        Raises FaultError where it raised, died, gave rubbish, or had not answered after `seconds`; of these only a process that raised, or
+        has not finished its start, is left alive. Raises OSError where no process can be started, SetupError where a fresh one cannot set the
+        detector up.
+        """
+        with self._ready(seconds) as (process, deadline):
+            process.send(encode_batch(batch), deadline)
+            answers, self.revision = decode_answers(process.receive(most_bytes(len(batch)), deadline))
+            return answers
 
 
 def how_it_died(fault: FaultError) -> str:

@@ -23,7 +23,7 @@ from moderation.detector.answers import check_answers
 from moderation.detector.base import Detection, DetectionBatch, Detector
 from moderation.detector.call import Call, Check, Result
 from moderation.detector.faults import BAD_ANSWER, QUARANTINED
-from moderation.detector.isolated import IsolatedDetector
+from moderation.detector.isolated import IsolatedDetector, IsolatedUnit
 from moderation.detector.life import Unit
 from moderation.sections import RunnerSettings
 from moderation.telemetry import TRACE
@@ -245,5 +245,5 @@ class _Guard:
     overruns: list[Call] = field(default_factory=list)
 
     def counts(self) -> Counts:
-        restarts = max(0, self.unit.starts - 1) if isinstance(self.unit, IsolatedDetector) else 0
+        restarts = max(0, self.unit.starts - 1) if isinstance(self.unit, IsolatedUnit) else 0
         return Counts(self.calls, self.parts, dict(self.faults), self.refused, self.retry_at is not None, restarts)

@@ -1,4 +1,4 @@
-"""Batches and answers as bytes, between us and a process that runs a detector alone: nothing that is read here can run code.
+"""Batches and answers as bytes, between us and a process that runs a detector or a reader alone: nothing that is read here can run code.
 
 A frame is four bytes of length and so much JSON. A batch is a frame, then the contents of its parts, then its vectors.
 """
@@ -26,6 +26,8 @@ _MOST_PART_BYTES, _MOST_ANSWER_BYTES = 1 << 18, 1 << 24
 _CHUNK = 1 << 16
 _FLOAT16 = np.dtype("<f2")
 
+Limits = tuple[int, int]  # how many parts a reader may derive from one, and of how many bytes
+
 
 @dataclass(frozen=True, slots=True)
 class Description:
@@ -40,11 +42,24 @@ class Description:
 
 
 @dataclass(frozen=True, slots=True)
+class ReaderDescription:
+    """A reader, as the process that has it tells of it."""
+
+    id: str
+    reads: frozenset[Modality]
+    yields: frozenset[Modality]
+    crops: bool = False
+    revision: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Greeting:
-    """The first thing that a process says: the detectors it has, or why it has none."""
+    """The first thing that a process says: the detectors and readers it has, by which hooks they came, or why it has none."""
 
     detectors: tuple[Description, ...] = ()
     broken: str = ""
+    readers: tuple[ReaderDescription, ...] = ()
+    hooks: tuple[str, ...] = ()
 
 
 def most_bytes(parts: int) -> int:
@@ -52,11 +67,11 @@ def most_bytes(parts: int) -> int:
     return min(parts * _MOST_PART_BYTES, _MOST_ANSWER_BYTES)
 
 
-def encode_batch(detector: str, batch: DetectionBatch) -> Iterator[bytes | bytearray]:
-    """A batch for one detector, in pieces of about 64 KiB, or of a part where that is larger."""
+def encode_batch(batch: DetectionBatch, *, limits: Limits | None = None) -> Iterator[bytes | bytearray]:
+    """A batch, in pieces of about 64 KiB, or of a part where that is larger; for a reader, how much it may derive from each part."""
     vectors = batch.embeddings
     told = {
-        "detector": detector,
+        "limits": limits,
         "parts": [
             [part.modality.value, len(part.content), part.name, part.source, part.reader, part.region]
             for part in batch.parts
@@ -75,8 +90,8 @@ def encode_batch(detector: str, batch: DetectionBatch) -> Iterator[bytes | bytea
     yield held
 
 
-def read_batch(stream: BinaryIO) -> tuple[str, DetectionBatch] | None:
-    """A detector's id and a batch for it; None at the stream's end."""
+def read_batch(stream: BinaryIO) -> tuple[DetectionBatch, Limits | None] | None:
+    """A batch, and the limits that came with it; None at the stream's end."""
     head = stream.read(LENGTH.size)
     if len(head) < LENGTH.size:
         return None
@@ -100,7 +115,16 @@ def read_batch(stream: BinaryIO) -> tuple[str, DetectionBatch] | None:
     scores: tuple[dict[str, Detection], ...] | None = None
     if told["scores"] is not None:
         scores = tuple({id_: _detection(one) for id_, one in row.items()} for row in told["scores"])
-    return told["detector"], DetectionBatch(parts, vectors, scores)
+    limits: Limits | None = None if told["limits"] is None else tuple(told["limits"])
+    return DetectionBatch(parts, vectors, scores), limits
+
+
+def load_answer(data: bytes) -> dict[str, Any]:
+    """A stranger's JSON object. Raises FaultError where it says that a unit raised, ValueError where it is none."""
+    told = _load(data)
+    if "raised" in told:
+        raise FaultError(ERROR, _word(told["raised"]))
+    return told
 
 
 def encode_answers(answers: Iterable[Detection], revision: str = "") -> bytes:
@@ -118,22 +142,22 @@ def decode_answers(data: bytes) -> tuple[Sequence[Detection], str]:
 
     Raises FaultError where it says that the detector raised, ValueError where it says neither.
     """
-    told = _load(data)
-    if "raised" in told:
-        raise FaultError(ERROR, _word(told["raised"]))
+    told = load_answer(data)
     answers, revision = told.get("answers"), told.get("revision")
     if not isinstance(answers, list) or not isinstance(revision, str):
-        raise ValueError("found no answers")  # noqa: TRY004 - of a stranger's words a wrong type is a wrong value
+        raise ValueError("found no answers")  # noqa: TRY004 - as above
     return [_detection(one) for one in answers], revision
 
 
 def encode_greeting(greeting: Greeting) -> bytes:
-    """A frame that tells which detectors a process has, or why it has none."""
+    """A frame that tells which detectors and readers a process has, or why it has none."""
     detectors = [
         [one.id, one.labels, sorted(one.modalities), one.needs_embeddings, one.needs_scores, one.steepness]
         for one in greeting.detectors
     ]
-    return _frame({"detectors": detectors, "broken": greeting.broken[:LONGEST_CAUSE]})
+    readers = [[one.id, sorted(one.reads), sorted(one.yields), one.crops, one.revision] for one in greeting.readers]
+    told = {"detectors": detectors, "readers": readers, "hooks": greeting.hooks}
+    return _frame({**told, "broken": greeting.broken[:LONGEST_CAUSE]})
 
 
 def decode_greeting(data: bytes) -> Greeting:
@@ -141,15 +165,18 @@ def decode_greeting(data: bytes) -> Greeting:
     told = _load(data)
     try:
         detectors = tuple(
-            Description(
-                id_, tuple(labels), frozenset(Modality(one) for one in modalities), vectors, tuple(scores), steep
-            )
+            Description(id_, tuple(labels), _modalities(modalities), vectors, tuple(scores), steep)
             for id_, labels, modalities, vectors, scores, steep in told["detectors"]
         )
+        readers = tuple(
+            ReaderDescription(id_, _modalities(reads), _modalities(yields), crops, revision)
+            for id_, reads, yields, crops, revision in told["readers"]
+        )
+        hooks = tuple(told["hooks"])
         broken = "".join(one for one in told["broken"][:LONGEST_CAUSE] if one.isprintable())
     except (TypeError, KeyError, AttributeError):
-        raise ValueError("found no detectors") from None
-    return Greeting(detectors, broken)
+        raise ValueError("found neither detectors nor readers") from None
+    return Greeting(detectors, broken, readers, hooks)
 
 
 def _frame(told: object) -> bytes:
@@ -163,34 +190,49 @@ def _contents(batch: DetectionBatch) -> Iterator[bytes]:
         yield batch.embeddings.astype(_FLOAT16, copy=False).tobytes()
 
 
+def _modalities(told: Iterable[str]) -> frozenset[Modality]:
+    return frozenset(Modality(one) for one in told)
+
+
 def _load(data: bytes) -> dict[str, Any]:
     try:
         told = json.loads(data)
     except RecursionError:
         raise ValueError("found JSON that is nested too deep") from None
     if not isinstance(told, dict):
-        raise ValueError("found no JSON object")  # noqa: TRY004 - as above
+        raise ValueError("found no JSON object")  # noqa: TRY004 - of a stranger's words a wrong type is a wrong value
     return told
 
 
+def plain_abstention(answer: Abstention) -> object:
+    """An abstention as JSON has it; WRONG is null."""
+    return None if answer is WRONG else {"abstains": [answer.reason, answer.detail, answer.cause]}
+
+
+def abstention(told: Any) -> Abstention:
+    """An abstention of a stranger's, WRONG where it is none."""
+    try:
+        reason, detail, cause = told["abstains"]
+    except (TypeError, ValueError, KeyError):
+        return WRONG
+    return Abstention(reason, detail, cause) if {type(detail), type(cause)} == {str} else WRONG
+
+
 def _plain(answer: Detection) -> object:
-    if answer is WRONG:
-        return None
     if isinstance(answer, Abstention):
-        return {"abstains": [answer.reason, answer.detail, answer.cause]}
+        return plain_abstention(answer)
     return [[one.label, one.value, one.calibrated, one.concept, one.evidence] for one in answer]
 
 
 def _detection(told: Any) -> Detection:
+    if isinstance(told, dict):
+        return abstention(told)
     try:
-        if isinstance(told, dict):
-            reason, detail, cause = told["abstains"]
-            return Abstention(reason, detail, cause) if {type(detail), type(cause)} == {str} else WRONG
         return tuple(
             Score(label, value, calibrated is True, concept, evidence)
             for label, value, calibrated, concept, evidence in told
         )
-    except (TypeError, ValueError, KeyError):
+    except (TypeError, ValueError):
         return WRONG
 
 

@@ -111,9 +111,9 @@ class Plugins:
             raise PluginError(next((one.id for one in self.records if first in _names(one)), first), "; ".join(told))
 
     def can_be_isolated(self, record: PluginRecord) -> bool:
-        """Whether a loaded plugin brings what can run in a process of its own: detectors that are ready, and nothing else."""
-        others = (*record.readers, *record.encoders, *record.fetchers, *record.sinks)
-        return bool(record.detectors) and not others
+        """Whether a loaded plugin brings what can run in processes of its own: detectors and readers, and nothing else."""
+        others = (*record.encoders, *record.fetchers, *record.sinks)
+        return bool(record.detectors or record.readers) and not others
 
     def close(self) -> None:
         """Close what was set up: the process is done with it."""

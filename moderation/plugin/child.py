@@ -1,8 +1,8 @@
 """The process of one isolated plugin: loads it by its own door, says what it brings, judges batch after batch, and ends with its parent.
 
-Run as `python -m moderation.plugin.child PLUGIN MEMORY_BYTES DETECTOR SOCKET LIFELINE`, the last two as descriptors, by `detector/isolated.py` alone, which writes
+Run as `python -m moderation.plugin.child PLUGIN MEMORY_BYTES KIND ID SOCKET LIFELINE`, the last two as descriptors, by `detector/isolated.py` alone, which writes
 the plugin's settings, and the folder where their paths begin, to its standard input, as JSON.
-DETECTOR is set up before anything is said; without one (""), nothing is.
+The detector or reader (KIND) of that ID is set up before anything is said; without one (""), nothing is.
 """
 
 from __future__ import annotations
@@ -14,16 +14,19 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from moderation.detector.answers import check_answers
-from moderation.detector.base import DetectionBatch, Detector, needs_scores, revision_of
+from moderation.detector.base import DetectionBatch, needs_scores, revision_of
 from moderation.detector.faults import SetupError
-from moderation.detector.life import set_up
+from moderation.detector.life import Unit, set_up
 from moderation.detector.wire import (
     Description,
     Greeting,
+    Limits,
+    ReaderDescription,
     encode_answers,
     encode_greeting,
     encode_raised,
@@ -32,11 +35,14 @@ from moderation.detector.wire import (
 from moderation.errors import ExitCode
 from moderation.plugin.brought import Plugins, PluginState
 from moderation.plugin.manager import load
+from moderation.plugin_sections import ReaderSettings
+from moderation.reader.base import check_readings, crops
+from moderation.reader.wire import encode_raised_reading, encode_readings
 
 
 def main() -> int:
     """Serve until the parent is gone; the exit code tells whether there was something to serve."""
-    plugin, memory, detector, line, lifeline = sys.argv[1:]
+    plugin, memory, kind, id_, line, lifeline = sys.argv[1:]
     _end_with_parent(int(lifeline))
     _limit(int(memory))
     given = json.load(sys.stdin)
@@ -44,11 +50,13 @@ def main() -> int:
     with socket.socket(fileno=int(line)) as parent, parent.makefile("rb") as asked:
         parent.set_inheritable(False)
         known = load((plugin,), settings={plugin: settings} if settings else {}, folder=folder)
-        greeting = _greeting(plugin, detector, known)
+        units: Mapping[str, Unit] = known.readers if kind == "reader" else known.detectors
+        unit = units.get(id_)
+        greeting = _greeting(plugin, unit, known)
         parent.sendall(encode_greeting(greeting))
-        labels = {one.id: frozenset(one.labels) for one in greeting.detectors}
-        while labels and (request := read_batch(asked)):
-            parent.sendall(_answer(*request, known.detectors, labels))
+        while not greeting.broken and (request := read_batch(asked)):
+            for piece in _answer(unit, *request):
+                parent.sendall(piece)
     return ExitCode.PLUGIN if greeting.broken else ExitCode.OK
 
 
@@ -74,15 +82,15 @@ def _limit(memory_bytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
 
 
-def _greeting(plugin: str, detector: str, known: Plugins) -> Greeting:
+def _greeting(plugin: str, unit: Unit | None, known: Plugins) -> Greeting:
     record = next(one for one in known.records if one.id == plugin)
     if record.state is not PluginState.LOADED:
         return Greeting(broken=record.cause)
-    others = sorted({*record.readers, *record.encoders, *record.fetchers, *record.sinks})
+    others = sorted({*record.encoders, *record.fetchers, *record.sinks})
     if others:
-        return Greeting(broken=f"brings {', '.join(others)}; only detectors can be isolated")
+        return Greeting(broken=f"brings {', '.join(others)}; only detectors and readers can be isolated")
     try:
-        set_up(known.detectors.get(detector))
+        set_up(unit)
     except SetupError as error:
         return Greeting(broken=str(error))
     return Greeting(
@@ -96,19 +104,28 @@ def _greeting(plugin: str, detector: str, known: Plugins) -> Greeting:
                 getattr(one, "steepness", None),
             )
             for id_, one in known.detectors.items()
-        )
+        ),
+        readers=tuple(
+            ReaderDescription(id_, one.reads, one.yields, crops(one), revision_of(one))
+            for id_, one in known.readers.items()
+            if id_ in record.readers  # ours is not its
+        ),
+        hooks=record.hooks,
     )
 
 
-def _answer(
-    id_: str, batch: DetectionBatch, detectors: Mapping[str, Detector], labels: Mapping[str, frozenset[str]]
-) -> bytes:
+def _answer(unit: Any, batch: DetectionBatch, limits: Limits | None) -> Iterable[bytes]:
+    # Checked here for what only Python can tell, and by the parent again, who believes nothing of it.
     try:
-        # Checked here for what only Python can tell, and by the parent again, who believes nothing of it.
-        answers = check_answers(detectors[id_].detect(batch), len(batch), labels[id_])
-        return encode_answers(answers, revision_of(detectors[id_]))
+        if limits is None:
+            answers = check_answers(unit.detect(batch), len(batch), frozenset(unit.labels))
+            return [encode_answers(answers, revision_of(unit))]
+        bounds = ReaderSettings(most_parts=limits[0], most_bytes=limits[1])
+        readings = check_readings(unit.read(batch.parts), len(batch), yields=frozenset(unit.yields), limits=bounds)
+        return encode_readings(readings, limits, revision_of(unit))
     except BaseException as error:  # noqa: BLE001 - whatever it raises is its own fault, even SystemExit
-        return encode_raised(error)
+        raised = encode_raised(error)
+        return [raised if limits is None else encode_raised_reading(raised)]
 
 
 if __name__ == "__main__":

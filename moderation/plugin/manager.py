@@ -142,7 +142,11 @@ class _Loading:
             broken = replace(record, state=PluginState.BROKEN, cause=f"cannot be imported: {describe(error)}")
             self._staged = _Staged(replace(broken, place=_place()))
         else:
-            self._staged = _load_module(replace(record, isolated=self.isolated is not None), module, *self._given)
+            staged = _load_module(replace(record, isolated=self.isolated is not None), module, *self._given)
+            if self.isolated:
+                told = tuple(name for name in hook_names() if name in self.isolated.hooks)
+                staged.record = replace(staged.record, hooks=told)
+            self._staged = staged
 
 
 def _loaded(found: Iterable[_Staged | _Loading]) -> Iterator[_Staged]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,6 +15,7 @@ from moderation.errors import ItemError
 from moderation.item import BEHIND, UNSUPPORTED_INPUT, ContentItem, Modality, Part
 from moderation.plugin_sections import ReaderSettings
 from moderation.reader.base import Reader, Reading, check_readings, crops, downstream
+from moderation.reader.isolated import IsolatedReader
 
 _NOTHING = ItemError(UNSUPPORTED_INPUT, "no picture was derived", cause="nothing_read")
 
@@ -27,7 +29,9 @@ class ReaderRunner(UnitRunner[tuple[Part, ...], Sequence[Part]]):
         self._limits = settings
         super().__init__(readers, settings=settings, earlier=earlier)
 
-    def _call(self, unit: Reader, batch: tuple[Part, ...], seconds: float) -> object:  # noqa: ARG002 - it is left behind
+    def _call(self, unit: Reader, batch: tuple[Part, ...], seconds: float) -> object:
+        if isinstance(unit, IsolatedReader):
+            return unit.read(batch, seconds=seconds, limits=self._limits)
         return unit.read(batch)
 
     def _found(self, answers: Sequence[Any]) -> str:
@@ -76,8 +80,11 @@ class Readers:
         said = {id_: iter(readings) for id_, readings in self.runner.run(shown).items()}
         made: list[_Link] = []
         for reader in self.in_force:
+            shares = _shares(asked[reader.id]) if crops(reader) else {}
             for link in asked[reader.id]:
                 told = Abstention(link.fault.reason, cause=link.fault.cause) if link.fault else next(said[reader.id])
+                if shares and not isinstance(told, Abstention):
+                    told = told[: shares[id(link.left)]]
                 reading = link.left.within(told)
                 if isinstance(reading, Abstention):
                     link.take(self._marks(link, reader, reading), reader)
@@ -180,6 +187,16 @@ class _Link:
             free = f"{name}-{number}"
         self.names.add(free)
         return free
+
+
+def _shares(links: Iterable[_Link]) -> dict[int, int]:
+    """How many parts each of these may have, by what bounds it: of one bound all alike.
+
+    Who only shows places of what is judged whole, as tiles of sixty frames, is cut short where it derives more than that, its first parts kept.
+    """
+    sharers = [link.left for link in links]
+    counts = Counter(map(id, sharers))
+    return {id(left): left.parts // counts[id(left)] for left in sharers}
 
 
 def _links(item: ContentItem, limits: ReaderSettings) -> list[_Link]:

@@ -12,6 +12,7 @@ from moderation.policy.decide import Finding, Terms
 from moderation.policy.languages import language_of, same_language
 from moderation.policy.lock import Lock
 from moderation.reader.base import Reader
+from moderation.reader.step import Readers
 from moderation.rollout.readers import count_parts
 
 
@@ -41,13 +42,17 @@ class Needs:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunningPolicy:
-    """A verified lock, ready to decide; `numeric` is the numeric class of the encoder in use, `readers` those in force that may derive parts for it."""
+    """A verified lock, ready to decide; `numeric` is the numeric class of the encoder in use, `readers` those in force that may derive parts for it.
+
+    `read_by` runs them, and knows their revisions.
+    """
 
     lock: Lock
     terms: Terms
     watches: tuple[Watch, ...]
     numeric: str
     readers: tuple[Reader, ...] = ()
+    read_by: Readers | None = None
 
     @property
     def id(self) -> str:
@@ -68,7 +73,8 @@ class RunningPolicy:
             for watch in self.watches
             if item.parts[place].modality in watch.modalities
         ]
-        return Needs(words, count_parts(self.lock, item, scope))
+        revisions = self.read_by.runner.revisions if self.read_by else {}
+        return Needs(words, count_parts(self.lock, item, scope, revisions=revisions))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

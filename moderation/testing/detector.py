@@ -16,7 +16,6 @@ from io import BytesIO
 from typing import Any, ClassVar
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -30,7 +29,6 @@ from moderation.detector.steepness import stated_steepness
 from moderation.detector.wire import LENGTH, decode_answers, encode_answers, encode_batch, most_bytes, read_batch
 from moderation.encoder.base import Vectors
 from moderation.item import Modality, Part
-from moderation.plugin.brought import PluginState
 from moderation.plugin.registry import DetectorRegistry
 from moderation.plugin.samples import WIDTH, made_vectors
 from moderation.plugin_sections import DetectorSettings
@@ -147,28 +145,14 @@ class DetectorKit(UnitKit):
     def test_process_border_keeps_batch_and_answers(self) -> None:
         """A batch that came over the wire is judged as the batch itself is, and the answers come back whole, and are not too long."""
         detector, parts = self._ready(), self._examples()
-        crossed = read_batch(BytesIO(b"".join(encode_batch(detector.id, self._batch(detector, parts)))))
+        crossed = read_batch(BytesIO(b"".join(encode_batch(self._batch(detector, parts)))))
         assert crossed
-        answers = self._checked(detector, detector.detect(crossed[1]), len(parts))
+        answers = self._checked(detector, detector.detect(crossed[0]), len(parts))
         frame = encode_answers(answers, revision_of(detector))
         most = most_bytes(len(parts))
         assert len(frame) - LENGTH.size <= most, f"the answers are {len(frame)} bytes long; expected at most {most}"
         told, _ = decode_answers(frame[LENGTH.size :])
         self._agree(self._answers(detector, parts), told, "it answers otherwise in a process of its own")
-
-    def test_process_of_its_own_answers_alike(self) -> None:
-        """Where the plugin is installed, and brings nothing that cannot be isolated: with its `settings`, it judges there as it does here."""
-        if not self.plugin:
-            pytest.skip("the kit is not told the name of the plugin's entry point")
-        if not self._loaded().can_be_isolated(self._record(self._loaded())):
-            pytest.skip("a plugin that brings more than detectors cannot be isolated")
-        apart, parts = self._loaded(isolated=(self.plugin,)), self._examples()
-        record = self._record(apart)
-        assert record.state == PluginState.LOADED, f"in a process of its own, plugin {self.plugin!r} is {record.cause}"
-        detector = apart.detectors[self._name()]
-        self._for_one.append(detector)
-        otherwise = "it answers otherwise in a process of its own"
-        self._agree(self._answers(self._ready(), parts), self._answers(detector, parts), otherwise)
 
     # What the tests share
 

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from moderation.detector.life import set_up, take
 from moderation.item import Modality, Part
+from moderation.plugin.brought import PluginState
 from moderation.plugin.samples import hostile_parts
 from moderation.testing.kit import Kit
 
@@ -112,6 +113,23 @@ class UnitKit(Kit):
         wanted = self._answers(other, parts)
         take(one, "close")
         self._agree(wanted, self._answers(other, parts), "it answers otherwise once another one is closed")
+
+    # Process
+
+    def test_process_of_its_own_answers_alike(self) -> None:
+        """Where the plugin is installed, and brings nothing that cannot be isolated: with its `settings`, it answers there as it does here."""
+        if not self.plugin:
+            pytest.skip("the kit is not told the name of the plugin's entry point")
+        loaded = self._loaded()
+        if not loaded.can_be_isolated(self._record(loaded)):
+            pytest.skip("a plugin that brings more than detectors and readers cannot be isolated")
+        apart, parts = self._loaded(isolated=(self.plugin,)), self._examples()
+        record = self._record(apart)
+        assert record.state == PluginState.LOADED, f"in a process of its own, plugin {self.plugin!r} is {record.cause}"
+        unit = getattr(apart, self.brings)[self._name()]
+        self._for_one.append(unit)
+        otherwise = "it answers otherwise in a process of its own"
+        self._agree(self._answers(self._ready(), parts), self._answers(unit, parts), otherwise)
 
     # What the tests share
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 
 import numpy as np
@@ -24,6 +25,7 @@ from moderation.detector.wire import (
     LENGTH,
     Description,
     Greeting,
+    ReaderDescription,
     decode_answers,
     decode_greeting,
     encode_answers,
@@ -33,7 +35,9 @@ from moderation.detector.wire import (
     read_batch,
 )
 from moderation.item import Modality, Part
-from moderation.plugin_sections import DetectorSettings
+from moderation.plugin_sections import DetectorSettings, ReaderSettings
+from moderation.reader.base import Reading, check_readings
+from moderation.reader.wire import decode_readings, encode_raised_reading, encode_readings, most_bytes
 
 LABELS = ("risk", "risk/other")
 TEXT = st.text(st.characters(), max_size=20)  # half surrogate pairs, too: JSON can name them
@@ -47,6 +51,7 @@ DETECTIONS: st.SearchStrategy[Detection] = st.one_of(
     SCORED, st.builds(Abstention, WORDS, TEXT, WORDS | st.just("")), st.just(WRONG)
 )
 REGIONS = st.none() | st.tuples(*[st.floats(0.0, 1.0)] * 4)
+MODALITIES = st.frozensets(st.sampled_from(Modality))
 CONTENT = st.binary(max_size=200)
 PARTS = st.lists(
     st.builds(Part, st.sampled_from(Modality), CONTENT, TEXT, TEXT, reader=TEXT, region=REGIONS), max_size=6
@@ -83,13 +88,14 @@ def test_a_batch_arrives_as_it_was_sent(parts: list[Part], width: int | None, da
     vectors = None if width is None else data.draw(arrays.arrays(np.float16, (len(parts), width)))
     told = st.dictionaries(TEXT, DETECTIONS, max_size=3)
     scores = data.draw(st.none() | st.lists(told, min_size=len(parts), max_size=len(parts)).map(tuple))
-    stream = io.BytesIO(b"".join(encode_batch("keywords", DetectionBatch(tuple(parts), vectors, scores))))
+    limits = data.draw(st.none() | st.tuples(st.integers(1, 10**9), st.integers(1, 10**9)))
+    stream = io.BytesIO(b"".join(encode_batch(DetectionBatch(tuple(parts), vectors, scores), limits=limits)))
     for _ in range(2):
         found = read_batch(stream)
         if found is None:
             break
-        id_, batch = found
-        assert (id_, batch.parts, batch.scores) == ("keywords", tuple(parts), scores)
+        batch, told_limits = found
+        assert (told_limits, batch.parts, batch.scores) == (limits, tuple(parts), scores)
         if vectors is None:
             assert batch.embeddings is None
         else:
@@ -103,7 +109,7 @@ def test_a_batch_arrives_as_it_was_sent(parts: list[Part], width: int | None, da
 
 def test_large_parts_are_not_gathered_and_small_ones_are() -> None:
     batch = DetectionBatch((*(Part.text("small"),) * 5000, *(Part.image(bytes(200_000)),) * 3))
-    pieces = [len(one) for one in encode_batch("d", batch)]
+    pieces = [len(one) for one in encode_batch(batch)]
     assert len(pieces) < 10
     assert max(pieces) < 300_000
 
@@ -124,17 +130,83 @@ def test_answers_arrive_as_they_were_sent(answers: list[Detection], revision: st
             Description,
             TEXT,
             st.tuples(TEXT),
-            st.frozensets(st.sampled_from(Modality)),
+            MODALITIES,
             st.booleans(),
             st.tuples(TEXT),
             st.none() | st.floats(0.0, 1e9),
         )
     ),
+    st.lists(st.builds(ReaderDescription, TEXT, MODALITIES, MODALITIES, st.booleans(), TEXT)),
     st.text(st.characters(categories=["L", "N"]), max_size=300),
 )
-def test_a_greeting_arrives_as_it_was_sent(detectors: list[Description], broken: str) -> None:
-    greeting = Greeting(tuple(detectors), broken)
+def test_a_greeting_arrives_as_it_was_sent(
+    detectors: list[Description], readers: list[ReaderDescription], broken: str
+) -> None:
+    greeting = Greeting(tuple(detectors), broken, tuple(readers), ("register_readers",))
     assert decode_greeting(encode_greeting(greeting)[LENGTH.size :]) == greeting
+
+
+SHOWN = st.sampled_from([Modality.IMAGE, Modality.TEXT])
+READINGS: st.SearchStrategy[Reading] = st.one_of(
+    st.lists(st.builds(Part, SHOWN, CONTENT, WORDS, region=REGIONS), max_size=4),
+    st.builds(Abstention, WORDS, TEXT, WORDS | st.just("")),
+    st.just(WRONG),
+)
+LIMITS = (100, 10_000)
+
+
+def framed_readings(readings: list[Reading], limits: tuple[int, int] = LIMITS) -> bytes:
+    frame = b"".join(encode_readings(readings, limits, "7"))
+    assert LENGTH.unpack_from(frame)[0] == len(frame) - LENGTH.size <= most_bytes(len(readings), limits)
+    return frame[LENGTH.size :]
+
+
+@given(st.lists(READINGS, max_size=5))
+def test_readings_arrive_as_they_were_sent(readings: list[Reading]) -> None:
+    arrived, revision = decode_readings(framed_readings(readings))
+    assert (list(arrived), revision) == (readings, "7")
+    assert [one is WRONG for one in arrived] == [one is WRONG for one in readings]
+
+
+def test_readings_for_which_no_frame_has_room_are_too_many_bytes_and_the_others_arrive(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("moderation.reader.wire.MOST_FRAME_BYTES", (1 << 16) + 3 * (4096 + 512) + 1000)
+    readings: list[Reading] = [[Part.image(bytes(size))] for size in (600, 600, 400)]
+    arrived, _ = decode_readings(framed_readings(readings, (1, 1 << 20)))
+    assert list(arrived) == [readings[0], Abstention("unsupported_input", cause="too_many_bytes"), readings[2]]
+
+
+READ = st.one_of(
+    st.binary(max_size=60),
+    (TREES | st.lists(st.lists(st.tuples(SHOWN | LEAVES, st.integers(-1, 9) | LEAVES, TEXT | LEAVES, TREES)))).map(
+        lambda tree: json.dumps({"readings": tree, "revision": "1"}).encode()
+    ),
+    TREES.map(lambda tree: json.dumps({"raised": tree}).encode()),
+).flatmap(lambda head: st.binary(max_size=12).map(lambda rest: LENGTH.pack(len(head)) + head + rest))
+
+
+@given(READ | st.binary(max_size=9))
+def test_a_strangers_readings_are_checked_ones_or_a_fault(data: bytes) -> None:
+    yields = frozenset({Modality.IMAGE, Modality.TEXT})
+    try:
+        found = check_readings(decode_readings(data)[0], 2, yields=yields, limits=ReaderSettings())
+    except (FaultError, ValueError):
+        return
+    assert len(found) == 2
+    for one in found:
+        assert is_word(one.reason) if isinstance(one, Abstention) else all(part.modality in yields for part in one)
+
+
+@pytest.mark.parametrize("change", [lambda data: data[:-1], lambda data: data + b"x", lambda data: data[:3]])
+def test_readings_with_other_contents_than_they_tell_of_are_none(change: Callable[[bytes], bytes]) -> None:
+    with pytest.raises(ValueError, match="found"):
+        decode_readings(change(framed_readings([[Part.image(b"one"), Part.image(b"two")]])))
+
+
+def test_what_a_reader_raised_is_told_by_its_type_alone() -> None:
+    with pytest.raises(FaultError, match="detector_error: ValueError"):
+        decode_readings(encode_raised_reading(encode_raised(ValueError("canary")))[LENGTH.size :])
 
 
 def answers_of(data: bytes) -> tuple[Detection, ...] | str:

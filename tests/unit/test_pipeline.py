@@ -376,6 +376,18 @@ def test_above_as_many_frames_as_were_certified_a_verdict_is_at_most_review() ->
     assert (four.proposed, five.proposed) == ("remove", "review")
 
 
+def test_a_reader_that_takes_up_another_revision_under_way_leaves_no_verdict_above_review() -> None:
+    def read(parts: tuple[Part, ...]) -> Any:
+        reader.revision = parts[0].content.decode().split()[1]  # type: ignore[attr-defined]
+        return frames(parts)
+
+    reader = FakeReader("frames", read, reads=(Modality.VIDEO,), yields=(Modality.IMAGE,))
+    reader.revision = "1"  # type: ignore[attr-defined]
+    running = pipeline(lock(max_parts=1, readers=(LockedReader("frames", "1", 4),)), readers=(reader,))
+    found = [running.decide([item(Part.video(f"0.95 {revision}".encode()))])[0].proposed for revision in "121"]
+    assert found == ["remove", "review", "remove"]
+
+
 def test_certified_frames_are_no_leave_for_more_pictures_nor_pictures_for_frames() -> None:
     certified = lock(max_parts=1, readers=(LockedReader("frames", "", 4),))
     two, without = pipeline(certified, readers=(VIDEO,)), pipeline(lock(max_parts=4), readers=(VIDEO,))

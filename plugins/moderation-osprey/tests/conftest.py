@@ -28,14 +28,16 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     command = [sys.executable, "-m", "moderation", "serve", str(settings)]
     url = f"http://127.0.0.1:{port}"
     with subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ) as server:
-        until = time.monotonic() + 60
-        while not ready(url):
-            assert server.poll() is None, server.stderr.read()
-            assert time.monotonic() < until
-            time.sleep(0.1)
-        yield url
-        server.send_signal(signal.SIGTERM)
-        server.communicate()
+        try:
+            until = time.monotonic() + 180  # on a machine with other work it took a minute
+            while not ready(url):
+                assert server.poll() is None, server.stderr.read()
+                assert time.monotonic() < until
+                time.sleep(0.1)
+            yield url
+        finally:  # or who gave it up would wait for it for ever
+            server.send_signal(signal.SIGTERM)
+            server.communicate()
 
 
 def ready(url: str) -> bool:

@@ -277,10 +277,7 @@ BROKEN = {
     "import os; os._exit(0)": "its process ended with exit_0 before it said what it brings",
     "raise ImportError('no such library')": "cannot be imported: ImportError: no such library",
     f"{HEAD}\n@hookimpl\ndef register_encoders(registry): registry.add('mine', lambda request: request)": (
-        "brings mine; only detectors can be isolated"
-    ),
-    f"{HEAD}\nOne.reads = One.yields = One.modalities\nOne.read = One.detect\n@hookimpl\ndef register_readers(registry): registry.add(One('mine'))": (
-        "brings mine; only detectors can be isolated"
+        "brings mine; only detectors and readers can be isolated"
     ),
     f"{HEAD}\nOne.labels = ('No Label',)\n@hookimpl\ndef register_detectors(registry): registry.add(One('mine'))": (
         "detector 'mine' has a wrong labels"

@@ -138,13 +138,29 @@ def test_a_frame_that_could_not_be_read_marks_its_text_and_the_others_are_read()
     ("limits", "cause"), [({"most_together": 5}, "too_many_parts"), ({"most_bytes": 15}, "too_many_bytes")]
 )
 def test_limits_hold_for_all_that_comes_of_one_part(limits: dict[str, int], cause: str) -> None:
-    readers = [FakeReader("frames", frames, **FRAMES), FakeReader("tiles", tiles, **TILES)]
+    readers = [FakeReader("frames", frames, **FRAMES), FakeReader("zoom", tiles, **{**TILES, "crops": False})]
     (found,) = read(item(Part.video(b"1.0"), Part.video(b"1.0")), readers=readers, **limits)
     marks = [one for one in found.parts if one.unread]
     assert [(one.source, one.unread and one.unread.cause) for one in marks] == [
         ("part-0#t=1.0", cause),
         ("part-1#t=1.0", cause),
     ]
+
+
+@pytest.mark.parametrize(("most", "each"), [(2, 0), (3, 0), (4, 1), (5, 1), (6, 2), (100, 2)])
+def test_who_only_crops_is_cut_short_on_every_frame_alike_and_nothing_errs(most: int, each: int) -> None:
+    readers = [FakeReader("frames", frames, **FRAMES), FakeReader("tiles", tiles, **TILES)]
+    found, alone = read(item(Part.video(b"1.0")), item(picture(1)), readers=readers, most_together=most)
+    assert [one for one in found.parts if one.unread] == []
+    cut = [one.name for one in found.parts if one.reader == "frames/tiles"]
+    assert cut == [f"part-0#t={n}.0#tiles-{tile}" for n in (0, 1) for tile in range(each)]
+    assert len([one for one in alone.parts if one.reader]) == 2  # another item's, and another bound
+
+
+def test_who_crops_and_could_not_read_leaves_its_mark_where_nothing_more_would_fit() -> None:
+    blind = FakeReader("tiles", lambda parts: [Abstention("out_of_time") for _ in parts], **TILES)
+    (found,) = read(item(Part.video(b"1.0")), readers=[FakeReader("frames", frames, **FRAMES), blind], most_together=2)
+    assert [one.unread and one.unread.reason for one in found.parts] == [None, "out_of_time", None, "out_of_time"]
 
 
 def test_parts_that_are_named_alike_are_told_apart() -> None:
@@ -325,7 +341,7 @@ def test_every_part_is_read_once_by_each_who_can_or_leaves_its_mark(
                     assert {one.modality for one in said if one.unread} >= reader.yields
                 else:
                     whole = len([one for one in said if not one.unread]) == len(reader.answer((part,))[0])  # type: ignore[misc]
-                    assert whole or {one.modality for one in said if one.unread} >= reader.yields
+                    assert whole or reader.crops or {one.modality for one in said if one.unread} >= reader.yields
     for reader in readers:
         shown = [part for batch_ in reader.batches for part in batch_]
         assert all(reader.id not in part.reader.split("/") for part in shown)

@@ -88,6 +88,17 @@ def test_an_items_own_parts_count_and_those_derived_within_what_was_certified_do
     assert count_parts(lock(max_parts=4, readers=NAMED), with_parts(*parts), range(len(parts))) == counted
 
 
+@pytest.mark.parametrize(
+    ("now", "counted"), [({}, 1), ({"tiles": "1-96-64", "ocr": "2"}, 1), ({"tiles": "2-96-64"}, 5)]
+)
+def test_what_a_reader_of_another_revision_derives_under_way_was_certified_by_nobody(
+    now: dict[str, str], counted: int
+) -> None:
+    parts = (picture(1), *derived("tiles", 2))
+    assert count_parts(lock(max_parts=4, readers=NAMED), with_parts(*parts), range(3), revisions=now) == counted
+    assert count_parts(lock(max_parts=4, readers=NAMED), with_parts(picture(1)), range(1), revisions=now) == 1
+
+
 @given(st.integers(1, 8), st.integers(0, 12), st.integers(0, 6), st.integers(0, 12))
 def test_a_verdict_is_held_back_exactly_where_more_was_derived_or_shown_than_was_certified(
     own: int, tiles: int, most: int, certified: int

@@ -122,7 +122,9 @@ def test_every_part_is_told() -> None:
         for name in ("detector_calls_total", "detector_quarantined", "detector_restarts_total")
     ] == [1, 0, 0]
     assert told("reader_faults_total", reader="ocr", reason="reader_error") == 1
-    assert [told(name, reader="ocr") for name in ("reader_calls_total", "reader_quarantined")] == [1, 1]
+    assert [
+        told(name, reader="ocr") for name in ("reader_calls_total", "reader_quarantined", "reader_restarts_total")
+    ] == [1, 1, 0]
     assert told("dead_letters_total", stage=Stage.DECODE.value) == 1
 
 

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
-import importlib
 import itertools
 import random
-import shutil
-import sys
-import tempfile
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,6 +15,7 @@ from moderation import Abstention, DetectionBatch, Modality, Score
 from moderation.plugin_sections import DetectorSettings
 from moderation.testing import DetectorKit
 from moderation.testing import detector as kit
+from tests.unit.testing.installed import installed
 
 SECONDS = 0.5  # what a batch may take, in these tests
 
@@ -254,15 +249,7 @@ def register_detectors(registry):
     registry.add(Steady())
     registry.add(Swayed())
 """
-folder = Path(tempfile.mkdtemp())
-atexit.register(shutil.rmtree, folder)
-information = folder / "apart-1.dist-info"
-information.mkdir()
-(information / "METADATA").write_text("Metadata-Version: 2.1\nName: apart\nVersion: 1\n", encoding="utf-8")
-(information / "entry_points.txt").write_text("[moderation]\napart = apart_plugin\n", encoding="utf-8")
-(folder / "apart_plugin.py").write_text(APART, encoding="utf-8")
-sys.path.insert(0, str(folder))
-apart = importlib.import_module("apart_plugin")
+apart = installed("apart", APART)
 
 
 class TestSteady(Kit):

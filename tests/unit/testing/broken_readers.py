@@ -12,6 +12,7 @@ from moderation import Abstention, Modality, Part
 from moderation.plugin_sections import ReaderSettings
 from moderation.testing import ReaderKit
 from moderation.testing import reader as kit
+from tests.unit.testing.installed import installed
 
 SECONDS = 0.5
 COUNT = itertools.count()
@@ -67,6 +68,38 @@ class Learning(Good):
 
 class TestLearning(Kit):
     make = Learning
+
+
+APART = """
+import sys
+from moderation import Modality, Part, hookimpl
+
+class Steady:
+    id, revision, reads, yields = "steady", "1", frozenset({Modality.VIDEO, Modality.IMAGE}), frozenset({Modality.TEXT})
+    def read(self, parts):
+        return [[Part.text("a line")] if part.content.startswith(b"film:") and part.content[5:] else [] for part in parts]
+
+class Swayed(Steady):
+    id = "swayed"
+    def read(self, parts):
+        return super().read(parts) if "pytest" in sys.modules else [[]] * len(parts)
+
+@hookimpl
+def register_readers(registry):
+    registry.add(Steady())
+    registry.add(Swayed())
+"""
+apart = installed("filmed", APART)
+
+
+class TestSteady(Kit):
+    make = apart.Steady
+    plugin = "filmed"
+
+
+class TestSwayed(Kit):
+    make = apart.Swayed
+    plugin = "filmed"
 
 
 class VideoMaker(Good):
