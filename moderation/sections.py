@@ -171,7 +171,7 @@ class ServeSettings(Section):
 
     Without `keys` everybody is answered, which is allowed on this machine alone. `encoders` are those whose vectors can be asked for, beside
     the locks' own. A request that names no deadline has `deadline_seconds`. Bodies have at most `body_bytes`, all that are being read or answered at most
-    `bodies_bytes`, and `read_seconds` to arrive; parts that wait for the device have at most `queue_bytes`, answers that are not read yet
+    `bodies_bytes`, and `read_seconds` to arrive; parts that wait for the device have at most `queue_bytes`, and so have those that wait for readers; answers that are not read yet
     `answers_bytes`. At most `most_connections` are open. `categories` says which of OpenAI's categories a policy stands for.
     """
 

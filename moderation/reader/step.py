@@ -44,13 +44,15 @@ class ReaderRunner(UnitRunner[tuple[Part, ...], Sequence[Part]]):
 class Readers:
     """The readers in force. What one derived is shown to the others, wave after wave, and never to one that it came through.
 
-    A wave is a batch of each reader, with its deadline; there are as many as readers at most.
+    A wave is a batch of each reader, with its deadline; there are as many as readers at most. A part that is of none of the `modalities`
+    is shown to nobody.
     """
 
     def __init__(self, readers: Sequence[Reader], settings: ReaderSettings, *, earlier: Readers | None = None) -> None:
         known: ReaderRunner | None = earlier.runner if earlier else None
         self.runner: ReaderRunner = ReaderRunner(readers, settings, earlier=known)
         self.in_force = tuple(readers)
+        self.modalities = frozenset(modality for one in readers for modality in one.reads)
         self._limits = settings
 
     def read(self, items: Sequence[ContentItem]) -> list[ContentItem]:

@@ -56,7 +56,7 @@ class Batcher:
     ) -> None:
         self.embedders, self._costs, self._near = dict(embedders), costs, near
         self._alone = {name: Alone.of(one) for name, one in embedders.items()}
-        self._most_parts, self._most_bytes, self._largest, self._clock = most_parts, most_bytes, largest, clock
+        self._most_parts, self.most_bytes, self._largest, self._clock = most_parts, most_bytes, largest, clock
         self._changed = threading.Condition()
         self.weights = weights or {}
         self._queue: FairQueue[Waiting] = FairQueue(lambda one: self.forecast.each(one.kind) + one.extra, self.weights)
@@ -210,10 +210,10 @@ class Batcher:
         size, left = sum(len(part.content) for part in new), ticket.deadline - self._clock()
         extra = sum(extra_of[one] for one in waits)
         usual = sum(self._costs.usual(kind, count) for kind, count in counts.items()) + extra
-        if len(new) > self._most_parts or size > self._most_bytes or ticket.whole < usual:
+        if len(new) > self._most_parts or size > self.most_bytes or ticket.whole < usual:
             why = f"it takes {usual:.2f} s alone, of {ticket.whole:.2f}: fewer parts, or a longer deadline"
             raise ItemError("too_much", why, cause="too_much")
-        full = len(self._queue) + len(new) > self._most_parts or self._queue.bytes + size > self._most_bytes
+        full = len(self._queue) + len(new) > self._most_parts or self._queue.bytes + size > self.most_bytes
         wait = self.forecast.ahead(ticket.caller, counts, extra)
         if full or wait > SURE * left:
             self.refused += 1

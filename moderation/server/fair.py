@@ -80,6 +80,10 @@ class FairQueue(Generic[One]):
         self._left(one)
         return one
 
+    def charge(self, caller: str, seconds: float) -> None:
+        """A caller had so much beside what `cost` told."""
+        self._served[caller] += seconds / self.weight(caller)
+
     def soon(self, most: int) -> list[One]:
         """About what comes next: the oldest of each caller in turn."""
         lines = [

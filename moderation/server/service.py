@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
@@ -13,19 +14,19 @@ from typing import TypeAlias
 
 from moderation.decision import Decision
 from moderation.embedding.prepared import Prepared, UnpreparedError, content_of
-from moderation.errors import ModerationError, OverloadedError
-from moderation.item import ContentItem, Part
+from moderation.errors import ItemError, ModerationError, OverloadedError
+from moderation.item import ContentItem, Modality, Part
 from moderation.pipeline import Pipeline
 from moderation.server.batcher import SURE, Batcher
+from moderation.server.pace import Pace, PartsPace
 from moderation.server.ticket import Found, Ticket
 from moderation.server.turns import Turns
 
 THREADS = 4  # that decide: a plugin that hangs holds one of them for its deadline
 TOGETHER = 256  # items decided at once
 MOST_UNREAD = 64  # jobs of one caller that wait for readers
-_WEIGHT = 0.2  # of the newest job
 PATIENCE = 60.0  # seconds that closing waits for what hangs
-_Line: TypeAlias = "queue.SimpleQueue[Job | None] | Turns[Job]"
+_Line: TypeAlias = "_Ready | Turns[Job]"
 
 
 @dataclass(slots=True, eq=False)
@@ -44,28 +45,39 @@ class Job:
     read_seconds: float = 0.0  # of each item
 
     @property
-    def parts(self) -> int:
-        """Of all its items."""
-        return sum(len(item.parts) for item in self.items)
+    def size(self) -> int:
+        """Bytes of all its parts."""
+        return sum(len(part.content) for item in self.items for part in item.parts)
+
+    @property
+    def to_read(self) -> Counter[Modality]:
+        """How many of its parts readers are shown, by modality."""
+        read = self.pipeline.readers.modalities if self.pipeline.readers else frozenset()
+        return Counter(part.modality for item in self.items for part in item.parts if part.modality in read)
 
 
-class _Pace:
-    """How long one of a step takes on the mean, newer ones counting more, where so many threads do it: a job, or a part of one."""
+class _Ready(queue.Queue["Job | None"]):
+    """Jobs that wait to be decided, first come first served; `items` are those of all of them."""
 
-    def __init__(self, threads: int) -> None:
-        self._threads, self._mean = threads, 0.0
+    def _init(self, maxsize: int) -> None:
+        super()._init(maxsize)
+        self.items = 0
 
-    def took(self, ones: int, seconds: float) -> None:
-        """So many took so long together."""
-        self._mean += _WEIGHT * (seconds / ones - self._mean)
+    def _put(self, item: Job | None) -> None:
+        super()._put(item)
+        self.items += len(item.items) if item else 0
 
-    def seconds(self, ones: float) -> float:
-        """Until so many are done."""
-        return ones * self._mean / self._threads
+    def _get(self) -> Job | None:
+        item: Job | None = super()._get()
+        self.items -= len(item.items) if item else 0
+        return item
 
 
 class Service:
-    """Decides for callers by the pipelines that `in_force` gives them. Safe to call from several threads; `close` finishes what is in work."""
+    """Decides for callers by the pipelines that `in_force` gives them. Safe to call from several threads; `close` finishes what is in work.
+
+    One thread reads, since readers run one call at a time; as many bytes as for the device may wait for it. What no reader reads does not.
+    """
 
     def __init__(
         self,
@@ -76,9 +88,9 @@ class Service:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.batcher, self._in_force, self._clock = batcher, in_force, clock
-        self._reading, self._deciding = _Pace(1), _Pace(threads)
-        self._unread: Turns[Job] = Turns(batcher.weights)
-        self._ready: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._reading, self._deciding = PartsPace(), Pace(threads)
+        self._unread: Turns[Job] = Turns(batcher.weights, self._reading.seconds)
+        self._ready = _Ready()
         runs: list[tuple[_Line, Callable[[Sequence[Job]], None], str]]
         runs = [(self._unread, self._read, "read"), *[(self._ready, self._decide, "decide")] * threads]
         self._threads = [
@@ -97,23 +109,30 @@ class Service:
         job = Job(
             self._in_force(caller), items, caller, self._clock() + seconds, whole=seconds if whole is None else whole
         )
-        self._refuse_late(job, seconds)
-        if job.pipeline.readers is None:
-            self._embed(job)
-        elif self._unread.of(caller) < MOST_UNREAD:
-            self._unread.put(job, caller=caller, parts=job.parts)  # reading takes a while
+        to_read = job.to_read
+        self._refuse_late(job, to_read, seconds)
+        if to_read:
+            self._wait_for_readers(job, to_read, seconds)
         else:
-            raise OverloadedError("too much waits to be read", after_seconds=seconds / 2)
+            self._embed(job)
         return job
 
-    def _refuse_late(self, job: Job, seconds: float) -> None:
+    def _refuse_late(self, job: Job, to_read: Counter[Modality], seconds: float) -> None:
         """Raises OverloadedError where reading and deciding what waits takes too long; the batcher tells of the device."""
-        wait = self._deciding.seconds(self._ready.qsize() + 1)
-        if job.pipeline.readers:
-            wait += self._reading.seconds(self._unread.ahead(job.caller, job.parts))
+        wait = self._deciding.seconds(self._ready.items + len(job.items))
+        if to_read:
+            wait += self._unread.ahead(job.caller, to_read)
         if wait > SURE * seconds and (self._ready.qsize() or self._unread.qsize()):
             why = f"it would take {wait:.2f} s, and {max(0.0, seconds):.2f} are left"
             raise OverloadedError(why, after_seconds=wait - SURE * seconds)
+
+    def _wait_for_readers(self, job: Job, to_read: Counter[Modality], seconds: float) -> None:
+        size, most = job.size, self.batcher.most_bytes
+        if size > most:
+            raise ItemError("too_much", f"{size} bytes; expected at most {most}", cause="too_much")
+        if self._unread.of(job.caller) >= MOST_UNREAD or self._unread.bytes + size > most:
+            raise OverloadedError("too much waits to be read", after_seconds=seconds / 2)
+        self._unread.put(job, caller=job.caller, parts=to_read, size=size)
 
     def pipeline(self, caller: str) -> Pipeline:
         """What decides for a caller now."""
@@ -132,6 +151,7 @@ class Service:
     def leave(self, job: Job) -> None:
         """Nobody waits for this job any more."""
         job.answer.cancel()
+        self._unread.discard(job)
         if job.ticket:
             self.batcher.leave(job.ticket)
 
@@ -147,19 +167,18 @@ class Service:
             thread.join(PATIENCE)
 
     def _read(self, jobs: Sequence[Job]) -> None:
-        """Read the items of jobs that share a pipeline, together; they are embedded each for itself."""
-        items, began = [item for job in jobs for item in job.items], self._clock()
-        read = iter(jobs[0].pipeline.read(items))
-        seconds = (self._clock() - began) / len(items)
-        self._reading.took(sum(job.parts for job in jobs), self._clock() - began)
-        for job in jobs:
-            job.read_seconds = seconds
-            job.items = [next(read) for _ in job.items]
-            try:
-                if not job.answer.done():  # or nobody waits any more
-                    self._embed(job)
-            except ModerationError as error:
-                _settle(job, error=error)
+        """Read the items of the one job that comes at a time, whose caller is charged for it, and let them be embedded."""
+        (job,) = jobs
+        to_read, began = job.to_read, self._clock()
+        try:
+            job.items = job.pipeline.read(job.items)
+        finally:
+            seconds = self._clock() - began
+            self._reading.took(to_read, seconds)
+            self._unread.charge(job.caller, seconds)
+        job.read_seconds = seconds / len(job.items)
+        if not job.answer.done():  # or nobody waits any more
+            self._embed(job)
 
     def _embed(self, job: Job) -> None:
         self._ask(job, job.pipeline.wanted(job.items), into=job.found)
@@ -194,7 +213,7 @@ class Service:
         except UnpreparedError as error:
             self._decide_later(jobs, error)
             return
-        self._deciding.took(len(jobs), self._clock() - began)
+        self._deciding.took(len(items), self._clock() - began)
         for job in jobs:
             own = [next(made) for _ in job.items]
             _settle(job, [_with_read(one, job.read_seconds) for one in own] if job.read_seconds else own)

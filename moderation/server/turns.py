@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -20,37 +21,57 @@ _KIND = Kind("", Modality.IMAGE)  # nothing runs together here, so that all are 
 class _Turn(Generic[Thing]):
     thing: Thing
     caller: str
-    extra: float  # all that it costs, in parts
+    parts: Counter[Modality]
+    size: int
     place: int = -1
     kind: Kind = _KIND
-    size: int = 0
+    extra: float = 0.0
 
 
 class Turns(Generic[Thing]):
-    """A queue whose order is fair by what things cost, in parts. Safe to use from several threads."""
+    """A queue whose order is fair by the seconds that things took, which `charge` tells. Safe to use from several threads.
 
-    def __init__(self, weights: Mapping[str, float]) -> None:
-        self._queue: FairQueue[_Turn[Thing]] = FairQueue(lambda one: one.extra, weights)
+    `seconds` tells what so many parts of each modality are thought to take, in proportion to their number.
+    """
+
+    def __init__(self, weights: Mapping[str, float], seconds: Callable[[Mapping[Modality, int]], float]) -> None:
+        self._queue: FairQueue[_Turn[Thing]] = FairQueue(lambda _: 0.0, weights)
+        self._seconds, self._waiting = seconds, dict[Thing, _Turn[Thing]]()
+        self._parts: defaultdict[str, Counter[Modality]] = defaultdict(Counter)  # that wait, by caller
         self._changed, self._closed = threading.Condition(), False
 
-    def put(self, thing: Thing, *, caller: str, parts: int) -> None:
-        """Let it wait for its turn."""
+    def put(self, thing: Thing, *, caller: str, parts: Counter[Modality], size: int = 0) -> None:
+        """Let it wait for its turn, with so many bytes."""
         with self._changed:
-            self._queue.push(_Turn(thing, caller, parts))
+            self._waiting[thing] = turn = _Turn(thing, caller, parts, size)
+            self._parts[caller] += parts
+            self._queue.push(turn)
             self._changed.notify()
+
+    def discard(self, thing: Thing) -> None:
+        """It waits no more, if it did."""
+        with self._changed:
+            if turn := self._waiting.get(thing):
+                self._queue.discard(turn)
+                self._left(turn)
+
+    def charge(self, caller: str, seconds: float) -> None:
+        """What a caller had waiting took so long, once it was its turn."""
+        with self._changed:
+            self._queue.charge(caller, seconds)
 
     def get(self) -> Thing | None:
         """What is next, once something waits; None where nothing does, nor ever will."""
         with self._changed:
             while (next_ := self._queue.pop()) is None and not self._closed:
                 self._changed.wait()
-            return next_.thing if next_ else None
+            return self._left(next_) if next_ else None
 
     def get_nowait(self) -> Thing | None:
         """What is next. Raises queue.Empty where nothing waits."""
         with self._changed:
             if next_ := self._queue.pop():
-                return next_.thing
+                return self._left(next_)
             raise queue.Empty
 
     def close(self) -> None:
@@ -63,14 +84,27 @@ class Turns(Generic[Thing]):
         """How many things wait."""
         return len(self._queue)
 
+    @property
+    def bytes(self) -> int:
+        """Of all that wait."""
+        return self._queue.bytes
+
     def of(self, caller: str) -> int:
         """How many things of a caller wait."""
         with self._changed:
             return sum(self._queue.of(caller).values())
 
-    def ahead(self, caller: str, parts: int) -> float:
-        """Parts until so many new ones of a caller are done, by what waits now: within its fair share it waits for nobody else."""
+    def ahead(self, caller: str, parts: Counter[Modality]) -> float:
+        """Seconds until these new parts of a caller are done, by what waits now: within its fair share it waits for nobody else."""
         with self._changed:
-            fair = (self._queue.extra_of(caller) + parts) / self._queue.share(caller)
+            own, new = self._seconds(self._parts.get(caller, {})), self._seconds(parts)
+            fair = (own + new) / self._queue.share(caller)
             lag = self._queue.lag(caller)
-            return lag + fair if lag else min(self._queue.extra + parts, fair)
+            return lag + fair if lag else min(sum(map(self._seconds, self._parts.values())) + new, fair)
+
+    def _left(self, turn: _Turn[Thing]) -> Thing:
+        del self._waiting[turn.thing]
+        self._parts[turn.caller] -= turn.parts  # which keeps none of 0
+        if not self._parts[turn.caller]:
+            del self._parts[turn.caller]
+        return turn.thing

@@ -16,8 +16,8 @@ from moderation.embedding.cache import MemoryCache
 from moderation.embedding.embedder import Embedder
 from moderation.embedding.prepared import UnpreparedError
 from moderation.encoder.base import Encoded
-from moderation.errors import OverloadedError
-from moderation.item import ContentItem, Part
+from moderation.errors import ItemError, OverloadedError
+from moderation.item import ContentItem, Modality, Part
 from moderation.server.batcher import Batcher
 from moderation.server.service import MOST_UNREAD, Job, Service
 from tests.fakes import FakeReader, Swayed, item
@@ -85,13 +85,49 @@ def test_a_callers_own_crowd_is_refused_and_nobody_elses_first() -> None:
 def test_who_would_be_read_too_late_is_refused_by_what_its_own_share_takes() -> None:
     reader = Reading()
     with held(reader) as service:
-        service._reading.took(1, 5.0)  # a second a part, as new ones count
+        service._reading.took({Modality.IMAGE: 1}, 5.0)  # a second a part, as new ones count
         bulk = [ask(service, f"0.{n}", "bulk") for n in range(100, 110)]
         with pytest.raises(OverloadedError, match="it would take 11"):
             ask(service, "0.8", "bulk", seconds=10)
         service.leave(ask(service, "0.9", "shop", seconds=10))
         for one in bulk:
             service.leave(one)
+
+
+def test_what_no_reader_reads_waits_for_none() -> None:
+    with held(Reading()) as service:
+        service._reading.took({Modality.IMAGE: 1}, 500.0)
+        jobs = [ask(service, f"0.{n}", "bulk", seconds=10_000.0) for n in range(100, 103)]
+        text = service.decide([item(Part.text("0.3"))], caller="bulk", seconds=10.0)
+        assert text.answer.result(20)
+        assert not any(one.answer.done() for one in jobs)
+
+
+def test_who_left_holds_no_place_and_is_charged_for_nothing() -> None:
+    reader = Reading()
+    with held(reader) as service:
+        for one in [ask(service, f"0.{n}", "bulk") for n in range(100, 100 + MOST_UNREAD)]:
+            service.leave(one)
+        assert (service._unread.of("bulk"), service._unread.bytes) == (0, 0)
+        last = ask(service, "0.8", "bulk")
+        reader.go.set()
+        assert last.answer.result(20)
+        service.leave(last)  # it is late for that
+    assert reader.seen == [b"0.1", b"0.8"]
+
+
+def test_what_waits_to_be_read_is_bounded_in_bytes_whosever_it_is() -> None:
+    reader = Reading()
+    with held(reader) as service:
+        service.batcher.most_bytes = 10
+        first = ask(service, "0.1234", "bulk")
+        with pytest.raises(OverloadedError, match="too much waits to be read"):
+            ask(service, "0.123", "shop")
+        with pytest.raises(ItemError, match="11 bytes; expected at most 10"):
+            ask(service, "0.123456789", "shop")
+        ask(service, "0.12", "shop")
+        service.leave(first)
+        ask(service, "0.123", "shop")
 
 
 def test_whose_deadline_passes_while_it_waits_is_told_so_and_nothing_is_read_for_it() -> None:
@@ -116,6 +152,9 @@ def test_what_is_encoded_alone_counts_in_the_time_that_an_item_took() -> None:
         items = [item(Part.text(one), id=one) for one in ("0.1", "0.7071", "0.3")]
         made = place.service.decide(items, seconds=20).answer.result(20)
     assert sum(one.timing.decode for one in made) == pytest.approx(4.0)
+
+
+READERS = SimpleNamespace(modalities={Modality.TEXT})
 
 
 class Deciding:
@@ -206,6 +245,24 @@ def test_who_would_be_decided_too_late_is_refused_at_once() -> None:
         begun(made, "a", "a4", seconds=3.0)
 
 
+def test_who_had_large_requests_decided_makes_small_ones_no_slower() -> None:
+    clock = [0.0]
+    a = Deciding(clock, seconds=1.0, trusted=False)
+    with service(clock, a=a) as made:
+        a.go.set()
+        large = [item(Part.text("0.1"), id=f"large {n}") for n in range(100)]
+        for _ in range(10):
+            made.decide(large, caller="a", seconds=100).answer.result(20)
+        a.go.clear()
+        a.begun.clear()
+        begun(made, "a", "first", seconds=100)
+        assert a.begun.wait(20)
+        begun(made, "a", *"12345678", seconds=2.0)
+        made.decide(large, caller="a", seconds=100)
+        with pytest.raises(OverloadedError, match=r"it would take 0.97 s, and 1.00 are left"):
+            begun(made, "a", "9", seconds=1.0)
+
+
 def test_how_long_reading_takes_is_learnt_by_the_part() -> None:
     class Slow(Deciding):
         def read(self, items: Sequence[ContentItem]) -> Sequence[ContentItem]:
@@ -215,7 +272,7 @@ def test_how_long_reading_takes_is_learnt_by_the_part() -> None:
             return items
 
     clock = [0.0]
-    a = Slow(clock, readers=object())
+    a = Slow(clock, readers=READERS)
     with service(clock, a=a) as made:
         a.go.set()
         pair = ContentItem("pair", (Part.text("0.1"), Part.text("0.2")), {})
@@ -230,9 +287,37 @@ def test_how_long_reading_takes_is_learnt_by_the_part() -> None:
         begun(made, "a", "a3", seconds=3.0)
 
 
+def test_who_has_what_takes_long_to_read_is_charged_for_that_even_where_it_fails() -> None:
+    order = list[str]()
+
+    class Slow(Deciding):
+        def read(self, items: Sequence[ContentItem]) -> Sequence[ContentItem]:
+            self.begun.set()
+            assert self.go.wait(20)
+            order.append(items[0].id)
+            self._clock[0] += self._seconds
+            if items[0].id == "film0":
+                raise RuntimeError
+            return items
+
+    clock = [0.0]
+    films, shop = Slow(clock, seconds=5.0, readers=READERS), Slow(clock, seconds=0.05, readers=READERS)
+    with service(clock, films=films, shop=shop) as made:
+        jobs = begun(made, "films", "film0", "film1", seconds=1000)
+        assert films.begun.wait(20)
+        jobs += begun(made, "shop", *"123", seconds=1000)
+        shop.go.set()
+        films.go.set()
+        with pytest.raises(RuntimeError):
+            jobs[0].answer.result(20)
+        for one in jobs[1:]:
+            one.answer.exception(20)
+    assert order == ["film0", "1", "2", "3", "film1"]
+
+
 def test_who_leaves_while_its_parts_are_asked_for_leaves_none_behind() -> None:
     clock, device = [0.0], Device()
-    a = Deciding(clock, readers=object())
+    a = Deciding(clock, readers=READERS)
     with service(clock, device, a=a) as made:
         device.go.clear()
         held = made.batcher.ask({"default": [Part.text("0.9")]}, seconds=10)
