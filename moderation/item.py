@@ -121,6 +121,11 @@ class ContentItem:
     parts: tuple[Part, ...]
     attributes: Mapping[str, str] = field(default_factory=dict)
 
+    @classmethod
+    def missing(cls, id_: str, error: ItemError) -> ContentItem:
+        """An item whose content is not there, and why: as a video that nobody read it may hold anything, and every policy errs."""
+        return cls(id_, (Part(Modality.VIDEO, b"", unread=error),))
+
     def __post_init__(self) -> None:
         if not self.id:
             raise ValueError("an item needs a non-empty id")

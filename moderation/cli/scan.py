@@ -81,6 +81,7 @@ def scan(
             if sheet:
                 sheet.add(decision, entry)
             _write(decision, file=file, as_json=as_json, quiet=quiet)
+            del entry  # a row of a table holds its content
     summary.print(to_stderr=as_json)
     if summary_file:
         with terminal.replacing(summary_file) as file:
@@ -127,10 +128,9 @@ def _locks(policies: Sequence[Path], settings: Settings) -> list[Path]:
 
 
 def _here(found: Found, locks: Sequence[Path], settings: Settings, known: Plugins, *, quiet: bool) -> Iterator[Decided]:
-    """Each entry with its decision, batch by batch, by this process."""
+    """Each entry with its decision, by this process."""
     from moderation import assemble
-    from moderation.scan import BATCH, decide_entries
-    from moderation.source.find import batches
+    from moderation.scan import decide_entries
 
     def unread(entry: Entry, error: ItemError) -> None:
         if not quiet:
@@ -139,10 +139,10 @@ def _here(found: Found, locks: Sequence[Path], settings: Settings, known: Plugin
     with terminal.working("loading the encoder"):
         pipeline = assemble.pipeline(settings, locks, known=known, counter=assemble.quota_counter(settings))
     with terminal.progress("deciding", found.total) as advance:
-        for batch in batches(found.entries, BATCH):
-            made = decide_entries(pipeline, batch, order=settings.actions, unread=unread)
-            yield from zip(batch, made, strict=True)
-            advance(len(batch))
+        for entry, decision in decide_entries(pipeline, found.entries, unread=unread):
+            yield entry, decision
+            del entry
+            advance(1)
 
 
 def _on_ray(

@@ -64,7 +64,7 @@ class Readers:
         them or what is derived from them does.
         """
         links = [_links(item, self._limits) for item in items]
-        wave = [one for own in links for one in own]
+        wave = [one for own in links for one in own if not one.part.unread]
         while wave:
             wave = self._read(wave)
         return [

@@ -28,7 +28,7 @@ class Counter(Protocol):
     """Counts the items of an hour that got a policy's actions. Safe to call from several threads."""
 
     def take(self, policy: str, per_hour: int, items: int) -> int:
-        """Counts so many more items, and tells how many of them are within the quota: the first ones."""
+        """Counts so many more items, and tells how many of them are within the quota: the first ones. Those beyond it need not be counted."""
         ...
 
 
@@ -44,22 +44,24 @@ class LocalCounter:
         self._lock = threading.Lock()
 
     def take(self, policy: str, per_hour: int, items: int) -> int:
-        """Counts so many more items, and tells how many of them are within this process's part of the quota: the first ones."""
-        return self.within(self.count(policy, items), per_hour, items)
-
-    def within(self, count: int, per_hour: int, items: int) -> int:
-        """How many of the last `items` of `count` are within this process's part of a quota."""
-        return within(count, math.ceil(per_hour * self._share), items)
+        """Tells how many of so many more items are within this process's part of the quota, the first ones, and counts those."""
+        with self._lock:
+            taken = within(self._add(policy, 0) + items, math.ceil(per_hour * self._share), items)
+            self._add(policy, taken)  # what is refused uses up nothing of a quota that is raised within the hour
+            return taken
 
     def count(self, policy: str, items: int) -> int:
         """Counts so many more items, and tells how many there are in this hour."""
-        hour = int(self._clock()) // HOUR
         with self._lock:
-            if (hour, policy) not in self._taken:
-                kept = sorted({one for one, _ in self._taken} | {hour})[-KEPT:]
-                self._taken = {key: count for key, count in self._taken.items() if key[0] in {hour, *kept}}
-            self._taken[hour, policy] = self._taken.get((hour, policy), 0) + items
-            return self._taken[hour, policy]
+            return self._add(policy, items)
+
+    def _add(self, policy: str, items: int) -> int:
+        hour = int(self._clock()) // HOUR
+        if (hour, policy) not in self._taken:
+            kept = sorted({one for one, _ in self._taken} | {hour})[-KEPT:]
+            self._taken = {key: count for key, count in self._taken.items() if key[0] in {hour, *kept}}
+        self._taken[hour, policy] = self._taken.get((hour, policy), 0) + items
+        return self._taken[hour, policy]
 
 
 class Limits:

@@ -15,7 +15,7 @@ class RedisCounter:
     """Counts in Redis, for all workers of a tenant; where Redis is away each counts its own part (`alone`).
 
     A batch that is decided twice is counted twice: a quota is rather used up early than broken. One call a batch and policy, and none in an
-    hour whose quota is used up.
+    hour whose quota is used up. Of what is refused no more than a batch of each worker counts, should the quota be raised within the hour.
     """
 
     def __init__(
@@ -29,20 +29,19 @@ class RedisCounter:
     ) -> None:
         self._client, self._tenant, self._alone, self._clock = client, tenant, alone, clock
         self._breaker = breaker or Breaker(name="redis, for quotas,")
-        self._full: set[tuple[str, int]] = set()
+        self._full: set[tuple[str, int, int]] = set()  # policy, hour, and the quota that is used up: a reload may raise it
 
     def take(self, policy: str, per_hour: int, items: int) -> int:
         """Counts so many more items, and tells how many of them are within the quota of all workers: the first ones."""
         hour = int(self._clock()) // HOUR
-        own = self._alone.count(policy, items)
-        if (policy, hour) in self._full:
+        if (policy, hour, per_hour) in self._full:
             return 0
         count = self._count(f"quota/{self._tenant}/{policy}/{hour}", items)
         if count is None:
-            return self._alone.within(own, per_hour, items)
-        count = max(count, own)  # a Redis that was flushed, or needed the room, may have forgotten
+            return self._alone.take(policy, per_hour, items)
+        count = max(count, self._alone.count(policy, items))  # a Redis that was flushed, or needed the room, may have forgotten
         if count >= per_hour:
-            self._full = {one for one in self._full if one[1] == hour} | {(policy, hour)}
+            self._full = {one for one in self._full if one[1] == hour} | {(policy, hour, per_hour)}
         return within(count, per_hour, items)
 
     def _count(self, key: str, items: int) -> int | None:

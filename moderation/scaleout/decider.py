@@ -73,15 +73,10 @@ class Decider:
 
     def _decide(self, portion: Portion) -> None:
         from moderation.scaleout.parts import write_part
-        from moderation.scan import BATCH, decide_entries
-        from moderation.source.find import batches
+        from moderation.scan import decide_entries
 
         pipeline, order = self._loaded(), self._order
-        decisions = [
-            decision
-            for batch in batches(portion.entries(order.most), BATCH)
-            for decision in decide_entries(pipeline, batch, order=order.settings.actions)
-        ]
+        decisions = [decision for _, decision in decide_entries(pipeline, portion.entries(order.most))]
         if len(decisions) != portion.count:
             message = f"{len(decisions)} items where {portion.count} were found before; it changed while it was read"
             raise DataError([Problem(portion.spans[-1].file, 0, 0, "D006", message)])

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 CONTENT = ("path", "text", "image", "parts")
 _KINDS = ("path", "text", "image")
 _COLUMNS = ("id", *CONTENT, "attributes", *sorted(MANIFEST_KEYS))
-_BATCH = 32  # rows in memory at once
+_BATCH = 32  # rows that are read at once, fewer where they are large
+_LARGE = 8_000_000  # bytes that they have together
+_BUFFER = 1 << 20  # bytes of a column that are read at once
 
 
 def may_hold_items(path: Path) -> bool:
@@ -60,7 +62,7 @@ def _opened(path: Path) -> pq.ParquetFile | ItemError:
     if path.exists() and not path.is_file():  # a pipe would be waited on for ever
         return ItemError("unsupported_input", f"{path}: not a regular file", cause="not_a_file")
     try:
-        return pq.ParquetFile(path)
+        return pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False)  # else whole columns of a group are held
     except (OSError, pa.ArrowException):
         return ItemError("unreadable", f"{path}: cannot be read as Parquet", cause="not_parquet")
 
@@ -80,9 +82,11 @@ def _group(file: pq.ParquetFile, group: int) -> Iterator[Mapping[str, Any] | Ite
     import pyarrow as pa
 
     known = [name for name in _COLUMNS if name in file.schema_arrow.names]
-    left = file.metadata.row_group(group).num_rows
+    told = file.metadata.row_group(group)
+    left = told.num_rows
+    size = max(1, min(_BATCH, _LARGE * left // max(1, told.total_byte_size)))
     try:
-        for batch in file.iter_batches(batch_size=_BATCH, columns=known, row_groups=[group]):
+        for batch in file.iter_batches(batch_size=size, columns=known, row_groups=[group]):
             for row in _plain(batch):
                 left -= 1
                 yield row
@@ -91,7 +95,10 @@ def _group(file: pq.ParquetFile, group: int) -> Iterator[Mapping[str, Any] | Ite
 
 
 def _plain(batch: pa.RecordBatch) -> Iterator[Mapping[str, Any] | ItemError]:
-    """Rows as what they say; a batch without columns has rows too."""
+    """Rows as what they say; a batch without columns has rows too. Where some are larger than most, each is made when it is asked for."""
+    if len(batch) > 1 and batch.nbytes > _LARGE:
+        yield from _one_by_one(batch)
+        return
     try:
         rows = batch.to_pylist() or [{}] * len(batch)
     except ValueError:
@@ -101,7 +108,7 @@ def _plain(batch: pa.RecordBatch) -> Iterator[Mapping[str, Any] | ItemError]:
 
 
 def _one_by_one(batch: pa.RecordBatch) -> Iterator[Mapping[str, Any] | ItemError]:
-    """The rows of a batch of which one at least holds no UTF-8 where a text should be."""
+    """The rows of a batch that is large, or of which one at least holds no UTF-8 where a text should be."""
     if len(batch) > 1:
         for place in range(len(batch)):
             yield from _plain(batch.slice(place, 1))

@@ -24,7 +24,7 @@ def read_together(entries: Iterable[Entry], most: int) -> Iterator[list[Read]]:
         one = _read(entry)
         held += sum(len(part.content) for part in one.parts) if isinstance(one, ContentItem) else 0
         read.append((entry, one))
-        del one
+        del entry, one  # a row of a table holds its content
         if held >= BYTES or len(read) == most:
             yield read
             read.clear()

@@ -18,7 +18,7 @@ from moderation.pipeline import Pipeline
 from moderation.scan import decide_entries
 from moderation.source.entry import Entry
 from moderation.stream.batch import Partition, Record
-from tests.fakes import ACTIONS, FakeEncoder, Swayed, lock
+from tests.fakes import FakeEncoder, Swayed, lock
 from tests.integration.test_serve import ask
 from tests.served import BOTH, Place, serving
 from tests.unit.stream.test_decider import decider, told
@@ -54,7 +54,7 @@ def by_scan(made: Pipeline, items: Sequence[ContentItem], batches: Iterable[Sequ
     return {
         one.item_id: one.to_dict()
         for batch in batches
-        for one in decide_entries(made, [entries[place] for place in batch], order=ACTIONS)
+        for _, one in decide_entries(made, [entries[place] for place in batch])
     }
 
 

@@ -50,6 +50,7 @@ def test_without_redis_each_worker_takes_its_own_part(server: Redis) -> None:
     assert one.take("weapons", 10, 1)
     server.stop()
     assert [one.take("weapons", 10, 1) for _ in range(6)] == [1, 1, 0, 0, 0, 0]
+    assert [one.take("weapons", quota, 5) for quota in (10, 10, 20)] == [0, 0, 3]  # one that is raised
 
 
 def test_a_redis_that_forgot_lets_no_worker_begin_anew(server: Redis) -> None:
@@ -57,3 +58,10 @@ def test_a_redis_that_forgot_lets_no_worker_begin_anew(server: Redis) -> None:
     taken = [one.take("weapons", 4, 1) for _ in range(3)]
     connect(f"redis://{server.address}/0", timeout_seconds=5.0).flushall()
     assert [*taken, *(one.take("weapons", 4, 1) for _ in range(3))] == [1, 1, 1, 1, 0, 0]
+
+
+def test_a_quota_that_is_raised_within_the_hour_counts_at_once_for_every_worker(server: Redis) -> None:
+    one, other = counter_of(server), counter_of(server)
+    assert [one.take("weapons", 5, 8), *(one.take("weapons", 5, 100) for _ in range(5))] == [5, 0, 0, 0, 0, 0]
+    assert [worker.take("weapons", 50, 8) for worker in (one, other, one)] == [8, 8, 8]
+    assert one.take("weapons", 5, 1) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from weakref import ref
@@ -10,14 +11,14 @@ import pytest
 
 from moderation import assemble
 from moderation.errors import ItemError
-from moderation.item import ContentItem, Part
+from moderation.item import ContentItem, Modality, Part
 from moderation.pipeline import Pipeline
 from moderation.policy.lock import lock_path, write_lock
 from moderation.scan import decide_entries
 from moderation.settings import Settings
 from moderation.source import together
 from moderation.source.entry import Entry, failing
-from tests.fakes import ACTIONS, FakeEncoder, lock
+from tests.fakes import FakeEncoder, FakeReader, lock, plugins_with
 
 
 class Watched(ContentItem):
@@ -45,7 +46,9 @@ def test_each_entry_has_its_decision_whatever_the_bound(
         for at, value in enumerate(values)
     ]
     unread: list[str] = []
-    made = decide_entries(pipeline, entries, order=ACTIONS, unread=lambda one, _: unread.append(one.id))
+    told = list(decide_entries(pipeline, entries, unread=lambda one, _: unread.append(one.id)))
+    assert [entry for entry, _ in told] == entries
+    made = [one for _, one in told]
     assert [one.item_id for one in made] == [one.id for one in entries]
     assert [one.verdicts[0].outcome for one in made] == [
         "match", "no_match", "error", "review", "no_match", "error", "match",
@@ -69,5 +72,40 @@ def test_no_more_content_is_in_memory_than_the_bound_and_one_item(
         return item
 
     entries = [Entry(f"{at}", partial(read, f"{at}")) for at in range(12)]
-    assert len(decide_entries(pipeline, entries, order=ACTIONS)) == 12
+    assert len(list(decide_entries(pipeline, entries))) == 12
     assert max(counts) == most
+
+
+def test_what_cannot_be_read_is_held_to_the_limits_as_what_cannot_be_decoded_is(pipeline: Pipeline) -> None:
+    (one,) = pipeline.running.policies
+    live = replace(one, terms=replace(one.terms, status="live", share=0.0))
+    pipeline.running = replace(pipeline.running, policies=(live,))
+    entries = [
+        Entry("bad", partial(ContentItem, "bad", (Part.image(b"no picture"),))),
+        failing("gone", ItemError("unreadable", "gone", cause="no_such_file")),
+    ]
+    made = [one for _, one in decide_entries(pipeline, entries)]
+    assert [(one.action, one.proposed, one.verdicts[0].limit) for one in made] == [("allow", "review", "rollout")] * 2
+    assert [(one.verdicts[0].error, one.verdicts[0].cause) for one in made] == [
+        ("unsupported_input", None),
+        ("unreadable", "no_such_file"),
+    ]
+
+
+def test_no_reader_is_shown_what_could_not_be_read_and_every_policy_errs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader of videos leaves pictures in place of one that it cannot read, which a policy on texts would not judge."""
+    monkeypatch.setattr("moderation.assemble.encoder", lambda *_args, **_options: FakeEncoder())
+    paths = [lock_path(tmp_path, name) for name in ("pictures", "texts")]
+    for path, modality in zip(paths, (Modality.IMAGE, Modality.TEXT), strict=True):
+        write_lock(lock(path.name.partition(".")[0], modalities=(modality,)), path)
+    reader = FakeReader("video", reads=[Modality.VIDEO], yields=[Modality.IMAGE])
+    settings = Settings.model_validate({"readers": {"use": ("video",)}})
+    made = assemble.pipeline(settings, paths, known=plugins_with(readers=(reader,)))
+    ((_, found),) = decide_entries(made, [failing("gone", ItemError("unreadable", "gone", cause="no_such_file"))])
+    assert [(one.policy, one.error, one.cause) for one in found.verdicts] == [
+        ("pictures", "unreadable", "no_such_file"),
+        ("texts", "unreadable", "no_such_file"),
+    ]
+    assert (dict(found.encoders), found.cache_hit) == ({}, False)

@@ -123,3 +123,9 @@ def test_what_was_counted_long_ago_is_let_go() -> None:
         now = float(hour * HOUR)
         counter.take("weapons", 1, 1)
     assert len(counter._taken) <= KEPT
+
+
+def test_what_was_refused_uses_up_nothing_of_a_quota_that_is_raised_within_the_hour() -> None:
+    counter = LocalCounter(clock=lambda: 0.0)
+    assert [counter.take("weapons", 5, items) for items in (8, 1000, 7)] == [5, 0, 0]
+    assert [counter.take("weapons", 50, items) for items in (40, 8)] == [40, 5]

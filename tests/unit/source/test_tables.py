@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import importlib.util
 import os
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from moderation.cli.facts import fact_of
 from moderation.errors import ItemError, SettingsError
 from moderation.history.items import Target
 from moderation.item import ContentItem
+from moderation.source import tables, together
 from moderation.source.find import find
 
 LIMIT = 1000
@@ -163,3 +165,29 @@ def test_without_pyarrow_a_table_is_refused_by_the_name_of_the_extra(
     with pytest.raises(SettingsError, match=r"moderation\[history\]"):
         find([path], max_bytes=LIMIT)
     assert [Path(one).name for one in find([tmp_path], max_bytes=LIMIT).left_alone] == ["t.parquet"]
+
+
+@pytest.mark.parametrize("small", [0, 3000])
+def test_of_a_table_no_more_is_held_than_the_bound_a_few_rows_and_a_page(
+    small: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All rows of a batch stood in memory before the first was counted, and all of a group behind them; `small` rows hide how large others are."""
+    large, size = 32, 500_000
+    monkeypatch.setattr(together, "BYTES", 2 * size)
+    monkeypatch.setattr(tables, "_LARGE", 2 * size)
+    pictures = [os.urandom(size) for _ in range(large)] + [b"x"] * small
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"image": pictures}), path, use_dictionary=False, write_batch_size=1)  # a picture a page
+    del pictures
+    before, arrow, counts = pa.total_allocated_bytes(), 0, []
+    tracemalloc.start()
+    try:
+        for read in together.read_together(find([path], max_bytes=size).entries, 32):
+            counts.append(len(read))
+            arrow = max(arrow, pa.total_allocated_bytes() - before)
+        held = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (sum(counts), counts[:16]) == (large + small, [2] * 16)
+    assert held < 4 * size  # the bound, and one
+    assert arrow < (40 if small else 8) * size  # a batch that grew by doubling, and a page
