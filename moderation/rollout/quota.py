@@ -29,7 +29,8 @@ class RedisCounter:
     ) -> None:
         self._client, self._tenant, self._alone, self._clock = client, tenant, alone, clock
         self._breaker = breaker or Breaker(name="redis, for quotas,")
-        self._full: set[tuple[str, int, int]] = set()  # policy, hour, and the quota that is used up: a reload may raise it
+        # Policy, hour, and the quota that is used up: a reload may raise it.
+        self._full: set[tuple[str, int, int]] = set()
 
     def take(self, policy: str, per_hour: int, items: int) -> int:
         """Counts so many more items, and tells how many of them are within the quota of all workers: the first ones."""
@@ -39,7 +40,8 @@ class RedisCounter:
         count = self._count(f"quota/{self._tenant}/{policy}/{hour}", items)
         if count is None:
             return self._alone.take(policy, per_hour, items)
-        count = max(count, self._alone.count(policy, items))  # a Redis that was flushed, or needed the room, may have forgotten
+        # A Redis that was flushed, or needed the room, may have forgotten.
+        count = max(count, self._alone.count(policy, items))
         if count >= per_hour:
             self._full = {one for one in self._full if one[1] == hour} | {(policy, hour, per_hour)}
         return within(count, per_hour, items)
