@@ -173,12 +173,12 @@ def test_a_peer_has_its_best_number_of_threads() -> None:
     assert found == {"a": {"rate": 3.0, "threads": 2}, "b": {"rate": 9.0, "threads": 1}}
 
 
-def test_a_batch_moves_a_score_by_no_more_than_the_readme_allows(
+def test_a_batch_moves_a_score_by_no_more_than_the_page_allows(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", ["buckets.py", "--pictures", "12", "--texts", "12", "--json"])
     runpy.run_path(str(FOLDER / "buckets.py"), run_name="__main__")
-    (told,) = re.findall(r"\(a test allows (\S+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    (told,) = re.findall(r"\(a test allows (\S+)\)", (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8"))
     assert json.loads(capsys.readouterr().out)["largest_difference_of_a_score"] <= float(told)
 
 

@@ -87,8 +87,10 @@ def test_there_are_eight_and_five_of_them_promise_something() -> None:
     assert {"image", "text"} == {one for name in NAMES for one in shipped(name)[0].scope.modalities}
 
 
-def test_all_of_them_lint_clean() -> None:
-    assert lint_all([POLICIES], load_settings()).findings == ()
+def test_lint_finds_nothing_but_that_four_hold_nothing_back_while_nothing_of_them_is_certified() -> None:
+    acting = {name for name in NAMES if any(one.threshold is not None for one in shipped(name)[1].actions)}
+    found = lint_all([POLICIES], load_settings()).findings
+    assert {(one.code, one.path.stem) for one in found} == {("P113", name) for name in {*NAMES} - acting}
 
 
 @pytest.mark.parametrize("name", NAMES)
