@@ -81,7 +81,8 @@ class Readers:
         shown = {id_: tuple(link.part for link in links if not link.fault) for id_, links in asked.items()}
         said = {id_: iter(readings) for id_, readings in self.runner.run(shown).items()}
         made: list[_Link] = []
-        for reader in self.in_force:
+        # Who only crops takes of the room what the others leave, in whatever order they stand.
+        for reader in sorted(self.in_force, key=crops):
             shares = _shares(asked[reader.id]) if crops(reader) else {}
             for link in asked[reader.id]:
                 told = Abstention(link.fault.reason, cause=link.fault.cause) if link.fault else next(said[reader.id])

@@ -279,9 +279,8 @@ class Batcher:
             self.batches, self.encoded = self.batches + 1, self.encoded + len(batch)
             for one in batch:
                 del self._waiting[one.kind, one.key]
-            served = [
-                (one, tuple(one.tickets)) for one in batch
-            ]  # who leaves from here on takes itself out of the lists
+            # Who leaves from here on takes itself out of the lists, while they are gone through.
+            served = [(one, tuple(one.tickets)) for one in batch]
         for one, tickets in served:
             for ticket in tickets:
                 if broken:

@@ -74,7 +74,6 @@ class _Waiting(Collector):
         counts: dict[str, tuple[str, Callable[[Batcher], int]]] = {
             "batches": ("Batches that the device ran.", lambda one: one.batches),
             "parts_encoded": ("Parts that were encoded.", lambda one: one.encoded),
-            "requests_refused": ("Requests that could not have been answered in time.", lambda one: one.refused),
             "parts_dropped": ("Parts that nobody waited for any more, or that were too late.", lambda one: one.dropped),
         }
         for name, (told, count) in counts.items():

@@ -307,7 +307,7 @@ def test_a_record_tells_hooks_where_it_failed_and_whether_it_can_be_isolated(ins
 
 
 def test_ctrl_c_while_loading_is_the_users(install: Install) -> None:
-    source = "import _thread, threading; _thread.interrupt_main(); threading.Event().wait(1.0)"
+    source = "import os, signal, threading; os.kill(os.getpid(), signal.SIGINT); threading.Event().wait(9.0)"
     install("a-dist", {"a": "a_module"}, a_module=source)
     with pytest.raises(KeyboardInterrupt):
         load()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from dataclasses import replace
 from typing import Any
@@ -92,10 +93,10 @@ def test_frames_are_cut_and_read_but_no_tile_is_read_again() -> None:
     ocr = FakeReader("ocr")
     readers = [FakeReader("tiles", tiles, **TILES), ocr, FakeReader("frames", frames, **FRAMES)]
     (found,) = read(item(Part.video(b"0.9", name="clip")), readers=readers)
-    per_frame = ("frames", "frames/tiles", "frames/tiles", "frames/ocr")
+    per_frame = ("frames", "frames/ocr", "frames/tiles", "frames/tiles")
     assert [one.reader for one in found.parts] == [*per_frame, *per_frame]
-    assert [one.region is None for one in found.parts] == [True, False, False, True] * 2
-    assert found.parts[3].name == "clip#t=0.0#ocr-0"
+    assert [one.region is None for one in found.parts] == [True, True, False, False] * 2
+    assert found.parts[1].name == "clip#t=0.0#ocr-0"
     assert [part.name for batch in ocr.batches for part in batch] == ["clip#t=0.0", "clip#t=1.0"]
 
 
@@ -114,8 +115,8 @@ def test_where_tiles_fail_what_was_read_in_the_whole_picture_stands() -> None:
     (found,) = read(item(picture(1)), readers=[tired, FakeReader("ocr")])
     assert [(one.modality, bool(one.unread)) for one in found.parts] == [
         (Modality.IMAGE, False),
-        (Modality.IMAGE, True),
         (Modality.TEXT, False),
+        (Modality.IMAGE, True),
     ]
 
 
@@ -155,6 +156,19 @@ def test_who_only_crops_is_cut_short_on_every_frame_alike_and_nothing_errs(most:
     cut = [one.name for one in found.parts if one.reader == "frames/tiles"]
     assert cut == [f"part-0#t={n}.0#tiles-{tile}" for n in (0, 1) for tile in range(each)]
     assert len([one for one in alone.parts if one.reader]) == 2  # another item's, and another bound
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(("frames", "tiles", "ocr"))), ids="-".join)
+def test_who_only_crops_takes_what_the_others_leave_in_whatever_order_they_stand(order: tuple[str, ...]) -> None:
+    """A text policy must not err on each long video since tiles came before the texts."""
+    by_name = {
+        "frames": FakeReader("frames", frames, **FRAMES),
+        "tiles": FakeReader("tiles", tiles, **TILES),
+        "ocr": FakeReader("ocr"),
+    }
+    (found,) = read(item(Part.video(b"1.0")), readers=[by_name[one] for one in order], most_together=5)
+    assert [one.reader for one in found.parts if one.unread] == []
+    assert sum(one.reader == "frames/ocr" for one in found.parts) == 2
 
 
 def test_who_crops_and_could_not_read_leaves_its_mark_where_nothing_more_would_fit() -> None:
