@@ -26,15 +26,15 @@ _log = logging.getLogger(__name__)
 
 def listen(app: App, settings: ServeSettings, taken: socket.socket) -> None:
     """Answer on a socket that is `bound` until SIGTERM or SIGINT, then finish what was begun. Raises SettingsError where somebody else listens there by now."""
+    try:
+        taken.listen()  # or who asks as soon as it says that it is ready is refused
+    except OSError as error:  # two may have bound it while neither listened
+        raise _taken(settings, error) from None
     server = make_server(app, settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn raises the signal again once it has finished, for whoever had it before: that is itself, or the process would end there, with 143,
         # before anything is let go of.
         signal.signal(number, server.handle_exit)
-    try:
-        taken.listen()  # or who asks as soon as it says that it is ready is refused
-    except OSError as error:  # two may have bound it while neither listened
-        raise _taken(settings, error) from None
     host, port = taken.getsockname()[:2]
     _log.info("ready", extra={"told": {"address": f"http://{host}:{port}"}})
     server.run(sockets=[taken])
