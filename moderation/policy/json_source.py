@@ -10,7 +10,7 @@ class DuplicateKeyError(ValueError):
     """A key stands twice in one object: of two values, readers would take different ones."""
 
 
-def read_json(text: bytes) -> Any:
+def read_json(text: bytes | bytearray) -> Any:
     """The value of a JSON text in UTF-8.
 
     Raises ValueError: UnicodeDecodeError and JSONDecodeError with the place, DuplicateKeyError, and a plain one for NaN, Infinity
@@ -31,7 +31,7 @@ def place_of(error: ValueError) -> str:
     return "nested too deeply, or a number that JSON does not have"
 
 
-def holds_more_values(text: bytes, most: int) -> bool:
+def holds_more_values(text: bytes | bytearray, most: int) -> bool:
     """Whether a JSON text holds more values than this, found in the time of a copy: reading ten million of them takes seconds.
 
     What is no JSON may be told either way; `read_json` tells that.

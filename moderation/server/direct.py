@@ -43,7 +43,7 @@ def _read(post: Post, scope: Scope, message: Message) -> Any:
     kind = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
     if kind.partition(b";")[0].strip().lower() != _JSON:
         raise ApiError(415, "unsupported_media_type", "send content-type: application/json")
-    body: bytes = message.get("body", b"")
+    body: bytearray = message["body"]
     if not body:
         raise ApiError(400, "missing", "the body is empty; expected JSON")
     if holds_more_values(body, MOST_VALUES):
@@ -56,4 +56,5 @@ def _read(post: Post, scope: Scope, message: Message) -> Any:
         raise ApiError(400, "invalid_json", f"the body is no JSON in UTF-8: {place_of(error)}") from None
     if b"\\u" in body and not is_utf8(value):
         raise ApiError(400, "not_utf8", "a string holds half a surrogate pair")
+    body.clear()  # what was read of it is there, and may wait for long
     return post.body.validate_python(value)

@@ -94,7 +94,7 @@ class Edge:
         state = scope.setdefault("state", {})
         try:
             if scope["path"] in OPEN:  # without a key: nothing of it is held
-                await self._answered(scope, b"", receive, send)
+                await self._answered(scope, bytearray(), receive, send)
                 return
             if state.get("crowded"):
                 more = {**AGAIN, "connection": "close"}
@@ -148,7 +148,7 @@ class Edge:
 
     async def _held_open(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, send: Send) -> None:
         """Read the body, then answer, unless the caller goes away meanwhile."""
-        body = bytearray()
+        body, size = bytearray(), 0  # whoever reads the body empties it: it counts until it is answered, all the same
         try:
             try:
                 async with asyncio.timeout(self._settings.read_seconds):
@@ -156,10 +156,12 @@ class Edge:
             except TimeoutError:
                 seconds = self._settings.read_seconds
                 raise ApiError(408, "too_slow", f"the body did not arrive within {seconds:g} s") from None
+            finally:
+                size = len(body)
             if whole:
-                await self._answered(scope, bytes(body), receive, send)
+                await self._answered(scope, body, receive, send)
         finally:
-            self._held -= len(body)
+            self._held -= size
 
     async def _read(self, body: bytearray, headers: Mapping[bytes, bytes], receive: Receive) -> bool:
         """Whether the whole body came, within the bounds; else the caller is gone. Raises ApiError beyond the bounds."""
@@ -183,7 +185,7 @@ class Edge:
         if self._held + more > self._settings.bodies_bytes:
             raise ApiError(429, "overloaded", "refused: too many bytes are in work", kind=LIMITED, headers=AGAIN)
 
-    async def _answered(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+    async def _answered(self, scope: Scope, body: bytearray, receive: Receive, send: Send) -> None:
         """Answer, unless the caller goes away meanwhile: then the answering is cancelled."""
         answering, given, over, gone = asyncio.current_task(), False, False, False
 

@@ -31,6 +31,11 @@ class Joined:
         self._send()
         self._transport.close()
 
+    def abort(self) -> None:
+        """Send what is held, as far as that goes at once, and close."""
+        self._send()
+        self._transport.abort()
+
     def _send(self) -> None:
         if self._held:
             self._transport.write(b"".join(self._held))

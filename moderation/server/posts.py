@@ -95,6 +95,7 @@ async def moderations(call: Call, body: ModerationRequest) -> bytes:
     texts = isinstance(given, str) or isinstance(given[0], str)  # an item each, where parts make one
     of_items = [(one,) for one in parts] if texts else [parts]
     items = [ContentItem(f"{id_}-{at}", one, {}) for at, one in enumerate(of_items)]
+    del body, given  # it is not held as base64, too, while it waits
     made, pipeline = await _decided(call, items)
     reads = {one.id: {modality.value for modality in one.lock.modalities} for one in pipeline.running.policies}
     results = [_result(served, one, item, reads) for one, item in zip(made, items, strict=True)]
@@ -103,15 +104,8 @@ async def moderations(call: Call, body: ModerationRequest) -> bytes:
 
 async def decisions(call: Call, body: DecisionRequest) -> bytes:
     """Decide items: the same decision record as on the stream, one for each item, in order."""
-    _bounded(call, len(body.items), "items")
-    items, parts, named = [], 0, f"item-{random.getrandbits(96):024x}"
-    for at, one in enumerate(body.items):
-        try:
-            items.append(item_of(one, f"{named}-{at}", nothing_fetched))
-        except ItemError as error:
-            raise api_error(error, param=f"items.{at}") from None
-        parts += len(items[-1].parts)
-        _bounded(call, parts, "items")
+    items = _items(call, body.items)
+    del body
     made, _ = await _decided(call, items)
     return to_json({"decisions": [one.to_dict() for one in made]})
 
@@ -124,12 +118,10 @@ async def embeddings(call: Call, body: EmbeddingRequest | ChatEmbeddingRequest) 
     given: Any = body.input if isinstance(body, EmbeddingRequest) else body.messages[0].content
     field = "input" if isinstance(body, EmbeddingRequest) else "messages.0.content"
     _bounded(call, len(given) if isinstance(given, list) else 1, field)
-    parts = embedded_parts(body)
+    parts, form = embedded_parts(body), body.encoding_format
+    del body, given
     rows = await _vectors(call, name, parts, [f"{field}.{at}" for at in range(len(parts))])
-    data = [
-        {"object": "embedding", "index": at, "embedding": written(one, body.encoding_format)}
-        for at, one in enumerate(rows)
-    ]
+    data = [{"object": "embedding", "index": at, "embedding": written(one, form)} for at, one in enumerate(rows)]
     encoder = call.served.service.batcher.embedders[name].encoder
     texts = [one.content.decode() for one in parts if one.modality is Modality.TEXT]
     count = partial(_tokens, encoder, texts)
@@ -145,9 +137,10 @@ async def classify(call: Call, body: ClassifyRequest) -> bytes:
     texts, images = (
         [f"{field}.{at}" for at in range(len(ones))] for field, ones in (("texts", body.texts), ("images", body.images))
     )
-    parts = [*map(text_of, body.texts, texts), *map(image_of, body.images, images)]
+    words, parts = body.texts, [*map(text_of, body.texts, texts), *map(image_of, body.images, images)]
+    del body
     rows = np.stack(await _vectors(call, name, parts, [*texts, *images]))
-    likenesses = zero_shot(body.texts, words=rows[: len(texts)], pictures=rows[len(texts) :])
+    likenesses = zero_shot(words, words=rows[: len(texts)], pictures=rows[len(texts) :])
     data = [
         {"object": "classification", "index": at, "scores": [one.to_dict() for one in row]}
         for at, row in enumerate(likenesses)
@@ -181,6 +174,20 @@ def _result(served: Served, decision: Decision, item: ContentItem, reads: Mappin
         "judged": bool(decision.verdicts),  # of what is in no policy's scope, nothing is known
         "decision": decision.to_dict(),
     }
+
+
+def _items(call: Call, given: Sequence[Mapping[str, Any]]) -> list[ContentItem]:
+    """The items that they state; raises ApiError naming the first that states none."""
+    _bounded(call, len(given), "items")
+    items, parts, named = [], 0, f"item-{random.getrandbits(96):024x}"
+    for at, one in enumerate(given):
+        try:
+            items.append(item_of(one, f"{named}-{at}", nothing_fetched))
+        except ItemError as error:
+            raise api_error(error, param=f"items.{at}") from None
+        parts += len(items[-1].parts)
+        _bounded(call, parts, "items")
+    return items
 
 
 async def _decided(call: Call, items: Sequence[ContentItem]) -> tuple[list[Decision], Pipeline]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import TimerHandle
+from collections import deque
 from http import HTTPStatus
 from typing import Any
 
@@ -21,7 +22,7 @@ _SPARE = 50  # connections beyond the most, on which probes are answered, and ev
 class Connections:
     """All connections of a server: `most` at once, whose unread answers have at most `unread_bytes` together, or one answer more.
 
-    One too many takes the place of the one that has been idle longest. Where all are in work, a few more are let in, and `crowded`. Where too much
+    One too many takes the place of the one that has been idle longest, or else, where answers lie unread, of who asked first of them. Where all are in work, a few more are let in, and `crowded`. Where too much
     lies unread, who has not read for the longest is dropped.
     """
 
@@ -34,9 +35,9 @@ class Connections:
         """Let a new one in, or drop it."""
         if len(self._open) >= self._most:
             no_more = len(self._open) >= self._most + _SPARE  # else who has just come may yet ask
-            idle = (other for other, too_many in self._open.items() if other.idle and (no_more or not too_many))
-            if longest := next(idle, None):
-                longest.drop()
+            answered = [other for other, too_many in self._open.items() if other.answered and (no_more or not too_many)]
+            if answered:
+                next((other for other in answered if other.idle), answered[0]).drop()
         if len(self._open) < self._most + _SPARE:
             self._open[one] = len(self._open) >= self._most
         else:
@@ -86,6 +87,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._reading: TimerHandle | None = None
         self._writing: TimerHandle | None = None
         self._in_head, self._head_bytes = False, 0
+        self._asked: deque[Any] = deque()  # its requests from the first on that is not answered
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The caller has this long until its first request is there."""
@@ -98,6 +100,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._others.lose(self)
         self._reading = self._end(self._reading)
         self._writing = self._end(self._writing)
+        for cycle in self._asked:  # uvicorn tells the last one alone, where the first is in work
+            cycle.disconnected = cycle.disconnected or not cycle.response_complete
+            cycle.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -120,6 +125,11 @@ class BoundedProtocol(HttpToolsProtocol):
         """A head is there."""
         self._in_head = False
         super().on_headers_complete()
+        while self._asked and self._asked[0].response_complete:
+            self._asked.popleft()
+        self._asked.append(self.cycle)
+        if len(self.pipeline) == 1:  # read on: else nobody sees that the caller goes away
+            self.flow.resume_reading()
 
     def pause_writing(self) -> None:
         """More of an answer waits than is sent at once: its caller has this long to read it."""
@@ -142,10 +152,14 @@ class BoundedProtocol(HttpToolsProtocol):
         self.drop()
 
     @property
+    def answered(self) -> bool:
+        """Whether nothing of it is in work."""
+        return self.cycle is None or bool(self.cycle.response_complete)
+
+    @property
     def idle(self) -> bool:
         """Whether nothing of it is in work, nor waits to be read."""
-        answered = self.cycle is None or self.cycle.response_complete
-        return answered and not self.transport.get_write_buffer_size()
+        return self.answered and not self.transport.get_write_buffer_size()
 
     def drop(self) -> None:
         """Close it at once, whatever waits to be read."""

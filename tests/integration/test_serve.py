@@ -541,6 +541,7 @@ def test_bytes_of_all_bodies_together_are_bounded() -> None:
             assert (status, headers["retry-after"]) == (429, "1")
             device.go.set()
             assert first.result()[0] == 200
+        assert b'route="/v1/moderations",status="429"} 1.0' in ask(place, "/metrics")[2]
         assert ask(place, "/v1/moderations", {"input": "y" * 1000})[0] == 200
 
 
@@ -615,7 +616,8 @@ def test_remembered_content_is_answered_while_the_device_is_busy() -> None:
             assert held.result()[0] == 200
 
 
-def test_a_caller_who_goes_away_frees_its_place() -> None:
+@pytest.mark.parametrize("times", [1, 2], ids=["asked once", "asked on meanwhile"])
+def test_a_caller_who_goes_away_frees_its_place(times: int) -> None:
     device = Device()
     with serving(encoder=device) as place:
         device.go.clear()
@@ -630,6 +632,9 @@ def test_a_caller_who_goes_away_frees_its_place() -> None:
                     % (len(body), body)
                 )
                 until(lambda: place.service.batcher.waiting[0] == 1)
+                if times > 1:
+                    raw.sendall(b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n")
+                    time.sleep(0.1)
             until(lambda: place.service.batcher.waiting[0] == 0)
             device.go.set()
             assert held.result()[0] == 200

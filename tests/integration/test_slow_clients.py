@@ -279,6 +279,19 @@ def test_a_connection_too_many_takes_the_place_of_the_one_that_is_idle_longest()
                 assert whole(one).startswith(b"HTTP/1.1 200")
 
 
+def test_small_answers_that_nobody_reads_keep_nobody_out(unread: bytes) -> None:
+    with serving(most_connections=2) as place, deaf(place) as first, deaf(place) as second:
+        asked = b"GET /nothing HTTP/1.1\r\nhost: x\r\n\r\n"
+        for one in (first, second):
+            for _ in range(60):  # more than their sockets take, and less than a server stops writing at
+                one.sendall(asked)
+                time.sleep(0.005)
+        until(lambda: answered(place, "other") == 120)
+        with raw(place) as third:
+            third.sendall(GOOD)
+            assert whole(third).startswith(b"HTTP/1.1 200")
+
+
 def test_where_all_connections_are_in_work_one_more_is_told_to_come_again() -> None:
     device = Device()
     with serving(encoder=device, most_connections=2) as place, raw(place) as first, raw(place) as second:

@@ -12,10 +12,10 @@ from moderation.server.protocol import Connections
 
 
 class One:
-    """A connection: in work, or idle, with so many bytes that wait to be read."""
+    """A connection: in work, answered, or idle, with so many bytes that wait to be read."""
 
-    def __init__(self, others: Connections, *, idle: bool = False, bytes_: int = 0) -> None:
-        self.idle, self.dropped, self._others = idle, False, others
+    def __init__(self, others: Connections, *, idle: bool = False, answered: bool = False, bytes_: int = 0) -> None:
+        self.idle, self.answered, self.dropped, self._others = idle, answered or idle, False, others
         self.transport: Any = SimpleNamespace(get_write_buffer_size=lambda: bytes_)
 
     def drop(self) -> None:
@@ -45,6 +45,21 @@ def test_one_too_many_takes_the_place_of_who_is_idle_longest(places: Any) -> Non
     (third,) = let_in(False)
     assert [one.dropped for one in (first, second, third)] == [False, True, False]
     assert not others.crowded(third)
+
+
+def test_where_nobody_is_idle_who_does_not_read_its_answer_makes_room(places: Any) -> None:
+    others, _ = places
+    working, first, second, third, idle, last = (One(others, answered=at in (1, 2, 3), idle=at == 4) for at in range(6))
+    for one in (first, second):
+        others.admit(one)
+    others.admit(third)
+    assert [first.dropped, second.dropped] == [True, False]
+    second.drop()
+    others.admit(idle)
+    others.admit(working)
+    assert [third.dropped, idle.dropped] == [False, True]  # who is idle goes first
+    others.admit(last)
+    assert [working.dropped, third.dropped] == [False, True]
 
 
 def test_where_all_are_in_work_a_few_more_are_let_in_until_there_is_room(places: Any) -> None:

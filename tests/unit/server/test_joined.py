@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from moderation.server.joined import Joined
 
 
@@ -19,6 +21,8 @@ class Wire:
 
     def close(self) -> None:
         self.closed = True
+
+    abort = close
 
 
 def joined(use: Any) -> Wire:
@@ -42,10 +46,11 @@ def test_what_is_written_in_one_turn_goes_out_as_one_in_order() -> None:
     assert joined(use).sent == [b"head body", b"next"]
 
 
-def test_closing_sends_what_is_held_first_and_nothing_after() -> None:
+@pytest.mark.parametrize("how", ["close", "abort"])
+def test_closing_sends_what_is_held_first_and_nothing_after(how: str) -> None:
     async def use(one: Any) -> None:
         one.write(b"last words")
-        one.close()
+        getattr(one, how)()
         await asyncio.sleep(0)
 
     wire = joined(use)

@@ -1,0 +1,67 @@
+"""What a body costs while its answer is waited for: what was read of it, once, and not the ways that it took."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gc
+import json
+import tracemalloc
+from collections.abc import MutableMapping
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from moderation.sections import ServeSettings
+from moderation.server.direct import Direct
+from moderation.server.edge import Edge
+
+SIZE = 3_000_000  # of the picture
+URL = "data:image/png;base64," + base64.b64encode(bytes(SIZE)).decode()
+PICTURE = {"type": "image_url", "image_url": {"url": URL}}
+
+
+@pytest.mark.parametrize(
+    ("route", "given"),
+    [
+        ("moderations", {"input": [PICTURE]}),
+        ("moderations", {"input": ["x" * (SIZE // 30)] * 30}),
+        ("decisions", {"items": [{"image": URL.partition(",")[2]}]}),
+        ("embeddings", {"input": [PICTURE]}),
+        ("classify", {"texts": ["a cat"], "images": [URL]}),
+    ],
+)
+def test_a_body_is_held_once_while_it_waits(route: str, given: dict[str, Any]) -> None:
+    held: list[int] = []
+    settings = ServeSettings.model_validate({"locks": ("x.lock.json",)})
+
+    def wait(*_: Any, **__: Any) -> None:
+        gc.collect()
+        held.append(tracemalloc.get_traced_memory()[0])
+        raise RuntimeError
+
+    batcher = SimpleNamespace(embedders={"default": None}, ask=wait)
+    served: Any = SimpleNamespace(service=SimpleNamespace(decide=wait, batcher=batcher), settings=settings)
+    edge = Edge(Direct(None, served), settings)  # type: ignore[arg-type]
+
+    body = json.dumps(given).encode()
+    pieces = (body[at : at + 65_536] for at in range(0, len(body) + 65_536, 65_536))
+
+    async def receive() -> MutableMapping[str, Any]:
+        piece = next(pieces, None)
+        if piece is None:
+            await asyncio.sleep(60)
+        return {"type": "http.request", "body": piece, "more_body": piece != b""}
+
+    async def send(_: Any) -> None:
+        pass
+
+    headers = [(b"content-type", b"application/json")]
+    scope = {"type": "http", "path": f"/v1/{route}", "method": "POST", "headers": headers}
+    tracemalloc.start()
+    try:
+        asyncio.run(edge(scope, receive, send))
+    finally:
+        tracemalloc.stop()
+    assert 0.9 * SIZE < held[0] < 1.1 * len(body)
