@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -309,8 +310,12 @@ def test_a_record_tells_hooks_where_it_failed_and_whether_it_can_be_isolated(ins
 def test_ctrl_c_while_loading_is_the_users(install: Install) -> None:
     source = "import os, signal, threading; os.kill(os.getpid(), signal.SIGINT); threading.Event().wait(9.0)"
     install("a-dist", {"a": "a_module"}, a_module=source)
-    with pytest.raises(KeyboardInterrupt):
-        load()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # who ran in this process before may have its own
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            load()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 HANGS = "from threading import Event; wait = Event().wait"
