@@ -115,6 +115,13 @@ def test_its_revision_is_that_of_the_process_that_is_set_up(here: Plugins) -> No
     reader.close()  # type: ignore[attr-defined]
 
 
+def test_it_may_take_up_another_revision_under_way_or_state_none_any_more(apart: Plugins) -> None:
+    running = runner(apart)
+    for told in ("later", "", "ready"):
+        read(running, f"do self.revision = {told!r}")
+        assert running.revisions == {"words": told}
+
+
 def test_it_derives_what_it_does_without_a_process(here: Plugins, apart: Plugins) -> None:
     set_up(here.readers["words"])
     contents = (
