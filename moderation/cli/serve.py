@@ -43,7 +43,7 @@ def serve(
     settings = load_settings(config)
     own = serve_settings(settings)
     telemetry.start(own.log)
-    with bound(own) as taken, server(settings, folder=config.parent) as app:  # a port that is taken is told at once
-        with settled_heap():
-            listen(app, own, taken)
+    # A port that is taken is told at once.
+    with bound(own) as taken, server(settings, folder=config.parent) as app, settled_heap():
+        listen(app, own, taken)
     _log.info("stopped in good order")
