@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from moderation.decision import Abstention
 from moderation.detector.base import Detection, Detector
@@ -48,6 +48,7 @@ class RunningPolicy:
     watches: tuple[Watch, ...]
     numeric: str
     readers: tuple[Reader, ...] = ()
+    _of_plain: dict[Modality, Needs] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def id(self) -> str:
@@ -61,6 +62,14 @@ class RunningPolicy:
 
     def needs(self, item: ContentItem) -> Needs:
         """What must be known of this item."""
+        (part, *more), plain = item.parts, not item.attributes
+        if more or not plain or part.source:
+            return self._needs(item)
+        if part.modality not in self._of_plain:  # of items that are one part and no more, nothing else decides
+            self._of_plain[part.modality] = self._needs(item)
+        return self._of_plain[part.modality]
+
+    def _needs(self, item: ContentItem) -> Needs:
         scope = self.scope(item)
         words = [
             (watch, place)
