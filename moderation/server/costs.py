@@ -60,6 +60,11 @@ class Costs:
         """The smallest batch that makes parts nearly as cheap as any does: a larger one only keeps others waiting."""
         return 1 if kind.alone else self._largest[kind]
 
+    def within(self, kind: Kind, lone: float) -> int:
+        """The largest batch, of those that were measured, that takes no longer than so many lone parts; 1 where none does."""
+        row = self._table[self._together[kind]]
+        return max(size for size, seconds in row if size == 1 or seconds <= lone * row[0][1])
+
     def added(self, kind: Kind, part: Part) -> float:
         """What a part takes beside a usual one of its kind: a picture, by its pixels."""
         kind = self._together[kind]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from itertools import chain, count, islice, zip_longest
 from typing import Generic, Protocol, TypeVar
 
@@ -65,9 +65,18 @@ class FairQueue(Generic[One]):
         del self._lines[one.caller][one.kind][one.place]
         self._left(one)
 
-    def pop(self, kind: Kind | None = None) -> One | None:
-        """The next one, or the next one of a kind: each caller's oldest. None where there is none."""
-        callers = [(self._served[name], name) for name, line in self._lines.items() if kind is None or kind in line]
+    @property
+    def callers(self) -> Collection[str]:
+        """Who has something waiting."""
+        return self._lines.keys()
+
+    def pop(self, kind: Kind | None = None, *, of: Collection[str] | None = None) -> One | None:
+        """The next one, or the next one of a kind, or of some callers: each caller's oldest. None where there is none."""
+        callers = [
+            (self._served[name], name)
+            for name, line in self._lines.items()
+            if (kind is None or kind in line) and (of is None or name in of)
+        ]
         if not callers:
             return None
         tag, caller = min(callers)

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from moderation.server.costs import Costs, Kind
 from moderation.server.fair import FairQueue
 from moderation.server.ticket import Waiting
 
+WAIT = 4.0  # lone parts' time: about as long as a light caller's part takes beside others, from when it came
+
 
 class Forecast:
-    """What is predicted of a queue whose batches have at most `largest` parts, fewer where more gain nothing. Told and asked by who holds the queue's lock."""
+    """What is predicted of a queue whose batches have at most `largest` parts, fewer where more gain nothing. Told and asked by who holds the queue's lock.
+
+    While there are `light` callers, a batch takes no longer than what leaves time for a lone part of theirs.
+    """
+
+    light: Collection[str] = ()
 
     def __init__(self, costs: Costs, queue: FairQueue[Waiting], *, largest: int, clock: Callable[[], float]) -> None:
         self._costs, self._queue, self._largest, self._clock = costs, queue, largest, clock
@@ -33,7 +40,25 @@ class Forecast:
 
     def largest(self, kind: Kind) -> int:
         """Parts of a full batch: no more than it is worth waiting for."""
+        most = self.of_light(kind)
+        return min(most, self._costs.within(kind, WAIT - 1)) if self.light else most
+
+    def of_light(self, kind: Kind) -> int:
+        """Parts of a full batch of light callers alone."""
         return min(self._largest, self._costs.largest(kind))
+
+    def joins(self, batch: Sequence[Waiting], *, light: bool = False) -> bool:
+        """Whether a part may join a batch; a `light` caller's own is kept out by no other caller's.
+
+        Of large pictures no more than double its time, so that others' turns come; and it keeps no light caller waiting for longer than it should.
+        """
+        kind, extra = batch[0].kind, sum(one.extra for one in batch)
+        if len(batch) >= (self.of_light(kind) if light else self.largest(kind)) or extra > self.full(kind):
+            return False
+        lone, now = self._costs.seconds(kind, 1), self._clock()
+        took = max((now - one.since for one in batch if one.caller in self.light), default=0.0)
+        late = took > (WAIT - 1) * lone  # then nobody gains by a short one
+        return light or late or not took or took + extra + self._costs.seconds(kind, len(batch) + 1) <= WAIT * lone
 
     def full(self, kind: Kind) -> float:
         """Seconds of a full batch."""
