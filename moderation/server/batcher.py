@@ -66,7 +66,7 @@ class Batcher:
         self._waiting: dict[_Key, Waiting] = {}  # queued or running
         self._closed = self._ending = False  # nothing new is taken; nothing new will come
         self._broken = -math.inf  # when the encoder failed on everything, unless it did better since
-        self.dropped = self.refused = self.batches = self.encoded = 0
+        self.dropped = self.batches = self.encoded = 0
         self._device = threading.Thread(target=self._run, name="device", daemon=True)
         self._far = FarLook(self._of, admit=self._admit, release=self._release) if far else None
         self._device.start()
@@ -218,7 +218,6 @@ class Batcher:
         full = len(self._queue) + len(new) > self._most_parts or self._queue.bytes + size > self.most_bytes
         wait = self.forecast.ahead(ticket.caller, counts, extra)
         if full or wait > SURE * left:
-            self.refused += 1
             why = "too much waits" if full else f"it would take {wait:.2f} s, and {max(0.0, left):.2f} are left"
             again = self.forecast.drain() / 2 if full else wait - SURE * left
             raise OverloadedError(why, after_seconds=min(_LATE, max(_SOON, again)))
@@ -283,10 +282,10 @@ class Batcher:
             self.forecast.ended()
             self._broken = self._clock() if broken else -math.inf
             self.batches, self.encoded = self.batches + 1, self.encoded + len(batch)
+            served = [(one, one.tickets) for one in batch]
             for one in batch:
                 del self._waiting[one.kind, one.key]
-            # Who leaves from here on takes itself out of the lists, while they are gone through.
-            served = [(one, tuple(one.tickets)) for one in batch]
+                one.tickets = []  # who leaves from here on is not in what is gone through; and no part holds its tickets any more
         for one, tickets in served:
             for ticket in tickets:
                 if broken:

@@ -152,8 +152,8 @@ class Service:
         """Nobody waits for this job any more."""
         job.answer.cancel()
         self._unread.discard(job)
-        if job.ticket:
-            self.batcher.leave(job.ticket)
+        if ticket := job.ticket:
+            self.batcher.leave(ticket)
 
     def close(self) -> None:
         """Finish what was begun, and end."""
@@ -185,10 +185,10 @@ class Service:
 
     def _ask(self, job: Job, wanted: Mapping[str, Sequence[Part]], *, into: Found, alone: bool = False) -> None:
         left = job.deadline - self._clock()
-        job.ticket = self.batcher.ask(wanted, caller=job.caller, seconds=left, whole=job.whole, alone=alone)
+        ticket = job.ticket = self.batcher.ask(wanted, caller=job.caller, seconds=left, whole=job.whole, alone=alone)
         if job.answer.cancelled():  # while it was asked for
-            self.batcher.leave(job.ticket)
-        job.ticket.done.add_done_callback(lambda done: self._embedded(job, done, into))
+            self.batcher.leave(ticket)
+        ticket.done.add_done_callback(lambda done: self._embedded(job, done, into))
 
     def _embedded(self, job: Job, done: Future[Found], into: Found) -> None:
         if done.cancelled():
@@ -197,6 +197,7 @@ class Service:
         if error:
             _settle(job, error=error)
         else:
+            job.ticket = None  # or they would keep each other; nothing of it waits
             into.update(done.result())
             self._ready.put(job)
 
