@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 
 from moderation.server.costs import Costs, Kind
 from moderation.server.fair import FairQueue
@@ -79,15 +79,13 @@ class Forecast:
         """
         if self._until is None and not self._queue:
             return self.alone(new, extra)
-        everything, own = Counter(self._queue.kinds), Counter(self._queue.of(caller))
-        everything.update(new)
-        own.update(new)
         # Within its fair share a caller waits for nobody else; a batch that has begun is waited for in any case.
-        fair = (self._whole(own) + self._queue.extra_of(caller) + extra) / self._queue.share(caller)
+        own = self._whole(self._queue.of(caller), new)
+        fair = (own + self._queue.extra_of(caller) + extra) / self._queue.share(caller)
         lag = self._queue.lag(caller)
         if lag:  # then what others send later comes first, too
             return self._rest() + lag + fair
-        return self._rest() + min(self._whole(everything) + self._queue.extra + extra, fair)
+        return self._rest() + min(self._whole(self._queue.kinds, new) + self._queue.extra + extra, fair)
 
     def drain(self) -> float:
         """Seconds until all that waits is done."""
@@ -97,7 +95,10 @@ class Forecast:
         """Of the running batch; one that is overdue may take as long again as it is."""
         return 0.0 if self._until is None else abs(self._until - self._clock())
 
-    def _whole(self, counts: Mapping[Kind, int]) -> float:
-        """Seconds of whole batches for so many parts."""
-        rounds = {kind: -(-count // self.largest(kind)) for kind, count in counts.items()}
-        return sum(self.full(kind) * count for kind, count in rounds.items() if count)
+    def _whole(self, counts: Mapping[Kind, int], new: Mapping[Kind, int] = MappingProxyType({})) -> float:
+        """Seconds of whole batches for so many parts and new ones."""
+        seconds = 0.0
+        for kind in {*counts, *new}:
+            if count := counts.get(kind, 0) + new.get(kind, 0):
+                seconds += self.full(kind) * -(-count // self.largest(kind))
+        return seconds
