@@ -278,7 +278,7 @@ class Batcher:
         with self._changed:
             took = self._clock() - began
             self._costs.took(kind, len(batch), took, sum(one.extra for one in batch))
-            self._light.had((one.caller for one in batch), took / len(batch))
+            self._light.had([one.caller for one in batch], took / len(batch), self._queue.callers)
             self.forecast.ended()
             self._broken = self._clock() if broken else -math.inf
             self.batches, self.encoded = self.batches + 1, self.encoded + len(batch)

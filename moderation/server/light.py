@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 SPAN = 5.0  # seconds: what a caller had counts for one to two of these
 _LITTLE = 0.75  # of what would be a caller's by its weight, among all that asked of late: two that want all they get differ by less
 
 
 class Light:
-    """Seconds that each caller had of the device in the last SPAN seconds or twice that, and who had little for its `weight`."""
+    """Seconds that each caller had of the device, while others were about, in the last SPAN seconds or twice that; and who had little for its `weight`."""
 
     def __init__(self, weight: Callable[[str], float], clock: Callable[[], float]) -> None:
         self._weight, self._clock = weight, clock
-        self._now, self._before = Counter[str](), Counter[str]()  # as dicts of seconds
+        self._now, self._before = dict[str, float](), dict[str, float]()
         self._until = clock() + SPAN
 
-    def had(self, callers: Iterable[str], seconds: float) -> None:
-        """Each of these, as often as it is named, had so many seconds."""
+    def had(self, batch: Sequence[str], seconds: float, waiting: Collection[str]) -> None:
+        """The callers of a batch's parts had so many seconds each, which count where others are about: who was alone took them from nobody."""
         self._turn()
-        for caller in callers:
-            self._now[caller] += seconds  # type: ignore[assignment]
+        counts = seconds if len({*batch, *waiting, *self._now, *self._before}) > 1 else 0.0
+        for caller in batch:
+            self._now[caller] = self._now.get(caller, 0.0) + counts
 
     def callers(self, waiting: Iterable[str]) -> frozenset[str]:
         """Of those that had something of late, and those that wait now, the light ones: none where all had about their share, or one is alone."""
@@ -37,5 +37,5 @@ class Light:
     def _turn(self) -> None:
         late = self._clock() - self._until
         if late >= 0:
-            self._before, self._now = self._now if late < SPAN else Counter(), Counter()
+            self._before, self._now = self._now if late < SPAN else {}, {}
             self._until += SPAN * (1 + late // SPAN)

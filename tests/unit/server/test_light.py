@@ -103,6 +103,9 @@ def test_who_is_light_and_asks_for_much_at_once_makes_no_small_batches_of_others
     assert min(parts for at, parts in device.batches[:-3] if at > 2) >= 8
 
 
+BOTH = ("a", "b")  # want some of it
+
+
 class Had(Light):
     """By a clock of its own."""
 
@@ -114,31 +117,39 @@ class Had(Light):
 def test_light_is_who_had_little_for_its_weight_or_comes_anew_and_nobody_where_one_is_alone() -> None:
     had = Had()
     assert had.callers(["a"]) == frozenset()
-    had.had(["a"] * 10, 0.1)
+    had.had(["a"] * 10, 0.1, BOTH)
     assert had.callers(["a"]) == frozenset()
     assert had.callers(["a", "b"]) == {"b"}
-    had.had(["b"] * 7, 0.1)
+    had.had(["b"] * 7, 0.1, BOTH)
     assert had.callers([]) == frozenset(), "0.7 beside 1.0 is 0.82 of an equal share"
-    had.had(["a"] * 5, 0.1)
+    had.had(["a"] * 5, 0.1, BOTH)
     assert had.callers([]) == {"b"}
 
 
 def test_a_share_is_by_weight() -> None:
     had = Had({"heavy": 3.0})
-    had.had(["heavy", "usual", "usual"], 1.0)
+    had.had(["heavy", "usual", "usual"], 1.0, BOTH)
     assert had.callers([]) == {"heavy"}
-    had.had(["heavy"] * 5, 1.0)
+    had.had(["heavy"] * 5, 1.0, BOTH)
     assert had.callers([]) == frozenset()
 
 
 def test_what_was_long_ago_counts_no_more_and_is_not_held() -> None:
     had = Had()
-    had.had(["a", *"bbbb"], 1.0)
+    had.had(["a", *"bbbb"], 1.0, BOTH)
     had.clock.now += 1.9 * SPAN
     assert had.callers([]) == {"a"}
     had.clock.now += 0.2 * SPAN
     assert had.callers(["b"]) == frozenset(), "one is alone"
     had.clock.now += 9 * SPAN
-    had.had([], 1.0)
+    had.had([], 1.0, BOTH)
     assert not had._now
     assert not had._before
+
+
+def test_what_a_caller_had_while_nobody_else_was_about_was_taken_from_nobody() -> None:
+    had = Had()
+    for _ in range(10):
+        had.had(["small"] * 3, 0.1, ["small"])
+    had.had(["large"] * 32, 0.01, ["small", "large"])
+    assert had.callers([]) == {"small"}
