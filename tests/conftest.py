@@ -56,6 +56,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         lacking["needs_osprey"] = "OSPREY_PYTHON, the Python of an Osprey"
     if not (shutil.which("chromium") or shutil.which("google-chrome")):
         lacking["needs_browser"] = "chromium"
+    if shutil.which("systemd-analyze") is None:
+        lacking["needs_systemd"] = "systemd-analyze"
     for item in items:
         for marker, what in lacking.items():
             if item.get_closest_marker(marker):

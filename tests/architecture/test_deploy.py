@@ -85,6 +85,13 @@ def test_every_exit_code_stands_in_the_runbook() -> None:
     assert told == [(str(code.value), code.name) for code in ExitCode]
 
 
+def _worker_stops() -> float:
+    """Seconds in which a worker commits what it has, and closes its connections (`Session.commit`, `Session.close`)."""
+    settings = load_settings(DEPLOY / "worker.toml", environ={"MODERATION_STREAM__SLOT": "a"}).stream
+    assert settings
+    return settings.commit_seconds + 1 + 3 * settings.request_seconds
+
+
 @pytest.mark.parametrize("name", ["moderation-worker@.service", "moderation-serve.service"])
 def test_a_unit_restarts_what_the_runbook_restarts_and_waits_for_what_is_in_work(name: str) -> None:
     unit = (DEPLOY / name).read_text(encoding="utf-8")
@@ -92,7 +99,7 @@ def test_a_unit_restarts_what_the_runbook_restarts_and_waits_for_what_is_in_work
     assert {int(one) for one in prevented.split()} == {*ExitCode} - RESTARTED - {ExitCode.OK}
     assert "\nRestart=on-failure\n" in unit  # so that 0, which a process that was told to stop ends with, is the end
     (patience,) = re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)
-    assert int(patience) > max(10 + 10, listen._PATIENCE)
+    assert int(patience) > max(_worker_stops(), listen._PATIENCE)
 
 
 @pytest.mark.parametrize("name", ["moderation-worker@.service", "moderation-serve.service"])
@@ -156,7 +163,7 @@ def test_probes_ask_where_it_answers(manifest: str, name: str, port: int) -> Non
 
 
 def test_pods_are_given_the_time_to_finish_what_is_in_work() -> None:
-    assert pods("kubernetes.yaml")["terminationGracePeriodSeconds"] > 10 + 10  # of commit_seconds and request_seconds
+    assert pods("kubernetes.yaml")["terminationGracePeriodSeconds"] > _worker_stops()
     serve = pods("kubernetes-serve.yaml")
     pause = int(serve["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
     assert serve["terminationGracePeriodSeconds"] > pause + listen._PATIENCE
@@ -218,6 +225,20 @@ def test_pods_are_hardened(manifest: str) -> None:
     assert inside == {
         "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
     }  # fmt: skip
+
+
+def test_compose_waits_for_what_is_in_work_and_lets_no_topic_go_unmade() -> None:
+    (compose,) = documents("compose.yaml")
+    assert int(compose["services"]["worker"]["stop_grace_period"].removesuffix("s")) > _worker_stops()
+    (line,) = compose["services"]["topics"]["command"]
+    (made,) = re.findall(r"for topic in (.*?);", line)
+    worker = load_settings(DEPLOY / "worker.toml", environ={"MODERATION_STREAM__SLOT": "a"})
+    assert worker.stream
+    assert worker.worker
+    assert worker.worker.review
+    used = {*worker.stream.inputs, worker.worker.decisions, worker.worker.dead_letters, worker.worker.review.topic}
+    assert {*made.split()} == used
+    assert "|| exit 1" in line
 
 
 def test_what_compose_runs_is_hardened() -> None:
