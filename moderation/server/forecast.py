@@ -55,10 +55,12 @@ class Forecast:
         kind, extra = batch[0].kind, sum(one.extra for one in batch)
         if len(batch) >= (self.of_light(kind) if light else self.largest(kind)) or extra > self.full(kind):
             return False
+        if light or not self.light:
+            return True
         lone, now = self._costs.seconds(kind, 1), self._clock()
         took = max((now - one.since for one in batch if one.caller in self.light), default=0.0)
         late = took > (WAIT - 1) * lone  # then nobody gains by a short one
-        return light or late or not took or took + extra + self._costs.seconds(kind, len(batch) + 1) <= WAIT * lone
+        return late or not took or took + extra + self._costs.seconds(kind, len(batch) + 1) <= WAIT * lone
 
     def full(self, kind: Kind) -> float:
         """Seconds of a full batch."""
