@@ -63,8 +63,16 @@ FIT = 200
 SEED = 0
 LIMITS = ImageLimits()
 WHOLE: Region = (0.0, 0.0, 1.0, 1.0)
-# The finest scale that counts in each way; 0 is the picture alone.
-WAYS = {"whole": 0, "crops (1)": 1, "tiles (1, 2)": 2, "tiles (1, 2, 4)": 4}
+# The finest scale that counts in each way, and whether the best of a view's patches counts for it, too; 0 is the picture alone.
+WAYS = {
+    "whole": (0, False),
+    "patches of the whole": (0, True),
+    "crops (1)": (1, False),
+    "tiles (1, 2)": (2, False),
+    "patches of tiles (1, 2)": (2, True),
+    "tiles (1, 2, 4)": (4, False),
+    "patches of tiles (1, 2, 4)": (4, True),
+}
 
 Floats = NDArray[np.float64]
 
@@ -80,12 +88,13 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The score of each view of a scene: the whole picture, then its tiles; `scale` is 0, 1, 2 or 4."""
+    """The score of each view of a scene, and of the best of its patches: the whole picture, then its tiles; `scale` is 0, 1, 2 or 4."""
 
     scene: Scene
     regions: Sequence[Region]
     scales: NDArray[np.int64]
     scores: Floats
+    patches: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,18 +122,25 @@ def main() -> None:
 def _measure(material: Material, encoder: TorchEncoder) -> dict[str, Any]:
     objects = [*((one, True) for one in material.violating), *((one, False) for one in material.benign)]
     alone = [
-        Seen(Scene(content, target, WHOLE), [WHOLE], np.zeros(1, np.int64), _scores([content], encoder, material.head))
+        _seen(
+            Scene(content, target, WHOLE),
+            [WHOLE],
+            np.zeros(1, np.int64),
+            [content],
+            encoder=encoder,
+            head=material.head,
+        )
         for content, target in objects
     ]
     told: dict[str, Any] = {"violating": len(material.violating), "benign": len(material.benign), "sizes": {}}
-    told["alone"] = _found(alone, 0)
+    told["alone"] = _found(alone, *WAYS["whole"])
     chance = random.Random(SEED)
     for part in PARTS:
         seen = [
             _see(_scene(photograph, content, part, chance, violating=target), encoder, material.head)
             for photograph, (content, target) in zip(material.photographs, objects, strict=True)
         ]
-        found = {way: _found(seen, finest) for way, finest in WAYS.items()}
+        found = {way: _found(seen, *counted) for way, counted in WAYS.items()}
         cut = found["tiles (1, 2, 4)"]["threshold"]
         where = _pointing([one for one in seen if one.scene.violating], encoder, material.head, cut)
         told["sizes"][f"1/{part}"] = {"found": found, "where": where}
@@ -204,15 +220,25 @@ def _see(scene: Scene, encoder: TorchEncoder, head: Head) -> Seen:
     short = decode(scene.content, LIMITS).size
     sides = [min((r[2] - r[0]) * short[0], (r[3] - r[1]) * short[1]) for r in regions]
     scales = np.array([0, *(round(min(short) / side) for side in sides[1:])])
-    return Seen(scene, regions, scales, _scores([scene.content, *(one.content for one in tiles)], encoder, head))
+    return _seen(scene, regions, scales, [scene.content, *(one.content for one in tiles)], encoder=encoder, head=head)
 
 
-def _scores(pictures: Sequence[bytes], encoder: TorchEncoder, head: Head) -> Floats:
-    return head.score(encoder.encode_images(pictures).vectors).values
+def _seen(
+    scene: Scene,
+    regions: Sequence[Region],
+    scales: NDArray[np.int64],
+    views: Sequence[bytes],
+    *,
+    encoder: TorchEncoder,
+    head: Head,
+) -> Seen:
+    scores = head.score(encoder.encode_images(views).vectors).values
+    patches = _cells([decode(one, LIMITS) for one in views], encoder, head).max((1, 2))
+    return Seen(scene, regions, scales, scores, np.maximum(scores, patches))
 
 
-def _found(seen: Sequence[Seen], finest: int) -> dict[str, Any]:
-    scores = np.array([one.scores[one.scales <= finest].max() for one in seen])
+def _found(seen: Sequence[Seen], finest: int, patches: bool) -> dict[str, Any]:  # noqa: FBT001 - a way's two words
+    scores = np.array([(one.patches if patches else one.scores)[one.scales <= finest].max() for one in seen])
     target = np.array([one.scene.violating for one in seen])
     whole = np.array([one.scores[0] for one in seen])
     draw = np.random.default_rng(SEED)
@@ -317,17 +343,24 @@ def _within(tile: Region, inner: Region) -> Region:
 
 
 def _patches(tile: Image.Image, encoder: TorchEncoder, head: Head) -> Region:
-    """The cell of the last feature map, projected as the whole is (exact for a network that averages them), that scores highest."""
+    """The cell that scores highest."""
+    (cells,) = _cells([tile], encoder, head)
+    rows, columns = cells.shape
+    row, column = divmod(int(cells.argmax()), columns)
+    return column / columns, row / rows, (column + 1) / columns, (row + 1) / rows
+
+
+def _cells(pictures: Sequence[Image.Image], encoder: TorchEncoder, head: Head) -> Floats:
+    """The scores of the cells of the last feature map, [pictures, rows, columns], each projected as the whole is (exact for a network that averages them)."""
     assert encoder.image is not None
     model: Any = encoder.image.tower
-    pixels = torch.from_numpy(fit(tile, encoder.image.card)[None].copy())
+    card = encoder.image.card
+    pixels = torch.from_numpy(np.stack([fit(one, card) for one in pictures]))
     with torch.inference_mode():
-        last = model.model.vision_model(pixel_values=normalise(pixels, encoder.image.card)).last_hidden_state[0]
-        cells = torch.nn.functional.normalize(model.model.visual_projection(last.flatten(1).T), dim=-1)
-    rows, columns = last.shape[1:]
-    best = int(head.score(cells.to(torch.float16).numpy()).values.argmax())
-    row, column = divmod(best, columns)
-    return column / columns, row / rows, (column + 1) / columns, (row + 1) / rows
+        last = model.model.vision_model(pixel_values=normalise(pixels, card)).last_hidden_state
+        cells = torch.nn.functional.normalize(model.model.visual_projection(last.flatten(2).mT), dim=-1)
+    scores = head.score(cells.flatten(0, 1).to(torch.float16).numpy()).values
+    return scores.reshape(len(pictures), *last.shape[2:])
 
 
 def _occluded(tile: Image.Image, encoder: TorchEncoder, head: Head) -> Region:

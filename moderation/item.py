@@ -114,12 +114,13 @@ class Part:
 class ContentItem:
     """One thing to judge: an id, at least one part, and attributes such as surface or language.
 
-    Raises ValueError when the id is empty or there is no part.
+    `read_by` are the readers that were asked about its batch, each with the revision of which it spoke then, "" where it stated none. Raises ValueError when the id is empty or there is no part.
     """
 
     id: str
     parts: tuple[Part, ...]
     attributes: Mapping[str, str] = field(default_factory=dict)
+    read_by: frozenset[tuple[str, str]] = field(default=frozenset(), compare=False)
 
     @classmethod
     def missing(cls, id_: str, error: ItemError) -> ContentItem:

@@ -109,8 +109,8 @@ def _content(kind: str, given: Any, name: str, fetch: Fetch | None) -> Part:
 
 def _known(row: Mapping[str, Any], keys: frozenset[str], what: str) -> None:
     """The message names the keys that are known, and the one that was found only where it is nearly one of them: else it may be content."""
-    unknown = [key for key in row if key not in keys]
-    if unknown:
+    if not row.keys() <= keys:
+        unknown = [key for key in row if key not in keys]
         raise refused("unknown_key", f"{what} has a key beside {', '.join(sorted(keys))}{_hint(unknown[0], keys)}")
 
 

@@ -139,7 +139,6 @@ class Pipeline:
     def _decision(self, index: int, item: ContentItem, held: Iterator[Verdict], seen: _Seen, id_: str) -> Decision:
         verdicts = tuple(islice(held, len(seen.needs[index])))
         encoders, hit = origin([((index, place), part) for place, part in enumerate(item.parts)], seen.vectors.values())
-        named = {"encoders": encoders, "detectors": self._panel.revisions(index, item, seen.answers)}
-        return answer(
-            item.id, verdicts, self._actions, **named, timing=seen.timing[bool(verdicts)], cache_hit=hit, id_=id_
-        )
+        detectors = self._panel.revisions(index, item, seen.answers)
+        timing = seen.timing[bool(verdicts)]
+        return answer(item.id, verdicts, self._actions, encoders=encoders, detectors=detectors, timing=timing, cache_hit=hit, id_=id_)  # fmt: skip

@@ -25,7 +25,8 @@ class ReaderSettings(RunnerSettings):
     """Which readers are in force (`use`, none by default), how they run, and how much they may derive: `most_parts` each from what it is shown.
 
     What all of them derive from one part of an item, and from that in turn, is `most_together` at most, of `most_bytes`, as many as a
-    video's file may have. `tiles` is about the built-in reader.
+    video's file may have. A reader that has a process of its own answers a whole batch with `most_batch_bytes` at most (`most_bytes`, where that
+    is more). `tiles` is about the built-in reader.
     """
 
     use: tuple[str, ...] = ()
@@ -33,6 +34,7 @@ class ReaderSettings(RunnerSettings):
     most_parts: Annotated[int, Field(gt=0)] = 64
     most_together: Annotated[int, Field(gt=0)] = 1024
     most_bytes: Annotated[int, Field(gt=0)] = 100_000_000
+    most_batch_bytes: Annotated[int, Field(gt=0)] = 1_000_000_000
     tiles: TileSettings = TileSettings()
 
     @model_validator(mode="after")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 import typer
@@ -29,6 +30,27 @@ class Make(Protocol):
     def __call__(self, *, stop: threading.Event) -> AbstractContextManager[Loop]:
         """A loop that runs until `stop` is set."""
         ...
+
+
+_GARBAGE = 50_000  # objects that may have been made and not let go of before any is looked through
+
+
+@contextmanager
+def settled_heap() -> Iterator[None]:
+    """Spare Python's garbage collector what is loaded by now, and let it look at the rest more seldom.
+
+    By itself it goes through half a million objects of torch and its like again and again: a tenth of a worker's time, and a
+    server stands still for some tenths of a second each time.
+    """
+    usual = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GARBAGE, *usual[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
+        gc.unfreeze()  # or libraries complain at the end of what was never let go of
 
 
 def run_until_told(make: Make, logger: logging.Logger, *, log: Form, told: Callable[[], Mapping[str, Any]]) -> None:
@@ -54,7 +76,8 @@ def run_until_told(make: Make, logger: logging.Logger, *, log: Form, told: Calla
         with make(stop=stop) as ready:
             logger.info("ready", extra={"told": told()})
             try:
-                ready.run()
+                with settled_heap():
+                    ready.run()
             except StreamError as error:
                 leave(error)  # at once: no clean-up of ours is waited for
             except (

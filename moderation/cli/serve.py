@@ -36,12 +36,14 @@ def serve(
         raise typer.BadParameter("expected a settings file", param_hint="CONFIG.toml")
     from moderation import telemetry
     from moderation.assemble_serve import serve_settings, server
+    from moderation.cli.process import settled_heap
     from moderation.server.listen import bound, listen
     from moderation.settings import load_settings
 
     settings = load_settings(config)
     own = serve_settings(settings)
     telemetry.start(own.log)
-    with bound(own) as taken, server(settings, folder=config.parent) as app:  # a port that is taken is told at once
+    # A port that is taken is told at once.
+    with bound(own) as taken, server(settings, folder=config.parent) as app, settled_heap():
         listen(app, own, taken)
     _log.info("stopped in good order")

@@ -203,14 +203,15 @@ class _Process:
             self._line.settimeout(_left(deadline))
             self._line.sendall(piece)
 
-    def receive(self, most: int, deadline: float) -> bytes:
-        """One frame, and whatever came right behind it, which spoils it. Raises ValueError where it is longer than `most` bytes."""
+    def receive(self, most: int, deadline: float) -> bytearray:
+        """One frame, and whatever came right behind it, which spoils it; it is held once. Raises ValueError where it is longer than `most` bytes."""
         self._fill(LENGTH.size, deadline)
         (length,) = LENGTH.unpack_from(self._read)
         if length > most:
             raise ValueError(f"found a frame of {length} bytes; expected at most {most}")
         self._fill(LENGTH.size + length, deadline)
-        frame, self._read = bytes(self._read[LENGTH.size :]), bytearray()
+        frame, self._read = self._read, bytearray()
+        del frame[: LENGTH.size]
         return frame
 
     def end(self) -> str:

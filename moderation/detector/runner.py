@@ -61,7 +61,8 @@ class UnitRunner(Generic[Batch, Answer]):
     a plugin's, whatever builds use them) is kept: their rest in quarantine, and their calls that overran. Raises ValueError when two
     share an id.
 
-    `revisions` are those of which their units spoke when they answered last, by id; each that is new is told in the log.
+    `revisions` are those of which their units spoke when they answered last, by id, "" where one states none; who never answered is not
+    there. Each that is new is told in the log.
     """
 
     kind: ClassVar[str]  # in the reasons of its faults
@@ -114,6 +115,7 @@ class UnitRunner(Generic[Batch, Answer]):
             if len(batch)
         }
         done = {id_: self._finish(self._guards[id_], call, deadline) for id_, call in calls.items()}
+        self._note_revisions()
         return {id_: done.get(id_, ()) for id_ in batches}
 
     def counts(self) -> dict[str, Counts]:
@@ -185,17 +187,17 @@ class UnitRunner(Generic[Batch, Answer]):
         if answers is None:
             return (Abstention(result.fault or BAD_ANSWER, cause=result.cause),) * parts
         guard.parts += parts
-        if result.revision != guard.revision:
-            _log.info(
-                "%s %s: revision %s -> %s", self.kind, guard.id, guard.revision or "none", result.revision or "none"
-            )
-            guard.revision = result.revision
-            self._note_revisions()
+        before, guard.revision = guard.revision or "none", result.revision
+        if before != (now := result.revision or "none"):
+            _log.info("%s %s: revision %s -> %s", self.kind, guard.id, before, now)
         return answers
 
     def _note_revisions(self) -> None:
-        """Made anew, never changed: who reads it while another batch is judged sees all of one moment."""
-        self.revisions = {id_: guard.revision for id_, guard in self._guards.items() if guard.revision}
+        """Made anew, never changed: who reads it while another batch is judged sees all of one moment.
+
+        After every batch, for another runner that has the same units may have heard of a new one first.
+        """
+        self.revisions = {id_: one.revision for id_, one in self._guards.items() if one.revision is not None}
 
     def _record(self, guard: _Guard, fault: str | None) -> None:
         guard.calls += 1
@@ -238,7 +240,7 @@ class _Guard:
     calls: int = 0
     parts: int = 0
     refused: int = 0
-    revision: str = ""
+    revision: str | None = None
     in_a_row: int = 0
     retry_at: float | None = None
     faults: Counter[str] = field(default_factory=Counter)

@@ -26,7 +26,9 @@ _MOST_PART_BYTES, _MOST_ANSWER_BYTES = 1 << 18, 1 << 24
 _CHUNK = 1 << 16
 _FLOAT16 = np.dtype("<f2")
 
-Limits = tuple[int, int]  # how many parts a reader may derive from one, and of how many bytes
+Limits = tuple[
+    int, int, int
+]  # how many parts a reader may derive from one, of how many bytes, and of how many from a whole batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ def read_batch(stream: BinaryIO) -> tuple[DetectionBatch, Limits | None] | None:
     return DetectionBatch(parts, vectors, scores), limits
 
 
-def load_answer(data: bytes) -> dict[str, Any]:
+def load_answer(data: bytes | bytearray) -> dict[str, Any]:
     """A stranger's JSON object. Raises FaultError where it says that a unit raised, ValueError where it is none."""
     told = _load(data)
     if "raised" in told:
@@ -137,7 +139,7 @@ def encode_raised(error: BaseException) -> bytes:
     return _frame({"raised": kind_of(error)})
 
 
-def decode_answers(data: bytes) -> tuple[Sequence[Detection], str]:
+def decode_answers(data: bytes | bytearray) -> tuple[Sequence[Detection], str]:
     """What a frame says of each part, WRONG where that is no answer, and the revision; unchecked beyond that.
 
     Raises FaultError where it says that the detector raised, ValueError where it says neither.
@@ -160,7 +162,7 @@ def encode_greeting(greeting: Greeting) -> bytes:
     return _frame({**told, "broken": greeting.broken[:LONGEST_CAUSE]})
 
 
-def decode_greeting(data: bytes) -> Greeting:
+def decode_greeting(data: bytes | bytearray) -> Greeting:
     """What a process brings; whether ids, labels and modalities are in order is for others to check. Raises ValueError."""
     told = _load(data)
     try:
@@ -194,7 +196,7 @@ def _modalities(told: Iterable[str]) -> frozenset[Modality]:
     return frozenset(Modality(one) for one in told)
 
 
-def _load(data: bytes) -> dict[str, Any]:
+def _load(data: bytes | bytearray) -> dict[str, Any]:
     try:
         told = json.loads(data)
     except RecursionError:

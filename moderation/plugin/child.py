@@ -120,7 +120,7 @@ def _answer(unit: Any, batch: DetectionBatch, limits: Limits | None) -> Iterable
         if limits is None:
             answers = check_answers(unit.detect(batch), len(batch), frozenset(unit.labels))
             return [encode_answers(answers, revision_of(unit))]
-        bounds = ReaderSettings(most_parts=limits[0], most_bytes=limits[1])
+        bounds = ReaderSettings(most_parts=limits[0], most_bytes=limits[1], most_batch_bytes=limits[2])
         readings = check_readings(unit.read(batch.parts), len(batch), yields=frozenset(unit.yields), limits=bounds)
         return encode_readings(readings, limits, revision_of(unit))
     except BaseException as error:  # noqa: BLE001 - whatever it raises is its own fault, even SystemExit

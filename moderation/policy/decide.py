@@ -77,10 +77,11 @@ def judge(terms: Terms, findings: Sequence[Finding], *, parts: int, order: Seque
         return _error(terms, top, Finding("", Abstention(UNCERTIFIED)))
     if top is None:
         return _error(terms, top, silent or Finding("", Abstention(NO_SCORE)))
-    cut, action, outcome = _fire(terms, _value(top), too_many=parts > terms.max_parts, order=order)
+    value = _value(top)
+    cut, action, outcome = _fire(terms, value, too_many=parts > terms.max_parts, order=order)
     if silent and _force(action, order) < _force(terms.on_error, order):
         return _error(terms, top, silent, cut=cut)
-    return _verdict(terms, top, outcome=outcome, action=action, cut=cut)
+    return _verdict(terms, top, value, outcome=outcome, action=action, cut=cut)
 
 
 def is_close(terms: Terms, findings: Sequence[Finding]) -> bool:
@@ -220,13 +221,13 @@ def _force(action: str | None, order: Sequence[str]) -> int:
 def _verdict(
     terms: Terms,
     top: Finding | None,
+    value: float | None,
     *,
     outcome: Outcome,
     action: str | None,
     cut: Cut | None = None,
 ) -> Verdict:
     score = top.answer if top is not None and isinstance(top.answer, Score) else None
-    value = None if top is None else _value(top)
     known = None if value is None else terms.calibration
     return Verdict(
         policy=terms.policy,
@@ -251,7 +252,7 @@ def _verdict(
 
 def _error(terms: Terms, top: Finding | None, silent: Finding, *, cut: Cut | None = None) -> Verdict:
     """An `error` verdict, which names who had no score and why; a score that another had is still shown."""
-    told = _verdict(terms, top, outcome=Outcome.ERROR, action=terms.on_error, cut=cut)
+    told = _verdict(terms, top, _value(top) if top else None, outcome=Outcome.ERROR, action=terms.on_error, cut=cut)
     missing = silent.answer
     if isinstance(missing, Abstention):
         who = silent.detector or told.detector

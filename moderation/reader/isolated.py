@@ -13,7 +13,7 @@ from moderation.detector.wire import ReaderDescription, encode_batch
 from moderation.item import Part
 from moderation.plugin_sections import ReaderSettings
 from moderation.reader.base import Reading
-from moderation.reader.wire import decode_readings, most_bytes
+from moderation.reader.wire import decode_readings, most_bytes, most_told
 
 _REASONS = {ERROR: READER_ERROR, TIMEOUT: READER_TIMEOUT}  # what befell a process, as it is called of a reader
 
@@ -35,11 +35,12 @@ class IsolatedReader(IsolatedUnit):
     ) -> Sequence[Reading]:
         """Its readings, unchecked: what is none at all is WRONG. Raises as a detector's `detect` does."""
         bounds = limits or ReaderSettings()
-        most = bounds.most_parts, bounds.most_bytes
+        most = bounds.most_parts, bounds.most_bytes, bounds.most_batch_bytes
         try:
             with self._ready(seconds) as (process, deadline):
                 process.send(encode_batch(DetectionBatch(parts), limits=most), deadline)
-                readings, self.revision = decode_readings(process.receive(most_bytes(len(parts), most), deadline))
+                frame = process.receive(most_bytes(len(parts), most), deadline)
+                readings, self.revision = decode_readings(frame, most_told(len(parts), most))
                 return readings
         except FaultError as fault:
             raise FaultError(_REASONS.get(fault.reason, fault.reason), fault.cause) from None

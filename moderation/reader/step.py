@@ -65,21 +65,25 @@ class Readers:
         """
         links = [_links(item, self._limits) for item in items]
         wave = [one for own in links for one in own if not one.part.unread]
+        read_by: frozenset[tuple[str, str]] = frozenset()
         while wave:
-            wave = self._read(wave)
+            wave, spoken = self._read(wave)
+            read_by |= spoken
         return [
-            replace(item, parts=tuple(self._parts(own))) if any(one.read for one in own) else item
+            replace(item, parts=tuple(self._parts(own)), read_by=read_by) if any(one.read for one in own) else item
             for item, own in zip(items, links, strict=True)
         ]
 
-    def _read(self, wave: Sequence[_Link]) -> list[_Link]:
-        """Have these parts read, each by all who can; what was made of them, for the next wave."""
+    def _read(self, wave: Sequence[_Link]) -> tuple[list[_Link], set[tuple[str, str]]]:
+        """Have these parts read, each by all who can; what was made of them, for the next wave, and the revisions of which who read spoke."""
         asked = {
             one.id: [link for link in wave if link.part.modality in one.reads and one.id not in link.through]
             for one in self.in_force
         }
         shown = {id_: tuple(link.part for link in links if not link.fault) for id_, links in asked.items()}
-        said = {id_: iter(readings) for id_, readings in self.runner.run(shown).items()}
+        with self.runner.turn() as run:
+            said = {id_: iter(readings) for id_, readings in run(shown).items()}
+            spoken = {(id_, told) for id_, told in self.runner.revisions.items() if shown[id_]}
         made: list[_Link] = []
         # Who only crops takes of the room what the others leave, in whatever order they stand.
         for reader in sorted(self.in_force, key=crops):
@@ -97,7 +101,7 @@ class Readers:
                     made += (
                         () if crops(reader) else derived
                     )  # a place of what the others are shown anyway tells them nothing
-        return made
+        return made, spoken
 
     def _marks(self, link: _Link, reader: Reader, why: Abstention) -> list[Part]:
         """What stands for that which this reader would have derived, and others from that."""

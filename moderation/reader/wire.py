@@ -21,19 +21,25 @@ _TOLD_BYTES, _ABSTAINED_BYTES = 512, 4096  # of JSON: of what is derived, each; 
 
 
 def most_bytes(parts: int, limits: Limits) -> int:
-    """The size of the longest frame on so many parts that is read, within these limits."""
-    return min(parts * limits[1] + _most_told(parts, limits), MOST_FRAME_BYTES)
+    """The size of the longest frame on so many parts that is read, within these limits: so much a reader can make its parent hold."""
+    of_one, of_all = limits[1:]
+    return min(min(parts * of_one, max(of_one, of_all)) + most_told(parts, limits), MOST_FRAME_BYTES)
+
+
+def most_told(parts: int, limits: Limits) -> int:
+    """The same of its JSON, which takes many times its size once it is read."""
+    return parts * (limits[0] * _TOLD_BYTES + _ABSTAINED_BYTES) + (1 << 16)
 
 
 def encode_readings(readings: Sequence[Reading], limits: Limits, revision: str = "") -> Iterator[bytes]:
-    """A frame of checked readings, one for each part, and the revision of who read, in pieces; what the longest frame has no room for is `too_many_bytes`."""
-    left = most_bytes(len(readings), limits) - _most_told(len(readings), limits)
+    """A frame of checked readings, one for each part, and the revision of who read, in pieces; what the longest frame has no room for is `too_many_batch_bytes`."""
+    left = most_bytes(len(readings), limits) - most_told(len(readings), limits)
     told: list[object] = []
     contents: list[bytes] = []
     for one in readings:
         size = 0 if isinstance(one, Abstention) else sum(len(part.content) for part in one)
         if size > left:
-            told.append(plain_abstention(Abstention(UNSUPPORTED_INPUT, cause="too_many_bytes")))
+            told.append(plain_abstention(Abstention(UNSUPPORTED_INPUT, cause="too_many_batch_bytes")))
         elif isinstance(one, Abstention):
             told.append(plain_abstention(one))
         else:
@@ -45,22 +51,18 @@ def encode_readings(readings: Sequence[Reading], limits: Limits, revision: str =
     yield from contents
 
 
-def _most_told(parts: int, limits: Limits) -> int:
-    return parts * (limits[0] * _TOLD_BYTES + _ABSTAINED_BYTES) + (1 << 16)
-
-
 def encode_raised_reading(raised: bytes) -> bytes:
     """The same of a frame (`detector.wire`) that says what was raised."""
     return LENGTH.pack(len(raised)) + raised
 
 
-def decode_readings(data: bytes) -> tuple[Sequence[Reading], str]:
-    """What a frame says of each part, WRONG where that is no reading, and the revision; unchecked beyond that.
+def decode_readings(data: bytes | bytearray, most: int) -> tuple[Sequence[Reading], str]:
+    """What a frame, whose JSON has `most` bytes at most, says of each part, WRONG where that is no reading, and the revision; unchecked beyond that.
 
     Raises FaultError where it says that the reader raised, ValueError where it says neither.
     """
-    if len(data) < LENGTH.size:
-        raise ValueError("found a frame without a length")
+    if len(data) < LENGTH.size or LENGTH.unpack_from(data)[0] > most:
+        raise ValueError(f"found a frame without a length, or with one of more than {most} bytes")
     start = LENGTH.size + LENGTH.unpack_from(data)[0]
     told = load_answer(data[LENGTH.size : start])
     readings, revision = told.get("readings"), told.get("revision")
@@ -73,7 +75,8 @@ def decode_readings(data: bytes) -> tuple[Sequence[Reading], str]:
             raise ValueError("found other contents than it tells of")
     except (TypeError, LookupError):
         raise ValueError("found readings that are none") from None
-    contents = (data[begin:end] for begin, end in pairwise(ends))
+    held = memoryview(data)
+    contents = (held[begin:end].tobytes() for begin, end in pairwise(ends))
     return [_reading(one, contents) for one in readings], revision
 
 

@@ -64,7 +64,6 @@ def put_in_force(
             (own_watch(own.detector), *watches),
             encoder.fingerprint.numeric,
             readers_for(lock, readers.in_force if readers else ()),
-            readers,
         )
     plugins.set_up([detectors[id_].detector for id_ in needed], needed)
     return RunningSet(tuple(policies.values()), detectors)

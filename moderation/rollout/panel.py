@@ -93,8 +93,11 @@ class Panel:
 
     def revisions(self, index: int, item: ContentItem, answers: Answers) -> dict[str, str]:
         """Of the detectors that were asked about an item, the revisions, as far as they state one."""
-        told, places = self._runner.revisions, [(index, place) for place in range(len(item.parts))]
-        return {id_: told[id_] for id_ in told if any(place in answers[id_] for place in places)}
+        told = {id_: one for id_, one in self._runner.revisions.items() if one}
+        if not told:  # nearly always, and this is asked for every item
+            return {}
+        places = [(index, place) for place in range(len(item.parts))]
+        return {id_: one for id_, one in told.items() if any(place in answers[id_] for place in places)}
 
     def _fed_with(
         self, answers: Answers, detector: str, places: Sequence[Place], batch: DetectionBatch

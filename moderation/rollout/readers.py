@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Iterable, Sequence
 
 from moderation.detector.base import revision_of
 from moderation.errors import LockError
@@ -35,19 +34,18 @@ def readers_for(lock: Lock, readers: Iterable[Reader]) -> tuple[Reader, ...]:
     return tuple(found.values())
 
 
-def count_parts(
-    lock: Lock, item: ContentItem, scope: Sequence[int], *, revisions: Mapping[str, str] = MappingProxyType({})
-) -> int:
+def count_parts(lock: Lock, item: ContentItem, scope: Sequence[int]) -> int:
     """How many of the item's parts in the scope are held against the largest number that was certified: its own.
 
     Where a reader derived more than it did for any certified item, that is more than was certified, however few the item's own are; of a
-    reader that the lock does not name, or of one that speaks of another revision by now (`revisions`), none were.
+    reader that the lock does not name, or of one that spoke of another revision, or of none any more, as it read the item, none were.
     """
     if not item.parts[-1].reader:  # what was derived comes last
         return len(scope)
     counts = parts_by_reader(item, scope)
     own = counts.pop("", 0)
-    certified = {one.id: one.most_parts for one in lock.readers if revisions.get(one.id, one.revision) == one.revision}
+    spoken = {one.id: {revision for id_, revision in item.read_by if id_ == one.id} for one in lock.readers}
+    certified = {one.id: one.most_parts for one in lock.readers if spoken[one.id] == {one.revision}}
     beyond = any(count > certified.get(reader, 0) for reader, count in counts.items())
     return max(own, lock.max_parts + 1) if beyond else own
 

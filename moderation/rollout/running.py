@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from moderation.decision import Abstention
 from moderation.detector.base import Detection, Detector
@@ -12,7 +12,6 @@ from moderation.policy.decide import Finding, Terms
 from moderation.policy.languages import language_of, same_language
 from moderation.policy.lock import Lock
 from moderation.reader.base import Reader
-from moderation.reader.step import Readers
 from moderation.rollout.readers import count_parts
 
 
@@ -42,17 +41,14 @@ class Needs:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunningPolicy:
-    """A verified lock, ready to decide; `numeric` is the numeric class of the encoder in use, `readers` those in force that may derive parts for it.
-
-    `read_by` runs them, and knows their revisions.
-    """
+    """A verified lock, ready to decide; `numeric` is the numeric class of the encoder in use, `readers` those in force that may derive parts for it."""
 
     lock: Lock
     terms: Terms
     watches: tuple[Watch, ...]
     numeric: str
     readers: tuple[Reader, ...] = ()
-    read_by: Readers | None = None
+    _of_plain: dict[Modality, Needs] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def id(self) -> str:
@@ -66,6 +62,14 @@ class RunningPolicy:
 
     def needs(self, item: ContentItem) -> Needs:
         """What must be known of this item."""
+        (part, *more), plain = item.parts, not item.attributes
+        if more or not plain or part.source:
+            return self._needs(item)
+        if part.modality not in self._of_plain:  # of items that are one part and no more, nothing else decides
+            self._of_plain[part.modality] = self._needs(item)
+        return self._of_plain[part.modality]
+
+    def _needs(self, item: ContentItem) -> Needs:
         scope = self.scope(item)
         words = [
             (watch, place)
@@ -73,8 +77,7 @@ class RunningPolicy:
             for watch in self.watches
             if item.parts[place].modality in watch.modalities
         ]
-        revisions = self.read_by.runner.revisions if self.read_by else {}
-        return Needs(words, count_parts(self.lock, item, scope, revisions=revisions))
+        return Needs(words, count_parts(self.lock, item, scope))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -22,6 +22,7 @@ from moderation.server.costs import Costs, Kind
 from moderation.server.fair import FairQueue
 from moderation.server.far import FarLook
 from moderation.server.forecast import Forecast
+from moderation.server.light import Light
 from moderation.server.ticket import Found, Ticket, Waiting
 
 LARGEST = 32  # parts of a batch
@@ -61,10 +62,11 @@ class Batcher:
         self.weights = weights or {}
         self._queue: FairQueue[Waiting] = FairQueue(lambda one: self.forecast.each(one.kind) + one.extra, self.weights)
         self.forecast = Forecast(costs, self._queue, largest=largest, clock=clock)
+        self._light = Light(self._queue.weight, clock)
         self._waiting: dict[_Key, Waiting] = {}  # queued or running
         self._closed = self._ending = False  # nothing new is taken; nothing new will come
         self._broken = -math.inf  # when the encoder failed on everything, unless it did better since
-        self.dropped = self.refused = self.batches = self.encoded = 0
+        self.dropped = self.batches = self.encoded = 0
         self._device = threading.Thread(target=self._run, name="device", daemon=True)
         self._far = FarLook(self._of, admit=self._admit, release=self._release) if far else None
         self._device.start()
@@ -182,7 +184,7 @@ class Batcher:
                 for key, part in parts.items():
                     one = self._waiting.get((kind, key))
                     if one is None:
-                        one = Waiting(key, part, kind, ticket.caller, [], extra=extra[kind, key])
+                        one = Waiting(key, part, kind, ticket.caller, [], extra=extra[kind, key], since=self._clock())
                         self._waiting[kind, key] = one
                         self._queue.push(one)
                     elif one.queued and self._sooner(ticket.caller, one.caller):
@@ -216,7 +218,6 @@ class Batcher:
         full = len(self._queue) + len(new) > self._most_parts or self._queue.bytes + size > self.most_bytes
         wait = self.forecast.ahead(ticket.caller, counts, extra)
         if full or wait > SURE * left:
-            self.refused += 1
             why = "too much waits" if full else f"it would take {wait:.2f} s, and {max(0.0, left):.2f} are left"
             again = self.forecast.drain() / 2 if full else wait - SURE * left
             raise OverloadedError(why, after_seconds=min(_LATE, max(_SOON, again)))
@@ -225,10 +226,8 @@ class Batcher:
         """The next batch: of the kind that is first in turn. What would come too late is not begun."""
         taken: list[Waiting] = []
         now = self._clock()
-        while not taken or self._fits(taken):
-            one = self._queue.pop(taken[0].kind if taken else None)
-            if one is None:
-                break
+        self.forecast.light = self._light.callers(self._queue.callers)
+        while one := self._next(taken):
             one.queued = False
             for ticket in [ticket for ticket in one.tickets if ticket.deadline < now]:
                 one.tickets.remove(ticket)
@@ -240,10 +239,14 @@ class Batcher:
                 self.dropped += 1
         return taken
 
-    def _fits(self, taken: Sequence[Waiting]) -> bool:
-        """Whether one more may be in the batch: of large pictures no more than double its time, so that others' turns come."""
-        most, full = self.forecast.largest(taken[0].kind), self.forecast.full(taken[0].kind)
-        return len(taken) < most and sum(one.extra for one in taken) <= full
+    def _next(self, taken: Sequence[Waiting]) -> Waiting | None:
+        """Who is next, or next to join a batch, if anybody is to."""
+        if not taken:
+            return self._queue.pop()
+        kind = taken[0].kind
+        if self.forecast.joins(taken):
+            return self._queue.pop(kind)
+        return self._queue.pop(kind, of=self.forecast.light) if self.forecast.joins(taken, light=True) else None
 
     def _run(self) -> None:
         while True:
@@ -273,14 +276,16 @@ class Batcher:
             _log.error("a batch failed: %s", type(error).__name__)
             broken = EncoderError(f"encoder {kind.encoder!r}: {type(error).__name__}")
         with self._changed:
-            self._costs.took(kind, len(batch), self._clock() - began, sum(one.extra for one in batch))
+            took = self._clock() - began
+            self._costs.took(kind, len(batch), took, sum(one.extra for one in batch))
+            self._light.had([one.caller for one in batch], took / len(batch), self._queue.callers)
             self.forecast.ended()
             self._broken = self._clock() if broken else -math.inf
             self.batches, self.encoded = self.batches + 1, self.encoded + len(batch)
+            served = [(one, one.tickets) for one in batch]
             for one in batch:
                 del self._waiting[one.kind, one.key]
-            # Who leaves from here on takes itself out of the lists, while they are gone through.
-            served = [(one, tuple(one.tickets)) for one in batch]
+                one.tickets = []  # who leaves from here on is not in what is gone through; and no part holds its tickets any more
         for one, tickets in served:
             for ticket in tickets:
                 if broken:

@@ -40,6 +40,7 @@ class Costs:
         self._factor = dict.fromkeys(table, 1.0)
         self._pixel_factor = dict.fromkeys(table, 1.0)
         self._largest = {kind: _worth_waiting_for(row) for kind, row in self._table.items()}
+        self._within: dict[tuple[Kind, float], int] = {}
         self._together = {kind._replace(alone=alone): kind for kind in table for alone in (False, True)}
 
     def seconds(self, kind: Kind, parts: int) -> float:
@@ -59,6 +60,13 @@ class Costs:
     def largest(self, kind: Kind) -> int:
         """The smallest batch that makes parts nearly as cheap as any does: a larger one only keeps others waiting."""
         return 1 if kind.alone else self._largest[kind]
+
+    def within(self, kind: Kind, lone: float) -> int:
+        """The largest batch, of those that were measured, that takes no longer than so many lone parts; 1 where none does."""
+        if (kind, lone) not in self._within:
+            row = self._table[self._together[kind]]
+            self._within[kind, lone] = max(size for size, seconds in row if size == 1 or seconds <= lone * row[0][1])
+        return self._within[kind, lone]
 
     def added(self, kind: Kind, part: Part) -> float:
         """What a part takes beside a usual one of its kind: a picture, by its pixels."""

@@ -209,7 +209,8 @@ class Edge:
                 gone = True
                 answering.cancel()
 
-        watching = asyncio.ensure_future(watch())
+        watching: list[asyncio.Task[None]] = []
+        soon = asyncio.get_running_loop().call_soon(lambda: watching.append(asyncio.ensure_future(watch())))
         try:
             await self._app(scope, again, told)
         except asyncio.CancelledError:
@@ -217,7 +218,9 @@ class Edge:
                 raise
             answering.uncancel()
         finally:
-            watching.cancel()
+            soon.cancel()  # what is answered at once, as a refusal is, needs no watch
+            for one in watching:
+                one.cancel()
 
 
 async def respond(send: Send, status: int, body: bytes, headers: Mapping[str, str]) -> None:

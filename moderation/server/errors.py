@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 import random
 from collections.abc import Mapping
+
+from pydantic_core import to_json
 
 from moderation.errors import EncoderError, ItemError, ModerationError, OverloadedError
 
@@ -36,7 +37,7 @@ class ApiError(Exception):
     def body(self) -> bytes:
         """The JSON of the error."""
         told = {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}
-        return json.dumps({"error": told}).encode()
+        return to_json({"error": told})
 
 
 def api_error(error: ModerationError, *, param: str | None = None) -> ApiError:

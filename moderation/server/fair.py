@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from itertools import chain, count, islice, zip_longest
-from typing import Generic, Protocol, TypeVar
-
-from moderation.server.costs import Kind
+from typing import Any, Generic, Protocol, TypeVar
 
 
 class Queued(Protocol):
-    """What may wait: of a kind, from a caller, of so many bytes, and so many seconds beside what its kind takes."""
+    """What may wait: of a kind (what runs together, and can be a key), from a caller, of so many bytes, and so many seconds beside what its kind takes."""
 
     place: int
 
     @property
-    def kind(self) -> Kind: ...
+    def kind(self) -> Any: ...
     @property
     def caller(self) -> str: ...
     @property
@@ -26,7 +24,7 @@ class Queued(Protocol):
 
 
 One = TypeVar("One", bound=Queued)
-_Line = dict[Kind, OrderedDict[int, One]]  # one caller's own, by kind and place in time
+_Line = dict[Any, OrderedDict[int, One]]  # one caller's own, by kind and place in time
 
 
 class FairQueue(Generic[One]):
@@ -41,7 +39,7 @@ class FairQueue(Generic[One]):
         self._lines: dict[str, _Line[One]] = {}
         self._served: dict[str, float] = {}  # seconds of the device, by weight
         self._now = 0.0  # how much the caller had that was served last
-        self.kinds: Counter[Kind] = Counter()
+        self.kinds: Counter[Any] = Counter()
         self.bytes, self.extra = 0, 0.0
         self._extra: defaultdict[str, float] = defaultdict(float)  # by caller
 
@@ -65,9 +63,18 @@ class FairQueue(Generic[One]):
         del self._lines[one.caller][one.kind][one.place]
         self._left(one)
 
-    def pop(self, kind: Kind | None = None) -> One | None:
-        """The next one, or the next one of a kind: each caller's oldest. None where there is none."""
-        callers = [(self._served[name], name) for name, line in self._lines.items() if kind is None or kind in line]
+    @property
+    def callers(self) -> Collection[str]:
+        """Who has something waiting."""
+        return self._lines.keys()
+
+    def pop(self, kind: Any = None, *, of: Collection[str] | None = None) -> One | None:
+        """The next one, or the next one of a kind, or of some callers: each caller's oldest. None where there is none."""
+        callers = [
+            (self._served[name], name)
+            for name, line in self._lines.items()
+            if (kind is None or kind in line) and (of is None or name in of)
+        ]
         if not callers:
             return None
         tag, caller = min(callers)
@@ -93,7 +100,7 @@ class FairQueue(Generic[One]):
         turns = chain.from_iterable(zip_longest(*lines))
         return list(islice((one for one in turns if one is not None), most))
 
-    def of(self, caller: str) -> dict[Kind, int]:
+    def of(self, caller: str) -> dict[Any, int]:
         """How many of each kind a caller has waiting."""
         return {kind: len(waiting) for kind, waiting in self._lines.get(caller, {}).items()}
 
@@ -125,5 +132,7 @@ class FairQueue(Generic[One]):
         else:
             self._extra[one.caller] -= one.extra
         self.kinds[one.kind] -= 1
+        if not self.kinds[one.kind]:
+            del self.kinds[one.kind]  # which else would be held for ever
         self.bytes -= one.size
         self.extra = self.extra - one.extra if self.kinds.total() else 0.0  # no rounding error outlives the queue

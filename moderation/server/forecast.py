@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 
 from moderation.server.costs import Costs, Kind
 from moderation.server.fair import FairQueue
 from moderation.server.ticket import Waiting
 
+WAIT = 4.0  # lone parts' time: about as long as a light caller's part takes beside others, from when it came
+
 
 class Forecast:
-    """What is predicted of a queue whose batches have at most `largest` parts, fewer where more gain nothing. Told and asked by who holds the queue's lock."""
+    """What is predicted of a queue whose batches have at most `largest` parts, fewer where more gain nothing. Told and asked by who holds the queue's lock.
+
+    While there are `light` callers, a batch takes no longer than what leaves time for a lone part of theirs.
+    """
+
+    light: Collection[str] = ()
 
     def __init__(self, costs: Costs, queue: FairQueue[Waiting], *, largest: int, clock: Callable[[], float]) -> None:
         self._costs, self._queue, self._largest, self._clock = costs, queue, largest, clock
@@ -33,7 +40,25 @@ class Forecast:
 
     def largest(self, kind: Kind) -> int:
         """Parts of a full batch: no more than it is worth waiting for."""
+        most = self.of_light(kind)
+        return min(most, self._costs.within(kind, WAIT - 1)) if self.light else most
+
+    def of_light(self, kind: Kind) -> int:
+        """Parts of a full batch of light callers alone."""
         return min(self._largest, self._costs.largest(kind))
+
+    def joins(self, batch: Sequence[Waiting], *, light: bool = False) -> bool:
+        """Whether a part may join a batch; a `light` caller's own is kept out by no other caller's.
+
+        Of large pictures no more than double its time, so that others' turns come; and it keeps no light caller waiting for longer than it should.
+        """
+        kind, extra = batch[0].kind, sum(one.extra for one in batch)
+        if len(batch) >= (self.of_light(kind) if light else self.largest(kind)) or extra > self.full(kind):
+            return False
+        lone, now = self._costs.seconds(kind, 1), self._clock()
+        took = max((now - one.since for one in batch if one.caller in self.light), default=0.0)
+        late = took > (WAIT - 1) * lone  # then nobody gains by a short one
+        return light or late or not took or took + extra + self._costs.seconds(kind, len(batch) + 1) <= WAIT * lone
 
     def full(self, kind: Kind) -> float:
         """Seconds of a full batch."""
@@ -54,15 +79,13 @@ class Forecast:
         """
         if self._until is None and not self._queue:
             return self.alone(new, extra)
-        everything, own = Counter(self._queue.kinds), Counter(self._queue.of(caller))
-        everything.update(new)
-        own.update(new)
         # Within its fair share a caller waits for nobody else; a batch that has begun is waited for in any case.
-        fair = (self._whole(own) + self._queue.extra_of(caller) + extra) / self._queue.share(caller)
+        own = self._whole(self._queue.of(caller), new)
+        fair = (own + self._queue.extra_of(caller) + extra) / self._queue.share(caller)
         lag = self._queue.lag(caller)
         if lag:  # then what others send later comes first, too
             return self._rest() + lag + fair
-        return self._rest() + min(self._whole(everything) + self._queue.extra + extra, fair)
+        return self._rest() + min(self._whole(self._queue.kinds, new) + self._queue.extra + extra, fair)
 
     def drain(self) -> float:
         """Seconds until all that waits is done."""
@@ -72,7 +95,10 @@ class Forecast:
         """Of the running batch; one that is overdue may take as long again as it is."""
         return 0.0 if self._until is None else abs(self._until - self._clock())
 
-    def _whole(self, counts: Mapping[Kind, int]) -> float:
-        """Seconds of whole batches for so many parts."""
-        rounds = {kind: -(-count // self.largest(kind)) for kind, count in counts.items()}
-        return sum(self.full(kind) * count for kind, count in rounds.items() if count)
+    def _whole(self, counts: Mapping[Kind, int], new: Mapping[Kind, int] = MappingProxyType({})) -> float:
+        """Seconds of whole batches for so many parts and new ones."""
+        seconds = 0.0
+        for kind in {*counts, *new}:
+            if count := counts.get(kind, 0) + new.get(kind, 0):
+                seconds += self.full(kind) * -(-count // self.largest(kind))
+        return seconds

@@ -7,9 +7,9 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter
@@ -40,12 +40,12 @@ from moderation.server.wire import (
     text_of,
     written,
 )
+from moderation.server.woken import Answered, Woken
 
 OURS_MODEL = "moderation"
 ALIASES = ("omni-moderation-", "text-moderation-")  # what clients ask for by default
 _QUICK = 10_000  # characters, whose tokens are counted in less time than it takes to ask another thread
 _GRACE = 0.1  # seconds that an answer may be late: the batcher refuses what is later
-Answered = TypeVar("Answered")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,7 @@ class Served:
     settings: ServeSettings
     order: Sequence[str]
     metrics: ServerMetrics
+    woken: Woken = field(default_factory=Woken)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +228,7 @@ async def _awaited(call: Call, future: Future[Answered]) -> Answered:
     """What comes of it in the call's time; raises CancelledError where the caller goes away, OverloadedError where a device hangs."""
     try:
         async with asyncio.timeout(call.seconds + _GRACE):
-            return await asyncio.wrap_future(future)
+            return await call.served.woken.result(future)
     except TimeoutError:
         raise OverloadedError("it took longer than was thought", after_seconds=1.0) from None
 

@@ -6,6 +6,7 @@ import asyncio
 from asyncio import TimerHandle
 from collections import deque
 from http import HTTPStatus
+from itertools import chain
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -35,9 +36,9 @@ class Connections:
         """Let a new one in, or drop it."""
         if len(self._open) >= self._most:
             no_more = len(self._open) >= self._most + _SPARE  # else who has just come may yet ask
-            answered = [other for other, too_many in self._open.items() if other.answered and (no_more or not too_many)]
-            if answered:
-                next((other for other in answered if other.idle), answered[0]).drop()
+            answered = (other for other, too_many in self._open.items() if other.answered and (no_more or not too_many))
+            if first := next(answered, None):
+                next((other for other in chain((first,), answered) if other.idle), first).drop()
         if len(self._open) < self._most + _SPARE:
             self._open[one] = len(self._open) >= self._most
         else:

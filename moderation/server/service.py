@@ -18,6 +18,7 @@ from moderation.errors import ItemError, ModerationError, OverloadedError
 from moderation.item import ContentItem, Modality, Part
 from moderation.pipeline import Pipeline
 from moderation.server.batcher import SURE, Batcher
+from moderation.server.fair import FairQueue
 from moderation.server.pace import Pace, PartsPace
 from moderation.server.ticket import Found, Ticket
 from moderation.server.turns import Turns
@@ -43,6 +44,17 @@ class Job:
     found: Found = field(default_factory=dict)
     alone: Found = field(default_factory=dict)  # what was made of parts that are near to a threshold, each by itself
     read_seconds: float = 0.0  # of each item
+    place: int = -1  # in the queue of those that are decided next
+
+    @property
+    def kind(self) -> Pipeline:
+        """What decides it: jobs of one pipeline are decided together."""
+        return self.pipeline
+
+    @property
+    def extra(self) -> float:
+        """How many items it has, which is what deciding takes."""
+        return len(self.items)
 
     @property
     def size(self) -> int:
@@ -57,20 +69,41 @@ class Job:
 
 
 class _Ready(queue.Queue["Job | None"]):
-    """Jobs that wait to be decided, first come first served; `items` are those of all of them."""
+    """Jobs that wait to be decided, fairly between callers by how many items they have; and, after them, a None for each thread that is to end."""
+
+    def __init__(self, weights: Mapping[str, float]) -> None:
+        self._jobs: FairQueue[Job] = FairQueue(lambda job: job.extra, weights)
+        self._ends = 0
+        super().__init__()
+
+    def like(self, first: Job) -> Job | None:
+        """The next one that is decided by the same pipeline, if any waits."""
+        with self.mutex:
+            return self._jobs.pop(first.kind)
+
+    def ahead(self, caller: str, items: int) -> float:
+        """How many items are decided until these new ones of a caller are, by what waits now: within its fair share it waits for nobody else."""
+        with self.mutex:
+            fair = (self._jobs.extra_of(caller) + items) / self._jobs.share(caller)
+            lag = self._jobs.lag(caller)
+            return lag + fair if lag else min(self._jobs.extra + items, fair)
 
     def _init(self, maxsize: int) -> None:
-        super()._init(maxsize)
-        self.items = 0
+        """Its own queue is another."""
+
+    def _qsize(self) -> int:
+        return len(self._jobs) + self._ends
 
     def _put(self, item: Job | None) -> None:
-        super()._put(item)
-        self.items += len(item.items) if item else 0
+        if item:
+            self._jobs.push(item)
+        else:
+            self._ends += 1
 
     def _get(self) -> Job | None:
-        item: Job | None = super()._get()
-        self.items -= len(item.items) if item else 0
-        return item
+        job = self._jobs.pop()
+        self._ends -= job is None
+        return job
 
 
 class Service:
@@ -90,7 +123,7 @@ class Service:
         self.batcher, self._in_force, self._clock = batcher, in_force, clock
         self._reading, self._deciding = PartsPace(), Pace(threads)
         self._unread: Turns[Job] = Turns(batcher.weights, self._reading.seconds)
-        self._ready = _Ready()
+        self._ready = _Ready(batcher.weights)
         runs: list[tuple[_Line, Callable[[Sequence[Job]], None], str]]
         runs = [(self._unread, self._read, "read"), *[(self._ready, self._decide, "decide")] * threads]
         self._threads = [
@@ -119,7 +152,7 @@ class Service:
 
     def _refuse_late(self, job: Job, to_read: Counter[Modality], seconds: float) -> None:
         """Raises OverloadedError where reading and deciding what waits takes too long; the batcher tells of the device."""
-        wait = self._deciding.seconds(self._ready.items + len(job.items))
+        wait = self._deciding.seconds(self._ready.ahead(job.caller, len(job.items)))
         if to_read:
             wait += self._unread.ahead(job.caller, to_read)
         if wait > SURE * seconds and (self._ready.qsize() or self._unread.qsize()):
@@ -152,8 +185,8 @@ class Service:
         """Nobody waits for this job any more."""
         job.answer.cancel()
         self._unread.discard(job)
-        if job.ticket:
-            self.batcher.leave(job.ticket)
+        if ticket := job.ticket:
+            self.batcher.leave(ticket)
 
     def close(self) -> None:
         """Finish what was begun, and end."""
@@ -185,10 +218,10 @@ class Service:
 
     def _ask(self, job: Job, wanted: Mapping[str, Sequence[Part]], *, into: Found, alone: bool = False) -> None:
         left = job.deadline - self._clock()
-        job.ticket = self.batcher.ask(wanted, caller=job.caller, seconds=left, whole=job.whole, alone=alone)
+        ticket = job.ticket = self.batcher.ask(wanted, caller=job.caller, seconds=left, whole=job.whole, alone=alone)
         if job.answer.cancelled():  # while it was asked for
-            self.batcher.leave(job.ticket)
-        job.ticket.done.add_done_callback(lambda done: self._embedded(job, done, into))
+            self.batcher.leave(ticket)
+        ticket.done.add_done_callback(lambda done: self._embedded(job, done, into))
 
     def _embedded(self, job: Job, done: Future[Found], into: Found) -> None:
         if done.cancelled():
@@ -197,6 +230,7 @@ class Service:
         if error:
             _settle(job, error=error)
         else:
+            job.ticket = None  # or they would keep each other; nothing of it waits
             into.update(done.result())
             self._ready.put(job)
 
@@ -237,18 +271,10 @@ class Service:
             self._decide(others)
 
     def _run(self, waiting: _Line, step: Callable[[Sequence[Job]], None]) -> None:
-        held: list[Job | None] = []  # what was taken, and is of another pipeline: it is next
-        while (first := held.pop() if held else waiting.get()) is not None:
-            jobs = [first]
-            while not held and _shares(first.pipeline) and sum(len(one.items) for one in jobs) < TOGETHER:
-                try:
-                    more = waiting.get_nowait()
-                except queue.Empty:
-                    break
-                if more is None or more.pipeline is not first.pipeline:
-                    held.append(more)
-                else:
-                    jobs.append(more)
+        while first := waiting.get():
+            jobs, shares = [first], _shares(first.pipeline)
+            while shares and sum(len(one.items) for one in jobs) < TOGETHER and (more := self._ready.like(first)):
+                jobs.append(more)
             wanted = [one for one in jobs if not one.answer.done() and not self._late(one)]
             try:
                 if wanted:

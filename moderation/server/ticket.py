@@ -60,6 +60,7 @@ class Waiting:
     queued: bool = True
     place: int = -1  # in the queue
     extra: float = 0.0  # seconds that it takes beside a usual one of its kind
+    since: float = 0.0  # when it came
 
     @property
     def size(self) -> int:

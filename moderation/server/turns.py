@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
@@ -10,11 +9,9 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from moderation.item import Modality
-from moderation.server.costs import Kind
 from moderation.server.fair import FairQueue
 
 Thing = TypeVar("Thing")
-_KIND = Kind("", Modality.IMAGE)  # nothing runs together here, so that all are of one kind
 
 
 @dataclass(slots=True, eq=False)
@@ -24,7 +21,7 @@ class _Turn(Generic[Thing]):
     parts: Counter[Modality]
     size: int
     place: int = -1
-    kind: Kind = _KIND
+    kind: None = None  # nothing runs together here
     extra: float = 0.0
 
 
@@ -66,13 +63,6 @@ class Turns(Generic[Thing]):
             while (next_ := self._queue.pop()) is None and not self._closed:
                 self._changed.wait()
             return self._left(next_) if next_ else None
-
-    def get_nowait(self) -> Thing | None:
-        """What is next. Raises queue.Empty where nothing waits."""
-        with self._changed:
-            if next_ := self._queue.pop():
-                return self._left(next_)
-            raise queue.Empty
 
     def close(self) -> None:
         """Nothing more will come."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from moderation.decision import Decision
 
@@ -20,9 +21,8 @@ class ForeignName(str):
         return str.encode(self, "utf-8", "surrogateescape")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Partition:
-    """One partition of a topic, printed as `topic-number`."""
+class Partition(NamedTuple):
+    """One partition of a topic, printed as `topic-number`. A tuple, since every record is looked up by its own several times."""
 
     topic: str
     number: int

@@ -136,7 +136,7 @@ class Sender:
     def __init__(self, settings: StreamSettings, topic: str) -> None:
         self.left: dict[Place, float] = {}
         self._topic, self._failed = topic, list[BaseException]()
-        self._producer = make_producer(settings.model_copy(update={"delivery": "at_least_once"}))
+        self._producer = make_producer(settings.model_copy(update={"delivery": "at_least_once"}), at_once=True)
 
     def send(self, value: bytes, headers: Headers, partition: int) -> None:
         """Send one record; it may be on its way still. Raises StreamError where an earlier one could not be sent."""

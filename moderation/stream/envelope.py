@@ -52,7 +52,6 @@ def _item(
     _unambiguous(record.headers)
     headers = {name.casefold(): value or b"" for name, value in record.headers}
     kind = _media_type(headers.get("content-type", b""))
-    place = f"{record.partition}-{record.offset}"
     if kind == "application/cloudevents+json":
         return _structured(value, fetch)
     if CLOUD + "specversion" in headers:
@@ -63,13 +62,17 @@ def _item(
             for name, value in headers.items()
             if name.startswith(ATTRIBUTE)
         }
-        return _raw(value, kind, _utf8(headers.get("id", b""), "id") or place, attributes)
+        return _raw(value, kind, _utf8(headers.get("id", b""), "id") or _place(record), attributes)
     if _is_json(kind):
         body = _object(value)
         if osprey_texts or osprey_images:
             return _osprey(body, osprey_texts, osprey_images)
-        return item_of(body, place, fetch)
+        return item_of(body, "" if "id" in body else _place(record), fetch)
     raise refused("content_type", "the header content-type names neither a picture, nor a video, nor text, nor JSON")
+
+
+def _place(record: Record) -> str:
+    return f"{record.partition}-{record.offset}"
 
 
 def _is_raw(value: bytes, kind: str) -> bool:

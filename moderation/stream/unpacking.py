@@ -20,6 +20,7 @@ from kafka import KafkaConsumer
 from kafka.codec import snappy_decode
 from kafka.consumer.fetcher import Fetcher
 from kafka.record.default_records import DefaultRecordBatch
+from kafka.record.legacy_records import LegacyRecordBatch
 
 from moderation.errors import ExitCode, StreamError
 from moderation.stream.batch import ForeignName
@@ -43,16 +44,16 @@ class _Unpacking(Fetcher.PartitionRecords):  # type: ignore[misc]
 
 
 class _Batches:
-    """The batches of one fetch; those of formats before headers as they are."""
+    """The batches of one fetch, of any format."""
 
     def __init__(self, batches: Any, place: Any, most_bytes: int) -> None:
         self._batches, self._place, self._most_bytes = batches, place, most_bytes
 
     def next_batch(self) -> Any:
-        batch = self._batches.next_batch()
-        if type(batch) is not DefaultRecordBatch:
-            return batch
-        return _Batch(batch._buffer, self._place, self._most_bytes)  # noqa: SLF001
+        batch, bound = self._batches.next_batch(), (self._place, self._most_bytes)
+        if isinstance(batch, LegacyRecordBatch):
+            return _OldBatch(batch._buffer, batch.magic, *bound)  # noqa: SLF001
+        return batch and _Batch(batch._buffer, *bound)  # noqa: SLF001
 
 
 class _Batch(DefaultRecordBatch):  # type: ignore[misc]
@@ -71,11 +72,7 @@ class _Batch(DefaultRecordBatch):  # type: ignore[misc]
             super()._maybe_uncompress()
             return
         packed = memoryview(self._buffer)[self._pos :].tobytes()
-        found = _unpacked(self.compression_type, packed, self._most_bytes)
-        if found is None:
-            where = f"{self._place.topic}-{self._place.partition}:{self.base_offset}"
-            message = f"the batch at {where} unpacks into more than {self._most_bytes} bytes (stream.in_flight_bytes)"
-            raise StreamError(message, exit_code=ExitCode.UNREADABLE)
+        found = _unpacked(self, packed, self._place, self._most_bytes)
         self._buffer, self._pos, self._decompressed = bytearray(found), 0, True
 
     def _read_msg(self) -> Any:
@@ -86,6 +83,23 @@ class _Batch(DefaultRecordBatch):  # type: ignore[misc]
             return super()._read_msg()
 
 
+class _OldBatch(LegacyRecordBatch):  # type: ignore[misc]
+    """A batch of a format before headers, as topics written by old producers still hold them."""
+
+    def __init__(self, buffer: Any, magic: int, place: Any, most_bytes: int) -> None:
+        super().__init__(buffer, magic)
+        self._place, self._most_bytes = place, most_bytes
+
+    def _decompress(self, key_offset: int) -> Any:
+        _, packed = self._read_key_value(key_offset)
+        # The first format's LZ4 has a header of its own, which only the client knows; it packs 255-fold at most.
+        if packed is None or self.compression_type not in _OLD or (self.compression_type, self.magic) == _OWN_LZ4:
+            return super()._decompress(key_offset)
+        return _unpacked(self, packed, self._place, self._most_bytes)
+
+
+_OLD = {LegacyRecordBatch.CODEC_GZIP, LegacyRecordBatch.CODEC_SNAPPY, LegacyRecordBatch.CODEC_LZ4}
+_OWN_LZ4 = LegacyRecordBatch.CODEC_LZ4, 0
 _PIECE = 1_000_000  # bytes
 
 
@@ -104,7 +118,17 @@ _READERS: Mapping[int, Callable[[io.BytesIO], _Reader]] = MappingProxyType(
 )
 
 
-def _unpacked(codec: int, packed: bytes, most: int) -> bytes | bytearray | None:
+def _unpacked(batch: Any, packed: bytes, place: Any, most: int) -> bytes | bytearray:
+    """The bytes of a batch. Raises StreamError where there are more than `most`."""
+    found = _at_most(batch.compression_type, packed, most)
+    if found is None:
+        where = f"{place.topic}-{place.partition}:{batch.base_offset}"
+        message = f"the batch at {where} unpacks into more than {most} bytes (stream.in_flight_bytes)"
+        raise StreamError(message, exit_code=ExitCode.UNREADABLE)
+    return found
+
+
+def _at_most(codec: int, packed: bytes, most: int) -> bytes | bytearray | None:
     """The bytes of a batch; None where there are more than `most`, of which not much more are unpacked to find out."""
     if codec == DefaultRecordBatch.CODEC_SNAPPY:  # it packs some twentyfold at most
         whole: bytes = snappy_decode(packed)

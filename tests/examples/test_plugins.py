@@ -84,6 +84,14 @@ def passes(package: Path, tmp_path: Path, *options: str) -> None:
     own_tests(package, tmp_path, options=options)
 
 
+def test_without_pytx_each_test_of_its_adapter_is_counted_as_not_run(tmp_path: Path) -> None:
+    """Run by themselves, too: one that ends in an ImportError says nothing of what was not tried."""
+    (tmp_path / "hidden.py").write_text("import sys\nsys.modules['threatexchange'] = None\n", encoding="utf-8")
+    said = own_tests(ROOT / "plugins" / "moderation-pytx", tmp_path, options=("-p", "hidden", "-rs"))
+    assert re.fullmatch(r"[1-9]\d+ skipped in .+", said.splitlines()[-1])
+    assert "needs threatexchange" in said
+
+
 @pytest.mark.needs_osprey
 def test_rules_of_osprey_are_told_what_policies_say(tmp_path: Path) -> None:
     assert "1 passed" in own_tests(ROOT / "plugins" / "moderation-osprey", tmp_path, "test_in_osprey.py")

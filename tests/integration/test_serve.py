@@ -598,7 +598,7 @@ def test_the_official_client_comes_again_as_it_is_told_and_gets_in() -> None:
             waits = pool.submit(client(place).moderations.create, input="0.2")
             until(lambda: place.service.batcher.waiting[0] == 1)
             refused = pool.submit(client(place, max_retries=5).moderations.create, input="0.3")
-            until(lambda: place.service.batcher.refused > 0)
+            until(lambda: b'route="/v1/moderations",status="429"}' in ask(place, "/metrics")[2])
             device.go.set()
             assert [one.result().results[0].flagged for one in (held, waits, refused)] == [False] * 3
 

@@ -25,6 +25,7 @@ from moderation.detector.wire import (
     LENGTH,
     Description,
     Greeting,
+    Limits,
     ReaderDescription,
     decode_answers,
     decode_greeting,
@@ -37,7 +38,14 @@ from moderation.detector.wire import (
 from moderation.item import Modality, Part
 from moderation.plugin_sections import DetectorSettings, ReaderSettings
 from moderation.reader.base import Reading, check_readings
-from moderation.reader.wire import decode_readings, encode_raised_reading, encode_readings, most_bytes
+from moderation.reader.wire import (
+    MOST_FRAME_BYTES,
+    decode_readings,
+    encode_raised_reading,
+    encode_readings,
+    most_bytes,
+    most_told,
+)
 
 LABELS = ("risk", "risk/other")
 TEXT = st.text(st.characters(), max_size=20)  # half surrogate pairs, too: JSON can name them
@@ -88,7 +96,7 @@ def test_a_batch_arrives_as_it_was_sent(parts: list[Part], width: int | None, da
     vectors = None if width is None else data.draw(arrays.arrays(np.float16, (len(parts), width)))
     told = st.dictionaries(TEXT, DETECTIONS, max_size=3)
     scores = data.draw(st.none() | st.lists(told, min_size=len(parts), max_size=len(parts)).map(tuple))
-    limits = data.draw(st.none() | st.tuples(st.integers(1, 10**9), st.integers(1, 10**9)))
+    limits = data.draw(st.none() | st.tuples(*[st.integers(1, 10**9)] * 3))
     stream = io.BytesIO(b"".join(encode_batch(DetectionBatch(tuple(parts), vectors, scores), limits=limits)))
     for _ in range(2):
         found = read_batch(stream)
@@ -152,10 +160,11 @@ READINGS: st.SearchStrategy[Reading] = st.one_of(
     st.builds(Abstention, WORDS, TEXT, WORDS | st.just("")),
     st.just(WRONG),
 )
-LIMITS = (100, 10_000)
+LIMITS = (100, 10_000, 30_000)
+MOST = most_told(2, LIMITS)
 
 
-def framed_readings(readings: list[Reading], limits: tuple[int, int] = LIMITS) -> bytes:
+def framed_readings(readings: list[Reading], limits: Limits = LIMITS) -> bytes:
     frame = b"".join(encode_readings(readings, limits, "7"))
     assert LENGTH.unpack_from(frame)[0] == len(frame) - LENGTH.size <= most_bytes(len(readings), limits)
     return frame[LENGTH.size :]
@@ -163,18 +172,31 @@ def framed_readings(readings: list[Reading], limits: tuple[int, int] = LIMITS) -
 
 @given(st.lists(READINGS, max_size=5))
 def test_readings_arrive_as_they_were_sent(readings: list[Reading]) -> None:
-    arrived, revision = decode_readings(framed_readings(readings))
+    arrived, revision = decode_readings(framed_readings(readings), most_told(len(readings), LIMITS))
     assert (list(arrived), revision) == (readings, "7")
     assert [one is WRONG for one in arrived] == [one is WRONG for one in readings]
 
 
-def test_readings_for_which_no_frame_has_room_are_too_many_bytes_and_the_others_arrive(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("moderation.reader.wire.MOST_FRAME_BYTES", (1 << 16) + 3 * (4096 + 512) + 1000)
+def test_readings_of_more_bytes_than_a_batch_may_have_are_left_out_and_the_others_arrive() -> None:
     readings: list[Reading] = [[Part.image(bytes(size))] for size in (600, 600, 400)]
-    arrived, _ = decode_readings(framed_readings(readings, (1, 1 << 20)))
-    assert list(arrived) == [readings[0], Abstention("unsupported_input", cause="too_many_bytes"), readings[2]]
+    arrived, _ = decode_readings(framed_readings(readings, (1, 700, 1000)), MOST)
+    assert list(arrived) == [readings[0], Abstention("unsupported_input", cause="too_many_batch_bytes"), readings[2]]
+
+
+@given(st.integers(0, 10**6), st.tuples(*[st.integers(1, 10**10)] * 3))
+def test_a_frame_of_readings_has_room_for_what_one_part_may_have_and_bounds_what_all_may(
+    parts: int, limits: Limits
+) -> None:
+    most = most_bytes(parts, limits)
+    assert most <= MOST_FRAME_BYTES
+    assert most <= max(limits[1:]) + most_told(parts, limits)
+    assert parts == 0 or most >= min(limits[1], MOST_FRAME_BYTES)
+
+
+def test_json_that_would_take_a_hundred_times_its_size_is_not_read() -> None:
+    head = json.dumps({"readings": [[]] * MOST, "revision": ""}).encode()
+    with pytest.raises(ValueError, match="found a frame"):
+        decode_readings(framed(head), MOST)
 
 
 READ = st.one_of(
@@ -190,7 +212,7 @@ READ = st.one_of(
 def test_a_strangers_readings_are_checked_ones_or_a_fault(data: bytes) -> None:
     yields = frozenset({Modality.IMAGE, Modality.TEXT})
     try:
-        found = check_readings(decode_readings(data)[0], 2, yields=yields, limits=ReaderSettings())
+        found = check_readings(decode_readings(data, MOST)[0], 2, yields=yields, limits=ReaderSettings())
     except (FaultError, ValueError):
         return
     assert len(found) == 2
@@ -201,12 +223,12 @@ def test_a_strangers_readings_are_checked_ones_or_a_fault(data: bytes) -> None:
 @pytest.mark.parametrize("change", [lambda data: data[:-1], lambda data: data + b"x", lambda data: data[:3]])
 def test_readings_with_other_contents_than_they_tell_of_are_none(change: Callable[[bytes], bytes]) -> None:
     with pytest.raises(ValueError, match="found"):
-        decode_readings(change(framed_readings([[Part.image(b"one"), Part.image(b"two")]])))
+        decode_readings(change(framed_readings([[Part.image(b"one"), Part.image(b"two")]])), MOST)
 
 
 def test_what_a_reader_raised_is_told_by_its_type_alone() -> None:
     with pytest.raises(FaultError, match="detector_error: ValueError"):
-        decode_readings(encode_raised_reading(encode_raised(ValueError("canary")))[LENGTH.size :])
+        decode_readings(encode_raised_reading(encode_raised(ValueError("canary")))[LENGTH.size :], MOST)
 
 
 def answers_of(data: bytes) -> tuple[Detection, ...] | str:

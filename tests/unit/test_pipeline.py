@@ -376,16 +376,36 @@ def test_above_as_many_frames_as_were_certified_a_verdict_is_at_most_review() ->
     assert (four.proposed, five.proposed) == ("remove", "review")
 
 
-def test_a_reader_that_takes_up_another_revision_under_way_leaves_no_verdict_above_review() -> None:
+def edited() -> Pipeline:
+    """A policy on frames of a reader of revision 1, which takes up the one that each video names, "-" being that it states none any more."""
+
     def read(parts: tuple[Part, ...]) -> Any:
-        reader.revision = parts[0].content.decode().split()[1]  # type: ignore[attr-defined]
+        reader.revision = parts[0].content.decode().split()[1].strip("-")  # type: ignore[attr-defined]
         return frames(parts)
 
     reader = FakeReader("frames", read, reads=(Modality.VIDEO,), yields=(Modality.IMAGE,))
     reader.revision = "1"  # type: ignore[attr-defined]
-    running = pipeline(lock(max_parts=1, readers=(LockedReader("frames", "1", 4),)), readers=(reader,))
-    found = [running.decide([item(Part.video(f"0.95 {revision}".encode()))])[0].proposed for revision in "121"]
-    assert found == ["remove", "review", "remove"]
+    return pipeline(lock(max_parts=1, readers=(LockedReader("frames", "1", 4),)), readers=(reader,))
+
+
+def test_a_reader_that_takes_up_another_revision_under_way_or_states_none_any_more_leaves_no_verdict_above_review() -> (
+    None
+):
+    running = edited()
+    found = [running.decide([item(Part.video(f"0.95 {revision}".encode()))])[0].proposed for revision in "121-1"]
+    assert found == ["remove", "review", "remove", "review", "remove"]
+
+
+@pytest.mark.parametrize("revision", ["2", "-"])
+def test_an_item_keeps_the_revision_that_read_it_whatever_is_read_before_it_is_decided(revision: str) -> None:
+    """As in a server, which reads the next one while this one waits for its vectors."""
+    running = edited()
+    read = [
+        *running.read([item(Part.video(f"0.95 {revision}".encode()))]),
+        *running.read([item(Part.video(b"0.95 1"))]),
+    ]
+    prepared = {"default": Embedder(FakeEncoder(), MemoryCache(1_000_000))}
+    assert [running.decide([one], prepared=prepared)[0].proposed for one in read] == ["review", "remove"]
 
 
 def test_certified_frames_are_no_leave_for_more_pictures_nor_pictures_for_frames() -> None:

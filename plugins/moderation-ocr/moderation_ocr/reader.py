@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import textwrap
 import time
 from collections.abc import Iterable, Iterator
@@ -17,7 +18,10 @@ from moderation.settings import ImageLimits
 from moderation_ocr.engine import Box, Engine, Line, TooMuchError
 from moderation_ocr.section import Section
 
+_log = logging.getLogger(__name__)
+
 LIMITS = ImageLimits()
+LATE = Abstention("out_of_time")
 SHORT, SURE = (
     3,
     0.9,
@@ -56,17 +60,25 @@ class Ocr:
         self._engine = None
 
     def read(self, parts: tuple[Part, ...]) -> list[Reading]:
-        """The text of each picture. Those for which the batch's seconds do not suffice are abstained from, and no other."""
+        """The text of each picture. Those for which the batch's seconds do not suffice are abstained from, and no other; the log says what to do."""
         end = time.monotonic() + self._section.seconds
         readings: list[Reading] = []
         longest = 0.0
         for part in parts:
             begun = time.monotonic()
             if readings and begun + longest > end:
-                readings.append(Abstention("out_of_time"))
+                readings.append(LATE)
                 continue
             readings.append(self._reading(part))
             longest = max(longest, time.monotonic() - begun)
+        if late := readings.count(LATE):
+            _log.warning(
+                "%d of %d pictures were not read within %g s, so that policies on texts err for them: raise plugins.settings.ocr.seconds, and "
+                "readers.timeout_seconds above it; or show fewer (plugins.settings.video.most_frames), or smaller (plugins.settings.ocr.longest_side)",
+                late,
+                len(parts),
+                self._section.seconds,
+            )
         return readings
 
     def _reading(self, part: Part) -> Reading:

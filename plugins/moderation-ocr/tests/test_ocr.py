@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from moderation import Abstention, Part
 from moderation.detector.life import set_up
-from moderation.item import ContentItem
+from moderation.item import ContentItem, Modality
 from moderation.plugin import manager
 from moderation.plugin_sections import ReaderSettings
 from moderation.reader.step import Readers
@@ -227,11 +227,31 @@ def test_what_is_no_picture_is_abstained_from_with_its_cause() -> None:
     ]
 
 
-def test_when_time_runs_out_the_rest_is_abstained_from_and_what_was_read_stays() -> None:
+def test_when_time_runs_out_the_rest_is_abstained_from_and_what_was_read_stays(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     content = TestOcr.holding[0]
     first, *rest = read(content, content, content, by=reader(seconds=0.001))
     assert first == ["free spins"]
     assert rest == [Abstention("out_of_time")] * 2
+    (told,) = caplog.messages
+    assert told.startswith("2 of 3 pictures were not read within 0.001 s")
+    for setting in ("ocr.seconds", "readers.timeout_seconds", "video.most_frames", "ocr.longest_side"):
+        assert setting in told
+    assert read(content) == [["free spins"]]
+    assert caplog.messages == [told]
+
+
+def test_of_frames_those_that_were_read_in_time_are_judged_and_the_others_are_errors_of_their_own() -> None:
+    content = TestOcr.holding[0]
+    frames = ContentItem("1", tuple(Part.image(content, name=f"t={second}") for second in range(3)))
+    (found,) = Readers([reader(seconds=0.001)], ReaderSettings()).read([frames])
+    texts = [one for one in found.parts if one.modality is Modality.TEXT]
+    assert [(one.source, one.content, one.unread and one.unread.reason) for one in texts] == [
+        ("t=0", b"free spins", None),
+        ("t=1", b"", "out_of_time"),
+        ("t=2", b"", "out_of_time"),
+    ]
 
 
 def test_a_picture_on_which_the_library_breaks_spoils_no_other(monkeypatch: pytest.MonkeyPatch) -> None:

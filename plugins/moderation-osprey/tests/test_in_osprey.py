@@ -24,7 +24,7 @@ def test_rules_are_told_what_policies_say(tmp_path: Path) -> None:
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: moderation-osprey\nVersion: 0.1.0\n")
     (info / "entry_points.txt").write_text("[osprey_plugin]\nmoderation = moderation_osprey.plugin\n")
-    paths = os.pathsep.join([str(tmp_path), str(HERE.parent), os.environ.get("OSPREY_PATH", "")])
+    paths = os.pathsep.join([str(tmp_path), str(HERE.parent)])
     asking = [os.environ["OSPREY_PYTHON"], str(HERE / "in_osprey.py"), str(event)]
     told = subprocess.run(asking, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": paths})
     assert told.returncode == 0, told.stderr

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from moderation_pytx.classifier import ModerationClassifier, UnjudgedError
-from threatexchange.classifier.classifier import Classifier
-from threatexchange.content_type.photo import PhotoContent
-from threatexchange.content_type.text import TextContent
-from threatexchange.content_type.video import VideoContent
 
 from moderation.errors import SettingsError
+
+if find_spec("threatexchange"):
+    from moderation_pytx.classifier import ModerationClassifier, UnjudgedError
+    from threatexchange.classifier.classifier import Classifier
+    from threatexchange.content_type.photo import PhotoContent
+    from threatexchange.content_type.text import TextContent
+    from threatexchange.content_type.video import VideoContent
+
+pytestmark = pytest.mark.skipif(
+    find_spec("threatexchange") is None, reason="needs threatexchange, which make bench installs"
+)
 
 POLICIES = Path(__file__).parents[3] / "policies"
 PICTURES = POLICIES / "pictures" / "test"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from moderation_pytx.detectors import ClassifierDetector, SignalDetector
 from PIL import Image
-from threatexchange.signal_type.pdq.signal import PdqSignal
 
 from moderation.decision import Abstention
 from moderation.detector.base import DetectionBatch
@@ -17,6 +17,10 @@ from moderation.item import Modality, Part
 from moderation.plugin import manager
 from moderation.plugin.brought import Plugins
 from moderation.testing import DetectorKit
+
+pytestmark = pytest.mark.skipif(
+    find_spec("threatexchange") is None, reason="needs threatexchange, which make bench installs"
+)
 
 PICTURES = Path(__file__).parents[3] / "policies" / "pictures" / "test"
 DUMMY = "threatexchange.classifier.text_dummy:DummyTextClassifier"
@@ -30,6 +34,8 @@ def picture(name: str) -> bytes:
 
 @pytest.fixture(scope="session", autouse=True)
 def lists(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from threatexchange.signal_type.pdq.signal import PdqSignal
+
     folder = tmp_path_factory.mktemp("lists")
     (folder / "pdq.txt").write_text(f"{PdqSignal.hash_from_bytes(picture('ak47'))}\n\n{'0f' * 32}\n")
     (folder / "texts.txt").write_text("claim your casino bonus now, you have won it\n")
@@ -39,7 +45,7 @@ def lists(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 class TestClassifier(DetectorKit):
     make = staticmethod(
-        lambda: ClassifierDetector("contacts", "conftest:Contacts", ("has_email", "has_url"), Modality.TEXT)
+        lambda: ClassifierDetector("contacts", "contacts:Contacts", ("has_email", "has_url"), Modality.TEXT)
     )
     flagged = {"has_email": ["write to a@example.org"], "has_url": ["see https://example.org"]}
     passed = ["a walk in the park"]

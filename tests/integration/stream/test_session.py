@@ -59,6 +59,16 @@ def copies(ground: Ground, batch: Batch) -> list[Output]:
 
 
 @pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
+def test_all_outputs_of_a_batch_go_out_together(ground: Ground, delivery: str) -> None:
+    with opened(ground, delivery=delivery) as session:
+        ground.feed([0])
+        batch = next_records(session)
+        assert session.commit(batch, [Output(ground.output, b"a value", b"%d" % number) for number in range(500)])
+        told = session._producer.metrics()["producer-metrics"]
+        assert told["records-per-request-avg"] == 500  # one broker, one request
+
+
+@pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
 def test_records_come_as_they_are_and_outputs_go_to_several_topics_as_they_are(ground: Ground, delivery: str) -> None:
     producer = KafkaProducer(bootstrap_servers=ground.address)
     then = round(time.time() * 1000) - 5000

@@ -382,16 +382,31 @@ def test_a_revision_is_known_from_its_first_answers_on_and_what_changes_is_logge
     detector = Edition("listed")
     runner = Runner([detector, FakeDetector("other")])
     assert runner.revisions == {}
-    for told in ("", "2026-11", "2026-11", "2026-12"):
+    for told in ("", "2026-11", "2026-11", "2026-12", ""):
         detector.told = told
         run(runner)
-        assert runner.revisions == ({"listed": told} if told else {})
+        assert runner.revisions == {"listed": told, "other": ""}
     assert caplog.messages == [
         "detector listed: revision none -> 2026-11",
         "detector listed: revision 2026-11 -> 2026-12",
+        "detector listed: revision 2026-12 -> none",
     ]
-    assert Runner([detector], earlier=runner).revisions == {"listed": "2026-12"}
+    assert Runner([detector], earlier=runner).revisions == {"listed": ""}
     assert Runner([Edition("listed")], earlier=runner).revisions == {}
+
+
+def test_a_revision_that_another_runner_heard_of_first_is_known_to_both() -> None:
+    """As while builds change, or where callers have their own: each runner has what the other's calls changed."""
+    detector = Edition("listed")
+    first = Runner([detector])
+    detector.told = "1"
+    run(first)
+    second = Runner([detector], earlier=first)
+    detector.told = "2"
+    run(first)
+    assert (first.revisions, second.revisions) == ({"listed": "2"}, {"listed": "1"})
+    run(second)
+    assert second.revisions == {"listed": "2"}
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,13 @@ def test_its_revision_is_that_of_the_process_that_is_set_up(here: Plugins) -> No
     reader.close()  # type: ignore[attr-defined]
 
 
+def test_it_may_take_up_another_revision_under_way_or_state_none_any_more(apart: Plugins) -> None:
+    running = runner(apart)
+    for told in ("later", "", "ready"):
+        read(running, f"do self.revision = {told!r}")
+        assert running.revisions == {"words": told}
+
+
 def test_it_derives_what_it_does_without_a_process(here: Plugins, apart: Plugins) -> None:
     set_up(here.readers["words"])
     contents = (
@@ -153,6 +160,24 @@ def test_a_fault_is_an_abstention_that_says_how_and_the_next_batch_is_read(
     assert told(read(running, "good")) == ["read"]
     assert reader.starts == before + (FAULTS[code].split()[-1] in {"SIGSEGV", "exit_3", "bad_answer"})
     assert "canary" not in "".join(capfd.readouterr())
+
+
+def test_who_derives_more_from_a_batch_than_all_of_it_may_have_keeps_what_fits(apart: Plugins) -> None:
+    contents = ("3", "4", "3", "0")  # of 768 bytes, 1,536, 768 and none, and of texts of a dozen
+    assert told(read(runner(apart, most_bytes=1600, most_batch_bytes=1700), *contents)) == [
+        "read", "unsupported_input too_many_batch_bytes", "read", "read",
+    ]  # fmt: skip
+    assert told(read(runner(apart, most_bytes=1600), *contents)) == ["read"] * 4
+
+
+def test_who_answers_more_than_that_is_not_listened_to(apart: Plugins) -> None:
+    """By its defaults forty parts might have had four gigabytes; nobody waits for them, and the next batch is read."""
+    lies = "import struct, sys; os.write(int(sys.argv[-2]), struct.pack('!I', 1_100_000_000)); time.sleep(100)"
+    running, began = runner(apart, timeout_seconds=60.0), time.monotonic()
+    assert set(told(read(running, f"do {lies}", *["other"] * 39))) == {"bad_answer"}
+    assert time.monotonic() - began < 30.0
+    assert running.counts()["words"].faults == {"bad_answer": 1}
+    assert told(read(running, "good")) == ["read"]
 
 
 def test_trap_04_who_hangs_is_killed_at_the_deadline_and_counted(apart: Plugins) -> None:

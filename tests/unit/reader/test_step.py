@@ -48,6 +48,21 @@ def test_what_is_derived_joins_its_item_and_names_its_source() -> None:
     assert second == item(Part.text("y"))
 
 
+def test_an_item_names_who_read_it_with_every_revision_of_which_they_spoke_meanwhile() -> None:
+    editions = itertools.count(1)
+
+    def again(parts: tuple[Part, ...]) -> Any:
+        reader.revision = str(next(editions))  # type: ignore[attr-defined]
+        return [[Part.text("x")] for _ in parts]
+
+    reader = FakeReader("again", again, reads=BOTH)
+    readers = Readers([FakeReader("ocr"), reader], ReaderSettings())
+    both, text = item(picture(1)), item(Part.text("y"))
+    assert [one.read_by for one in readers.read([both])] == [{("ocr", ""), ("again", "1"), ("again", "2")}]
+    assert [one.read_by for one in readers.read([text])] == [{("again", "3")}]
+    assert [one.read_by for one in readers.read([item(Part.video(b""))])] == [frozenset()]
+
+
 def test_a_video_gives_way_to_what_was_derived_from_it() -> None:
     (found,) = read(item(Part.video(b"0.9", name="clip")), readers=[FakeReader("frames", frames, **FRAMES)])
     assert told(found.parts) == [("image", "clip#t=0.0", "clip", ""), ("image", "clip#t=1.0", "clip", "")]

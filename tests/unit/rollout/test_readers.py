@@ -30,8 +30,8 @@ def derived(by: str, count: int = 1) -> tuple[Part, ...]:
     return tuple(replace(picture(0.1), source="part-0", reader=by) for _ in range(count))
 
 
-def with_parts(*parts: Part) -> ContentItem:
-    return item(*parts)
+def with_parts(*parts: Part, by: tuple[str, ...] = ("1-96-64",)) -> ContentItem:
+    return replace(item(*parts), read_by=frozenset(("tiles", one) for one in by))
 
 
 def test_readers_that_yield_what_the_policy_judges_are_its_readers() -> None:
@@ -89,14 +89,17 @@ def test_an_items_own_parts_count_and_those_derived_within_what_was_certified_do
 
 
 @pytest.mark.parametrize(
-    ("now", "counted"), [({}, 1), ({"tiles": "1-96-64", "ocr": "2"}, 1), ({"tiles": "2-96-64"}, 5)]
+    ("by", "counted"),
+    [(("1-96-64",), 1), (("2-96-64",), 5), (("",), 5), (("1-96-64", "2-96-64"), 5), (("1-96-64", ""), 5), ((), 5)],
 )
-def test_what_a_reader_of_another_revision_derives_under_way_was_certified_by_nobody(
-    now: dict[str, str], counted: int
+def test_what_a_reader_of_another_revision_or_of_none_any_more_derives_was_certified_by_nobody(
+    by: tuple[str, ...], counted: int
 ) -> None:
-    parts = (picture(1), *derived("tiles", 2))
-    assert count_parts(lock(max_parts=4, readers=NAMED), with_parts(*parts), range(3), revisions=now) == counted
-    assert count_parts(lock(max_parts=4, readers=NAMED), with_parts(picture(1)), range(1), revisions=now) == 1
+    parts, certified = (picture(1), *derived("tiles", 2)), lock(max_parts=4, readers=NAMED)
+    assert count_parts(certified, with_parts(*parts, by=by), range(3)) == counted
+    assert count_parts(certified, with_parts(picture(1), by=by), range(1)) == 1
+    unstated = lock(max_parts=4, readers=(LockedReader("tiles", "", 9),))
+    assert count_parts(unstated, with_parts(*parts, by=by), range(3)) == (1 if by == ("",) else 5)
 
 
 @given(st.integers(1, 8), st.integers(0, 12), st.integers(0, 6), st.integers(0, 12))
@@ -105,7 +108,7 @@ def test_a_verdict_is_held_back_exactly_where_more_was_derived_or_shown_than_was
 ) -> None:
     parts = (*[picture(n) for n in range(own)], *derived("tiles", tiles))
     made = lock(max_parts=most, readers=(LockedReader("tiles", "", certified),))
-    beyond = count_parts(made, with_parts(*parts), range(len(parts))) > most
+    beyond = count_parts(made, with_parts(*parts, by=("",)), range(len(parts))) > most
     assert beyond == (own > most or tiles > certified)
     unnamed = count_parts(lock(max_parts=most), with_parts(*parts), range(len(parts))) > most
     assert unnamed == (own > most or tiles > 0)

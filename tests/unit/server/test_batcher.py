@@ -147,7 +147,6 @@ def test_who_could_not_be_answered_in_time_is_refused_at_once_and_told_when_to_c
             ask(batcher, "0.81", "0.82", "0.83", seconds=5.0)
         assert 0.05 <= refused.value.after_seconds <= 120
         assert batcher.waiting[0] == len(kept)
-        assert batcher.refused == 1
         device.go.set()
         for one in kept:
             one.done.result(20)
@@ -715,3 +714,12 @@ def test_large_pictures_that_take_less_than_charged_make_small_ones_no_cheaper()
     for _ in range(100):
         known.took(kind, 4, 0.16, extra=0.01)
     assert known.seconds(kind, 4) == pytest.approx(0.15, rel=0.02)
+
+
+def test_what_was_answered_is_let_go_of_at_once() -> None:
+    """A part and who waits for it hold each other while it waits; what holds each other is found by the collector alone, and it stops all threads."""
+    with batching(Device()) as batcher:
+        ticket = ask(batcher, "0.1", "0.2")
+        ticket.done.result(20)
+        until(lambda: not batcher._waiting)
+        assert [one.tickets for one in ticket.waits] == [[], []]

@@ -65,3 +65,31 @@ def test_a_body_is_held_once_while_it_waits(route: str, given: dict[str, Any]) -
     finally:
         tracemalloc.stop()
     assert 0.9 * SIZE < held[0] < 1.1 * len(body)
+
+
+@pytest.mark.parametrize(("turns", "watched"), [(0, 0), (3, 1)])
+def test_only_who_waits_for_an_answer_is_watched(turns: int, watched: int) -> None:
+    """A refusal is there at once, and comes in thousands."""
+    settings = ServeSettings.model_validate({"locks": ("x.lock.json",)})
+    made: list[str] = []
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+
+    async def receive() -> MutableMapping[str, Any]:
+        if "watch" in made:
+            await asyncio.sleep(60)
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    def task(loop: asyncio.AbstractEventLoop, coro: Any, **more: Any) -> asyncio.Task[Any]:
+        made.append(coro.__name__)
+        return asyncio.Task(coro, loop=loop, **more)
+
+    async def run() -> None:
+        asyncio.get_running_loop().set_task_factory(task)  # type: ignore[arg-type]
+        scope = {"type": "http", "path": "/v1/moderations", "method": "POST", "headers": []}
+        await Edge(answer, settings)(scope, receive, lambda _: asyncio.sleep(0))
+
+    asyncio.run(run())
+    assert made.count("watch") == watched

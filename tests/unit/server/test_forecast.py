@@ -90,3 +90,33 @@ def test_who_had_more_than_its_share_is_told_to_wait_for_the_others_turns() -> N
     lag = bench.queue.lag("little")
     assert lag > 8.0
     assert bench.forecast.ahead("little", {TEXT: 1}) == pytest.approx(lag + 4.0 * 11)
+
+
+def test_while_a_light_caller_is_about_who_waits_is_charged_shorter_batches_and_others_do_not_fill_up_its_own() -> None:
+    table = {kind: {size: 0.05 + 0.005 * size for size in SIZES} for kind in (TEXT, IMAGE)}
+    bench, costs = Bench(), Costs(table)
+    bench.forecast = forecast = Forecast(costs, bench.queue, largest=32, clock=lambda: bench.now)
+    assert (costs.within(TEXT, 3), costs.within(TEXT, 0.5), costs.within(TEXT, 9)) == (16, 1, 32)
+    assert (forecast.largest(TEXT), forecast.full(TEXT)) == (32, 0.05 + 0.16)
+    forecast.light = {"small"}
+    assert (forecast.largest(TEXT), forecast.of_light(TEXT)) == (16, 32)
+    assert forecast.full(TEXT) == forecast.each(TEXT) * 16 == pytest.approx(0.13)
+    bench.wait("large", 33)
+    assert forecast.drain() == pytest.approx(3 * 0.13)
+
+    def fits(count: int, *, since: float | None) -> bool:
+        small = [] if since is None else bench.wait("small")
+        for one in small:
+            one.since = bench.now - (since or 0.0)
+        return forecast.joins([*small, *bench.wait("large", count - len(small))])
+
+    assert (fits(15, since=None), fits(16, since=None)) == (True, False)
+    assert (fits(15, since=0.089), fits(15, since=0.091), fits(7, since=0.129), fits(8, since=0.131)) == (
+        True,
+        False,
+        True,
+        False,
+    )
+    assert fits(8, since=0.166), "it is too late to help it"
+    assert forecast.joins(bench.wait("small", 31), light=True)
+    assert not forecast.joins(bench.wait("small", 32), light=True)

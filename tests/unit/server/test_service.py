@@ -19,7 +19,7 @@ from moderation.encoder.base import Encoded
 from moderation.errors import ItemError, OverloadedError
 from moderation.item import ContentItem, Modality, Part
 from moderation.server.batcher import Batcher
-from moderation.server.service import MOST_UNREAD, Job, Service
+from moderation.server.service import MOST_UNREAD, TOGETHER, Job, Service
 from tests.fakes import FakeReader, Swayed, item
 from tests.served import serving
 from tests.unit.server.test_batcher import Device, costs, until
@@ -215,8 +215,53 @@ def test_who_waits_to_be_decided_is_decided_with_its_like_and_in_turn_and_closin
         b.go.set()
         closing.join(20)
         assert [len(one.answer.result(20)) for one in jobs] == [1] * 10
-    assert a.calls == [["a0"], *[["a1", "a2"]] * 3]
-    assert b.calls == [["b1"]] * 3
+    assert a.calls == [["a0"], ["a1", "a2"] * 3]
+    assert b.calls == [["b1"] * 3]
+
+
+def test_who_has_thousands_of_remembered_items_decided_keeps_nobody_waiting_for_more_than_two_calls() -> None:
+    clock = [0.0]
+    flood, shop = Deciding(clock), Deciding(clock, seconds=1.0)
+    with service(clock, flood=flood, shop=shop, calm=flood) as made:
+        many = [item(Part.text("0.1"), id=f"flood {n}") for n in range(100)]
+        jobs = [made.decide(many, caller="flood", seconds=1000)]
+        assert flood.begun.wait(20)
+        jobs += [made.decide(many, caller="flood", seconds=1000) for _ in range(50)]
+        jobs += begun(made, "shop", "shop")
+        jobs += begun(made, "calm", "calm")
+        flood.go.set()
+        shop.go.set()
+        for one in jobs:
+            assert one.answer.result(20)
+    at = next(number for number, one in enumerate(flood.calls) if "calm" in one)
+    assert at <= 2
+    assert sum(map(len, flood.calls[: at + 1])) <= 100 + 2 * (TOGETHER + 100)
+
+
+def test_a_caller_is_told_to_wait_for_what_others_have_decided_as_far_as_its_share_goes() -> None:
+    clock = [0.0]
+    a, b = Deciding(clock, seconds=1.0), Deciding(clock)
+    with service(clock, a=a, b=b) as made:
+        a.go.set()
+        begun(made, "a", "first", seconds=100)[0].answer.result(20)
+        assert made._deciding.seconds(1) == pytest.approx(0.2)
+        a.go.clear()
+        a.begun.clear()
+        begun(made, "a", "held", seconds=1000)
+        assert a.begun.wait(20)
+        made.decide([item(Part.text("0.1"), id=str(n)) for n in range(1000)], caller="a", seconds=1000)
+        begun(made, "b", "its own", seconds=1.0)  # all that waits takes 200 s
+        with pytest.raises(OverloadedError, match="it would take"):
+            begun(made, "a", "another", seconds=1.0)
+
+
+def test_a_pipeline_that_nothing_waits_for_is_held_by_no_queue() -> None:
+    clock = [0.0]
+    a = Deciding(clock)
+    with service(clock, a=a) as made:
+        a.go.set()
+        begun(made, "a", "a0")[0].answer.result(20)
+        assert (made._ready._jobs.kinds, made._ready._jobs._lines) == ({}, {})
 
 
 def test_where_others_detectors_stand_callers_are_not_decided_together() -> None:

@@ -8,6 +8,7 @@ from typing import Any, Self
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kafka.consumer.fetcher import Fetcher
 from kafka.errors import CorruptRecordError
 from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
 from kafka.structs import TopicPartition
@@ -37,8 +38,8 @@ class _Name(str):
         return self._bytes
 
 
-def packed(records: list[tuple[Any, Any, Any]], codec: int = 0) -> bytes:
-    builder = MemoryRecordsBuilder(magic=2, compression_type=codec, batch_size=1_000_000)
+def packed(records: list[tuple[Any, Any, Any]], codec: int = 0, *, magic: int = 2) -> bytes:
+    builder = MemoryRecordsBuilder(magic=magic, compression_type=codec, batch_size=1_000_000)
     for key, value, headers in records:
         assert builder.append(1000, key, value, [(_Name(name), told) for name, told in headers]) is not None
     builder.close()
@@ -61,10 +62,10 @@ def test_every_record_comes_back_with_the_bytes_of_its_names(records: list[tuple
     )
 
 
-@pytest.mark.parametrize("codec", CODECS[1:])
-def test_a_batch_that_unpacks_into_too_much_says_where_and_is_not_held(codec: int) -> None:
+@pytest.mark.parametrize(("magic", "codec"), [*((2, codec) for codec in CODECS[1:]), (0, 1), (0, 2), (1, 1), (1, 2), (1, 3)])  # fmt: skip
+def test_a_batch_that_unpacks_into_too_much_says_where_and_is_not_held(magic: int, codec: int) -> None:
     size = 90_000_000 if codec != 2 else 15_000_000  # snappy packs twentyfold at most
-    batch = packed([(None, bytes(size), [])], codec)
+    batch = packed([(None, bytes(size), [])], codec, magic=magic)
     assert len(batch) < 1_000_000
     tracemalloc.start()
     with pytest.raises(StreamError, match=r"the batch at in-0:0 unpacks into more than 5000000 bytes") as refused:
@@ -73,6 +74,17 @@ def test_a_batch_that_unpacks_into_too_much_says_where_and_is_not_held(codec: in
     tracemalloc.stop()
     assert refused.value.exit_code == ExitCode.UNREADABLE
     assert unpacked(batch, most_bytes=size + 100)[0].value == bytes(size)
+
+
+@pytest.mark.parametrize("magic", [0, 1])
+@pytest.mark.parametrize("codec", [0, 1, 2, 3])
+def test_batches_of_old_formats_are_read_as_the_client_reads_them(magic: int, codec: int) -> None:
+    records = [(b"key", b"a value", []), (None, b"another", []), (b"gone", None, [])]
+    batch = packed(records, codec, magic=magic)
+    found = [(one.offset, one.key, one.value) for one in unpacked(batch)]
+    client = Fetcher.PartitionRecords(0, AT, MemoryRecords(batch)).take()
+    assert found == [(one.offset, one.key, one.value) for one in client]
+    assert [row[1:] for row in found] == [(key, value) for key, value, _ in records]
 
 
 @given(name=NAMES)
