@@ -226,7 +226,8 @@ def _plugins(file: Path | None) -> Finding:
     broken = [one.id for one in records if one.state.value in ("broken", "missing")]
     summary = f"{len(records)} found" + (f"; broken: {', '.join(broken)}" if broken else "")
     details = {
-        one.id: f"{one.state.value}, {one.distribution} {one.version}: {one.cause or one.kind}" for one in records
+        one.id: f"{one.state.value}, {one.distribution} {one.version}: {one.cause or one.kind or 'nothing'}"
+        for one in records
     }
     return Finding("plugins", not broken, summary, details, int(ExitCode.PLUGIN if broken else ExitCode.OK))
 

@@ -21,7 +21,7 @@ from moderation.policy.lock import Lock, read_lock
 from moderation.policy.schema import Policy
 from moderation.release.backtest import SOURCES, Backtest, Build, Source, check_trial
 from moderation.release.backtest import backtest as run
-from moderation.release.backtest_page import rate_in_words, render_html, render_markdown
+from moderation.release.backtest_page import rate_in_words, render_html, render_markdown, share_in_words
 from moderation.release.record import status_beside
 from moderation.release.replay import Chunk, Trial, replay_vectors, same_epsilon
 from moderation.release.replay_log import replay_log, source_of
@@ -135,7 +135,7 @@ def _tell(found: Backtest) -> None:
     for when, build in (("before", found.before), ("after", found.after)):
         if build:
             _tell_build(when, build)
-    terminal.say(f"violating share {rate_in_words(found.after.rates.prevalence)}: {found.prevalence}")
+    terminal.say(f"violating share {share_in_words(found)}")
     for reason, count in found.after.rates.unrated.items():
         terminal.say(f"  {count:,} {reason}")
     tell_changes(found.compared)

@@ -59,6 +59,12 @@ def rate_in_words(rate: Rate) -> str:
     return f"{rate.value:.3f} ({rate.low:.3f} to {rate.high:.3f}) {of}, on {rate.hits:,} of {rate.judged:,} judged in {rate.clusters:,} clusters"
 
 
+def share_in_words(found: Backtest) -> str:
+    """The share of violating items, and how it lies to what the policy states; or once why it cannot be told."""
+    rate = found.after.rates.prevalence
+    return rate.why or f"{rate_in_words(rate)}: {found.prevalence}"
+
+
 def _builds(found: Backtest) -> list[tuple[str, Build]]:
     """The builds by the words for them, the one before first."""
     return [("before", found.before), ("after", found.after)] if found.before else [("after", found.after)]
@@ -232,7 +238,7 @@ def _rate_table(found: Backtest) -> Iterator[str]:
     stated = f"{percent(found.stated.low)} to {percent(found.stated.high)}, {_plain(found.stated.source)}"
     yield from (
         "",
-        f"Violating share: {rate_in_words(found.after.rates.prevalence)}; the policy states {stated}: {found.prevalence}.",
+        f"Violating share: {share_in_words(found)}; the policy states {stated}.",
     )
 
 

@@ -15,8 +15,8 @@ from moderation.policy.schema import Policy
 from moderation.settings import ImageLimits
 
 NOT_ORDINARY = "a background holds ordinary content of its own, none that a classifier is fitted on"
-NO_EVIDENCE = "what a classifier is made from, or audited on, cannot certify it"
-NO_AUDIT = "what a classifier is made from, or certified on, cannot audit it"
+NO_EVIDENCE = "what a classifier is made from, or audited on, cannot certify it: take one of the two rows out"
+NO_AUDIT = "what a classifier is made from, or certified on, cannot audit it: take one of the two rows out"
 
 Pair = tuple[TargetRow, TargetRow]
 Progress = Callable[

@@ -107,6 +107,14 @@ def test_a_broken_plugin_is_named_with_its_cause(words: WordEncoder, run: Run, m
     assert "cannot be imported: no module x" in out
 
 
+def test_a_plugin_without_a_setting_brings_nothing(
+    words: WordEncoder, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = (PluginRecord("hashes", "acme-hashes", "2.0", PluginState.LOADED),)
+    monkeypatch.setattr("moderation.assemble.plugins", lambda _settings: Plugins(records))
+    assert "hashes: loaded, acme-hashes 2.0: nothing\n" in run("doctor")[1]
+
+
 def test_what_may_be_fetched_is_told_and_what_cannot_work(
     words: WordEncoder, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

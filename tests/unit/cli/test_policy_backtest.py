@@ -163,7 +163,9 @@ def test_targets_are_left_out_unless_their_policy_is_named(run: Run) -> None:
     assert "targets are left out: name the policy that they are about (--policy)" in err
     items, _ = read_items(next(Path("kept").glob("*.parquet")))
     assert {len(one.fact.targets) for one in items} == {0}
-    assert "not estimable: no judged item got it" in backtest(run, "--vectors", "kept")[1]
+    told = backtest(run, "--vectors", "kept")[1]
+    assert "not estimable: no judged item got it" in told
+    assert "\nviolating share not estimable: no item is judged\n" in told
 
 
 def test_several_parts_and_what_cannot_be_read_or_encoded(project: Path, run: Run) -> None:

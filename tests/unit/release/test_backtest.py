@@ -255,6 +255,8 @@ def test_a_backtest_of_nothing_has_pages_too(tmp_path: Path) -> None:
     for one in (found, empty):
         assert "not estimable: no judged item got it" in render_markdown(one)
         assert "not estimable: no judged item got it" in render_html(one)
+        for text in (render_markdown(one), render_html(one)):
+            assert text.count("not estimable: no item is judged") == 1
 
 
 @given(st.floats(0.0, 1.0))
