@@ -61,7 +61,7 @@ def copies(ground: Ground, batch: Batch) -> list[Output]:
 
 @pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
 def test_all_outputs_of_a_batch_go_out_together(ground: Ground, delivery: str) -> None:
-    with opened(ground, delivery=delivery) as session:
+    with opened(ground, delivery=delivery, request_seconds=10.0, commit_seconds=10.0) as session:
         ground.feed([0])
         batch = next_records(session)
         assert session.commit(batch, [Output(ground.output, b"a value", b"%d" % number) for number in range(500)])
