@@ -24,6 +24,7 @@ from moderation.stream.batch import Headers
 from moderation.stream.bench_ground import PARTITIONS, Crew, Topics
 from moderation.stream.client import make_producer, make_reader
 from moderation.stream.dead_letter import PREFIX
+from moderation.stream.faults import fatal
 
 SOURCE = "moderation.source."  # of a decision's headers, as dead letters have PREFIX
 POLL = 0.2  # seconds
@@ -140,16 +141,21 @@ class Sender:
 
     def send(self, value: bytes, headers: Headers, partition: int) -> None:
         """Send one record; it may be on its way still. Raises StreamError where an earlier one could not be sent."""
-        if self._failed:
-            raise StreamError(f"a record could not be sent: {self._failed[0]!r}", exit_code=ExitCode.UNAVAILABLE)
+        self._check()
         now = time.monotonic()
         future = self._producer.send(self._topic, value, headers=list(headers), partition=partition)
         future.add_callback(lambda place: self.left.__setitem__((place.partition, place.offset), now))
         future.add_errback(self._failed.append)
 
     def settle(self) -> None:
-        """Wait until everything that was sent is acknowledged."""
-        self._producer.flush(timeout=60)
+        """Wait until everything that was sent is acknowledged. Raises StreamError where something could not be sent."""
+        with fatal("send", otherwise=ExitCode.UNAVAILABLE):
+            self._producer.flush(timeout=60)
+        self._check()
+
+    def _check(self) -> None:
+        if self._failed:
+            raise StreamError(f"a record could not be sent: {self._failed[0]!r}", exit_code=ExitCode.UNAVAILABLE)
 
     def close(self) -> None:
         """Close the producer."""

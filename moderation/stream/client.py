@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,7 +14,7 @@ import snappy  # noqa: F401      ends the worker, however often it is started ag
 import zstandard  # noqa: F401
 from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.coordinator.assignors.range import RangePartitionAssignor
-from kafka.errors import KafkaTimeoutError
+from kafka.errors import KafkaTimeoutError, UnknownError
 from kafka.structs import TopicPartition
 
 from moderation.errors import ExitCode, StreamError
@@ -141,8 +142,12 @@ def publish(producer: KafkaProducer, outputs: Iterable[Output], *, seconds: floa
     futures = [
         producer.send(one.topic, one.value, one.key, list(one.headers), one.partition, now_ms) for one in outputs
     ]
-    producer.flush(timeout=seconds)
     for future in futures:
+        # The first has all of them sent. Where the broker found a batch too large, the client cuts it, and flush ends at once: the
+        # pieces are waited for here, each future knows of its own.
+        if not future.is_done:
+            with contextlib.suppress(UnknownError):
+                producer.flush(timeout=max(0.0, end - time.monotonic()))
         future.get(timeout=max(0.0, end - time.monotonic()))
 
 

@@ -110,9 +110,11 @@ def _data(value: bytes, kind: str, item_id: str, attributes: Mapping[str, str], 
 
 def _structured(value: bytes, fetch: Fetch | None) -> ContentItem:
     """CloudEvents as one JSON object."""
-    event = _object(value)
+    event = {name: one for name, one in _object(value).items() if one is not None}  # null says what absence says
     extensions = {
-        name: one for name, one in event.items() if name not in _CLOUD_CORE and name not in {"data", "data_base64"}
+        name: _canonical(one)
+        for name, one in event.items()
+        if name not in _CLOUD_CORE and name not in {"data", "data_base64"}
     }
     item_id = _cloud_id(event)
     kind = _media_type(string(event.get("datacontenttype", ""), "datacontenttype").encode())
@@ -126,6 +128,13 @@ def _structured(value: bytes, fetch: Fetch | None) -> ContentItem:
     if isinstance(data, dict) and _is_json(kind):
         return _named(data, item_id, attributes_of(extensions), fetch)
     raise refused("no_content", "the event has no data that could be judged")
+
+
+def _canonical(value: Any) -> Any:
+    """An extension as a header would have it: in JSON it may be a boolean or a whole number, too."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int) else value
 
 
 def _cloud_id(event: Mapping[str, Any]) -> str:

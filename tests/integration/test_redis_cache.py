@@ -49,6 +49,7 @@ def test_what_is_put_is_found_and_dropped_and_the_first_writer_wins(server: Redi
     assert one.put_many(values) == values
     assert other.get_many([*values, "absent"]) == [*values.values(), None]
     assert other.put_many({"k1": b"second", "new": b"first"}) == {"k1": values["k1"], "new": b"first"}
+    assert one.get_many(["k1"]) == [values["k1"]]
     other.drop_many(["k1", "absent"])
     assert one.get_many(["k1", "k2"]) == [None, values["k2"]]
     assert (one.get_many([]), one.put_many({})) == ([], {})

@@ -156,6 +156,12 @@ def test_an_item_outside_every_scope_gets_no_verdict_and_costs_nothing() -> None
     assert running.score([item(picture(0.95), surface="avatar")]) == [{}]
 
 
+def test_what_a_policy_needs_of_plain_items_says_nothing_of_those_with_attributes() -> None:
+    running = pipeline(lock(surfaces=("listing",)))
+    given = [item(picture(0.95)), item(picture(0.95), surface="avatar"), item(picture(0.95))]
+    assert [len(one.verdicts) for one in running.decide(given)] == [1, 0, 1]
+
+
 def test_a_cache_hit_is_an_item_for_which_nothing_was_encoded() -> None:
     running = pipeline()
     first = running.decide([item(picture(0.1))])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import time
 from collections import Counter
@@ -12,7 +13,7 @@ from kafka import KafkaProducer
 
 from moderation.errors import ExitCode, StreamError
 from moderation.sections import StreamSettings
-from moderation.stream.batch import Membership
+from moderation.stream.batch import Membership, Output
 from moderation.stream.client import make_consumer, make_producer
 from tests.integration.stream.test_session import copies, next_assigned, next_records, opened
 from tests.services import proxy as kinds
@@ -48,6 +49,20 @@ def test_d1_a_record_that_the_client_gave_up_never_leaves_a_committed_transactio
         assert answer.get("exit_code") == ExitCode.RESTART
         assert sum(ground.committed().values()) == 0
     assert finish(ground, 20) == once(20)
+
+
+@pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
+def test_d1_a_record_that_its_topic_refuses_is_not_passed_over(ground: Ground, delivery: str) -> None:
+    """Sending all and waiting for the end of it is not enough: the client has done with a record that was refused."""
+    narrow = Ground.made(ground.address, 1, **{"max.message.bytes": "20000"})
+    ground.feed(range(20))
+    with opened(ground, delivery=delivery, outputs=[narrow.input]) as session:
+        batch = next_records(session)
+        values = [b"small", random.Random(0).randbytes(30_000), b"small"]
+        with pytest.raises(StreamError, match="MessageSizeTooLarge") as found:
+            session.commit(batch, [Output(narrow.input, value) for value in values])
+    assert found.value.exit_code == ExitCode.UNWRITABLE
+    assert sum(ground.committed().values()) == 0
 
 
 def test_d2_no_transactional_call_is_waited_for_beyond_its_deadline(ground: Ground, proxy: FaultProxy) -> None:

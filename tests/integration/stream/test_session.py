@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import signal
 import time
 from collections.abc import Iterator
@@ -60,7 +61,7 @@ def copies(ground: Ground, batch: Batch) -> list[Output]:
 
 @pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
 def test_all_outputs_of_a_batch_go_out_together(ground: Ground, delivery: str) -> None:
-    with opened(ground, delivery=delivery) as session:
+    with opened(ground, delivery=delivery, request_seconds=10.0, commit_seconds=10.0) as session:
         ground.feed([0])
         batch = next_records(session)
         assert session.commit(batch, [Output(ground.output, b"a value", b"%d" % number) for number in range(500)])
@@ -429,3 +430,14 @@ def test_records_that_were_deleted_unread_stop_the_worker_or_are_counted(ground:
         positions = next_assigned(session)
         assert [position.offset for position in positions] == [7, 7]
         assert sorted(position.lost for position in positions) == [0, 6]  # of the other nothing was ever committed
+
+
+@pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
+def test_a_topic_that_takes_less_at_once_than_is_sent_gets_it_in_parts(ground: Ground, delivery: str) -> None:
+    """The client cuts what the broker finds too large, and says nothing more of the batch that it cut."""
+    narrow = Ground.made(ground.address, 1, **{"max.message.bytes": "20000"})
+    with opened(ground, delivery=delivery, outputs=[narrow.input], commit_seconds=5.0) as session:
+        ground.feed([0])
+        batch = next_records(session)
+        outputs = [Output(narrow.input, random.Random(number).randbytes(200), b"%d" % number) for number in range(500)]
+        assert session.commit(batch, outputs)

@@ -5,7 +5,13 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from moderation.stream.bench import _result
+import pytest
+from kafka.errors import KafkaTimeoutError
+from kafka.future import Future
+
+from moderation.errors import StreamError
+from moderation.stream import bench
+from moderation.stream.bench import Sender, _result
 
 NOBODY: Any = SimpleNamespace(killed=1, crew=SimpleNamespace(deaths=[-9], peak=5))
 
@@ -19,3 +25,18 @@ def test_records_without_an_answer_are_lost_and_answers_beyond_the_first_are_rep
     assert (found.decisions, found.dead_letters, found.kills, found.deaths) == (8, 1, 1, (-9,))
     assert found.latency is not None
     assert found.latency.p50 == found.latency.largest == 2.0
+
+
+def test_a_record_that_could_not_be_sent_fails_the_test_also_where_it_was_the_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    future = Future()
+    producer = SimpleNamespace(
+        send=lambda *_, **__: future, flush=lambda timeout: future.failure(KafkaTimeoutError(f"{timeout} s"))
+    )
+    monkeypatch.setattr(bench, "make_producer", lambda *_, **__: producer)
+    settings: Any = SimpleNamespace(model_copy=lambda update: update)
+    sender = Sender(settings, "items")
+    sender.send(b"{}", (), 0)
+    with pytest.raises(StreamError, match="a record could not be sent: KafkaTimeoutError"):
+        sender.settle()

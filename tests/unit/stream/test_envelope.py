@@ -59,6 +59,10 @@ B64 = base64.b64encode(PNG).decode()
             ("e-1", [(TEXT, b"a", "")], {"surface": "story"}),
         ),
         (
+            record(as_json(**EVENT, data={"text": "a"}, sampledrate=30, vip=True, subject=None, data_base64=None, note=None), ("content-type", b"application/cloudevents+json")),
+            ("e-1", [(TEXT, b"a", "")], {"sampledrate": "30", "vip": "true"}),
+        ),
+        (
             record(as_json(**EVENT, datacontenttype="image/png", data_base64=B64), ("content-type", b"application/cloudevents+json")),
             ("e-1", [(IMAGE, PNG, "")], {}),
         ),
