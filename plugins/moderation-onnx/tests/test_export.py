@@ -128,4 +128,4 @@ def test_the_same_checkpoint_gives_the_same_bytes(made: Path, tmp_path: Path) ->
 def test_the_command_writes_a_new_folder_only_and_says_what(made: Path) -> None:
     run = CliRunner().invoke(app, ["export", str(made / "clip"), "--out", str(made / "export")])
     assert run.exit_code == 2
-    assert "there already" in run.output
+    assert "there already" in " ".join(run.output.replace("│", " ").split())  # a long path breaks the line anywhere
