@@ -114,7 +114,8 @@ class Part:
 class ContentItem:
     """One thing to judge: an id, at least one part, and attributes such as surface or language.
 
-    `read_by` are the readers that were asked about its batch, each with the revision of which it spoke then, "" where it stated none. Raises ValueError when the id is empty or there is no part.
+    `read_by` are the readers that were asked about its batch, each with the revision of which it spoke then, "" where it stated none.
+    Raises ValueError when the id is empty or there is no part.
     """
 
     id: str

@@ -26,9 +26,8 @@ _MOST_PART_BYTES, _MOST_ANSWER_BYTES = 1 << 18, 1 << 24
 _CHUNK = 1 << 16
 _FLOAT16 = np.dtype("<f2")
 
-Limits = tuple[
-    int, int, int
-]  # how many parts a reader may derive from one, of how many bytes, and of how many from a whole batch
+# How many parts a reader may derive from one, of how many bytes, and of how many from a whole batch.
+Limits = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,8 +62,8 @@ class RunningPolicy:
 
     def needs(self, item: ContentItem) -> Needs:
         """What must be known of this item."""
-        (part, *more), plain = item.parts, not item.attributes
-        if more or not plain or part.source:
+        part = item.parts[0]
+        if len(item.parts) > 1 or item.attributes or part.source:
             return self._needs(item)
         if part.modality not in self._of_plain:  # of items that are one part and no more, nothing else decides
             self._of_plain[part.modality] = self._needs(item)

@@ -113,6 +113,14 @@ class FairQueue(Generic[One]):
         others = sum(self.weight(one) for one in self._lines if one != caller)
         return others * max(0.0, self._served.get(caller, 0.0) - self._now)
 
+    def ahead(self, caller: str, own: float, everything: float) -> float:
+        """Until `own`, which is all of a caller's, is done, of `everything` that waits: within its fair share it waits for nobody else.
+
+        Where others come first, so does what they send later.
+        """
+        fair, lag = own / self.share(caller), self.lag(caller)
+        return lag + fair if lag else min(everything, fair)
+
     def share(self, caller: str) -> float:
         """The caller's part of the device among those that wait, in (0, 1]."""
         others = sum(self.weight(one) for one in self._lines if one != caller)

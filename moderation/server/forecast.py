@@ -81,13 +81,9 @@ class Forecast:
         """
         if self._until is None and not self._queue:
             return self.alone(new, extra)
-        # Within its fair share a caller waits for nobody else; a batch that has begun is waited for in any case.
-        own = self._whole(self._queue.of(caller), new)
-        fair = (own + self._queue.extra_of(caller) + extra) / self._queue.share(caller)
-        lag = self._queue.lag(caller)
-        if lag:  # then what others send later comes first, too
-            return self._rest() + lag + fair
-        return self._rest() + min(self._whole(self._queue.kinds, new) + self._queue.extra + extra, fair)
+        own = self._whole(self._queue.of(caller), new) + self._queue.extra_of(caller) + extra
+        everything = self._whole(self._queue.kinds, new) + self._queue.extra + extra
+        return self._rest() + self._queue.ahead(caller, own, everything)  # what has begun is waited for in any case
 
     def drain(self) -> float:
         """Seconds until all that waits is done."""

@@ -84,9 +84,7 @@ class _Ready(queue.Queue["Job | None"]):
     def ahead(self, caller: str, items: int) -> float:
         """How many items are decided until these new ones of a caller are, by what waits now: within its fair share it waits for nobody else."""
         with self.mutex:
-            fair = (self._jobs.extra_of(caller) + items) / self._jobs.share(caller)
-            lag = self._jobs.lag(caller)
-            return lag + fair if lag else min(self._jobs.extra + items, fair)
+            return self._jobs.ahead(caller, self._jobs.extra_of(caller) + items, self._jobs.extra + items)
 
     def _init(self, maxsize: int) -> None:
         """Its own queue is another."""

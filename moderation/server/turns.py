@@ -88,9 +88,7 @@ class Turns(Generic[Thing]):
         """Seconds until these new parts of a caller are done, by what waits now: within its fair share it waits for nobody else."""
         with self._changed:
             own, new = self._seconds(self._parts.get(caller, {})), self._seconds(parts)
-            fair = (own + new) / self._queue.share(caller)
-            lag = self._queue.lag(caller)
-            return lag + fair if lag else min(sum(map(self._seconds, self._parts.values())) + new, fair)
+            return self._queue.ahead(caller, own + new, sum(map(self._seconds, self._parts.values())) + new)
 
     def _left(self, turn: _Turn[Thing]) -> Thing:
         del self._waiting[turn.thing]

@@ -25,9 +25,8 @@ from moderation.stream.unpacking import unpack_safely
 # A broker refuses records that are an hour ahead of it, and with them their transaction: a clock that is set while we work must not be asked.
 _TICKS = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # the first counts while the machine sleeps, too
 _BEGAN = time.time() - time.clock_gettime(_TICKS)
-_LINGER_MS = (
-    1000  # by itself the client sends the first of many records alone, and the others in scraps: a third slower
-)
+# By itself the client sends the first of many records alone, and the others in scraps: a third slower.
+_LINGER_MS = 1000
 OLDEST_BROKER = (2, 7)  # before it, a worker that comes back from the dead may fence the one that took its place
 
 
