@@ -15,7 +15,7 @@ from moderation.errors import ExitCode, StreamError
 from moderation.sections import StreamSettings
 from moderation.stream.batch import Membership, Output
 from moderation.stream.client import make_consumer, make_producer
-from tests.integration.stream.test_session import copies, next_assigned, next_records, opened
+from tests.integration.stream.test_session import copies, moved, next_records, opened
 from tests.services import proxy as kinds
 from tests.services.proxy import FaultProxy
 from tests.stream.actor import Actor
@@ -192,9 +192,7 @@ def test_d6_the_broker_is_told_who_polled_a_batch_not_who_commits_it(ground: Gro
     ground.feed(range(20))
     with opened(ground) as session, Actor(ground.settings("b")) as other:
         batch = next_records(session)
-        other.tell("poll", 1.0)
-        next_assigned(session)
-        other.answer()
+        moved(session, other)
         ends = {one.partition: one.offset + 1 for one in batch.records}
         send = partial(session._send, "commit", tuple(copies(ground, batch)), ends, "", batch.membership)
         with pytest.raises(StreamError, match="Generation"):

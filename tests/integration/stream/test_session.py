@@ -49,6 +49,16 @@ def next_assigned(session: Session) -> tuple[Position, ...]:
     return next(batch.assigned for batch in polls(session) if batch.assigned)
 
 
+def moved(session: Session, other: Actor) -> tuple[tuple[Position, ...], list[Any]]:
+    """Both poll until the group has moved for the session: what it is assigned, and what the other was told in the same breath."""
+    for _ in range(40):
+        other.tell("poll", 0.5)
+        mine, others = session.poll(0.5).assigned, other.answer()["assigned"]
+        if mine:
+            return mine, others or []
+    raise TimeoutError
+
+
 def polls(session: Session) -> Iterator[Batch]:
     for _ in range(40):
         yield session.poll(0.5)
@@ -152,11 +162,9 @@ def test_a_rebalance_in_the_middle_of_a_batch_voids_it_and_loses_nothing(ground:
     ground.feed(range(20))
     with opened(ground) as session, Actor(ground.settings("b")) as other:
         batch = next_records(session)
-        other.tell("poll", 1.0)
-        (mine,) = next_assigned(session)
+        (mine,), _ = moved(session, other)
         assert session.in_flight == (0, 0)
         assert session.commit(batch, copies(ground, batch)) is False
-        other.answer()
         again = next_records(session)
         assert {record.partition for record in again.records} == {mine.partition}
         assert session.commit(again, copies(ground, again))
@@ -297,14 +305,15 @@ def test_a_note_of_a_live_member_whose_partitions_are_taken_away_tells_of_no_dea
     ground: Ground, delivery: str
 ) -> None:
     ground.feed(range(20))
-    with opened(ground, delivery=delivery) as session:
+    # longer than the other tests' 3 s: a busy machine that starves a heartbeat for so long were a death
+    patient: dict[str, Any] = {"delivery": delivery, "session_seconds": 10.0}
+    with opened(ground, **patient) as session:
         tried = next_records(session, 20)
         assert session.mark(tried, "tried here", otherwise="nobody died")
-        with Actor(ground.settings("b", delivery=delivery)) as other:
-            other.tell("poll", 1.0)
-            notes = [one.note for one in next_assigned(session)]
-            assigned = other.answer()["assigned"] or other.poll_until("assigned")["assigned"]
-            notes += [note for _, _, note in assigned]
+        with Actor(ground.settings("b", **patient)) as other:
+            mine, others = moved(session, other)
+            others = others or other.poll_until("assigned")["assigned"]
+            notes = [one.note for one in mine] + [note for _, _, note in others]
             assert notes == ["nobody died"] * 2
             assert not session.commit(tried, copies(ground, tried))
             other.do("close")
@@ -318,9 +327,7 @@ def test_what_was_marked_under_an_assignment_that_is_over_is_not_spoken_of_in_th
         assert session.mark(next_records(session, 20), "tried here", otherwise="nobody died")
         for slot in "bc":  # each comes and goes, and nothing is polled in between
             with Actor(ground.settings(slot, session_seconds=1.5)) as other:
-                other.tell("poll", 1.0)
-                next_assigned(session)
-                other.answer()
+                moved(session, other)
                 other.do("close")
             next_assigned(session)
         again = next_records(session, 20)
@@ -345,9 +352,7 @@ def test_what_is_paused_stays_paused_when_the_group_moves(ground: Ground) -> Non
         session.pause([held])
         with Actor(ground.settings("b")) as other:
             next_assigned(session)
-            other.tell("poll", 1.0)
-            next_assigned(session)
-            other.answer()
+            moved(session, other)
             other.do("close")
         assert len(next_assigned(session)) == 2
         seen = [record.partition.number for _ in range(4) for record in session.poll(0.3).records]
