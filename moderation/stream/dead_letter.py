@@ -128,7 +128,7 @@ def past(record: Record) -> Past:
         attempts, replays = _number(told.get("attempts", "0")), _number(told.get("replays", "0"))
     except ValueError:
         return Past()
-    return Past(attempts, replays, first) if min(attempts, replays) >= 0 else Past()
+    return Past(attempts, replays, first)
 
 
 def read_dead_letter(record: Record) -> DeadLetter | None:
@@ -176,17 +176,14 @@ def _some(value: bytes | None, key: bytes | None) -> bytes | None:
     return b"" if value is None and key is None else value
 
 
-def _number(text: str) -> int:
-    if len(text) > LONGEST_NUMBER:
-        raise ValueError(f"a number of {len(text)} digits")
-    return int(text)
+def _number(text: str, *, least: int = 0, most: int = 10**LONGEST_NUMBER - 1) -> int:
+    if len(text) > LONGEST_NUMBER or not least <= (number := int(text)) <= most:
+        raise ValueError("no such number")
+    return number
 
 
 def _time(text: str) -> int:
-    number = _number(text)
-    if not -1 <= number <= LATEST_MS:
-        raise ValueError("no time")
-    return number
+    return _number(text, least=-1, most=LATEST_MS)
 
 
 def _told(headers: Headers) -> dict[str, str]:

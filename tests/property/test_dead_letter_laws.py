@@ -103,6 +103,10 @@ def test_a_letter_of_a_time_that_nobody_can_show_is_none_of_ours() -> None:
 def test_negative_counts_are_a_strangers_too() -> None:
     record = Record(Partition("in", 0), 1, 2, b"k", b"v", ((PREFIX + "attempts", b"-5"),), 3)
     assert past(record) == Past()
+    letter = DeadLetter(record.partition, 1, 2, Stage.CRASH, "killed", "", 3, "r", "w", 9)
+    negative = {"origin": Partition("in", -1), "offset": -1, "attempts": -1, "replays": -1}
+    for wrong in (replace(letter, **{name: number}) for name, number in negative.items()):
+        assert read_dead_letter(as_record(wrong.to_output(record, "in.dlq"), record)) is None
 
 
 @given(RECORDS)
