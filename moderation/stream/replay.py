@@ -116,7 +116,9 @@ class Replay:
             marks = [marker(Place(one.partition.number, one.offset), self._topic) for one in some]
             if self._exactly_once:
                 self._producer.begin_transaction()
-            publish(self._producer, (*outputs, *marks), seconds=self._settings.commit_seconds)
+            publish(self._producer, outputs, seconds=self._settings.commit_seconds)
+            # Without a transaction a marker stands whatever becomes of its record: it comes once that is there.
+            publish(self._producer, marks, seconds=self._settings.commit_seconds)
             if self._exactly_once:
                 self._producer.commit_transaction()
 

@@ -22,6 +22,7 @@ from moderation.stream import replay
 from moderation.stream.batch import Partition, Record
 from moderation.stream.dead_letter import PREFIX, DeadLetter, Stage, read_dead_letter
 from tests.conftest import ROOT
+from tests.stream.ground import Ground
 from tests.stream.place import Place, running
 
 pytestmark = pytest.mark.needs_kafka
@@ -97,6 +98,15 @@ def test_without_transactions_letters_go_back_too(place: Place) -> None:
     for _ in range(2):
         assert run(["dlq", "replay", str(config), "--yes"]) == 0
     assert Counter(map(kept, back(place))) == Counter(map(kept, records))
+
+
+def test_without_transactions_a_record_that_its_topic_refuses_does_not_count_as_replayed(place: Place) -> None:
+    narrow = Ground.made(place.address, 3, **{"max.message.bytes": "100"})
+    put(place, Stage.DECODE, inputs=narrow.input)
+    config = place.config(delivery="at_least_once", inputs=[narrow.input])
+    assert run(["dlq", "replay", str(config), "--yes"]) == ExitCode.UNWRITABLE
+    with assemble.dead_letters(load_settings(config)) as topic:
+        assert [one.replayed for one in topic.find().letters] == [False]
 
 
 def test_letters_are_counted_chosen_and_shown_without_their_content(
