@@ -14,7 +14,7 @@ from moderation.stream.dead_letter import DeadLetter, Stage
 from moderation.stream.deliver_lane import Ending, Entry
 
 LONGEST_ID = 200  # characters
-NOT_A_DECISION = Ending("not_a_decision", "expected a JSON object with decision_id, an id in ASCII, and action", 1)
+NOT_A_DECISION = Ending("not_a_decision", "expected a JSON object with decision_id, an id in ASCII, and action, a name", 1)
 
 
 def read_entry(record: Record, actions: Collection[str] | None) -> Entry:
@@ -23,9 +23,10 @@ def read_entry(record: Record, actions: Collection[str] | None) -> Entry:
         decision = from_json(record.value or b"", allow_inf_nan=False)
     except ValueError:
         decision = None
-    if not isinstance(decision, dict) or not (_is_id(decision.get("decision_id")) and decision.get("action")):
+    action = decision.get("action") if isinstance(decision, dict) else None
+    if not (isinstance(action, str) and action and _is_id(decision.get("decision_id"))):
         return Entry(record, done=True, ending=NOT_A_DECISION)
-    if actions is not None and decision["action"] not in actions:
+    if actions is not None and action not in actions:
         return Entry(record, done=True)
     return Entry(record, Delivery(decision["decision_id"], decision, str(record.partition), record.timestamp_ms))
 

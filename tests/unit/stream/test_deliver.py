@@ -209,7 +209,7 @@ def test_only_chosen_actions_are_sent_and_the_others_are_committed_too() -> None
     assert [int(one.id) for one in sink.arrived] == [n for n in range(60) if n % 3]
 
 
-@pytest.mark.parametrize("value", [None, b"", b"{", b"[]", b"7", b'{"action": "remove"}', b'{"decision_id": 7, "action": "remove"}', b'{"decision_id": "", "action": "a"}', b'{"decision_id": "a", "action": "b", "x": NaN}', b"\xff"])  # fmt: skip
+@pytest.mark.parametrize("value", [None, b"", b"{", b"[]", b"7", b'{"action": "remove"}', b'{"decision_id": 7, "action": "remove"}', b'{"decision_id": "", "action": "a"}', b'{"decision_id": "a", "action": "b", "x": NaN}', b'{"decision_id": "a", "action": ["b"]}', b'{"decision_id": "a", "action": ""}', b"\xff"])  # fmt: skip
 def test_what_is_no_decision_is_set_aside_as_it_came(value: bytes | None) -> None:
     sink = Receiver()
     topic = delivered(sink, [*decisions(0, 2), value, b'{"decision_id": "z", "action": "a"}'])  # type: ignore[list-item]
