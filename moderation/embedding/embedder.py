@@ -23,6 +23,7 @@ from moderation.errors import EncoderError, ItemError
 from moderation.item import Modality, Part
 
 _Key = TypeVar("_Key", str, int)
+Sides = tuple[Vectors, Vectors]  # what was made of the same contents, each alone and in batches
 
 # Any encoder of the modality can do these: one that fails on them too is itself at fault. The picture is grey, 32 x 32.
 _KNOWN = {
@@ -83,7 +84,10 @@ class Encoding:
 
 
 class Embedder:
-    """Vectors of parts by one encoder, remembered in a cache. Safe to call from several threads."""
+    """Vectors of parts by one encoder, remembered in a cache. Safe to call from several threads.
+
+    `tried` keeps what the encoder made of made contents, for whoever asks how far a batch moves its vectors.
+    """
 
     def __init__(
         self, encoder: Encoder, cache: EmbeddingCache, *, tenant: str = "default", prefix: str = "emb"
@@ -91,6 +95,7 @@ class Embedder:
         self.encoder = encoder
         self.cache = cache
         self.tenant, self.prefix = tenant, prefix
+        self.tried: dict[Modality, Sequence[Sides]] = {}
         self._prepares = encoder if isinstance(encoder, PreparesImages) else None  # asked once: it takes long
         self._stats = EmbedderStats()
         self._lock = threading.Lock()

@@ -8,14 +8,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from moderation.compiler.golden import golden_pictures
 from moderation.detector.base import Detector
-from moderation.embedding.embedder import Embedder
-from moderation.encoder.base import Encoded, Encoder, Vectors
+from moderation.embedding.embedder import Embedder, Sides
+from moderation.encoder.base import Encoded, Encoder
 from moderation.encoder.recorded import NOT_RECORDED
 from moderation.encoder.tokens import buckets_of
 from moderation.errors import EncoderError
@@ -24,8 +23,6 @@ from moderation.policy.lock import Lock
 from moderation.rollout.selftest import spread, unpromised
 
 _log = logging.getLogger(__name__)
-Sides = tuple[Vectors, Vectors]  # of the same inputs, each alone and in batches
-
 TEXTS = (
     "a photo",
     "hello",
@@ -36,7 +33,6 @@ TEXTS = (
     "The recipe takes two eggs, a cup of flour and patience; my grandmother never wrote it down.",
     "Meet me at the station at eight.",
 )
-_known: WeakKeyDictionary[Embedder, dict[Modality, tuple[Sides, ...]]] = WeakKeyDictionary()
 
 
 def measure_company(lock: Lock, embedder: Embedder, others: Sequence[Detector] = ()) -> float:
@@ -52,7 +48,7 @@ def measure_company(lock: Lock, embedder: Embedder, others: Sequence[Detector] =
             lock.policy,
             ", ".join(unknown),
         )
-    known = _known.setdefault(embedder, {})
+    known = embedder.tried
     for modality in lock.modalities:
         if modality not in known:
             known[modality] = _tried(modality, embedder.encoder)

@@ -51,18 +51,18 @@ def put_in_force(
         for running in others:
             check_bound(running.detector, lock, embedders[lock.encoder])
             needed.setdefault(running.detector.id, f"policy {lock.policy!r}")
-        encoder = embedders[lock.encoder].encoder
+        embedder, hanging = embedders[lock.encoder], counted_by_vectors(lock, others)
         policies[lock.policy] = RunningPolicy(
             lock,
             terms_of(
                 lock,
                 actions=actions,
-                epsilon=epsilon_of(lock, encoder, counted_by_vectors(lock, others)),
-                company=measure_company(lock, embedders[lock.encoder], counted_by_vectors(lock, others)),
+                epsilon=epsilon_of(lock, embedder.encoder, hanging),
+                company=measure_company(lock, embedder, hanging),
                 status=(statuses or {}).get(lock.policy, DRAFT),
             ),
             (own_watch(own.detector), *watches),
-            encoder.fingerprint.numeric,
+            embedder.encoder.fingerprint.numeric,
             readers_for(lock, readers.in_force if readers else ()),
         )
     plugins.set_up([detectors[id_].detector for id_ in needed], needed)
