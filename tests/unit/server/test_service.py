@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
+from weakref import ref
 
 import pytest
 
@@ -412,3 +414,24 @@ def test_what_is_missing_still_once_it_was_made_ends_the_job() -> None:
         with pytest.raises(UnpreparedError):
             job.answer.result(20)
     assert a.asked == 2
+
+
+def test_who_was_answered_is_let_go_of_without_the_garbage_collector() -> None:
+    class Held(list[ContentItem]):
+        """A list that can be looked at once it is gone."""
+
+    with serving() as place:
+        items = Held([item(Part.image(b"0.1"))])
+        gone = ref(items)
+        gc.disable()
+        try:
+            place.service.decide(items, caller="a", seconds=60.0).answer.result(20)
+            del items
+
+            def let_go() -> bool:
+                ask(place.service, "0.2", "a").answer.result(20)  # who waits for more still has the last one
+                return gone() is None
+
+            until(let_go)
+        finally:
+            gc.enable()
