@@ -7,10 +7,9 @@ caches, detectors) is not counted again but read when it is asked for (gauges.py
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections import Counter as Tally
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 import numpy as np
@@ -99,16 +98,14 @@ class MeteredSession:
 
     def __init__(self, session: Session, metrics: Metrics, *, clock: Callable[[], float] = time.time) -> None:
         self._session, self._metrics, self._clock = session, metrics, clock
-        self._open: deque[tuple[int, float]] = (
-            deque()
-        )  # by batch: records not committed, time of the oldest that has one
+        self._open: defaultdict[Partition, deque[int]] = defaultdict(deque)  # the times of what is not committed
         self.joined = False  # whether the group has given us a place, be it one without partitions
 
     @property
     def oldest_seconds(self) -> float:
         """The age of the oldest record that was polled and is not committed; 0 where there is none."""
-        oldest = min((oldest for _, oldest in list(self._open)), default=math.inf)
-        return max(0.0, self._clock() - oldest) if oldest < math.inf else 0.0
+        times = [one for partition in list(self._open.values()) for one in list(partition) if one >= 0]
+        return max(0.0, self._clock() - min(times) / 1000) if times else 0.0
 
     @property
     def held(self) -> bool:
@@ -128,8 +125,8 @@ class MeteredSession:
         if batch.records:
             self._metrics.seconds.labels("poll").observe(time.perf_counter() - began)
             self._metrics.consumed.inc(len(batch.records))
-            times = (one.timestamp_ms for one in batch.records if one.timestamp_ms >= 0)
-            self._open.append((len(batch.records), min(times, default=math.inf) / 1000))
+            for one in batch.records:
+                self._open[one.partition].append(one.timestamp_ms)
         return batch
 
     def commit(self, batch: Batch, outputs: Sequence[Output], *, note: str = "") -> bool:
@@ -169,7 +166,9 @@ class MeteredSession:
         metrics.latency.observe(np.maximum(0.0, now - timed / 1000))
         metrics.answers.decided(one.decision for one in outputs if one.decision)
         self._set_aside([letter for one in outputs if not one.decision and (letter := set_aside(one))])
-        self._close(len(records))
+        for record in records:  # of each partition in its order; one partition may be far behind another
+            if times := self._open[record.partition]:
+                times.popleft()
 
     def _set_aside(self, letters: Sequence[DeadLetter]) -> None:
         """One line of log for each cause, and where it was first met: a flood of letters is no flood of lines."""
@@ -181,14 +180,6 @@ class MeteredSession:
             place = {TOPIC: one.origin.topic, PARTITION: one.origin.number, OFFSET: one.offset}
             told = {"stage": one.stage.value, ERROR: one.cause, "records": counts[kind], **place}
             _log.warning("set aside", extra={"told": told})
-
-    def _close(self, count: int) -> None:
-        """Batches are committed in the order in which they were polled, in pieces perhaps."""
-        while count and self._open:
-            left, oldest = self._open.popleft()
-            if left > count:
-                self._open.appendleft((left - count, oldest))
-            count -= min(left, count)
 
 
 class MeteredDecider:

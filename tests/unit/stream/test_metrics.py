@@ -94,11 +94,22 @@ def test_the_oldest_record_that_is_not_finished() -> None:
     assert (session.oldest_seconds, session.joined) == (10.0, True)
     piece, rest = first.split(1)
     session.commit(piece, ())
-    assert session.oldest_seconds == 10.0  # of the batch: a piece of it is still in work
+    assert session.oldest_seconds == 2.0
     session.commit(rest, ())
     assert session.oldest_seconds == 2.0
     session.poll(0.1)
     assert (session.oldest_seconds, session.joined) == (0.0, False)
+
+
+def test_a_partition_that_is_held_up_is_as_old_as_its_oldest_however_far_the_others_are() -> None:
+    stuck, other = (Record(Partition("in", number), 1, 1000 * number, b"", b"", (), 0) for number in (1, 9))
+    session = MeteredSession(FakeSession(batch_of(stuck), batch_of(other)), Metrics(), clock=lambda: 11.0)
+    session.poll(0.1)
+    session.poll(0.1)
+    session.commit(batch_of(other), ())
+    assert session.oldest_seconds == 10.0
+    session.commit(batch_of(stuck), ())
+    assert session.oldest_seconds == 0.0
 
 
 def test_a_record_without_a_time_is_of_no_age() -> None:
