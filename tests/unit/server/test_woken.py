@@ -6,6 +6,7 @@ import asyncio
 import gc
 import threading
 import weakref
+from collections import deque
 from concurrent.futures import Future
 
 import pytest
@@ -47,6 +48,26 @@ def test_a_batch_of_answers_wakes_the_loop_once() -> None:
 
     assert asyncio.run(run()) == [*range(16)] * 2
     assert len(calls) == 2
+
+
+def test_what_ends_right_after_the_loop_looked_wakes_it_again() -> None:
+    woken, first, second = Woken(), Future[int](), Future[int]()
+
+    class Looked(deque[asyncio.Future[None]]):
+        def __bool__(self) -> bool:
+            there = len(self) > 0
+            if not there and not second.done():
+                finish(second)
+            return there
+
+    async def run() -> list[int]:
+        tasks = await begun(woken, first, second)
+        woken._done = Looked()
+        finish(first)
+        async with asyncio.timeout(5):
+            return await asyncio.gather(*tasks)
+
+    assert asyncio.run(run()) == [0, 0]
 
 
 def test_what_is_there_is_not_waited_for_and_errors_are_raised() -> None:
