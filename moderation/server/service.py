@@ -176,7 +176,7 @@ class Service:
 
     @property
     def state(self) -> str:
-        """`working`, `broken` since the encoder failed on everything last, or `stopping`."""
+        """`working`, `broken` for a while after the encoder failed on everything, or `stopping`, as the batcher says."""
         return self.batcher.state
 
     def leave(self, job: Job) -> None:

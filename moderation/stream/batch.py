@@ -122,11 +122,6 @@ class Batch:
         """At least one batch, of one membership, as one."""
         return cls(batches[0].membership, tuple(record for one in batches for record in one.records))
 
-    @property
-    def size(self) -> int:
-        """Bytes of all its records."""
-        return sum(record.size for record in self.records)
-
     def split(self, count: int) -> tuple[Batch, Batch]:
         """The first `count` records and the others, to be committed in this order."""
         return Batch(self.membership, self.records[:count]), Batch(self.membership, self.records[count:])
