@@ -64,9 +64,10 @@ def replayed(record: Record, *, partitions: Callable[[str], int]) -> Output:
 
 
 class Replay:
-    """Writes records back, with a marker for each in the dead-letter topic, in transactions where exactly_once is promised.
+    """Writes records back, with a marker for each in the dead-letter topic: together, in transactions, where exactly_once is promised, else after it.
 
-    Open it before the letters are looked for: it ends a replay that is under way in the same group, so that what is found then is so.
+    Open it before the letters are looked for: where transactions are, it ends a replay that is under way in the same group, so that what is
+    found then is so.
     Raises StreamError, after which nothing is known of the last `send`: whoever looks again finds what was replayed.
     """
 
