@@ -93,3 +93,30 @@ def test_only_who_waits_for_an_answer_is_watched(turns: int, watched: int) -> No
 
     asyncio.run(run())
     assert made.count("watch") == watched
+
+
+def test_who_goes_away_ends_its_answering_and_nothing_that_comes_after_it() -> None:
+    settings = ServeSettings.model_validate({"locks": ("x.lock.json",)})
+    said: list[str] = []
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            said.append("cancelled")
+            raise
+
+    async def receive() -> MutableMapping[str, Any]:
+        said.append("asked")
+        kind = "http.request" if said == ["asked"] else "http.disconnect"
+        return {"type": kind, "body": b"", "more_body": False}
+
+    async def run() -> int:
+        scope = {"type": "http", "path": "/v1/moderations", "method": "POST", "headers": []}
+        await Edge(answer, settings)(scope, receive, lambda _: asyncio.sleep(0))
+        task = asyncio.current_task()
+        assert task is not None
+        return task.cancelling()
+
+    assert asyncio.run(run()) == 0
+    assert said == ["asked", "asked", "cancelled"]
