@@ -90,6 +90,8 @@ def test_only_who_waits_for_an_answer_is_watched(turns: int, watched: int) -> No
         asyncio.get_running_loop().set_task_factory(task)  # type: ignore[arg-type]
         scope = {"type": "http", "path": "/v1/moderations", "method": "POST", "headers": []}
         await Edge(answer, settings)(scope, receive, lambda _: asyncio.sleep(0))
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() == {asyncio.current_task()}  # nobody is watched who was answered
 
     asyncio.run(run())
     assert made.count("watch") == watched
