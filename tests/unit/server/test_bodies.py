@@ -122,3 +122,37 @@ def test_who_goes_away_ends_its_answering_and_nothing_that_comes_after_it() -> N
 
     assert asyncio.run(run()) == 0
     assert said == ["asked", "asked", "cancelled"]
+
+
+def test_who_goes_away_with_its_answer_ends_nothing_that_is_still_to_be_done() -> None:
+    settings = ServeSettings.model_validate({"locks": ("x.lock.json",)})
+    said: list[str] = []
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await asyncio.sleep(0.01)  # by now somebody watches
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"{}"})
+        await asyncio.sleep(0.01)
+        said.append("done")
+
+    async def run() -> None:
+        sent = asyncio.Event()
+
+        async def receive() -> MutableMapping[str, Any]:
+            if not said:
+                said.append("asked")
+                return {"type": "http.request", "body": b"", "more_body": False}
+            await sent.wait()
+            said.append("gone")
+            return {"type": "http.disconnect"}
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.body":
+                sent.set()
+
+        scope = {"type": "http", "path": "/v1/moderations", "method": "POST", "headers": []}
+        await Edge(answer, settings)(scope, receive, send)
+
+    asyncio.run(run())
+    assert said == ["asked", "gone", "done"]
