@@ -404,7 +404,7 @@ def test_closing_finishes_what_waits_and_refuses_what_comes() -> None:
         ask(batcher, "0.9")
         until(lambda: len(device.batches) > 0)
         waiting = ask(batcher, "0.1")
-        closing = threading.Thread(target=batcher.close)
+        closing = threading.Thread(target=batcher.close, daemon=True)
         closing.start()
         until(lambda: batcher._closed)
         with pytest.raises(OverloadedError, match="shutting down"):
@@ -437,7 +437,7 @@ def test_many_threads_and_cancels_leave_nothing_behind() -> None:
                     assert len(one.done.result(30)) == 2
                     answered[number] += 1
 
-        threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+        threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -565,7 +565,7 @@ def test_weights_hold_for_callers_whose_lines_run_empty() -> None:
                 counts[caller] += 1
 
         threads = [
-            threading.Thread(target=work, args=(caller, 10 + 10 * turn + (caller == "light")))
+            threading.Thread(target=work, args=(caller, 10 + 10 * turn + (caller == "light")), daemon=True)
             for caller in counts
             for turn in range(2)
         ]
@@ -593,7 +593,7 @@ def test_closing_does_not_wait_for_ever_while_the_far_cache_is_asked() -> None:
         far=True,
     )
     ticket = ask(one, "0.1")
-    closing = threading.Thread(target=one.close)
+    closing = threading.Thread(target=one.close, daemon=True)
     closing.start()
     closing.join(20)
     assert not closing.is_alive()
@@ -677,7 +677,7 @@ def test_who_leaves_while_a_batch_is_handed_out_takes_no_answer_from_others() ->
             first, *others = (ask(batcher, "0.5", caller=caller) for caller in "abc")
 
             def leave(_: object) -> None:
-                leaving = threading.Thread(target=batcher.leave, args=(first,))
+                leaving = threading.Thread(target=batcher.leave, args=(first,), daemon=True)
                 leaving.start()
                 leaving.join()
 

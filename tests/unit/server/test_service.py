@@ -211,7 +211,7 @@ def test_who_waits_to_be_decided_is_decided_with_its_like_and_in_turn_and_closin
         assert a.begun.wait(20)
         for _ in range(3):
             jobs += begun(made, "a", "a1", "a2") + begun(made, "b", "b1")
-        closing = threading.Thread(target=made.close)
+        closing = threading.Thread(target=made.close, daemon=True)
         closing.start()
         a.go.set()
         b.go.set()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 
 import pytest
 
 from moderation.item import Modality
 from moderation.server.turns import Turns
+from tests.unit.server.test_batcher import until
 
 SECONDS = {Modality.IMAGE: 1.0, Modality.VIDEO: 100.0}  # of a part
 
@@ -92,13 +94,17 @@ def test_who_had_much_is_predicted_to_wait_for_others_to_have_as_much() -> None:
 def test_who_waits_is_given_what_comes_and_nothing_once_it_is_closed() -> None:
     turns = turns_of()
     got: list[str | None] = []
-    waiting = threading.Thread(target=lambda: got.extend([turns.get(), turns.get(), turns.get()]))
+    waiting = threading.Thread(target=lambda: got.extend(iter(turns.get, None)), daemon=True)
     waiting.start()
-    turns.put("a", caller="", parts=pictures(1))
-    turns.put("b", caller="", parts=pictures(1))
+    for count, name in enumerate("ab", 1):
+        time.sleep(0.02)  # by now it waits
+        turns.put(name, caller="", parts=pictures(1))
+        until(lambda count=count: len(got) == count)  # type: ignore[misc]
+    time.sleep(0.02)
     turns.close()
-    waiting.join(20)
-    assert got == ["a", "b", None]
+    waiting.join(5)
+    assert not waiting.is_alive()
+    assert got == ["a", "b"]
     assert turns.get() is None
     turns.put("c", caller="", parts=pictures(1))
     assert (turns.get(), turns.get()) == ("c", None)  # what comes late all the same is not lost
