@@ -156,3 +156,19 @@ def test_who_goes_away_with_its_answer_ends_nothing_that_is_still_to_be_done() -
 
     asyncio.run(run())
     assert said == ["asked", "gone", "done"]
+
+
+def test_of_two_headers_of_a_name_the_first_counts() -> None:
+    settings = ServeSettings.model_validate({"locks": ("x.lock.json",)})
+    had: list[float] = []
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        had.append(scope["state"]["whole"])
+
+    async def receive() -> MutableMapping[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    headers = [(b"x-deadline-ms", b"1000"), (b"x-deadline-ms", b"5000")]
+    scope = {"type": "http", "path": "/v1/moderations", "method": "POST", "headers": headers}
+    asyncio.run(Edge(answer, settings)(scope, receive, lambda _: asyncio.sleep(0)))  # type: ignore[arg-type]
+    assert had == [1.0]

@@ -90,3 +90,14 @@ def test_too_much_that_nobody_reads_costs_who_has_not_read_for_longest(places: A
     assert not any(one.dropped for one in ones)
     others.stops_reading(ones[2])
     assert [one.dropped for one in ones] == [True, False, False]
+
+
+def test_what_a_connection_that_is_gone_left_unread_counts_no_more(places: Any) -> None:
+    others, let_in = places
+    for one in (ones := let_in(False, False, False)):
+        one.transport = SimpleNamespace(get_write_buffer_size=lambda: 40)
+    others.stops_reading(ones[0])
+    others.stops_reading(ones[1])
+    others.lose(ones[0])
+    others.stops_reading(ones[2])
+    assert not any(one.dropped for one in ones)

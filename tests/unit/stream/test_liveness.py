@@ -46,3 +46,25 @@ def test_nothing_that_is_stuck_keeps_a_process_alive_and_what_it_said_is_not_los
     done = subprocess.run([sys.executable, "-c", STUCK], capture_output=True, text=True, check=False, timeout=20)
     assert (done.returncode, done.stdout) == (ExitCode.STALLED, "before")
     assert "nothing went forward for 0 s" in done.stderr
+
+
+UNREAD = """
+import os, time
+from moderation.stream.liveness import Progress, watch
+os.set_blocking(2, False)
+try:
+    while True:
+        os.write(2, b"x" * 4096)
+except BlockingIOError:
+    os.set_blocking(2, True)
+watch(Progress(), 0.2)
+time.sleep(60)
+"""
+
+
+def test_a_log_that_nobody_reads_keeps_no_process_alive() -> None:
+    with subprocess.Popen([sys.executable, "-c", UNREAD], stderr=subprocess.PIPE) as stuck:
+        try:
+            assert stuck.wait(20) == ExitCode.STALLED
+        finally:
+            stuck.kill()
