@@ -7,10 +7,13 @@ from typing import Any
 
 
 class Joined:
-    """A transport that sends together what is written in one turn of the loop: all else it does as it is."""
+    """A transport that sends together what is written in one turn of the loop: all else it does as it is.
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport, self._loop = transport, loop
+    Once it is closed, who does not read the rest has `patience` seconds for it.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, *, patience: float) -> None:
+        self._transport, self._loop, self._patience = transport, loop, patience
         self._held: list[bytes] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -30,6 +33,8 @@ class Joined:
         """Send what is held, and close."""
         self._send()
         self._transport.close()
+        if self._transport.get_write_buffer_size():  # for which it would wait for ever
+            self._loop.call_later(self._patience, self._transport.abort)
 
     def abort(self) -> None:
         """Send what is held, as far as that goes at once, and close."""

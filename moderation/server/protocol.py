@@ -92,7 +92,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The caller has this long until its first request is there."""
-        super().connection_made(Joined(transport, self.loop))  # type: ignore[arg-type]
+        super().connection_made(Joined(transport, self.loop, patience=_UNREAD))  # type: ignore[arg-type]
         self._reading = self.loop.call_later(self._read_seconds, self._read_too_slowly)
         self._others.admit(self)
 

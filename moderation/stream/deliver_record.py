@@ -14,7 +14,9 @@ from moderation.stream.dead_letter import DeadLetter, Stage
 from moderation.stream.deliver_lane import Ending, Entry
 
 LONGEST_ID = 200  # characters
-NOT_A_DECISION = Ending("not_a_decision", "expected a JSON object with decision_id, an id in ASCII, and action, a name", 1)
+NOT_A_DECISION = Ending(
+    "not_a_decision", "expected a JSON object with decision_id, an id in ASCII, and action, a name", 1
+)
 
 
 def read_entry(record: Record, actions: Collection[str] | None) -> Entry:

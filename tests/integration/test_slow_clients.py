@@ -292,6 +292,29 @@ def test_small_answers_that_nobody_reads_keep_nobody_out(unread: bytes) -> None:
             assert whole(third).startswith(b"HTTP/1.1 200")
 
 
+@pytest.mark.parametrize("last", ["keep-alive", "close"])
+def test_small_answers_that_nobody_reads_keep_no_connection_that_is_idle_or_closing(
+    last: str, unread: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost, lose = list[int](), protocol.BoundedProtocol.connection_lost
+
+    def ended(self: protocol.BoundedProtocol, error: Exception | None) -> None:
+        lost.append(self.client[1] if self.client else 0)
+        lose(self, error)
+
+    monkeypatch.setattr(protocol.BoundedProtocol, "connection_lost", ended)
+    monkeypatch.setattr(listen, "_KEPT", 1 if last == "keep-alive" else 60)
+    monkeypatch.setattr(protocol, "_UNREAD", 60.0 if last == "keep-alive" else 1.0)
+    with serving() as place, deaf(place) as one:
+        for at in range(60):  # as above
+            kept = last if at == 59 else "keep-alive"
+            one.sendall(f"GET /nothing HTTP/1.1\r\nhost: x\r\nconnection: {kept}\r\n\r\n".encode())
+            time.sleep(0.005)
+        until(lambda: answered(place, "other") == 60)
+        assert one.getsockname()[1] not in lost
+        until(lambda: one.getsockname()[1] in lost)
+
+
 def test_where_all_connections_are_in_work_one_more_is_told_to_come_again() -> None:
     device = Device()
     with serving(encoder=device, most_connections=2) as place, raw(place) as first, raw(place) as second:

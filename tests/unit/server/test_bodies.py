@@ -170,5 +170,5 @@ def test_of_two_headers_of_a_name_the_first_counts() -> None:
 
     headers = [(b"x-deadline-ms", b"1000"), (b"x-deadline-ms", b"5000")]
     scope = {"type": "http", "path": "/v1/moderations", "method": "POST", "headers": headers}
-    asyncio.run(Edge(answer, settings)(scope, receive, lambda _: asyncio.sleep(0)))  # type: ignore[arg-type]
+    asyncio.run(Edge(answer, settings)(scope, receive, lambda _: asyncio.sleep(0)))
     assert had == [1.0]

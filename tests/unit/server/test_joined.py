@@ -24,12 +24,15 @@ class Wire:
 
     abort = close
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
 
 def joined(use: Any) -> Wire:
     wire = Wire()
 
     async def run() -> None:
-        await use(Joined(wire, asyncio.get_running_loop()))  # type: ignore[arg-type]
+        await use(Joined(wire, asyncio.get_running_loop(), patience=0.01))  # type: ignore[arg-type]
 
     asyncio.run(run())
     return wire
@@ -55,6 +58,28 @@ def test_closing_sends_what_is_held_first_and_nothing_after(how: str) -> None:
 
     wire = joined(use)
     assert (wire.sent, wire.closed) == ([b"last words"], True)
+
+
+@pytest.mark.parametrize("left", [0, 9])
+def test_who_does_not_read_the_rest_has_its_time_for_it(left: int) -> None:
+    class Unread(Wire):
+        aborted = False
+
+        def get_write_buffer_size(self) -> int:
+            return left
+
+        def abort(self) -> None:
+            self.aborted = True
+
+    wire = Unread()
+
+    async def run() -> None:
+        Joined(wire, asyncio.get_running_loop(), patience=0.01).close()  # type: ignore[arg-type]
+        assert (wire.closed, wire.aborted) == (True, False)
+        await asyncio.sleep(0.05)
+
+    asyncio.run(run())
+    assert wire.aborted == bool(left)
 
 
 def test_all_else_is_the_transports_own() -> None:
