@@ -616,8 +616,9 @@ def test_remembered_content_is_answered_while_the_device_is_busy() -> None:
             assert held.result()[0] == 200
 
 
+@pytest.mark.parametrize("route", ["moderations", "embeddings"])
 @pytest.mark.parametrize("times", [1, 2], ids=["asked once", "asked on meanwhile"])
-def test_a_caller_who_goes_away_frees_its_place(times: int) -> None:
+def test_a_caller_who_goes_away_frees_its_place(times: int, route: str) -> None:
     device = Device()
     with serving(encoder=device) as place:
         device.go.clear()
@@ -628,8 +629,8 @@ def test_a_caller_who_goes_away_frees_its_place(times: int) -> None:
             with socket.create_connection((host, int(port))) as raw:
                 body = json.dumps({"input": "0.4"}).encode()
                 raw.sendall(
-                    b"POST /v1/moderations HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
-                    % (len(body), body)
+                    b"POST /v1/%s HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
+                    % (route.encode(), len(body), body)
                 )
                 until(lambda: place.service.batcher.waiting[0] == 1)
                 if times > 1:
@@ -639,7 +640,7 @@ def test_a_caller_who_goes_away_frees_its_place(times: int) -> None:
             device.go.set()
             assert held.result()[0] == 200
         assert device.batches == [("0.9",)]
-        until(lambda: b'route="/v1/moderations",status="499"} 1.0' in ask(place, "/metrics")[2])
+        until(lambda: b'route="/v1/%s",status="499"} 1.0' % route.encode() in ask(place, "/metrics")[2])
 
 
 def test_a_server_that_is_told_to_stop_loses_no_answer() -> None:

@@ -339,22 +339,6 @@ def test_where_all_connections_are_in_work_one_more_is_told_to_come_again() -> N
             assert whole(fourth).startswith(b"HTTP/1.1 200")
 
 
-def test_who_goes_away_with_more_than_one_request_leaves_none_of_them_in_work() -> None:
-    device, patient = Device(), GOOD.replace(b"host: x", b"host: x\r\nx-deadline-ms: 60000")
-    with serving(encoder=device) as place, raw(place) as other:
-        try:
-            device.go.clear()
-            other.sendall(patient)
-            until(lambda: bool(device.batches))
-            with raw(place) as one:
-                one.sendall(patient.replace(b"0.9", b"0.1") + patient.replace(b"0.9", b"0.2"))
-                until(lambda: place.service.batcher.waiting[0] == 1)  # the second is answered after the first
-            until(lambda: place.service.batcher.waiting[0] == 0)
-        finally:
-            device.go.set()
-        assert whole(other).startswith(b"HTTP/1.1 200")
-
-
 @pytest.mark.parametrize("sent", [GOOD, GOOD[:-3]], ids=["waits for the device", "waits for its body"])
 def test_what_outlasts_the_patience_of_a_server_that_ends_is_told_so(
     sent: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
