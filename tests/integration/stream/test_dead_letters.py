@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kafka import KafkaProducer
+from kafka import KafkaAdminClient, KafkaProducer
+from kafka.structs import TopicPartition
 
 from moderation import assemble
 from moderation.cli.main import run
@@ -21,6 +22,7 @@ from moderation.settings import load_settings
 from moderation.stream import replay
 from moderation.stream.batch import Partition, Record
 from moderation.stream.dead_letter import PREFIX, DeadLetter, Stage, read_dead_letter
+from moderation.stream.letters import Place as LetterPlace
 from tests.conftest import ROOT
 from tests.stream.ground import Ground
 from tests.stream.place import Place, running
@@ -107,6 +109,20 @@ def test_without_transactions_a_record_that_its_topic_refuses_does_not_count_as_
     assert run(["dlq", "replay", str(config), "--yes"]) == ExitCode.UNWRITABLE
     with assemble.dead_letters(load_settings(config)) as topic:
         assert [one.replayed for one in topic.find().letters] == [False]
+
+
+def test_letters_that_retention_deleted_are_left_out_and_the_others_are_there(place: Place) -> None:
+    put(place, *[Stage.DECODE] * 12)
+    with assemble.dead_letters(load_settings(place.config())) as topic:
+        places = [one.place for one in topic.find().letters]
+        first = min(places)
+        admin = KafkaAdminClient(bootstrap_servers=place.address)
+        admin.delete_records({TopicPartition(topic.name, first.partition): first.offset + 1})
+        admin.close()
+        found = [LetterPlace(one.partition.number, one.offset) for one in topic.records(places)]
+        assert sorted(found) == sorted(places)[1:]
+        assert list(topic.records([first])) == []
+        assert [one.place for one in topic.find().letters] == sorted(places)[1:]
 
 
 def test_letters_are_counted_chosen_and_shown_without_their_content(
