@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-from moderation.embedding.cache import MemoryCache, cache_key, pack, unpack
+from moderation.embedding.cache import MemoryCache, TieredCache, cache_key, pack, unpack
 from moderation.encoder.base import Fingerprint
 from moderation.item import Modality
 
@@ -103,3 +103,16 @@ def test_threads_share_it() -> None:
     threading.excepthook = before
     assert failures == []
     assert cache.size == sum(len(name) + len(value) + 250 for name, value in cache._values.items()) <= 50_000
+
+
+def test_two_tiers_are_asked_in_turn_agree_with_the_far_one_and_forget_together() -> None:
+    near, far, other = MemoryCache(10_000), MemoryCache(10_000), MemoryCache(10_000)
+    both = TieredCache(near, far)
+    assert both.put_many({"a": b"first"}) == {"a": b"first"}
+    assert TieredCache(other, far).put_many({"a": b"second"}) == {"a": b"first"}  # the first writer's, for every worker
+    assert other.get_many(["a"]) == [b"first"]
+    far.put_many({"b": b"afar"})
+    assert both.get_many(["a", "b", "c"]) == [b"first", b"afar", None]
+    assert near.get_many(["b"]) == [b"afar"]
+    both.drop_many(iter(["a", "b"]))
+    assert [one.get_many(["a", "b"]) for one in (near, far)] == [[None, None]] * 2
