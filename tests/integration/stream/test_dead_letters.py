@@ -111,7 +111,7 @@ def test_without_transactions_a_record_that_its_topic_refuses_does_not_count_as_
         assert [one.replayed for one in topic.find().letters] == [False]
 
 
-def test_letters_that_retention_deleted_are_left_out_and_the_others_are_there(place: Place) -> None:
+def test_letters_that_retention_deleted_or_that_never_were_are_left_out_and_the_others_are_there(place: Place) -> None:
     put(place, *[Stage.DECODE] * 12)
     with assemble.dead_letters(load_settings(place.config())) as topic:
         places = [one.place for one in topic.find().letters]
@@ -121,7 +121,8 @@ def test_letters_that_retention_deleted_are_left_out_and_the_others_are_there(pl
         admin.close()
         found = [LetterPlace(one.partition.number, one.offset) for one in topic.records(places)]
         assert sorted(found) == sorted(places)[1:]
-        assert list(topic.records([first])) == []
+        never = LetterPlace(first.partition, 10**6)
+        assert [list(topic.records([one])) for one in (first, never)] == [[], []]
         assert [one.place for one in topic.find().letters] == sorted(places)[1:]
 
 
