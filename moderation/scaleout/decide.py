@@ -36,6 +36,12 @@ def decide_portions(portions: Sequence[Portion], order: Order, workers: Workers)
         raise ClusterError(_in_words(given_up, {one.number: one for one in portions}))
 
 
+def of_each(order: Order, count: int, *, threads: int) -> Order:
+    """What each of so many workers is told: of a quota that each counts by itself, its part."""
+    quota = order.settings.quota.model_copy(update={"share": order.settings.quota.share / count})
+    return replace(order, settings=order.settings.model_copy(update={"quota": quota}), threads=threads)
+
+
 def _rows(portions: Sequence[Portion], order: Order, workers: Workers) -> Iterator[Mapping[str, Any]]:
     import ray.data
     from ray.data.exceptions import SystemException
@@ -44,12 +50,10 @@ def _rows(portions: Sequence[Portion], order: Order, workers: Workers) -> Iterat
     with _quiet(ray.data.DataContext.get_current()):  # which Ray Data copies as a dataset is made
         told = ray.data.from_items([{"portion": encoded(one)} for one in portions], override_num_blocks=len(portions))
         count = min(workers.count, len(portions))
-        share = order.settings.quota.share / count  # of a quota that each counts by itself
-        settings = order.settings.model_copy(update={"quota": order.settings.quota.model_copy(update={"share": share})})
         done = told.map_batches(
             _Worker,
             # By reference: what Ray tells of a step may name its arguments, and settings hold secrets.
-            fn_constructor_args=(ray.put(replace(order, settings=settings, threads=workers.cores)),),
+            fn_constructor_args=(ray.put(of_each(order, count, threads=workers.cores)),),
             batch_size=1,
             batch_format="numpy",
             compute=ray.data.ActorPoolStrategy(size=count, max_tasks_in_flight_per_actor=2),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from moderation import assemble
 from moderation.errors import EncoderError, ExitCode
 from moderation.policy.lock import lock_path, write_lock
+from moderation.scaleout.decide import of_each
 from moderation.scaleout.decider import GIVEN_UP, Decider, Order, encoded
 from moderation.scaleout.parts import read_part
 from moderation.settings import Settings
@@ -56,6 +58,13 @@ def test_each_portion_is_a_file(tmp_path: Path) -> None:
         list("89"),
     ]
     assert os.environ["OMP_NUM_THREADS"] == "3"
+
+
+def test_workers_share_a_quota_that_each_counts_by_itself(tmp_path: Path) -> None:
+    own, _ = order(tmp_path, settings=Settings.model_validate({"quota": {"share": 0.8}}))
+    told = of_each(own, 4, threads=2)
+    assert (told.settings.quota.share, told.threads, own.settings.quota.share) == (0.2, 2, 0.8)
+    assert replace(told, settings=own.settings, threads=own.threads) == own
 
 
 def test_what_goes_wrong_is_a_row_with_its_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
