@@ -584,10 +584,17 @@ def test_what_left_leaves_no_content_behind() -> None:
         assert (batcher.waiting, batcher._queue._lines) == ((0, 0), {})
 
 
-def test_closing_does_not_wait_for_ever_while_the_far_cache_is_asked() -> None:
+def test_closing_does_not_wait_for_ever_while_the_far_cache_is_asked_and_leaves_nobody_who_then_wants_the_device() -> (
+    None
+):
+    class Slow(MemoryCache):
+        def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+            time.sleep(0.2)
+            return super().get_many(keys)
+
     device = Device()
     one = Batcher(
-        {"default": Embedder(device, TieredCache(MemoryCache(10**6), MemoryCache(10**6)))},
+        {"default": Embedder(device, TieredCache(MemoryCache(10**6), Slow(10**6)))},
         costs(lambda _: 0.0),
         near=MemoryCache(10**6),
         far=True,
