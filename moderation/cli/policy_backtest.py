@@ -22,6 +22,7 @@ from moderation.policy.schema import Policy
 from moderation.release.backtest import SOURCES, Backtest, Build, Source, check_trial
 from moderation.release.backtest import backtest as run
 from moderation.release.backtest_page import rate_in_words, render_html, render_markdown, share_in_words
+from moderation.release.diff import SAME_BUILD
 from moderation.release.record import status_beside
 from moderation.release.replay import Chunk, Trial, replay_vectors, same_epsilon
 from moderation.release.replay_log import replay_log, source_of
@@ -128,6 +129,8 @@ def _tell(found: Backtest) -> None:
     terminal.say(
         f"policy {found.policy!r}: revision {found.after.revision} beside {beside}, {found.compared.items:,} items from {SOURCES[found.source]}"
     )
+    if found.same_build:
+        terminal.say(SAME_BUILD)
     for reason, count in found.skipped.items():
         terminal.say(f"  {count:,} left out: {reason}")
     for reason, count in found.capped.items():
