@@ -115,17 +115,23 @@ def make_reader(settings: StreamSettings) -> KafkaConsumer:
     return unpack_safely(consumer, most_bytes=settings.in_flight_bytes)
 
 
-def require(topic: str, producer: KafkaProducer, settings: StreamSettings, *, otherwise: ExitCode) -> None:
-    """A topic that is not there calls a person; brokers that went away while they were asked do not."""
+def require(producer: KafkaProducer, settings: StreamSettings) -> None:
+    """Topics that are not there call a person, who is told all of them; brokers that went away while they were asked do not."""
+    topics = [*settings.outputs, *settings.inputs]
     try:
-        producer.partitions_for(topic)
+        for topic in topics:
+            producer.partitions_for(topic)
     except KafkaTimeoutError:
         reader = make_reader(settings)
         known = reader.topics()
         reader.close()
-        if topic in known:
+        missing = [topic for topic in topics if topic not in known]
+        if not missing:
             raise
-        raise StreamError(f"open: there is no topic {topic!r}", exit_code=otherwise) from None
+        named = ", ".join(map(repr, missing))
+        told = f"open: there is no topic {named}" if len(missing) == 1 else f"open: there are no topics {named}"
+        unwritable = not known.issuperset(settings.outputs)
+        raise StreamError(told, exit_code=ExitCode.UNWRITABLE if unwritable else ExitCode.UNAVAILABLE) from None
 
 
 def make_admin(settings: StreamSettings) -> KafkaAdminClient:

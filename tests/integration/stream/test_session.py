@@ -385,6 +385,11 @@ def test_too_many_bytes_in_flight_hold_everything_back(ground: Ground) -> None:
         ({"bootstrap": "127.0.0.1:9"}, ExitCode.UNAVAILABLE, "KafkaTimeoutError"),
         ({"inputs": ["nowhere"]}, ExitCode.UNAVAILABLE, "there is no topic 'nowhere'"),
         ({"outputs": ["nowhere"]}, ExitCode.UNWRITABLE, "there is no topic 'nowhere'"),
+        (
+            {"inputs": ["nowhere"], "outputs": ["gone", "lost"]},
+            ExitCode.UNWRITABLE,
+            "there are no topics 'gone', 'lost', 'nowhere'",
+        ),
     ],
 )
 def test_what_is_not_there_at_the_start_is_said(
