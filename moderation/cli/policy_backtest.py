@@ -144,6 +144,10 @@ def _tell(found: Backtest) -> None:
     tell_changes(found.compared)
     if found.why:
         terminal.say(f"between the builds: a {found.bump} change: {'; '.join(found.why)}")
+    _warn(found)
+
+
+def _warn(found: Backtest) -> None:
     if found.warning:
         terminal.say(f"WARNING: {found.warning}")
     for name in found.over_budget:
