@@ -115,7 +115,7 @@ def audited(policy: Policy) -> dict[str, set[str]]:
 
 def _print(report: TestReport, path: Path, lock: Lock, *, certified: bool) -> None:
     if not certified:
-        terminal.say(f"{lock_words.UNCERTIFIED}; no test can pass before: {lock_words.to_certify(lock, path)}")
+        terminal.say(f"{lock_words.UNCERTIFIED}, so that no test can pass; {lock_words.to_certify(lock, path)}")
     for result in report.results:
         if result.status.value != "passed" and certified:
             terminal.say(f"{_WORDS[result.status.value]}: {result.suite}/{result.id}: {result.message}")

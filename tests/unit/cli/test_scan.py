@@ -331,7 +331,7 @@ def test_that_a_policy_is_uncertified_is_told_once_with_what_mends_it_and_not_fo
     write_lock(lock("blades", actions=(action("remove", None),)), other)
     _, out, err = run("scan", pictures, "--policy", other)
     assert err.splitlines()[0] == (
-        f"policy 'blades': {UNCERTIFIED}; nothing is decided before: moderation policy certify blades.yaml --out {tmp_path}"
+        f"policy 'blades': {UNCERTIFIED}; run: moderation policy certify blades.yaml --out {tmp_path}"
     )
     assert err.count("certify") == 1
     assert out.startswith("6 items in ")  # at once the summary
