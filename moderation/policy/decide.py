@@ -200,14 +200,12 @@ def _fire(terms: Terms, value: float, *, too_many: bool, order: Sequence[str]) -
     might = _strongest_cut(terms.cuts, round(value + terms.epsilon, DIGITS), order)
     if might is None:
         return min(terms.cuts, key=lambda cut: cut.threshold), None, Outcome.NO_MATCH
-    sure = None
-    if not too_many:
-        sure = _strongest_cut(terms.cuts, round(value - terms.epsilon, DIGITS), order) if terms.epsilon else might
-    cap = REVIEW if REVIEW in order else terms.on_error
-    capped = min(might.action, cap, key=order.index)
-    if sure is not None and _force(sure.action, order) >= _force(capped, order):
-        return sure, sure.action, Outcome.REVIEW if sure.action == REVIEW else Outcome.MATCH
-    return might, capped, Outcome.REVIEW
+    sure = None if too_many else _strongest_cut(terms.cuts, round(value - terms.epsilon, DIGITS), order)
+    if sure is not might:
+        capped = min(might.action, REVIEW if REVIEW in order else terms.on_error, key=order.index)
+        if sure is None or _force(sure.action, order) < _force(capped, order):
+            return might, capped, Outcome.REVIEW
+    return sure, sure.action, Outcome.REVIEW if sure.action == REVIEW else Outcome.MATCH
 
 
 def _strongest_cut(cuts: Sequence[Cut], value: float, order: Sequence[str]) -> Cut | None:

@@ -55,16 +55,24 @@ class _Places(DefaultPartitioner):  # type: ignore[misc]  # the client has no ty
     """
 
     def __init__(self) -> None:
-        self.drawn: dict[str, int] = {}  # by topic
+        self._known: dict[str, list[int]] = {}  # by topic, in this commit
+        self._drawn: dict[str, int] = {}
+
+    def begin(self) -> None:
+        """Another commit."""
+        self._known.clear()
+        self._drawn.clear()
 
     def partition(self, topic: str, key: object, serialized_key: bytes | None, *given: Any) -> int:
         """One of the topic's partitions; what is given last is what the client knows of the brokers."""
-        if serialized_key is not None:
-            known = sorted(given[-1].partitions_for_topic(topic))
-            return int(known[(murmur2(serialized_key) & 0x7FFFFFFF) % len(known)])
-        if topic not in self.drawn:
-            self.drawn[topic] = super().partition(topic, key, None, *given)
-        return self.drawn[topic]
+        if serialized_key is None:
+            if topic not in self._drawn:
+                self._drawn[topic] = super().partition(topic, key, None, *given)
+            return self._drawn[topic]
+        if topic not in self._known:
+            self._known[topic] = sorted(given[-1].partitions_for_topic(topic))
+        known, hashed = self._known[topic], int(murmur2(serialized_key))
+        return known[(hashed & 0x7FFFFFFF) % len(known)]
 
 
 def make_consumer(settings: StreamSettings, *, taken_away: Callable[[], None] = lambda: None) -> KafkaConsumer:
@@ -160,7 +168,7 @@ def make_admin(settings: StreamSettings) -> KafkaAdminClient:
 def publish(producer: KafkaProducer, outputs: Iterable[Output], *, seconds: float) -> None:
     """D1: a record that the client gave up fails nothing but its own future, so every one is awaited before anything is committed."""
     end, now_ms = time.monotonic() + seconds, _ms(_BEGAN + time.clock_gettime(_TICKS))
-    producer.config["partitioner"].drawn.clear()
+    producer.config["partitioner"].begin()
     futures = [
         producer.send(one.topic, one.value, one.key, list(one.headers), one.partition, now_ms) for one in outputs
     ]
