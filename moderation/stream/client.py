@@ -15,6 +15,7 @@ import zstandard  # noqa: F401
 from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.errors import KafkaTimeoutError, UnknownError
+from kafka.partitioner.default import DefaultPartitioner, murmur2
 from kafka.structs import TopicPartition
 
 from moderation.errors import ExitCode, StreamError
@@ -44,6 +45,34 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the client 
 
     def on_partitions_lost(self, lost: object) -> None:
         pass
+
+
+class _Places(DefaultPartitioner):  # type: ignore[misc]  # the client has no types
+    """Which partition an output goes to: its key decides, as with every client; those without one lie together, commit by commit, in their order.
+
+    The client's own choice draws for each, so that the outputs of a commit are scattered in small batches and in no order, and takes stock of
+    all brokers for it.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, list[int]] = {}  # by topic, in this commit
+        self._drawn: dict[str, int] = {}
+
+    def begin(self) -> None:
+        """Another commit."""
+        self._known.clear()
+        self._drawn.clear()
+
+    def partition(self, topic: str, key: object, serialized_key: bytes | None, *given: Any) -> int:
+        """One of the topic's partitions; what is given last is what the client knows of the brokers."""
+        if serialized_key is None:
+            if topic not in self._drawn:
+                self._drawn[topic] = super().partition(topic, key, None, *given)
+            return self._drawn[topic]
+        if topic not in self._known:
+            self._known[topic] = sorted(given[-1].partitions_for_topic(topic))
+        known, hashed = self._known[topic], int(murmur2(serialized_key))
+        return known[(hashed & 0x7FFFFFFF) % len(known)]
 
 
 def make_consumer(settings: StreamSettings, *, taken_away: Callable[[], None] = lambda: None) -> KafkaConsumer:
@@ -89,6 +118,7 @@ def make_producer(settings: StreamSettings, *, at_once: bool = False) -> KafkaPr
         compression_type=None if settings.compression == "none" else settings.compression,
         batch_size=131_072,
         linger_ms=linger_ms,
+        partitioner=_Places(),
         max_request_size=max(1_048_576, settings.output_bytes),
         max_block_ms=_ms(settings.request_seconds),
         delivery_timeout_ms=_ms(max(settings.commit_seconds, settings.request_seconds)) + linger_ms,
@@ -144,6 +174,7 @@ def make_admin(settings: StreamSettings) -> KafkaAdminClient:
 def publish(producer: KafkaProducer, outputs: Iterable[Output], *, seconds: float) -> None:
     """D1: a record that the client gave up fails nothing but its own future, so every one is awaited before anything is committed."""
     end, now_ms = time.monotonic() + seconds, _ms(_BEGAN + time.clock_gettime(_TICKS))
+    producer.config["partitioner"].begin()
     futures = [
         producer.send(one.topic, one.value, one.key, list(one.headers), one.partition, now_ms) for one in outputs
     ]

@@ -79,6 +79,40 @@ def test_all_outputs_of_a_batch_go_out_together(ground: Ground, delivery: str) -
         assert told["records-per-request-avg"] == 500  # one broker, one request
 
 
+def test_a_key_decides_where_an_output_lies_as_with_every_client(services: Addresses) -> None:
+    ground = Ground.made(services.kafka, 5)
+    ground.feed([0])
+    keys = [b"", *(b"a key %d" % number for number in range(50))]
+    with opened(ground) as session:
+        batch = next_records(session)
+        assert session.commit(batch, [Output(ground.output, key, key) for key in keys])
+    producer = KafkaProducer(bootstrap_servers=ground.address)
+    sent = {key: producer.send(ground.output, key, key).get(10).partition for key in keys}
+    producer.close()
+    lying = [(value, partition.partition) for partition, value in ground.read()]
+    assert sorted(lying) == sorted(2 * list(sent.items()))
+    assert set(sent.values()) == set(range(5))
+
+
+def test_what_has_no_key_lies_together_in_its_order_each_commit_somewhere_else(services: Addresses) -> None:
+    ground = Ground.made(services.kafka, 2)
+    ground.feed(range(30))
+    places = []
+    with opened(ground, poll_records=1) as session:
+        for number in range(30):
+            batch = next_records(session)
+            values = [b"%d" % (100 * number + one) for one in range(20)]
+            assert session.commit(batch, [Output(ground.output, value) for value in values])
+            places.append(values)
+    lying: dict[int, list[bytes]] = {}
+    for partition, value in ground.read():
+        lying.setdefault(partition.partition, []).append(value)
+    assert set(lying) == {0, 1}  # 30 draws
+    for partition, values in lying.items():
+        own = [one for commit in places if commit[0] in values for one in commit]
+        assert values == own, partition
+
+
 @pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
 def test_records_come_as_they_are_and_outputs_go_to_several_topics_as_they_are(ground: Ground, delivery: str) -> None:
     producer = KafkaProducer(bootstrap_servers=ground.address)
