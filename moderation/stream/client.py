@@ -21,11 +21,11 @@ from kafka.structs import TopicPartition
 from moderation.errors import ExitCode, StreamError
 from moderation.sections import KafkaSettings, StreamSettings
 from moderation.stream.batch import Output, Partition, Record
+from moderation.stream.deadline import ticks
 from moderation.stream.unpacking import unpack_safely
 
 # A broker refuses records that are an hour ahead of it, and with them their transaction: a clock that is set while we work must not be asked.
-_TICKS = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # the first counts while the machine sleeps, too
-_BEGAN = time.time() - time.clock_gettime(_TICKS)
+_BEGAN = time.time() - ticks()
 # By itself the client sends the first of many records alone, and the others in scraps: a third slower.
 _LINGER_MS = 1000
 OLDEST_BROKER = (2, 7)  # before it, a worker that comes back from the dead may fence the one that took its place
@@ -173,7 +173,7 @@ def make_admin(settings: StreamSettings) -> KafkaAdminClient:
 
 def publish(producer: KafkaProducer, outputs: Iterable[Output], *, seconds: float) -> None:
     """D1: a record that the client gave up fails nothing but its own future, so every one is awaited before anything is committed."""
-    end, now_ms = time.monotonic() + seconds, _ms(_BEGAN + time.clock_gettime(_TICKS))
+    end, now_ms = time.monotonic() + seconds, _ms(_BEGAN + ticks())
     producer.config["partitioner"].begin()
     futures = [
         producer.send(one.topic, one.value, one.key, list(one.headers), one.partition, now_ms) for one in outputs

@@ -254,7 +254,7 @@ class Session:
         waits: bool = True,
     ) -> None:
         kept = {theirs(partition): OffsetAndMetadata(offset, note, -1) for partition, offset in offsets.items()}
-        with fatal(f"{what} at {self._places()}"):
+        with fatal(f"{what} at {self._places()}", transaction_seconds=self._settings.transaction_seconds):
             if self._settings.delivery == "at_least_once":
                 publish(self._producer, outputs, seconds=self._settings.commit_seconds)
                 if waits:

@@ -252,6 +252,22 @@ def test_a_worker_in_a_slot_that_is_taken_over_is_told_so_and_the_new_one_is_not
     assert ground.counted() == dict.fromkeys(range(20), 1)
 
 
+def test_a_worker_that_was_paused_beyond_its_transaction_starts_again_by_itself(
+    ground: Ground, proxy: FaultProxy
+) -> None:
+    """The brokers fence out whoever left a transaction open for too long: that calls for no person, as a second worker in the slot does."""
+    ground.feed(range(20))
+    settings = ground.settings(bootstrap=proxy.address, transaction_seconds=1.0, session_seconds=20.0)
+    with Actor(settings) as actor:
+        batch = actor.poll_until("records")
+        proxy.on_answer(kinds.PRODUCE, lambda: actor.send(signal.SIGSTOP))
+        actor.tell("commit", batch["batch"], ground.output)
+        time.sleep(4)
+        actor.send(signal.SIGCONT)
+        assert actor.answer()["exit_code"] == ExitCode.RESTART
+    assert ground.counted() == {}
+
+
 def test_a_static_member_that_was_replaced_may_poll_but_commits_nothing(ground: Ground) -> None:
     settings = ground.settings(static_member=True, delivery="at_least_once")
     with Actor(settings) as old, Actor(settings) as new:
