@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from moderation.errors import DataError, ItemError, Problem
 from moderation.source.together import Read
@@ -27,20 +28,11 @@ class Caution:
 
     def __init__(self, path: Path) -> None:
         self._path, self._place = path, 0
-        self._begun, self._trying = (
-            0,
-            list[int](),
-        )  # how often without finding out more; the places of what is being decided
-        self._apart, self._alone = (
-            set[int](),
-            dict[int, int](),
-        )  # places of batches that killed; deaths of entries alone
-        with suppress(
-            OSError, ValueError, KeyError, TypeError
-        ):  # never begun, or half a note of a machine that lost its power
-            told = json.loads(path.read_text(encoding="utf-8"))
-            self._apart, self._alone = set(told["apart"]), dict(told["alone"])
-            self._begun, self._trying = told["begun"], told["trying"]
+        told = _read(path)
+        self._begun: int = told["begun"]  # how often without finding out more
+        self._trying: list[int] = told["trying"]  # the places of what was being decided
+        self._apart: set[int] = set(told["apart"])  # places of batches that killed
+        self._alone: dict[int, int] = dict(told["alone"])  # deaths of entries that were tried alone
         self._learn()
         self._write([])
 
@@ -85,3 +77,11 @@ class Caution:
             half.replace(self._path)
         except OSError as error:
             raise DataError([Problem(self._path, 0, 0, "D000", f"cannot be written: {error.strerror}")]) from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What was found out so far; nothing where it was never begun, or a machine lost its power amid a note."""
+    nothing = {"begun": 0, "trying": [], "apart": [], "alone": []}
+    with suppress(OSError, ValueError):
+        return {**nothing, **json.loads(path.read_text(encoding="utf-8"))}
+    return nothing
