@@ -82,8 +82,9 @@ class Pipeline:
         held = iter(self._limits.hold(judged))
         reading, judging = seen.timing
         seen = replace(seen, timing=(reading, judging.plus(again.shared_by(sum(map(bool, seen.needs))))))
-        named = zip(seen.items, ids or ("",) * len(items), strict=True)
-        return [self._decision(index, item, held, seen, id_) for index, (item, id_) in enumerate(named)]
+        detectors = self._panel.revisions(seen.items, seen.answers)
+        named = zip(ids or ("",) * len(items), detectors, strict=True)
+        return [self._decision(index, held, seen, told, id_) for index, (id_, told) in enumerate(named)]
 
     def score(
         self,
@@ -136,9 +137,10 @@ class Pipeline:
         policies = self.running.policies
         return [{policy: need for policy in policies if (need := policy.needs(item)).words} for item in items]
 
-    def _decision(self, index: int, item: ContentItem, held: Iterator[Verdict], seen: _Seen, id_: str) -> Decision:
-        verdicts = tuple(islice(held, len(seen.needs[index])))
+    def _decision(
+        self, index: int, held: Iterator[Verdict], seen: _Seen, detectors: Mapping[str, str], id_: str
+    ) -> Decision:
+        item, verdicts = seen.items[index], tuple(islice(held, len(seen.needs[index])))
         encoders, hit = origin([((index, place), part) for place, part in enumerate(item.parts)], seen.vectors.values())
-        detectors = self._panel.revisions(index, item, seen.answers)
         timing = seen.timing[bool(verdicts)]
         return answer(item.id, verdicts, self._actions, encoders=encoders, detectors=detectors, timing=timing, cache_hit=hit, id_=id_)  # fmt: skip

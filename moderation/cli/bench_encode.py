@@ -11,7 +11,7 @@ from moderation.cli.places import Json
 
 
 def encode(
-    encoder: Annotated[str, typer.Argument(help="An encoder of the settings.")] = "default",
+    encoder: Annotated[str, typer.Argument(metavar="ENCODER", help="An encoder of the settings.")] = "default",
     *,
     batch: Annotated[
         list[int] | None,

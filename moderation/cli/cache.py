@@ -25,7 +25,7 @@ app = typer.Typer(no_args_is_help=True, help="What is kept of content between ru
 def erase(
     contents: Annotated[
         list[str],
-        typer.Argument(metavar="FILE|SHA256...", help="Content to forget: files, or digests as decisions have them."),
+        typer.Argument(metavar="FILE|SHA256", help="Content to forget: files, or digests as decisions have them."),
     ],
     as_json: Json = False,
 ) -> None:

@@ -20,7 +20,7 @@ def classify(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            metavar="PATH...",
+            metavar="PATH",
             help="Pictures, folders, .jsonl of items, - for JSON lines on stdin, or what `moderation policy embed` kept.",
         ),
     ],
@@ -33,12 +33,11 @@ def classify(
 ) -> None:
     """Tell which of some texts each picture is nearest to.
 
-    \b
     No policy is asked, and nothing is certified: a probability here is the share of one text among those that you
     gave, never how likely it is. Of two wrong texts one is always nearest.
 
     Example: moderation classify pictures/ --text "a photo of a dog" --text "a photo of a cat"
-    """  # noqa: D301  typer wants the character itself
+    """
     from moderation import assemble
     from moderation.cli.pictures import Told, named, pictures
     from moderation.cli.query import embed_queries, of_words

@@ -95,7 +95,7 @@ def show(
 def replay(  # noqa: PLR0917 - typer passes options by name
     config: Config,
     places: Annotated[
-        list[str] | None, typer.Argument(metavar="[PARTITION:OFFSET]...", help="Only these; else all that fit.")
+        list[str] | None, typer.Argument(metavar="PARTITION:OFFSET", help="Only these; else all that fit.")
     ] = None,
     stage: Stages = None,
     cause: Causes = None,

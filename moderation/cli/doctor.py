@@ -12,7 +12,7 @@ def doctor(
     config: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[CONFIG.toml]", help="A worker's settings; else those of MODERATION_SETTINGS.", dir_okay=False
+            metavar="CONFIG.toml", help="A worker's settings; else those of MODERATION_SETTINGS.", dir_okay=False
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as one JSON object, keys stable.")] = False,

@@ -21,6 +21,13 @@ UNCERTIFIED = "not certified: decisions are drafts, and every item ends as the p
 _BARS = " ▁▂▃▄▅▆▇█"
 
 
+def to_certify(lock: Lock, policy: Path | str) -> str:
+    """What brings thresholds to a lock without any: the command, or more targets where that was tried; `policy` is how the policy is named there."""
+    if any(action.shortfall is not None for action in lock.actions):
+        return f"it takes more targets: moderation policy plan {policy} tells how many"
+    return f"run: moderation policy certify {policy}"
+
+
 def as_plain(lock: Lock, path: Path, *, order: Sequence[str]) -> dict[str, Any]:
     """A lock as plain values for machines; its arrays stay in its file. `order` names actions by force, weakest first."""
     from moderation.policy.bands import bands

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -96,14 +97,16 @@ def _moderation(
     The usual order, for a policy called weapons:
       moderation policy new weapons              a policy file and its tests
       moderation policy lint policies            every mistake, by line and column
+      moderation policy plan FILE                how many judged examples its promises take
       moderation policy compile FILE             phrases become a classifier
       moderation policy certify FILE             thresholds that keep promises
       moderation policy test FILE                the policy's own tests
       moderation scan pictures/ --policy FILE    a decision for every item
+      moderation policy release FILE             from here on its decisions count
 
     \b
     All of it on shipped pictures, in half a minute: moderation demo
-    When something does not work:                   moderation doctor
+    When something does not work:                    moderation doctor
     Settings: a TOML file that MODERATION_SETTINGS names, and variables, with two
     underscores for each level: MODERATION_ENCODERS__DEFAULT__DEVICE=cpu
     """  # noqa: D301  typer wants the character itself
@@ -123,6 +126,19 @@ app.add_typer(dlq.app, name="dlq")
 app.command("doctor")(doctor.doctor)
 app.add_typer(plugin.app, name="plugin")
 app.add_typer(train.app, name="train")
+
+
+def _flow(commands: typer.Typer) -> None:
+    """Paragraphs of help without the line ends of our source, which typer keeps in all but the first of them."""
+    for one in commands.registered_commands:
+        paragraphs = (inspect.getdoc(one.callback) or "").split("\n\n")
+        one.help = "\n\n".join(text if text.startswith("\b") else text.replace("\n", " ") for text in paragraphs)
+    for group in commands.registered_groups:
+        if group.typer_instance:
+            _flow(group.typer_instance)
+
+
+_flow(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -47,7 +47,7 @@ def there(path: Path) -> Path:
     return path
 
 
-PolicyFile = Annotated[Path, typer.Argument(help="The policy's YAML file.", callback=there)]
+PolicyFile = Annotated[Path, typer.Argument(metavar="POLICY.yaml", help="The policy's YAML file.", callback=there)]
 Json = Annotated[bool, typer.Option("--json", help="The result as JSON on stdout, keys stable.")]
 BuildFolder = Annotated[
     Path | None,

@@ -73,9 +73,7 @@ def list_(
 
 @app.command()
 def doctor(
-    ids: Annotated[
-        list[str] | None, typer.Argument(metavar="[ID]...", help="Plugins by id; all of them without.")
-    ] = None,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Plugins by id; all of them without.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The result as JSON on stdout, keys stable.")] = False,
     only: Only = None,
     trace: Trace = False,
@@ -142,9 +140,7 @@ def _tell_health(rows: Sequence[Mapping[str, Any]]) -> None:
 
 @app.command()
 def check(
-    ids: Annotated[
-        list[str] | None, typer.Argument(metavar="[ID]...", help="Plugins by id; all of them without.")
-    ] = None,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Plugins by id; all of them without.")] = None,
     encoder: Annotated[
         str, typer.Option(metavar="NAME", help="Whose width vectors have, for detectors that ask for some.")
     ] = "default",

@@ -42,7 +42,7 @@ def new(
 
 @app.command()
 def lint(  # noqa: PLR0917 - typer passes options by name
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Policy files, or folders of them.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Policy files, or folders of them.")],
     measured: Annotated[
         bool, typer.Option("--measured", help="Ask each policy's encoder too, without targets.")
     ] = False,

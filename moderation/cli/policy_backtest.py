@@ -22,6 +22,7 @@ from moderation.policy.schema import Policy
 from moderation.release.backtest import SOURCES, Backtest, Build, Source, check_trial
 from moderation.release.backtest import backtest as run
 from moderation.release.backtest_page import rate_in_words, render_html, render_markdown, share_in_words
+from moderation.release.diff import SAME_BUILD
 from moderation.release.record import status_beside
 from moderation.release.replay import Chunk, Trial, replay_vectors, same_epsilon
 from moderation.release.replay_log import replay_log, source_of
@@ -128,6 +129,8 @@ def _tell(found: Backtest) -> None:
     terminal.say(
         f"policy {found.policy!r}: revision {found.after.revision} beside {beside}, {found.compared.items:,} items from {SOURCES[found.source]}"
     )
+    if found.same_build:
+        terminal.say(SAME_BUILD)
     for reason, count in found.skipped.items():
         terminal.say(f"  {count:,} left out: {reason}")
     for reason, count in found.capped.items():
@@ -141,6 +144,10 @@ def _tell(found: Backtest) -> None:
     tell_changes(found.compared)
     if found.why:
         terminal.say(f"between the builds: a {found.bump} change: {'; '.join(found.why)}")
+    _warn(found)
+
+
+def _warn(found: Backtest) -> None:
     if found.warning:
         terminal.say(f"WARNING: {found.warning}")
     for name in found.over_budget:

@@ -10,7 +10,7 @@ from moderation.embedding.embedder import Embedder
 from moderation.policy.lock import read_lock
 from moderation.policy.manifest import load_manifest
 from moderation.release.comparison import Compared, Moved
-from moderation.release.diff import Difference, compare_locks
+from moderation.release.diff import SAME_BUILD, Difference, compare_locks
 from moderation.settings import load_settings
 
 SHOWN = 8  # slices, with any change
@@ -36,6 +36,8 @@ def _tell(found: Difference) -> None:
     terminal.say(
         f"policy {found.policy!r}: revision {found.before} to {found.after}, {found.compared.items:,} items, {found.changed:,} change band"
     )
+    if found.before == found.after:
+        terminal.say(SAME_BUILD)
     tell_changes(found.compared)
     why = f": {'; '.join(found.why)}" if found.why else ""
     terminal.say(f"version: {'no change' if found.bump == 'none' else f'a {found.bump} change'}{why}")

@@ -28,8 +28,10 @@ KnownItems = Annotated[
 
 @app.command()
 def diff(
-    before: Annotated[Path, typer.Argument(help="A lock of the policy, ID.lock.json.", dir_okay=False)],
-    after: Annotated[Path, typer.Argument(help="Another lock of the same policy.", dir_okay=False)],
+    before: Annotated[Path, typer.Argument(metavar="OLD.lock.json", help="A lock of the policy.", dir_okay=False)],
+    after: Annotated[
+        Path, typer.Argument(metavar="NEW.lock.json", help="Another lock of the same policy.", dir_okay=False)
+    ],
     items: Annotated[Path, typer.Option(help="A data manifest: what both decide on.", dir_okay=False)],
     as_json: Json = False,
 ) -> None:
@@ -70,7 +72,7 @@ def release(  # noqa: PLR0917 - typer passes options by name
 def embed(
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="PATH...", help="Files, folders, .jsonl of items, or -, as for `moderation scan`."),
+        typer.Argument(metavar="PATH", help="Files, folders, .jsonl of items, or -, as for `moderation scan`."),
     ],
     out: Annotated[Path, typer.Option(help="The folder to keep the vectors in.", file_okay=False)],
     encoder: Annotated[str, typer.Option(help="An encoder's name in the settings.")] = "default",
@@ -94,7 +96,10 @@ def keep(
     decisions: Annotated[
         list[Path],
         typer.Argument(
-            help="Decisions as JSON lines, as `moderation scan --json` writes them.", dir_okay=False, exists=True
+            metavar="DECISIONS.jsonl",
+            help="Decisions as JSON lines, as `moderation scan --json` writes them.",
+            dir_okay=False,
+            exists=True,
         ),
     ],
     out: Annotated[Path, typer.Option(help="The folder to keep the decisions in.", file_okay=False)],
@@ -163,7 +168,12 @@ def backtest(  # noqa: PLR0917 - typer passes options by name
 def explain_(  # noqa: PLR0917 - typer passes options by name
     path: PolicyFile,
     decisions: Annotated[
-        Path, typer.Argument(help="Decisions as JSON lines, as `moderation scan --json` writes them.", dir_okay=False)
+        Path,
+        typer.Argument(
+            metavar="DECISIONS.jsonl",
+            help="Decisions as JSON lines, as `moderation scan --json` writes them.",
+            dir_okay=False,
+        ),
     ],
     item: Annotated[str | None, typer.Option("--item-id", help="Only this item's.")] = None,
     category: Annotated[str | None, typer.Option(help="The database's STATEMENT_CATEGORY_ value.")] = None,

@@ -25,12 +25,13 @@ from moderation.policy.manifest import TargetRow, read_manifest, shared
 from moderation.policy.paths import background_of
 from moderation.policy.schema import Policy, json_schema
 from moderation.release import suite_file
-from moderation.settings import Settings, load_settings
+from moderation.release.splits import foreseen
+from moderation.settings import ImageLimits, Settings, load_settings
 
 if TYPE_CHECKING:
     from moderation.encoder.base import Encoder
 
-ERROR = "error"
+ERROR, WARNING = "error", "warning"
 KINDS = {"policy": json_schema, "tests": suite_file.json_schema, "decision": decision_schema.json_schema}
 
 
@@ -66,7 +67,7 @@ def lint(
     if sarif:
         with terminal.replacing(sarif) as stream:
             terminal.emit(as_sarif(linted.findings), to=stream)
-    errors, warnings = linted.count(ERROR), linted.count("warning")
+    errors, warnings = linted.count(ERROR), linted.count(WARNING)
     if as_json:
         findings = [asdict(one) | {"path": str(one.path)} for one in linted.findings]
         known = {"files": linted.files, "errors": errors, "warnings": warnings}
@@ -95,7 +96,7 @@ def lint_all(paths: Sequence[Path], settings: Settings) -> Linted:
             continue  # its problems are among those above; a base is no policy of its own
         findings.update(check(policy, card=_card(policy, settings), weakest=settings.actions[0]))
         findings.update(_finding(problem) for path in policy.tests for problem in suite_file.check(path, policy=policy))
-        findings.update(_data(policy))
+        findings.update(_data(policy, settings.images))
     return Linted(len(files), tuple(sorted(findings)))
 
 
@@ -147,12 +148,12 @@ def _card(policy: Policy, settings: Settings) -> EncoderCard | None:
         return None  # whoever loads the encoder says what is wrong with it
 
 
-def _data(policy: Policy) -> Iterator[Finding]:
+def _data(policy: Policy, limits: ImageLimits) -> Iterator[Finding]:
     """What is wrong with the manifests in themselves, with the files they name, and between them.
 
     A manifest that is not there yet is a warning: the words of a policy come first.
     """
-    known: list[tuple[TargetRow, ...]] = []
+    known: dict[str, tuple[TargetRow, ...]] = {}
     uses = [("exemplars", one) for one in ("violating", "contrast")]
     uses += [("data", one) for one in ("fit", "certify", "audit")]
     for section, use in uses:
@@ -162,19 +163,19 @@ def _data(policy: Policy) -> Iterator[Finding]:
         if not os.path.lexists(path):  # which a name too long for the system is not either
             node, message = policy.locate(section, use), f"{path} is not there"
             fix = "write it before it is needed: one JSON line for each target"
-            yield Finding(node.path, node.line, node.column, "D001", "warning", message, fix)
+            yield Finding(node.path, node.line, node.column, "D001", WARNING, message, fix)
             continue
-        rows, problems = read_manifest(path)
-        known.append(rows)
+        known[use], problems = read_manifest(path)
         yield from map(_finding, problems)
     if (background := background_of(policy.path, policy.id)).exists():
-        rows, problems = read_manifest(background)
-        known.append(rows)
+        known["background"], problems = read_manifest(background)
         yield from map(_finding, problems)
-    yield from map(_finding, shared(known))
-    yield from map(
-        _finding, _files([row for rows in known for row in rows if row.files], f"{policy.id}: reading files")
-    )
+    yield from map(_finding, shared(list(known.values())))
+    files = [row for rows in known.values() for row in rows if row.files]
+    yield from map(_finding, _files(files, f"{policy.id}: reading files"))
+    refused, counted_once = foreseen(known, limits=limits, progress=terminal.progress)
+    yield from map(_finding, refused)
+    yield from (_finding(one, WARNING) for one in counted_once)
 
 
 def _files(rows: Sequence[TargetRow], what: str) -> Iterator[Problem]:
@@ -188,5 +189,5 @@ def _files(rows: Sequence[TargetRow], what: str) -> Iterator[Problem]:
             advance(1)
 
 
-def _finding(problem: Problem) -> Finding:
-    return Finding(problem.path, problem.line, problem.column, problem.code, ERROR, problem.message, "")
+def _finding(problem: Problem, severity: str = ERROR) -> Finding:
+    return Finding(problem.path, problem.line, problem.column, problem.code, severity, problem.message, "")

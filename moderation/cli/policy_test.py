@@ -115,13 +115,7 @@ def audited(policy: Policy) -> dict[str, set[str]]:
 
 def _print(report: TestReport, path: Path, lock: Lock, *, certified: bool) -> None:
     if not certified:
-        tried = any(action.shortfall is not None for action in lock.actions)
-        step = (
-            f"with more targets, and moderation policy plan {path} tells how many"
-            if tried
-            else f"moderation policy certify {path}"
-        )
-        terminal.say(f"{lock_words.UNCERTIFIED}; no test can pass before: {step}")
+        terminal.say(f"{lock_words.UNCERTIFIED}, so that no test can pass; {lock_words.to_certify(lock, path)}")
     for result in report.results:
         if result.status.value != "passed" and certified:
             terminal.say(f"{_WORDS[result.status.value]}: {result.suite}/{result.id}: {result.message}")

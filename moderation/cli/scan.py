@@ -115,15 +115,18 @@ def _write_report(path: Path, sheet: Sheet, summary: Summary) -> None:
 
 
 def _locks(policies: Sequence[Path], settings: Settings) -> list[Path]:
-    """The locks of these policies; says which of them have no threshold."""
-    from moderation.cli.lock_words import UNCERTIFIED
-    from moderation.cli.locks import find_lock
+    """The locks of these policies; says once which of them have no threshold, and what brings some."""
+    from moderation.cli import lock_words
+    from moderation.cli.locks import elsewhere, find_lock
     from moderation.policy.lock import read_lock
 
     locks = [find_lock(path, settings) for path in policies]
-    for lock in map(read_lock, locks):
+    for path, place in zip(policies, locks, strict=True):
+        lock = read_lock(place)
         if all(one.threshold is None for one in lock.actions):
-            terminal.note(f"policy {lock.policy!r}: {UNCERTIFIED}")
+            named = f"{lock.policy}.yaml{elsewhere(place.parent)}" if path == place else path
+            step = lock_words.to_certify(lock, named)
+            terminal.note(f"policy {lock.policy!r}: {lock_words.UNCERTIFIED}; {step}")
     return locks
 
 
@@ -163,13 +166,15 @@ def _on_ray(
 
 
 def _write(decision: Decision, *, file: TextIO | None, as_json: bool, quiet: bool) -> None:
+    from moderation.policy.decide import UNCERTIFIED  # what was said once of the policy needs no line for each item
+
     if file or as_json:
         line = terminal.json_line(decision.to_dict())
         if file:
             file.write(line)
         if as_json:
             terminal.write(line)
-    if not (as_json or quiet) and any(verdict.action for verdict in decision.verdicts):
+    if not (as_json or quiet) and any(one.action and one.error != UNCERTIFIED for one in decision.verdicts):
         terminal.say(terminal.one_line(_in_words(decision)))
 
 

@@ -11,9 +11,7 @@ from moderation.cli.places import in_a_folder
 
 Paths = Annotated[
     list[Path],
-    typer.Argument(
-        metavar="PATH...", help="Files, folders, .jsonl or .parquet of items, or - for JSON lines on stdin."
-    ),
+    typer.Argument(metavar="PATH", help="Files, folders, .jsonl or .parquet of items, or - for JSON lines on stdin."),
 ]
 Policies = Annotated[
     list[Path],

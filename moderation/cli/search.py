@@ -49,13 +49,12 @@ def search(  # noqa: PLR0917 - typer passes options by name
 ) -> None:
     """Find the pictures nearest to words, or to a picture.
 
-    \b
     Similarities are cosines: for ranking, not for acting. No policy is asked, nothing is certified.
     Whatever cannot be read is named and counted, and ends nothing.
     To search often, keep the vectors once: moderation policy embed pictures/ --out kept
 
     Example: moderation search "a red car" pictures/ --also "a bicycle" --out found.html
-    """  # noqa: D301  typer wants the character itself
+    """
     from moderation import assemble
     from moderation.cli.hits import nearest
     from moderation.cli.pictures import Told, named, pictures

@@ -49,7 +49,10 @@ Out = Annotated[
 def evaluate(
     *,
     encoder: Annotated[
-        str, typer.Argument(help="A checkpoint's folder, 'bundled', a hub id, or an encoder's name in the settings.")
+        str,
+        typer.Argument(
+            metavar="ENCODER", help="A checkpoint's folder, 'bundled', a hub id, or an encoder's name in the settings."
+        ),
     ] = "bundled",
     data: Data = None,
     captions: Captions = None,

@@ -10,7 +10,9 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from types import MappingProxyType
+from typing import NamedTuple
 
 from moderation.decision import LIVE, Abstention, Decision, Outcome, Score, Severity, Timing, Verdict
 from moderation.item import Region
@@ -19,6 +21,7 @@ from moderation.policy.lock import Quota
 
 REVIEW = "review"
 DIGITS = 6
+_RANK = attrgetter("rank")
 _NONE: Mapping[str, str] = MappingProxyType({})
 UNCERTIFIED, NO_SCORE = "uncertified", "no_score"
 
@@ -55,8 +58,7 @@ class Terms:
     quota: Quota | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """What one detector said of one part, under one label: a score or an abstention. `region` is the part's place in the picture that it was derived from."""
 
     part: str
@@ -124,10 +126,10 @@ def answer(
         severity=severity,
         proposed=proposed,
         verdicts=verdicts,
-        encoders=encoders,
+        encoders=dict(encoders),
         timing=timing,
         cache_hit=cache_hit,
-        detectors=detectors,
+        detectors=dict(detectors),
     )
 
 
@@ -136,11 +138,12 @@ def strongest(verdicts: Iterable[Verdict], order: Sequence[str]) -> tuple[str, S
 
     The severity is the gravest of the verdicts that ask for more than the weakest action, `info` where none does.
     """
-    asked = [one for one in verdicts if one.action is not None and one.action != order[0]]
-    if not asked:
-        return order[0], Severity.INFO
-    action = max((one.action or "" for one in asked), key=order.index)
-    return action, max((one.severity for one in asked), key=lambda severity: severity.rank)
+    action, severity = order[0], Severity.INFO
+    for one in verdicts:
+        if one.action is not None and one.action != order[0]:
+            action = max(action, one.action, key=order.index)
+            severity = max(severity, one.severity, key=_RANK)
+    return action, severity
 
 
 def decision_id(item: str, verdicts: Iterable[Verdict], detectors: Mapping[str, str] = _NONE) -> str:
@@ -197,14 +200,12 @@ def _fire(terms: Terms, value: float, *, too_many: bool, order: Sequence[str]) -
     might = _strongest_cut(terms.cuts, round(value + terms.epsilon, DIGITS), order)
     if might is None:
         return min(terms.cuts, key=lambda cut: cut.threshold), None, Outcome.NO_MATCH
-    sure = None
-    if not too_many:
-        sure = _strongest_cut(terms.cuts, round(value - terms.epsilon, DIGITS), order) if terms.epsilon else might
-    cap = REVIEW if REVIEW in order else terms.on_error
-    capped = min(might.action, cap, key=order.index)
-    if sure is not None and _force(sure.action, order) >= _force(capped, order):
-        return sure, sure.action, Outcome.REVIEW if sure.action == REVIEW else Outcome.MATCH
-    return might, capped, Outcome.REVIEW
+    sure = None if too_many else _strongest_cut(terms.cuts, round(value - terms.epsilon, DIGITS), order)
+    if sure is not might:
+        capped = min(might.action, REVIEW if REVIEW in order else terms.on_error, key=order.index)
+        if sure is None or _force(sure.action, order) < _force(capped, order):
+            return might, capped, Outcome.REVIEW
+    return sure, sure.action, Outcome.REVIEW if sure.action == REVIEW else Outcome.MATCH
 
 
 def _strongest_cut(cuts: Sequence[Cut], value: float, order: Sequence[str]) -> Cut | None:

@@ -78,6 +78,11 @@ class Backtest:
     command: str
 
     @property
+    def same_build(self) -> bool:
+        """Whether the build that is tried and the one beside it are the same."""
+        return self.before is not None and self.before.revision == self.after.revision
+
+    @property
     def over_budget(self) -> tuple[str, ...]:
         """The actions that surely take more than their budget allows, under the build that is tried."""
         return tuple(one.action for one in self.after.loads.loads if one.over)

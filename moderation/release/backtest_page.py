@@ -8,6 +8,7 @@ from importlib import resources
 from moderation.release.backtest import SOURCES, Backtest, Build
 from moderation.release.backtest_plot import Lines, Rows, Shown, lines_of, rows_of
 from moderation.release.comparison import Slice
+from moderation.release.diff import SAME_BUILD
 from moderation.release.loads import Load
 from moderation.release.page import render
 from moderation.release.rates import Rate
@@ -28,6 +29,7 @@ def render_html(found: Backtest) -> str:
         found=found,
         builds=_builds(found),
         source=SOURCES[found.source],
+        same_build=SAME_BUILD,
         shown=SHOWN,
         actions=_actions(found),
         loads=rows_of([_load_row(found, action) for action in _actions(found)]),
@@ -135,12 +137,11 @@ def _head(found: Backtest) -> Iterator[str]:
     yield ""
     yield f"Revision `{found.after.revision}` ({found.after.status}) beside {before}; encoder `{found.encoder[:16]}`."
     yield f"{found.compared.items:,} items from {SOURCES[found.source]}."
-    yield (
-        f"{overall.changed.hits:,} change band: {overall.stricter.hits:,} are asked more of, {overall.milder.hits:,} less. "
-        f"Between the builds: {'nothing' if found.bump == 'none' else f'a {found.bump} change'}"
-        + "".join(f"; {one}" for one in found.why)
-        + "."
-    )
+    yield f"{overall.changed.hits:,} change band: {overall.stricter.hits:,} are asked more of, {overall.milder.hits:,} less."
+    if found.same_build:
+        yield f"**{SAME_BUILD}**"
+    elif found.before:
+        yield f"Between the builds: {'; '.join([f'a {found.bump} change', *found.why])}."
     if found.warning:
         yield f"**Warning: {_plain(found.warning)}.**"
     for action in found.over_budget:

@@ -22,6 +22,7 @@ from moderation.release.achieved import verdict_of
 from moderation.release.comparison import Compared, Comparison, Side, side_of
 
 BATCH = 64
+SAME_BUILD = "Both locks are the same build: nothing can differ."
 
 
 class Decider(Protocol):

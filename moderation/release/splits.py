@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -106,6 +106,27 @@ def leaks(pairs: Sequence[Pair], manifest: Sequence[TargetRow], *, why: str) -> 
             here, there = pair if sides[0] else pair[::-1]
             problems.setdefault(id(here), _problem(here, there, why))
     return list(problems.values())
+
+
+def foreseen(
+    known: Mapping[str, Sequence[TargetRow]], *, limits: ImageLimits, progress: Progress = silent
+) -> tuple[list[Problem], list[Problem]]:
+    """What `compile`, `certify` and `audit` will refuse as nearly the same, each pair once; and what `certify` will count as one object.
+
+    `known` are a policy's manifests by use; `audit`, `certify` and `background` must share nothing with any other. The very same content is left to `disjoint`.
+    """
+    rows = [row for one in known.values() for row in one]
+    with progress("looking for near-duplicates", len(rows)) as advance:
+        found = alike(rows, limits=limits, advance=advance)
+    pairs = [(one, other) for one, other in found if set(one.digests).isdisjoint(other.digests)]
+    own = set(map(id, known.get("certify", ())))
+    once = counted_once(joined(known.get("certify", ()), (pair for pair in pairs if own.issuperset(map(id, pair))))[1])
+    refused: list[Problem] = []
+    for use, why in (("audit", NO_AUDIT), ("certify", NO_EVIDENCE), ("background", NOT_ORDINARY)):
+        held = set(map(id, known.get(use, ())))
+        refused += leaks(pairs, known.get(use, ()), why=why)
+        pairs = [pair for pair in pairs if held.isdisjoint(map(id, pair))]
+    return refused, once
 
 
 def counted_once(pairs: Iterable[Pair]) -> list[Problem]:

@@ -91,13 +91,14 @@ class Panel:
             for policy, need in needs.items()
         }
 
-    def revisions(self, index: int, item: ContentItem, answers: Answers) -> dict[str, str]:
-        """Of the detectors that were asked about an item, the revisions, as far as they state one."""
-        told = {id_: one for id_, one in self._runner.revisions.items() if one}
-        if not told:  # nearly always, and this is asked for every item
-            return {}
-        places = [(index, place) for place in range(len(item.parts))]
-        return {id_: one for id_, one in told.items() if any(place in answers[id_] for place in places)}
+    def revisions(self, items: Sequence[ContentItem], answers: Answers) -> list[dict[str, str]]:
+        """Of the detectors that were asked about each item, the revisions, as far as they state one."""
+        found: list[dict[str, str]] = [{} for _ in items]
+        for id_, told in self._runner.revisions.items():
+            if told:
+                for index, _ in answers[id_]:
+                    found[index][id_] = told
+        return found
 
     def _fed_with(
         self, answers: Answers, detector: str, places: Sequence[Place], batch: DetectionBatch

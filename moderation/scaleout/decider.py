@@ -21,6 +21,7 @@ from moderation.source.portions import Portion, Span
 
 if TYPE_CHECKING:
     from moderation.pipeline import Pipeline
+    from moderation.scaleout.caution import Caution
 
 GIVEN_UP = "given up"  # what is wrong with a portion whose workers died each time
 ATTEMPTS = 4
@@ -29,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What every worker is told: settings, locks, where the run's files go, the bounds of what is read, the folder that paths are from, threads for its encoder (0: as ever), how often a portion is begun, and the version of this package."""
+    """What every worker is told: settings, locks, where the run's files go, the bounds of what is read, the folder that paths are from, threads for its encoder (0: as ever), how often a portion is begun without finding out more of what it dies of, and the version of this package."""
 
     settings: Settings
     locks: tuple[Path, ...]
@@ -58,12 +59,14 @@ class Decider:
         return {"number": [number for number, _ in rows], "wrong": [wrong for _, wrong in rows]}
 
     def _decided(self, portion: Portion) -> tuple[int, str]:
-        from moderation.scaleout.parts import attempt
+        from moderation.scaleout.caution import Caution
+        from moderation.scaleout.parts import notes_path
 
         try:
-            if attempt(self._order.out, portion.number) > self._order.attempts:
+            caution = Caution(notes_path(self._order.out, portion.number))
+            if caution.hopeless(self._order.attempts):
                 return portion.number, GIVEN_UP
-            self._decide(portion)
+            self._decide(portion, caution)
         except ModerationError as error:
             return portion.number, json.dumps([str(error), int(error.exit_code)])
         except Exception as error:  # noqa: BLE001 - what Ray would print of it may quote content
@@ -71,12 +74,13 @@ class Decider:
             return portion.number, json.dumps([f"portion {portion.number}: {type(error).__name__}", 1])
         return portion.number, ""
 
-    def _decide(self, portion: Portion) -> None:
+    def _decide(self, portion: Portion, caution: Caution) -> None:
         from moderation.scaleout.parts import write_part
         from moderation.scan import decide_entries
 
         pipeline, order = self._loaded(), self._order
-        decisions = [decision for _, decision in decide_entries(pipeline, portion.entries(order.most))]
+        decided = decide_entries(pipeline, portion.entries(order.most), pieces=caution.pieces)
+        decisions = [decision for _, decision in decided]
         if len(decisions) != portion.count:
             message = f"{len(decisions)} items where {portion.count} were found before; it changed while it was read"
             raise DataError([Problem(portion.spans[-1].file, 0, 0, "D006", message)])

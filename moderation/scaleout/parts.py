@@ -29,7 +29,7 @@ from moderation.settings import Settings
 from moderation.source.portions import Portion, digest_of
 
 SCHEMA = "scan-run/v1"
-_BEGUN, _WORK, _BEGINNINGS = "run.json", ".work", ".begun"
+_BEGUN, _WORK, _NOTES = "run.json", ".work", ".notes"
 _DECIDING = {
     "actions",
     "encoders",
@@ -75,24 +75,14 @@ def begin(folder: Path, run: Run) -> list[Portion]:
     else:
         refuse_kept(folder)
         _write_begun(begun, told)
-    for one in (folder / _WORK).glob(f"*{_BEGINNINGS}"):
+    for one in (folder / _WORK).glob(f"*{_NOTES}"):
         one.unlink(missing_ok=True)
     return [one for one in run.portions if not _is_whole(part_path(folder, one.number), one.count)]
 
 
-def attempt(folder: Path, number: int) -> int:
-    """How often a portion was begun, this time too, since the run was begun or went on: what survives a worker that dies of it.
-
-    Raises DataError where that cannot be written.
-    """
-    beginnings = folder / _WORK / f"{number:06}{_BEGINNINGS}"
-    try:
-        beginnings.parent.mkdir(parents=True, exist_ok=True)
-        with beginnings.open("ab") as file:
-            file.write(b".")
-            return file.tell()
-    except OSError as error:
-        raise DataError([Problem(beginnings, 0, 0, "D000", f"cannot be written: {error.strerror}")]) from None
+def notes_path(folder: Path, number: int) -> Path:
+    """The file of what is found out about a portion that kills workers, since the run was begun or went on."""
+    return folder / _WORK / f"{number:06}{_NOTES}"
 
 
 def end(folder: Path) -> None:

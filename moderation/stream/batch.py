@@ -31,8 +31,7 @@ class Partition(NamedTuple):
         return f"{self.topic}-{self.number}"
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One record as it lies in Kafka: nothing is decoded. `size` is the bytes of key, value and headers; `repr` holds no content."""
 
     partition: Partition

@@ -15,16 +15,17 @@ import zstandard  # noqa: F401
 from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.errors import KafkaTimeoutError, UnknownError
+from kafka.partitioner.default import DefaultPartitioner, murmur2
 from kafka.structs import TopicPartition
 
 from moderation.errors import ExitCode, StreamError
 from moderation.sections import KafkaSettings, StreamSettings
 from moderation.stream.batch import Output, Partition, Record
+from moderation.stream.deadline import ticks
 from moderation.stream.unpacking import unpack_safely
 
 # A broker refuses records that are an hour ahead of it, and with them their transaction: a clock that is set while we work must not be asked.
-_TICKS = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # the first counts while the machine sleeps, too
-_BEGAN = time.time() - time.clock_gettime(_TICKS)
+_BEGAN = time.time() - ticks()
 # By itself the client sends the first of many records alone, and the others in scraps: a third slower.
 _LINGER_MS = 1000
 OLDEST_BROKER = (2, 7)  # before it, a worker that comes back from the dead may fence the one that took its place
@@ -44,6 +45,34 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the client 
 
     def on_partitions_lost(self, lost: object) -> None:
         pass
+
+
+class _Places(DefaultPartitioner):  # type: ignore[misc]  # the client has no types
+    """Which partition an output goes to: its key decides, as with every client; those without one lie together, commit by commit, in their order.
+
+    The client's own choice draws for each, so that the outputs of a commit are scattered in small batches and in no order, and takes stock of
+    all brokers for it.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, list[int]] = {}  # by topic, in this commit
+        self._drawn: dict[str, int] = {}
+
+    def begin(self) -> None:
+        """Another commit."""
+        self._known.clear()
+        self._drawn.clear()
+
+    def partition(self, topic: str, key: object, serialized_key: bytes | None, *given: Any) -> int:
+        """One of the topic's partitions; what is given last is what the client knows of the brokers."""
+        if serialized_key is None:
+            if topic not in self._drawn:
+                self._drawn[topic] = super().partition(topic, key, None, *given)
+            return self._drawn[topic]
+        if topic not in self._known:
+            self._known[topic] = sorted(given[-1].partitions_for_topic(topic))
+        known, hashed = self._known[topic], int(murmur2(serialized_key))
+        return known[(hashed & 0x7FFFFFFF) % len(known)]
 
 
 def make_consumer(settings: StreamSettings, *, taken_away: Callable[[], None] = lambda: None) -> KafkaConsumer:
@@ -89,6 +118,7 @@ def make_producer(settings: StreamSettings, *, at_once: bool = False) -> KafkaPr
         compression_type=None if settings.compression == "none" else settings.compression,
         batch_size=131_072,
         linger_ms=linger_ms,
+        partitioner=_Places(),
         max_request_size=max(1_048_576, settings.output_bytes),
         max_block_ms=_ms(settings.request_seconds),
         delivery_timeout_ms=_ms(max(settings.commit_seconds, settings.request_seconds)) + linger_ms,
@@ -115,17 +145,23 @@ def make_reader(settings: StreamSettings) -> KafkaConsumer:
     return unpack_safely(consumer, most_bytes=settings.in_flight_bytes)
 
 
-def require(topic: str, producer: KafkaProducer, settings: StreamSettings, *, otherwise: ExitCode) -> None:
-    """A topic that is not there calls a person; brokers that went away while they were asked do not."""
+def require(producer: KafkaProducer, settings: StreamSettings) -> None:
+    """Topics that are not there call a person, who is told all of them; brokers that went away while they were asked do not."""
+    topics = [*settings.outputs, *settings.inputs]
     try:
-        producer.partitions_for(topic)
+        for topic in topics:
+            producer.partitions_for(topic)
     except KafkaTimeoutError:
         reader = make_reader(settings)
         known = reader.topics()
         reader.close()
-        if topic in known:
+        missing = [topic for topic in topics if topic not in known]
+        if not missing:
             raise
-        raise StreamError(f"open: there is no topic {topic!r}", exit_code=otherwise) from None
+        named = ", ".join(map(repr, missing))
+        told = f"open: there is no topic {named}" if len(missing) == 1 else f"open: there are no topics {named}"
+        unwritable = not known.issuperset(settings.outputs)
+        raise StreamError(told, exit_code=ExitCode.UNWRITABLE if unwritable else ExitCode.UNAVAILABLE) from None
 
 
 def make_admin(settings: StreamSettings) -> KafkaAdminClient:
@@ -137,7 +173,8 @@ def make_admin(settings: StreamSettings) -> KafkaAdminClient:
 
 def publish(producer: KafkaProducer, outputs: Iterable[Output], *, seconds: float) -> None:
     """D1: a record that the client gave up fails nothing but its own future, so every one is awaited before anything is committed."""
-    end, now_ms = time.monotonic() + seconds, _ms(_BEGAN + time.clock_gettime(_TICKS))
+    end, now_ms = time.monotonic() + seconds, _ms(_BEGAN + ticks())
+    producer.config["partitioner"].begin()
     futures = [
         producer.send(one.topic, one.value, one.key, list(one.headers), one.partition, now_ms) for one in outputs
     ]

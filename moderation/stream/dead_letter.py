@@ -81,7 +81,7 @@ class DeadLetter:
         whole = self._output(record, topic)
         if whole.size <= largest:
             return whole
-        pointer = self._output(replace(record, value=None, headers=()), topic, size=record.size)
+        pointer = self._output(record._replace(value=None, headers=()), topic, size=record.size)
         return pointer if pointer.size <= largest else replace(pointer, key=None, value=b"")
 
     def _output(self, record: Record, topic: str, **more: int) -> Output:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -12,6 +13,12 @@ from typing import Any, TypeVar
 from moderation.errors import ExitCode, StreamError
 
 Result = TypeVar("Result")
+_TICKS = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def ticks() -> float:
+    """Seconds that go steadily, also while the machine sleeps, where it can tell."""
+    return time.clock_gettime(_TICKS)
 
 
 class CallThread:

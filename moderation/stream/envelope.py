@@ -226,6 +226,8 @@ def _media_type(value: bytes) -> str:
 
 def _unambiguous(headers: Headers) -> None:
     """The type and attributes choose what is judged, and by whom: of two that bear one name, each reader would take another."""
+    if len(headers) < 2:
+        return
     told = [name.casefold() for name, _ in headers]
     names = [one for one in told if one in {"content-type", "id"} or one.startswith((ATTRIBUTE, CLOUD))]
     if len(names) != len(set(names)):

@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar
 from kafka.errors import NoOffsetForPartitionError, RetriableError
 from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata, TopicPartition
 
-from moderation.errors import ExitCode, OutputError, StreamError
+from moderation.errors import OutputError, StreamError
 from moderation.sections import StreamSettings
 from moderation.stream.batch import Batch, Membership, Output, Partition
 from moderation.stream.client import (
@@ -143,10 +143,7 @@ class Session:
     def _open(self) -> None:
         with opening("open (the client's log has the cause)", self._settings):
             self._producer = make_producer(self._settings)
-            for topic in self._settings.outputs:
-                require(topic, self._producer, self._settings, otherwise=ExitCode.UNWRITABLE)
-            for topic in self._settings.inputs:
-                require(topic, self._producer, self._settings, otherwise=ExitCode.UNAVAILABLE)
+            require(self._producer, self._settings)
             if self._settings.delivery == "exactly_once":
                 self._producer.init_transactions()
             self._consumer = make_consumer(self._settings, taken_away=self._taken_away)
@@ -257,7 +254,7 @@ class Session:
         waits: bool = True,
     ) -> None:
         kept = {theirs(partition): OffsetAndMetadata(offset, note, -1) for partition, offset in offsets.items()}
-        with fatal(f"{what} at {self._places()}"):
+        with fatal(f"{what} at {self._places()}", transaction_seconds=self._settings.transaction_seconds):
             if self._settings.delivery == "at_least_once":
                 publish(self._producer, outputs, seconds=self._settings.commit_seconds)
                 if waits:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -77,7 +76,7 @@ def test_an_action_of_osprey_is_read_as_the_page_says(tmp_path: Path) -> None:
         (action.replace("post", "poem").replace("avatar", "x"), "no_content"),
     ):
         with pytest.raises(ItemError) as caught:
-            read(replace(record, value=other.encode()))
+            read(record._replace(value=other.encode()))
         assert caught.value.cause == cause
 
 

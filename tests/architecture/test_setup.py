@@ -63,6 +63,33 @@ def test_an_old_python_is_named_with_what_is_needed(bare: Path) -> None:
     assert "Python 3.9.2 is too old; Python 3.11 or newer is needed" in err
 
 
+# Makes a folder with itself in it for `-m venv`, and talks as pip does.
+PIP = """#!{bash}
+case "$*" in
+    "-m venv"*) mkdir -p "$4/bin"; echo '. "{own}"' > "$4/bin/python"; chmod +x "$4/bin/python" ;;
+    *--quiet*) ;;
+    "-m pip"*) echo "Collecting torch
+  Downloading tiny-1.0.whl.metadata (29 kB)
+  Downloading small-1.0.whl (9.9 MB)
+  Downloading torch-2.15.0-cp311-cp311-manylinux_2_28_x86_64.whl (539.1 MB)
+Installing collected packages: torch, tiny"; exit {code} ;;
+esac
+"""
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_set_up_that_takes_minutes_tells_how_far_it_is(bare: Path, code: int) -> None:
+    (bare / "chmod").symlink_to(shutil.which("chmod") or "/bin/chmod")
+    program(bare, "python3", PIP.format(bash=BASH, own=bare / "python3", code=code))
+    ended, out, err = set_up(bare)
+    assert (ended, err) == (code, "")
+    first, *between = out.splitlines()
+    assert first.startswith("setup: making .venv, once: ")
+    assert between[0] == "setup: fetching torch (539.1 MB)"
+    assert between[1].startswith("setup: unpacking, ")
+    assert len(between) == (3 if code == 0 else 2)  # that it is ready is said only where it is
+
+
 def set_up_services(bare: Path, **environ: str) -> tuple[int, str]:
     given = {"MODERATION_TEST_KAFKA": "", "MODERATION_TEST_REDIS": "", **environ}
     done = run(BASH, str(SERVICES), "services", cwd=bare.parent, PATH=str(bare), **given)

@@ -196,6 +196,23 @@ def test_a_run_that_is_killed_goes_on_with_what_is_missing(
     assert (code, "begun with something else (items, portions, input)" in err) == (ExitCode.DATA, True)
 
 
+def test_an_entry_that_kills_every_worker_is_an_error_of_its_own(
+    address: str, run: Run, scripted: Path, tmp_path: Path
+) -> None:
+    texts = [f"{n / 128:.5f}" for n in range(128)]
+    texts[40] = texts[50] = "dies"
+    items = lines(tmp_path / "items.jsonl", texts)
+    code, out, _ = run("scan", items, "--policy", scripted, "--json", *on(address, tmp_path))
+    assert (code, [one["item_id"] for one in told(out)]) == (ExitCode.OK, [str(n) for n in range(128)])
+    errors = [
+        (one["item_id"], *map(one["verdicts"][0].get, ("error", "cause")))
+        for one in told(out)
+        if one["verdicts"][0]["error"]
+    ]
+    assert errors == [("40", "crash", "killed"), ("50", "crash", "killed")]
+    assert kept(tmp_path / "k") == Counter(map(str, range(128)))
+
+
 def test_what_kills_every_worker_is_named_and_all_else_is_decided(
     address: str, run: Run, scripted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

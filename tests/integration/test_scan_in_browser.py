@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,20 @@ pytestmark = pytest.mark.needs_browser
 HOSTILE = """</style></title>"><script>document.title = "run"</script><img src=http://192.0.2.1/x onerror="document.title='run'">"""
 
 
-def page_of(content: bytes) -> str:
+LONG = "holiday-pictures/2026_08_market-square/counterfeit-handbags_on-a-table.second.take.png"
+# Run by the browser in place of the page's own wish that nothing runs: each line of the first name, as it is laid out.
+LINES = """<script>
+const text = document.createTreeWalker(document.querySelector(".item h3"), NodeFilter.SHOW_TEXT), range = document.createRange(), lines = new Map();
+while (text.nextNode()) for (let at = 0; at < text.currentNode.length; at++) {
+  range.setStart(text.currentNode, at); range.setEnd(text.currentNode, at + 1);
+  const top = range.getBoundingClientRect().top;
+  lines.set(top, (lines.get(top) || "") + range);
+}
+document.title = [...lines.values()].join("|");
+</script>"""
+
+
+def page_of(content: bytes, name: str = HOSTILE) -> str:
     order = Settings().actions
     sheet, summary = Sheet([lock()], order, ImageLimits()), Summary(order, [HOSTILE])
     verdict = Verdict(
@@ -29,9 +43,9 @@ def page_of(content: bytes) -> str:
     )  # fmt: skip
     failed = Verdict("weapons", "1", "r", "draft", Outcome.ERROR, Severity.HIGH, "review", error="x", cause=HOSTILE)
     for one in (verdict, failed):
-        decision = Decision(HOSTILE, "1", "allow", Severity.INFO, "review", (one,), {})
+        decision = Decision(name, "1", "allow", Severity.INFO, "review", (one,), {})
         summary.add(decision)
-        sheet.add(decision, Entry(HOSTILE, lambda: ContentItem(HOSTILE, (Part.image(content),))))
+        sheet.add(decision, Entry(name, lambda: ContentItem(name, (Part.image(content),))))
     return render_scan(sheet, summary.to_dict())
 
 
@@ -45,3 +59,14 @@ def test_a_hostile_name_stays_text_and_nothing_is_fetched(asked: tuple[int, list
     assert drawn.count("<img ") == drawn.count('<img src="data:image/jpeg;base64,') == 3
     assert drawn.count('<svg class="region"') == 2
     assert of_the_page(requests) == []
+
+
+def test_a_long_name_is_broken_between_its_words(asked: tuple[int, list[str]], tmp_path: Path) -> None:
+    file = tmp_path / "scan.html"
+    text = page_of(encoded(picture()), LONG).replace("default-src 'none'", "default-src 'unsafe-inline'")
+    file.write_text(text.replace("</body>", f"{LINES}</body>"), encoding="utf-8")
+    (told,) = re.findall(r"<title>(.*)</title>", opened(file, asked[0], tmp_path, "--dump-dom"))
+    lines = told.split("|")
+    assert "".join(lines) == LONG
+    assert len(lines) > 2
+    assert all(line[-1] in "-_./" for line in lines[:-1]), lines

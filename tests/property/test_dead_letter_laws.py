@@ -75,7 +75,7 @@ def test_what_is_said_again_takes_the_place_of_what_was_said(record: Record, one
 
 @given(RECORDS, LETTERS, st.integers(0, 5000), st.integers(0, 5000))
 def test_no_dead_letter_is_larger_than_it_may_be(record: Record, letter: DeadLetter, value: int, key: int) -> None:
-    record = replace(record, value=bytes(value), key=bytes(key), size=value + key)
+    record = record._replace(value=bytes(value), key=bytes(key), size=value + key)
     for largest in (2000, 4000):
         made = letter.to_output(record, "in.dlq", largest=largest)
         again = as_record(made, record)
@@ -97,7 +97,7 @@ def test_a_letter_of_a_time_that_nobody_can_show_is_none_of_ours() -> None:
     letter = DeadLetter(record.partition, 1, 2, Stage.CRASH, "killed", "", 3, "r", "w", 9)
     for wrong in (replace(letter, timestamp_ms=10**19), replace(letter, first_failed_ms=10**15)):
         assert read_dead_letter(as_record(wrong.to_output(record, "in.dlq"), record)) is None
-    assert past(replace(record, headers=((PREFIX + "first_failed", b"9" * 19),))) == Past()
+    assert past(record._replace(headers=((PREFIX + "first_failed", b"9" * 19),))) == Past()
 
 
 def test_negative_counts_are_a_strangers_too() -> None:

@@ -79,6 +79,40 @@ def test_all_outputs_of_a_batch_go_out_together(ground: Ground, delivery: str) -
         assert told["records-per-request-avg"] == 500  # one broker, one request
 
 
+def test_a_key_decides_where_an_output_lies_as_with_every_client(services: Addresses) -> None:
+    ground = Ground.made(services.kafka, 5)
+    ground.feed([0])
+    keys = [b"", *(b"a key %d" % number for number in range(50))]
+    with opened(ground) as session:
+        batch = next_records(session)
+        assert session.commit(batch, [Output(ground.output, key, key) for key in keys])
+    producer = KafkaProducer(bootstrap_servers=ground.address)
+    sent = {key: producer.send(ground.output, key, key).get(10).partition for key in keys}
+    producer.close()
+    lying = [(value, partition.partition) for partition, value in ground.read()]
+    assert sorted(lying) == sorted(2 * list(sent.items()))
+    assert set(sent.values()) == set(range(5))
+
+
+def test_what_has_no_key_lies_together_in_its_order_each_commit_somewhere_else(services: Addresses) -> None:
+    ground = Ground.made(services.kafka, 2)
+    ground.feed(range(30))
+    places = []
+    with opened(ground, poll_records=1) as session:
+        for number in range(30):
+            batch = next_records(session)
+            values = [b"%d" % (100 * number + one) for one in range(20)]
+            assert session.commit(batch, [Output(ground.output, value) for value in values])
+            places.append(values)
+    lying: dict[int, list[bytes]] = {}
+    for partition, value in ground.read():
+        lying.setdefault(partition.partition, []).append(value)
+    assert set(lying) == {0, 1}  # 30 draws
+    for partition, values in lying.items():
+        own = [one for commit in places if commit[0] in values for one in commit]
+        assert values == own, partition
+
+
 @pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
 def test_records_come_as_they_are_and_outputs_go_to_several_topics_as_they_are(ground: Ground, delivery: str) -> None:
     producer = KafkaProducer(bootstrap_servers=ground.address)
@@ -216,6 +250,22 @@ def test_a_worker_in_a_slot_that_is_taken_over_is_told_so_and_the_new_one_is_not
             old.send(signal.SIGKILL)
             new.work(ground, 20)
     assert ground.counted() == dict.fromkeys(range(20), 1)
+
+
+def test_a_worker_that_was_paused_beyond_its_transaction_starts_again_by_itself(
+    ground: Ground, proxy: FaultProxy
+) -> None:
+    """The brokers fence out whoever left a transaction open for too long: that calls for no person, as a second worker in the slot does."""
+    ground.feed(range(20))
+    settings = ground.settings(bootstrap=proxy.address, transaction_seconds=1.0, session_seconds=20.0)
+    with Actor(settings) as actor:
+        batch = actor.poll_until("records")
+        proxy.on_answer(kinds.PRODUCE, lambda: actor.send(signal.SIGSTOP))
+        actor.tell("commit", batch["batch"], ground.output)
+        time.sleep(4)
+        actor.send(signal.SIGCONT)
+        assert actor.answer()["exit_code"] == ExitCode.RESTART
+    assert ground.counted() == {}
 
 
 def test_a_static_member_that_was_replaced_may_poll_but_commits_nothing(ground: Ground) -> None:
@@ -385,6 +435,11 @@ def test_too_many_bytes_in_flight_hold_everything_back(ground: Ground) -> None:
         ({"bootstrap": "127.0.0.1:9"}, ExitCode.UNAVAILABLE, "KafkaTimeoutError"),
         ({"inputs": ["nowhere"]}, ExitCode.UNAVAILABLE, "there is no topic 'nowhere'"),
         ({"outputs": ["nowhere"]}, ExitCode.UNWRITABLE, "there is no topic 'nowhere'"),
+        (
+            {"inputs": ["nowhere"], "outputs": ["gone", "lost"]},
+            ExitCode.UNWRITABLE,
+            "there are no topics 'gone', 'lost', 'nowhere'",
+        ),
     ],
 )
 def test_what_is_not_there_at_the_start_is_said(

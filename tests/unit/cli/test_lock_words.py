@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from moderation.cli import lock_words
 from moderation.policy.lock import LockedAction
+from tests.fakes import action, lock
 
 CERTIFICATE = {
     "metric": "precision", "precision_low": 0.9512, "tpr_lower": 0.61, "share_upper": 0.0312, "flagged_violating": 55,
@@ -85,3 +87,11 @@ def test_what_nothing_was_made_from_has_no_line() -> None:
     assert list(lock_words.compiled({"fit": {"rows": 0, "inputs": {}}, "background": {"rows": 3}})) == [
         "background: 3 rows"
     ]
+
+
+def test_what_brings_a_threshold_is_a_command_until_it_was_tried() -> None:
+    never = action("remove", None)
+    tried = replace(never, shortfall={"reason": "too few"})
+    told = [lock_words.to_certify(lock(actions=(one,)), "bags.yaml") for one in (never, tried)]
+    assert told[0] == "run: moderation policy certify bags.yaml"
+    assert told[1] == "it takes more targets: moderation policy plan bags.yaml tells how many"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import subprocess
@@ -40,10 +41,24 @@ def test_every_command_says_what_it_does_and_shows_an_example(name: str, command
         assert getattr(parameter, "help", None), f"{name}: {parameter.name} has no help"
 
 
+@pytest.mark.parametrize(("name", "command"), list(commands()), ids=[name for name, _ in commands()])
+def test_help_is_broken_where_the_terminal_ends_and_nowhere_else(
+    name: str, command: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "2000")
+    assert main.run([*name.split()[1:], "--help"]) == ExitCode.OK
+    told = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    for paragraph in inspect.cleandoc(command.callback.__doc__).split("\n\n"):
+        assert " ".join(paragraph.split()) in told
+    assert f"Usage: {name}" in told[1]
+    assert not re.search(r"\.\.\.[\]}]", told[1].replace("WORDS PATH...", ""))  # typer adds its own
+
+
 def test_help_teaches_the_usual_order(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["--help"]) == ExitCode.OK
     told = capsys.readouterr().out
-    steps = ["policy new", "policy lint", "policy compile", "policy certify", "policy test", "scan pictures"]
+    policy = [f"policy {step}" for step in ("new", "lint", "plan", "compile", "certify", "test")]
+    steps = [*policy, "scan pictures", "policy release"]
     places = [told.index(f"moderation {step}") for step in steps]
     assert places == sorted(places)
 

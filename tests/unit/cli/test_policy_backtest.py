@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import subprocess
@@ -84,6 +85,32 @@ def test_vectors_are_kept_and_two_builds_tried_on_them(run: Run) -> None:
     assert found["command"] == (
         "moderation policy backtest weapons.yaml --vectors kept --before old/weapons.lock.json --lock new/weapons.lock.json"
     )
+
+
+@pytest.mark.usefixtures("project")
+def test_that_both_are_the_same_build_is_said(run: Run) -> None:
+    run("policy", "embed", "items.jsonl", "--policy", "weapons", "--out", "kept")
+    same = "Both locks are the same build: nothing can differ."
+    asked = ("policy", "backtest", "weapons.yaml", "--vectors", "kept", "--html", "b.html", "--markdown", "b.md")
+    for before, said in (("new", True), ("old", False), (None, False)):
+        beside = ("--before", f"{before}/weapons.lock.json") if before else ()
+        _, out, _ = run(*asked, *beside, "--lock", "new/weapons.lock.json")
+        pages = [Path(name).read_text(encoding="utf-8") for name in ("b.html", "b.md")]
+        assert [same in text for text in (out, *pages)] == [said] * 3, before
+        assert ("Between the builds" in pages[1]) == (before == "old")
+
+
+@pytest.mark.usefixtures("project")
+def test_a_difference_of_two_builds_is_told_and_that_there_are_no_two(run: Run) -> None:
+    digest = hashlib.sha256(Path("0.png").read_bytes()).hexdigest()
+    rows = write_lines(Path("rows.jsonl"), [{"path": "0.png", "sha256": digest, "target": False, "cluster": "a"}])
+    old, new = (f"{name}/weapons.lock.json" for name in ("old", "new"))
+    _, out, _ = run("policy", "diff", old, new, "--items", rows)
+    assert "1 items, 1 change band" in out
+    assert "the same build" not in out
+    _, out, _ = run("policy", "diff", new, new, "--items", rows)
+    assert out.splitlines()[1] == "Both locks are the same build: nothing can differ."
+    assert out.endswith("version: no change\n")
 
 
 @pytest.mark.usefixtures("project")

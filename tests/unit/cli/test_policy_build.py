@@ -260,9 +260,8 @@ def test_tests_on_an_uncertified_lock_fail(policy: Path, run: Run) -> None:
     code, out, _ = run("policy", "test", policy)
     assert code == ExitCode.TESTS_FAILED
     assert out.startswith("not certified: decisions are drafts")
-    assert (
-        out.splitlines()[0] == f"{lock_words.UNCERTIFIED}; no test can pass before: moderation policy certify {policy}"
-    )
+    step = f"run: moderation policy certify {policy}"
+    assert out.splitlines()[0] == f"{lock_words.UNCERTIFIED}, so that no test can pass; {step}"
     assert out.endswith(": 2 failed\n")  # that nothing is covered would read as if no test were there
     found = json.loads(run("policy", "test", policy, "--json")[1])
     assert {result["message"].rpartition(": ")[2] for result in found["results"]} == {"uncertified"}

@@ -20,8 +20,8 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "flyers.yaml").write_text(POLICY)
     (tmp_path / "tests" / "flyers.yaml").write_text(TESTS)
     (tmp_path / "data").mkdir()
-    for number, name in enumerate(("fit", "certify")):
-        row = {"text": f"good morning {number}", "target": False, "cluster": name}
+    for name, text in (("fit", "good morning"), ("certify", "hello, my friend")):
+        row = {"text": text, "target": False, "cluster": name}
         (tmp_path / "data" / f"{name}.jsonl").write_text(json.dumps(row))
     return tmp_path
 
@@ -128,6 +128,46 @@ def test_what_is_wrong_in_a_manifest_or_between_two_is_found_here_too(folder: Pa
     (data / "certify.jsonl").write_text(json.dumps(row))
     code, out, _ = run("policy", "lint", folder)
     assert (code, "certify.jsonl:1:1: D007 error" in out) == (ExitCode.POLICY, True)
+
+
+SLOGAN = "cheap pills without any prescription, delivered to your door within a day"
+
+
+def test_what_compile_certify_and_audit_would_refuse_as_nearly_the_same_is_told_beforehand(
+    folder: Path, run: Run
+) -> None:
+    data, texts = folder / "data", {"violating": SLOGAN, "fit": SLOGAN.upper(), "certify": SLOGAN + "!"}
+    texts |= {"audit": SLOGAN + "?", "background": f"{SLOGAN}."}
+    for name, text in texts.items():
+        row = {"text": text, "target": name != "background", "cluster": name}
+        (data / f"{name}.jsonl").write_text(json.dumps(row))
+    (data / "background.jsonl").rename(data / "flyers.background.jsonl")
+    with (data / "certify.jsonl").open("a") as stream:
+        stream.write("\n" + json.dumps({"text": SLOGAN + " .", "target": True, "cluster": "again"}))
+    named = "data: {fit: data/fit.jsonl, certify: data/certify.jsonl, audit: data/audit.jsonl}"
+    policy = POLICY.replace("data: {fit: data/fit.jsonl, certify: data/certify.jsonl}", named)
+    (folder / "flyers.yaml").write_text(f"exemplars: {{violating: data/violating.jsonl}}\n{policy}")
+    code, out, _ = run("policy", "lint", folder)
+    *lines, total = out.splitlines()
+    found = [tuple(line.removeprefix(f"{data}/").split(": ")[:2]) for line in lines]
+    assert found == [
+        ("audit.jsonl:1:1", "D008 error"),
+        ("certify.jsonl:1:1", "D008 error"),
+        ("certify.jsonl:2:1", "D008 error"),
+        ("certify.jsonl:2:1", "D008 warning"),
+        ("flyers.background.jsonl:1:1", "D008 error"),
+    ]
+    assert (code, total) == (ExitCode.POLICY, "1 file, 4 errors, 1 warning")
+    assert all(line.endswith("take one of the two rows out") for line in lines[:3])
+    assert f"{data / 'certify.jsonl'}:1, cluster 'certify'; they count as one object" in lines[3]
+
+
+def test_the_very_same_content_is_told_once_and_not_as_nearly_the_same(folder: Path, run: Run) -> None:
+    for name in ("fit", "certify"):
+        row = {"text": SLOGAN, "target": True, "cluster": name}
+        (folder / "data" / f"{name}.jsonl").write_text(json.dumps(row))
+    _, out, _ = run("policy", "lint", folder)
+    assert [line.split(": ")[1] for line in out.splitlines()[:-1]] == ["D007 error"]
 
 
 def test_a_test_that_the_policy_can_never_pass_is_an_error(folder: Path, run: Run) -> None:

@@ -324,6 +324,23 @@ def test_an_uncertified_policy_decides_nothing(encoder: FakeEncoder, tmp_path: P
     assert (code, found["verdicts"][0]["error"], found["proposed"]) == (ExitCode.OK, "uncertified", "review")
 
 
+def test_that_a_policy_is_uncertified_is_told_once_with_what_mends_it_and_not_for_each_item(
+    encoder: FakeEncoder, weapons: Path, tmp_path: Path, pictures: Path, run: Run
+) -> None:
+    other = lock_path(tmp_path, "blades")
+    write_lock(lock("blades", actions=(action("remove", None),)), other)
+    _, out, err = run("scan", pictures, "--policy", other)
+    assert err.splitlines()[0] == (
+        f"policy 'blades': {UNCERTIFIED}; run: moderation policy certify blades.yaml --out {tmp_path}"
+    )
+    assert err.count("certify") == 1
+    assert out.startswith("6 items in ")  # at once the summary
+    assert "\n  blades  uncertified             5\n" in out
+    _, out, _ = run("scan", pictures, "--policy", other, "--policy", weapons)
+    named = [line for line in out.splitlines() if line.startswith(("remove ", "review "))]
+    assert [Path(line.split()[1]).name for line in named] == ["a.png", "c.png", "d.png", "huge.png"]
+
+
 @pytest.mark.usefixtures("encoder")
 @pytest.mark.parametrize(
     ("path", "policy", "code", "message"),

@@ -108,6 +108,8 @@ def test_every_kind_is_shown_by_those_that_tell_most(weapons: Path, pictures: Pa
     near = sheet[sheet.index("Nearest to a threshold") :]
     margins = [abs(float(one.replace("−", "-"))) for one in re.findall(r"margin ([+−][\d.]+)", near)]
     assert margins == sorted(margins)
+    assert '<span class="pill bad">match</span> <span class="soft">remove</span>' in sheet
+    assert '<span class="pill warn">review</span> <span class="soft">weapons</span>' in sheet  # no "review review"
     assert len(margins) == SHOWN
     for name, count in found["proposed"].items():
         assert re.search(rf'<th scope="row">{name}</th><td>{count}</td>', sheet)

@@ -124,6 +124,13 @@ def test_cards_say_what_the_decisions_say(html: str, stream: list[Judged]) -> No
         assert item["data-threshold"] == str(verdict.threshold)
 
 
+def test_an_action_is_not_said_again_where_the_outcome_has_its_name(html: str) -> None:
+    told = re.findall(r'<span class="pill \w*">([\w ]+)</span>(?: <span class="soft">(\w+)</span>)?\n', html)
+    assert ("review", "") in told
+    assert any(action for _, action in told)
+    assert [one for one in told if one[0] == one[1]] == []
+
+
 def test_headings_count_every_picture_once(runs: list[Run], stream: list[Judged]) -> None:
     known, made = [one.known for one in stream], [one.decision for one in stream]
     shown = cards("weapons", known, made, [one.picture for one in stream])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from moderation import assemble
 from moderation.errors import EncoderError, ExitCode
 from moderation.policy.lock import lock_path, write_lock
+from moderation.scaleout.caution import MOST, TRIES
 from moderation.scaleout.decide import of_each
 from moderation.scaleout.decider import GIVEN_UP, Decider, Order, encoded
 from moderation.scaleout.parts import read_part
@@ -95,7 +97,90 @@ def test_input_that_changed_meanwhile_is_no_part(tmp_path: Path) -> None:
     assert not list(own.out.glob("*.parquet"))
 
 
-def test_a_portion_is_given_up_after_so_many_beginnings(tmp_path: Path) -> None:
+class Death(BaseException):
+    """The end of a worker: nothing of it is caught, and nothing is told."""
+
+
+class Deadly(FakeEncoder):
+    """Dies of some texts, and remembers what it was asked for."""
+
+    def __init__(self, *deadly: str) -> None:
+        super().__init__()
+        self.deadly, self.asked = set(deadly), list[list[str]]()
+
+    def encode_text(self, texts: Sequence[str]) -> Any:
+        if texts[0].startswith("0."):  # of the items, not of what is tried as it starts
+            self.asked.append(list(texts))
+        if self.deadly.intersection(texts):
+            raise Death
+        return super().encode_text(texts)
+
+
+@pytest.fixture
+def deadly(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Deadly]:
+    def made(*texts: str) -> Deadly:
+        encoder = Deadly(*texts)
+        monkeypatch.setattr("moderation.assemble.encoder", lambda *_args, **_options: encoder)
+        monkeypatch.setattr("moderation.scan.BATCH", 4)
+        return encoder
+
+    return made
+
+
+def lives(own: Order, portion: Portion, *, most: int = 30) -> tuple[int, str]:
+    """How many workers died before one brought a row, and what it says."""
+    for died in range(most):
+        try:
+            return died, rows(Decider(own), [portion])[portion.number]
+        except Death:
+            continue
+    raise AssertionError("it never ends")
+
+
+def test_an_entry_that_kills_is_found_and_is_an_error_beside_others_that_are_decided(
+    tmp_path: Path, deadly: Callable[..., Deadly]
+) -> None:
+    own, _ = order(tmp_path)
+    (whole,) = portions([tmp_path / "items.jsonl"], 10)
+    deadly("0.5")
+    # One death without a note, one of a batch, two of the entry alone.
+    assert lives(own, whole) == (2 + TRIES, "")
+    verdicts = {one.item_id: one.verdicts[0] for one in read_part(own.out, 0)}
+    assert list(verdicts) == list("0123456789")
+    assert {name: (one.error, one.cause) for name, one in verdicts.items() if one.error} == {"5": ("crash", "killed")}
+
+
+def test_each_of_several_entries_that_kill_is_found(tmp_path: Path, deadly: Callable[..., Deadly]) -> None:
+    own, _ = order(tmp_path)
+    (whole,) = portions([tmp_path / "items.jsonl"], 10)
+    deadly("0.5", "0.6", "0.9")
+    assert lives(own, whole)[1] == ""
+    assert [one.item_id for one in read_part(own.out, 0) if one.verdicts[0].error] == ["5", "6", "9"]
+
+
+def test_of_many_that_kill_it_is_not_the_entries(tmp_path: Path, deadly: Callable[..., Deadly]) -> None:
+    own, _ = order(tmp_path)
+    (whole,) = portions([tmp_path / "items.jsonl"], 10)
+    deadly(*(f"0.{n}" for n in range(10)))
+    died, told = lives(own, whole)
+    assert (told, died) == (GIVEN_UP, 2 + TRIES * (MOST + 1))
+
+
+def test_batches_are_the_same_until_one_has_killed(tmp_path: Path, deadly: Callable[..., Deadly]) -> None:
+    own, _ = order(tmp_path)
+    (whole,) = portions([tmp_path / "items.jsonl"], 10)
+    encoder = deadly()
+    assert lives(own, whole) == (0, "")
+    plain, encoder.asked, encoder.deadly = encoder.asked, [], {"0.5"}
+    with pytest.raises(Death):  # it is the second beginning: each batch is noted
+        rows(Decider(own), [whole])
+    assert encoder.asked == plain[:2]
+    encoder.asked, encoder.deadly = [], set()
+    assert lives(own, whole) == (0, "")
+    assert encoder.asked == [plain[0], ["0.4"], ["0.5"], ["0.6"], ["0.7"], plain[2]]
+
+
+def test_a_portion_is_given_up_after_so_many_beginnings_that_told_nothing(tmp_path: Path) -> None:
     own, cut = order(tmp_path, attempts=2)
     assert [rows(Decider(own), cut[:1])[0] for _ in range(3)] == ["", "", GIVEN_UP]
 

@@ -14,7 +14,8 @@ from moderation.errors import DataError
 from moderation.policy.lock import lock_path, write_lock
 from moderation.release.record import Change, Record, encode_record, record_path
 from moderation.scaleout import parts
-from moderation.scaleout.parts import Run, attempt, begin, end, part_path, read_part, write_part
+from moderation.scaleout.caution import Caution
+from moderation.scaleout.parts import Run, begin, end, notes_path, part_path, read_part, write_part
 from moderation.settings import EncoderSettings, Settings
 from moderation.source.portions import portions
 from tests.fakes import lock
@@ -106,12 +107,15 @@ def test_files_of_somebody_else_are_left_as_they_are(run: Run, tmp_path: Path) -
         begin(tmp_path / "theirs.parquet" / "below", run)
 
 
-def test_beginnings_are_counted_until_a_run_goes_on(run: Run, tmp_path: Path) -> None:
+def test_what_was_found_out_of_a_portion_is_forgotten_as_a_run_goes_on(run: Run, tmp_path: Path) -> None:
+    def hopeless(number: int) -> bool:
+        return Caution(notes_path(tmp_path, number)).hopeless(2)
+
     begin(tmp_path, run)
-    assert [attempt(tmp_path, one) for one in (0, 0, 1, 0)] == [1, 2, 1, 3]
+    assert [hopeless(one) for one in (0, 0, 1, 0)] == [False, False, False, True]
     begin(tmp_path, run)
-    assert attempt(tmp_path, 0) == 1
+    assert not hopeless(0)
     end(tmp_path)
     assert [one.name for one in tmp_path.iterdir() if one.is_dir()] == []
     with pytest.raises(DataError, match="cannot be written"):
-        attempt(tmp_path / "run.json", 0)
+        Caution(notes_path(tmp_path / "run.json", 0))

@@ -107,7 +107,7 @@ def test_a_dead_letter_keeps_the_record_and_counts_attempts() -> None:
     assert (letter.value, letter.key, letter.headers[0]) == (b"nonsense", b"author", ("trace", b"1"))
     again = Record(Partition("in", 0), 99, 2000, letter.key, letter.value, as_headers(letter), 0)
     ((second,),) = decider(clock=lambda: 9.0).decide([again])
-    found = read_dead_letter(replace(again, headers=as_headers(second)))
+    found = read_dead_letter(again._replace(headers=as_headers(second)))
     assert found is not None
     assert (found.attempts, found.first_failed_ms, found.offset, found.stage) == (2, 5000, 99, Stage.DECODE)
     assert (found.cause, found.revisions, found.worker) == ("not_json", "cafe", "w-1")

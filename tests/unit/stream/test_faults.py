@@ -28,6 +28,23 @@ def test_every_failure_of_the_client_ends_the_process_with_a_code(error: Excepti
     assert caught.value.exit_code == code
 
 
+@pytest.mark.parametrize(
+    ("error", "seconds", "code"),
+    [
+        (kafka.ProducerFencedError(), 0.0, ExitCode.RESTART),
+        (kafka.InvalidProducerEpochError(), 0.0, ExitCode.RESTART),
+        (kafka.InvalidProducerEpochError(), 60.0, ExitCode.FENCED),
+        (kafka.FencedInstanceIdError(), 0.0, ExitCode.FENCED),  # of the group, which no transaction's time-out touches
+    ],
+)
+def test_who_outlived_its_transaction_is_fenced_by_no_other_worker(
+    error: Exception, seconds: float, code: ExitCode
+) -> None:
+    with pytest.raises(StreamError) as caught, fatal("commit", transaction_seconds=seconds):
+        raise error
+    assert caught.value.exit_code == code
+
+
 def test_what_has_no_code_of_its_own_has_the_one_of_its_moment() -> None:
     with pytest.raises(StreamError) as caught, fatal("open", otherwise=ExitCode.UNAVAILABLE):
         raise kafka.KafkaTimeoutError

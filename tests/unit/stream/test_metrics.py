@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -84,8 +83,8 @@ def test_a_void_batch_counts_no_answer() -> None:
 
 
 def test_the_oldest_record_that_is_not_finished() -> None:
-    old, new = record(b"1", offset=1), replace(record(b"2", offset=2), timestamp_ms=9000)
-    first, second = batch_of(old, replace(new, offset=2)), batch_of(replace(new, offset=3))
+    old, new = record(b"1", offset=1), record(b"2", offset=2)._replace(timestamp_ms=9000)
+    first, second = batch_of(old, new._replace(offset=2)), batch_of(new._replace(offset=3))
     lost = Batch(OUTSIDE, assigned=())
     session = MeteredSession(FakeSession(first, second, lost), Metrics(), clock=lambda: 11.0)
     assert session.oldest_seconds == 0
@@ -113,7 +112,7 @@ def test_a_partition_that_is_held_up_is_as_old_as_its_oldest_however_far_the_oth
 
 
 def test_a_record_without_a_time_is_of_no_age() -> None:
-    timeless = replace(record(b"1", offset=1), timestamp_ms=-1)
+    timeless = record(b"1", offset=1)._replace(timestamp_ms=-1)
     session = MeteredSession(
         FakeSession(batch_of(timeless), batch_of(record(b"2", offset=2))), Metrics(), clock=lambda: 3.0
     )

@@ -173,12 +173,11 @@ class Moving(Stream):
 
     def __init__(self, count: int, at_once: int, stop: threading.Event, decider: Watched) -> None:
         super().__init__(count, at_once, stop)
-        self._decider, self.marks, self.moved = decider, list[tuple[int, set[int]]](), False
+        self._decider, self.marks, self.moved_at = decider, list[tuple[int, set[int]]](), 0
 
     def poll(self, seconds: float) -> Batch:
-        if not self.moved and len(self._decider.now) == 2:
-            self.moved = True
-            self.next = len(self.committed)
+        if not self.moved_at and self.committed and len(self._decider.now) == 2:
+            self.moved_at = self.next = len(self.committed)
             return Batch(US, assigned=(Position(PLACE, self.next),))
         return super().poll(seconds)
 
@@ -193,8 +192,8 @@ def test_nothing_is_noted_while_what_is_void_is_still_at_work() -> None:
     decider = Watched(0.2)
     stream = Moving(12 * FIRST, FIRST, stop, decider)
     Worker(stream, decider, name="w", window=4 * FIRST, pace=Pace(1.0, FIRST), stop=stop).run()
-    assert stream.moved
-    assert [offset for offset, _ in stream.marks] == [0, 0, FIRST, FIRST]  # left, and taken back
+    assert stream.moved_at
+    assert [offset for offset, _ in stream.marks] == [0, 0, stream.moved_at, stream.moved_at]  # left, and taken back
     assert all(beside == set() for _, beside in stream.marks)
     assert stream.committed == list(range(12 * FIRST))
 
