@@ -20,6 +20,12 @@ def test_an_output_is_never_larger_to_the_client_than_to_us(key: bytes, value: b
     assert counted <= output.size <= counted + 100
 
 
+def test_many_headers_are_counted_with_their_lengths() -> None:
+    headers = tuple((f"a{number}", b"") for number in range(500))
+    counted = DefaultRecordBatchBuilder.estimate_size_in_bytes(b"", b"", list(headers))
+    assert counted <= Output("out", b"", b"", headers).size <= counted + 10 * 500 + 100
+
+
 def test_what_is_shown_holds_no_content() -> None:
     record = Record(Partition("in", 1), 7, 0, b"secret", b"secret", (("secret", b"secret"),), 24)
     assert repr(record) == "Record(in-1 at 7, 24 bytes)"
