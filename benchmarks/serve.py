@@ -18,17 +18,19 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from moderation.cli.process import settled_heap
 from moderation.encoder.base import Encoded
 from moderation.item import Modality, Part
 from moderation.server.costs import SIZES, Kind
 from tests.fakes import FakeEncoder, action, lock
-from tests.served import BOTH, serving
+from tests.served import BOTH, Place, serving
 
 LARGEST = 32
 _VECTOR = FakeEncoder().encode_text(["a text"]).vectors
@@ -77,12 +79,15 @@ def batcher_alone(device: Device, count: int) -> float:
         return median_ms(lambda text: batcher.ask({"default": [Part.text(text)]}, seconds=10).done.result(), count)
 
 
-def served(device: Device, **more: Any) -> Any:
+@contextmanager
+def served(device: Device, **more: Any) -> Iterator[Place]:
+    """A server that answers until this is closed; with the garbage collector as `moderation serve` has it, or it stands still for 50 ms every second."""
     row = {size: device.seconds(size) for size in SIZES}
     costs = {Kind("default", Modality.TEXT): row, Kind("default", Modality.IMAGE): dict.fromkeys(SIZES, 0.001)}
     # Its texts all score 0.5, which is one of the fakes' thresholds: what is near to one is encoded twice, and is not what is measured here.
     locks = [lock(name, modalities=BOTH, actions=(action("remove", 0.9),)) for name in ("weapons", "drugs")]
-    return serving(*locks, encoder=device, costs=costs, **more)
+    with serving(*locks, encoder=device, costs=costs, **more) as place, settled_heap():
+        yield place
 
 
 def drive(url: str, *loads: dict[str, Any]) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ from moderation.server.fair import FairQueue
 from moderation.server.far import FarLook
 from moderation.server.forecast import Forecast
 from moderation.server.light import Light
+from moderation.server.teller import Teller, tell
 from moderation.server.ticket import Found, Ticket, Waiting
 
 LARGEST = 32  # parts of a batch
@@ -68,6 +69,7 @@ class Batcher:
         self._broken = -math.inf  # when the encoder failed on everything, unless it did better since
         self.dropped = self.batches = self.encoded = 0
         self._device = threading.Thread(target=self._run, name="device", daemon=True)
+        self._teller = Teller()
         self._far = FarLook(self._of, admit=self._admit, release=self._release) if far else None
         self._device.start()
 
@@ -80,7 +82,8 @@ class Batcher:
     def alive(self) -> bool:
         """Whether the device gets anywhere: its thread runs, and no batch takes very much longer than it should."""
         lookup = self._far is None or self._far.alive
-        return self._device.is_alive() and lookup and self.forecast.late < _STALLED
+        threads = self._device.is_alive() and self._teller.alive and lookup
+        return threads and self.forecast.late < _STALLED
 
     @property
     def state(self) -> str:
@@ -159,6 +162,8 @@ class Batcher:
             self._ending = True
             self._changed.notify_all()
         self._device.join(_STALLED)
+        if not self._device.is_alive():
+            self._teller.close(_STALLED)
 
     def _recall(self, kind: Kind, parts: Mapping[str, Part], cache: EmbeddingCache, found: Found) -> dict[str, Part]:
         """Add what a cache has; gives the parts that it has not."""
@@ -249,19 +254,24 @@ class Batcher:
         return self._queue.pop(kind, of=self.forecast.light) if self.forecast.joins(taken, light=True) else None
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                while not (batch := self._take()):
-                    if self._ending:
-                        return
-                    self._changed.wait()
-                kind = batch[0].kind
-                self.forecast.began(kind, batch)
-                for one in (*batch, *self._queue.soon(self._largest)):  # who come next are decoded beside these
-                    self._of(one.kind).prepare([one.part])
-            self._encode(kind, batch)
+        batch = self._begin()
+        while batch:
+            batch = self._encode(batch[0].kind, batch) or self._begin()
 
-    def _encode(self, kind: Kind, batch: Sequence[Waiting]) -> None:
+    def _begin(self, *, waits: bool = True) -> list[Waiting]:
+        """The batch that runs from now on; none where nothing is to come, or nothing is there and it `waits` for nothing."""
+        with self._changed:
+            while not (batch := self._take()):
+                if self._ending or not waits:
+                    return []
+                self._changed.wait()
+            self.forecast.began(batch[0].kind, batch)
+            for one in (*batch, *self._queue.soon(self._largest)):  # who come next are decoded beside these
+                self._of(one.kind).prepare([one.part])
+            return batch
+
+    def _encode(self, kind: Kind, batch: Sequence[Waiting]) -> list[Waiting]:
+        """Run a batch; gives the next one, which is taken before anybody is told of this one, since the device has nothing to do meanwhile."""
         began = self._clock()
         outcomes: dict[str, Outcome] = {}
         broken: EncoderError | None = None
@@ -286,9 +296,6 @@ class Batcher:
             for one in batch:
                 del self._waiting[one.kind, one.key]
                 one.tickets = []  # who leaves from here on is not in what is gone through; and no part holds its tickets any more
-        for one, tickets in served:
-            for ticket in tickets:
-                if broken:
-                    ticket.fail(broken)
-                else:
-                    ticket.step({content_of(one.kind.encoder, one.part): outcomes[one.key]})
+        following = self._begin(waits=False)
+        (self._teller.later if following else tell)(served, broken or outcomes)
+        return following

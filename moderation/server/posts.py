@@ -227,8 +227,7 @@ def _tokens(encoder: Encoder, texts: Sequence[str]) -> int:
 async def _awaited(call: Call, future: Future[Answered]) -> Answered:
     """What comes of it in the call's time; raises CancelledError where the caller goes away, OverloadedError where a device hangs."""
     try:
-        async with asyncio.timeout(call.seconds + _GRACE):
-            return await call.served.woken.result(future)
+        return await call.served.woken.result(future, call.seconds + _GRACE)
     except TimeoutError:
         raise OverloadedError("it took longer than was thought", after_seconds=1.0) from None
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from dataclasses import replace
 
 from moderation.decision import Decision
 from moderation.embedding.prepared import Prepared, UnpreparedError, content_of
@@ -18,90 +16,15 @@ from moderation.errors import ItemError, ModerationError, OverloadedError
 from moderation.item import ContentItem, Modality, Part
 from moderation.pipeline import Pipeline
 from moderation.server.batcher import SURE, Batcher
-from moderation.server.fair import FairQueue
+from moderation.server.job import Job
 from moderation.server.pace import Pace, PartsPace
-from moderation.server.ticket import Found, Ticket
+from moderation.server.ready import Ready
+from moderation.server.ticket import Found
 from moderation.server.turns import Turns
 
 THREADS = 4  # that decide: a plugin that hangs holds one of them for its deadline
-TOGETHER = 256  # items decided at once
 MOST_UNREAD = 64  # jobs of one caller that wait for readers
 PATIENCE = 60.0  # seconds that closing waits for what hangs
-_Line: TypeAlias = "_Ready | Turns[Job]"
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """One request's items on their way: `answer` gives one decision for each, or raises what `Batcher.ask` does."""
-
-    pipeline: Pipeline
-    items: Sequence[ContentItem]
-    caller: str
-    deadline: float
-    answer: Future[list[Decision]] = field(default_factory=Future)
-    whole: float = 0.0  # seconds that the request had
-    ticket: Ticket | None = None
-    found: Found = field(default_factory=dict)
-    alone: Found = field(default_factory=dict)  # what was made of parts that are near to a threshold, each by itself
-    read_seconds: float = 0.0  # of each item
-    place: int = -1  # in the queue of those that are decided next
-
-    @property
-    def kind(self) -> Pipeline:
-        """What decides it: jobs of one pipeline are decided together."""
-        return self.pipeline
-
-    @property
-    def extra(self) -> float:
-        """How many items it has, which is what deciding takes."""
-        return len(self.items)
-
-    @property
-    def size(self) -> int:
-        """Bytes of all its parts."""
-        return sum(len(part.content) for item in self.items for part in item.parts)
-
-    @property
-    def to_read(self) -> Counter[Modality]:
-        """How many of its parts readers are shown, by modality."""
-        read = self.pipeline.readers.modalities if self.pipeline.readers else frozenset()
-        return Counter(part.modality for item in self.items for part in item.parts if part.modality in read)
-
-
-class _Ready(queue.Queue["Job | None"]):
-    """Jobs that wait to be decided, fairly between callers by how many items they have; and, after them, a None for each thread that is to end."""
-
-    def __init__(self, weights: Mapping[str, float]) -> None:
-        self._jobs: FairQueue[Job] = FairQueue(lambda job: job.extra, weights)
-        self._ends = 0
-        super().__init__()
-
-    def like(self, first: Job) -> Job | None:
-        """The next one that is decided by the same pipeline, if any waits."""
-        with self.mutex:
-            return self._jobs.pop(first.kind)
-
-    def ahead(self, caller: str, items: int) -> float:
-        """How many items are decided until these new ones of a caller are, by what waits now: within its fair share it waits for nobody else."""
-        with self.mutex:
-            return self._jobs.ahead(caller, self._jobs.extra_of(caller) + items, self._jobs.extra + items)
-
-    def _init(self, maxsize: int) -> None:
-        """Its own queue is another."""
-
-    def _qsize(self) -> int:
-        return len(self._jobs) + self._ends
-
-    def _put(self, item: Job | None) -> None:
-        if item:
-            self._jobs.push(item)
-        else:
-            self._ends += 1
-
-    def _get(self) -> Job | None:
-        job = self._jobs.pop()
-        self._ends -= job is None
-        return job
 
 
 class Service:
@@ -121,11 +44,11 @@ class Service:
         self.batcher, self._in_force, self._clock = batcher, in_force, clock
         self._reading, self._deciding = PartsPace(), Pace(threads)
         self._unread: Turns[Job] = Turns(batcher.weights, self._reading.seconds)
-        self._ready = _Ready(batcher.weights)
-        runs: list[tuple[_Line, Callable[[Sequence[Job]], None], str]]
-        runs = [(self._unread, self._read, "read"), *[(self._ready, self._decide, "decide")] * threads]
+        self._ready = Ready(batcher.weights)
+        runs: list[tuple[Callable[[], Sequence[Job]], Callable[[Sequence[Job]], None], str]]
+        runs = [(self._next_unread, self._read, "read"), *[(self._ready.take, self._decide, "decide")] * threads]
         self._threads = [
-            threading.Thread(target=self._run, args=(jobs, step), name=name, daemon=True) for jobs, step, name in runs
+            threading.Thread(target=self._run, args=(take, step), name=name, daemon=True) for take, step, name in runs
         ]
         for thread in self._threads:
             thread.start()
@@ -153,7 +76,7 @@ class Service:
         wait = self._deciding.seconds(self._ready.ahead(job.caller, len(job.items)))
         if to_read:
             wait += self._unread.ahead(job.caller, to_read)
-        if wait > SURE * seconds and (self._ready.qsize() or self._unread.qsize()):
+        if wait > SURE * seconds and (len(self._ready) or self._unread.qsize()):
             why = f"it would take {wait:.2f} s, and {max(0.0, seconds):.2f} are left"
             raise OverloadedError(why, after_seconds=wait - SURE * seconds)
 
@@ -192,8 +115,7 @@ class Service:
         self._unread.close()
         reader.join(PATIENCE)
         self.batcher.close()
-        for _ in deciders:
-            self._ready.put(None)
+        self._ready.close()
         for thread in deciders:
             thread.join(PATIENCE)
 
@@ -268,11 +190,11 @@ class Service:
         if others:
             self._decide(others)
 
-    def _run(self, waiting: _Line, step: Callable[[Sequence[Job]], None]) -> None:
-        while first := waiting.get():
-            jobs, shares = [first], _shares(first.pipeline)
-            while shares and sum(len(one.items) for one in jobs) < TOGETHER and (more := self._ready.like(first)):
-                jobs.append(more)
+    def _next_unread(self) -> list[Job]:
+        return [job] if (job := self._unread.get()) else []
+
+    def _run(self, take: Callable[[], Sequence[Job]], step: Callable[[Sequence[Job]], None]) -> None:
+        while jobs := take():
             wanted = [one for one in jobs if not one.answer.done() and not self._late(one)]
             try:
                 if wanted:
@@ -287,11 +209,6 @@ class Service:
         if late:
             _settle(job, error=OverloadedError("its deadline passed while it waited", after_seconds=0.05))
         return late
-
-
-def _shares(pipeline: Pipeline) -> bool:
-    """Whether callers' items may be judged in one call: a plugin that fails on one item spoils all that were asked with it."""
-    return pipeline.readers is None and all(one.trusted for one in pipeline.running.detectors.values())
 
 
 def _together(found: Iterable[Found]) -> Found:

@@ -17,15 +17,19 @@ class Woken:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._done, self._waking = deque[asyncio.Future[None]](), False
 
-    async def result(self, future: Future[Answered]) -> Answered:
-        """What comes of it, or what it raises. It goes on where this is cancelled."""
+    async def result(self, future: Future[Answered], seconds: float) -> Answered:
+        """What comes of it, or what it raises. It goes on where this is cancelled, or raises TimeoutError after so many seconds."""
         if not future.done():
             loop = asyncio.get_running_loop()
             if loop is not self._loop:  # the one before has ended
                 self._loop, self._done, self._waking = loop, deque(), False
             waits = loop.create_future()
             future.add_done_callback(lambda _: self._tell(waits))
-            await waits
+            over = loop.call_later(seconds, _end, waits)  # asyncio.timeout takes three times as long
+            try:
+                await waits
+            finally:
+                over.cancel()
         return future.result()
 
     def _tell(self, waits: asyncio.Future[None]) -> None:
@@ -41,3 +45,8 @@ class Woken:
         while self._done:
             if not (waits := self._done.popleft()).done():
                 waits.set_result(None)
+
+
+def _end(waits: asyncio.Future[None]) -> None:
+    if not waits.done():
+        waits.set_exception(TimeoutError())

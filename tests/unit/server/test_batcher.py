@@ -201,6 +201,41 @@ def test_a_batch_that_gets_nowhere_is_told_and_so_is_a_look_that_ended() -> None
         assert not batcher.alive
 
 
+def test_the_next_batch_begins_before_anybody_is_told_of_the_last_one() -> None:
+    device, began = Device(), list[int]()
+
+    def told(_: object) -> None:
+        until(lambda: len(device.batches) == 2)
+        began.append(len(device.batches))
+
+    with batching(device) as batcher:
+        with held(device, batcher):
+            (running,) = batcher._waiting.values()
+            running.tickets[0].done.add_done_callback(told)
+            following = ask(batcher, "0.1")
+        assert following.done.result(20)
+    assert began == [2]
+
+
+def test_closing_waits_until_everybody_is_told() -> None:
+    device, others = Device(), list[bool]()
+    with batching(device, largest=1) as batcher:
+        device.go.clear()
+        slow, *rest = [ask(batcher, f"0.{n}") for n in range(1, 5)]
+        slow.done.add_done_callback(lambda _: time.sleep(0.2))
+        device.go.set()
+        batcher.close()
+        others += [one.done.done() for one in rest]
+    assert others == [True] * 3
+
+
+def test_who_tells_answers_and_ended_is_missed() -> None:
+    with batching(Device()) as batcher:
+        assert batcher.alive
+        batcher._teller.close(20)
+        assert not batcher.alive
+
+
 def test_hits_and_misses_are_counted_once_each() -> None:
     near, far = MemoryCache(10**7), MemoryCache(10**7)
     one = Embedder(FakeEncoder(), TieredCache(near, far))

@@ -21,7 +21,9 @@ from moderation.encoder.base import Encoded
 from moderation.errors import ItemError, OverloadedError
 from moderation.item import ContentItem, Modality, Part
 from moderation.server.batcher import Batcher
-from moderation.server.service import MOST_UNREAD, TOGETHER, Job, Service
+from moderation.server.job import Job
+from moderation.server.ready import TOGETHER
+from moderation.server.service import MOST_UNREAD, Service
 from tests.fakes import FakeReader, Swayed, item
 from tests.served import serving
 from tests.unit.server.test_batcher import Device, costs, until

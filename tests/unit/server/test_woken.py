@@ -27,7 +27,7 @@ def finish(*futures: Future[int]) -> None:
 
 
 async def begun(woken: Woken, *futures: Future[int]) -> list[asyncio.Task[int]]:
-    tasks = [asyncio.ensure_future(woken.result(one)) for one in futures]
+    tasks = [asyncio.ensure_future(woken.result(one, 20)) for one in futures]
     await asyncio.sleep(0)
     return tasks
 
@@ -77,8 +77,8 @@ def test_what_is_there_is_not_waited_for_and_errors_are_raised() -> None:
 
     async def run() -> None:
         with pytest.raises(KeyError):
-            await woken.result(failed)
-        assert await woken.result(there) == 5
+            await woken.result(failed, 20)
+        assert await woken.result(there, 20) == 5
 
     with pytest.raises(StopIteration):  # it ran to its end, and never waited
         run().send(None)
@@ -96,6 +96,22 @@ def test_who_leaves_keeps_nobody_from_being_answered() -> None:
         return await asyncio.gather(*others)
 
     assert asyncio.run(run()) == [1, 2]
+
+
+def test_who_has_waited_for_so_long_waits_no_more_and_what_comes_later_is_told_to_nobody() -> None:
+    woken, late, soon = Woken(), Future[int](), Future[int]()
+
+    async def run() -> int:
+        with pytest.raises(TimeoutError):
+            await woken.result(late, 0.01)
+        (task,) = await begun(woken, soon)
+        finish(late, soon)
+        found = await task
+        timers = [one for one in asyncio.get_running_loop()._scheduled if not one.cancelled()]  # type: ignore[attr-defined]
+        assert len(timers) == 1  # that of this test
+        return found
+
+    assert asyncio.run(asyncio.wait_for(run(), 20)) == 1
 
 
 def test_what_ends_after_its_loop_is_told_to_nobody_and_the_next_loop_is_told_of_its_own() -> None:
