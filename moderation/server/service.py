@@ -94,8 +94,8 @@ class Service:
 
     @property
     def alive(self) -> bool:
-        """Whether the device still gets anywhere, as the batcher says."""
-        return self.batcher.alive
+        """Whether the device still gets anywhere, as the batcher says, and whoever reads and decides is there."""
+        return self.batcher.alive and all(thread.is_alive() for thread in self._threads)
 
     @property
     def state(self) -> str:

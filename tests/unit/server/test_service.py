@@ -205,6 +205,15 @@ def begun(made: Service, caller: str, *ids: str, seconds: float = 10.0) -> list[
     return [made.decide([item(Part.text("0.1"), id=one)], caller=caller, seconds=seconds) for one in ids]
 
 
+@pytest.mark.parametrize("line", ["_unread", "_ready"])
+def test_a_server_whose_readers_or_deciders_are_gone_is_not_alive(line: str) -> None:
+    with service([0.0]) as made:
+        assert made.alive
+        getattr(made, line).close()  # as if its thread had died
+        made._threads[line == "_ready"].join(20)
+        assert not made.alive
+
+
 def test_who_waits_to_be_decided_is_decided_with_its_like_and_in_turn_and_closing_forgets_nobody() -> None:
     clock = [0.0]
     a, b = Deciding(clock), Deciding(clock)
