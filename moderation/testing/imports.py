@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import subprocess
 import sys
 
@@ -20,12 +19,8 @@ importlib.import_module(sys.argv[1])
 
 def fault_of_import(module: str) -> str:
     """What goes wrong where this module is imported alone, on the paths of this process, without a network; empty where nothing does."""
-    return _fault(module, tuple(one for one in sys.path if one))
-
-
-@functools.cache  # an interpreter takes half a second and more, and one module holds many a plugin's classes
-def _fault(module: str, paths: tuple[str, ...]) -> str:
-    code = f"import sys; sys.path[:0] = {list(paths)!r}\n{_WATCHED}"
+    paths = [one for one in sys.path if one]
+    code = f"import sys; sys.path[:0] = {paths!r}\n{_WATCHED}"
     command = [sys.executable, "-c", code, module]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - ours, and a module that is here already
     return "" if done.returncode == 0 else done.stderr.strip()[-500:] or f"it ended with {done.returncode}"
