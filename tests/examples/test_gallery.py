@@ -149,6 +149,7 @@ def test_a_lock_is_of_the_policy_and_the_manifests_that_lie_beside_it(name: str)
     assert changed_inputs(inputs, POLICIES) == []
 
 
+@pytest.mark.usefixtures("encoded_once")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_lock_passes_its_tests_and_the_table_tells_what_it_does(
     name: str, gallery: ModuleType, tmp_path: Path
@@ -161,6 +162,7 @@ def test_a_lock_passes_its_tests_and_the_table_tells_what_it_does(
     assert not {"failed", "promote"} & {one["status"] for one in (built.tests or {}).get("results", ())}
 
 
+@pytest.mark.usefixtures("encoded_once")
 @pytest.mark.parametrize(
     "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.soak) for name in NAMES]
 )

@@ -39,6 +39,7 @@ def audited() -> list[str]:
     return sorted(path.stem for path in (ROOT / "policies").glob("*.yaml") if policy_named(path.stem).audit)
 
 
+@pytest.mark.usefixtures("encoded_once")
 @pytest.mark.parametrize("policy", audited())
 def test_an_audit_says_what_its_page_and_the_table_of_policies_say(
     policy: str, gallery: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]

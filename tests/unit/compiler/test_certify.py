@@ -35,9 +35,17 @@ def targets(violating: np.ndarray, benign: np.ndarray, *, per_cluster: int = 1) 
     """Raw scores as scored targets, `per_cluster` neighbours sharing a cluster."""
     made = []
     for target, scores in ((True, violating), (False, benign)):
-        for at, score in enumerate(squash(scores)):
-            made.append(ScoredTarget(float(score), target, f"{target}{at // per_cluster}", f"{hash_of(at)}"))
+        for score, (cluster, digest) in zip(
+            squash(scores).tolist(), names(target, len(scores), per_cluster), strict=True
+        ):
+            made.append(ScoredTarget(score, target, cluster, digest))
     return made
+
+
+@cache  # a simulation draws other scores for the same targets, and naming them takes longer than certifying
+def names(target: bool, count: int, per_cluster: int) -> list[tuple[str, str]]:
+    """Each target's cluster and digest."""
+    return [(f"{target}{at // per_cluster}", hash_of(at)) for at in range(count)]
 
 
 def hash_of(at: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -82,10 +83,14 @@ class Noisy(FakeEncoder):
         return np.stack([units(content) + self.noise * normal(content + where) for content in contents])
 
 
+@functools.cache  # the same items are asked of every level and every noise, and drawing them is what takes the time
 def normal(content: bytes) -> Any:
-    return np.random.default_rng([*hashlib.sha256(content).digest()]).standard_normal(256)
+    drawn = np.random.default_rng([*hashlib.sha256(content).digest()]).standard_normal(256)
+    drawn.flags.writeable = False
+    return drawn
 
 
+@functools.cache
 def units(content: bytes) -> Any:
     return normal(content) / np.linalg.norm(normal(content))
 

@@ -160,7 +160,9 @@ def work(rank: int, world: int, meeting: str) -> None:
 @pytest.mark.parametrize("world", [2, 3])
 def test_ranks_together_are_one_rank_on_the_whole_batch(world: int, tmp_path: Path) -> None:
     """All CHECKS in one start of the processes, which is what takes the time; a failure names its check in the traceback."""
-    multiprocessing.spawn(work, args=(world, (tmp_path / "meeting").as_uri()), nprocs=world)
+    multiprocessing.set_forkserver_preload([__name__])  # or each process would import torch anew
+    meeting = (tmp_path / "meeting").as_uri()
+    multiprocessing.start_processes(work, args=(world, meeting), nprocs=world, start_method="forkserver")
 
 
 def test_without_other_ranks_gradients_stay_as_they_are() -> None:
