@@ -8,6 +8,7 @@ from enum import StrEnum
 from operator import attrgetter
 from typing import Any, Protocol
 
+from moderation.cheap import cheap_dataclass
 from moderation.item import Region
 
 DRAFT, LIVE = "draft", "live"  # statuses of a build; only a live one may act
@@ -72,7 +73,7 @@ class Abstention:
     cause: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@cheap_dataclass(frozen=True, slots=True)
 class Verdict:
     """One policy's finding on one item, with everything needed to replay it.
 
@@ -158,7 +159,7 @@ class Timing:
         return Timing(self.decode / items, self.encode / items, self.detect / items, self.read / items)
 
 
-@dataclass(frozen=True, slots=True)
+@cheap_dataclass(frozen=True, slots=True)
 class Decision:
     """The one answer for an item, and every verdict behind it.
 

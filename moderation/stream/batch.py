@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from moderation.cheap import cheap_dataclass
 from moderation.decision import Decision
 
 Headers = tuple[tuple[str, bytes | None], ...]
@@ -46,7 +47,7 @@ class Record(NamedTuple):
         return f"Record({self.partition} at {self.offset}, {self.size} bytes)"
 
 
-@dataclass(frozen=True, slots=True)
+@cheap_dataclass(frozen=True, slots=True)
 class Output:
     """One record to be published; without `partition` the key chooses it, as for the producer of the input. `repr` holds no content.
 
