@@ -12,7 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from moderation.errors import DataError, ItemError, Problem
+from moderation.errors import ItemError
+from moderation.scaleout.parts import put_note
 from moderation.source.together import Read
 
 TRIES = 2  # of an entry alone
@@ -70,13 +71,7 @@ class Caution:
 
     def _write(self, trying: Sequence[int]) -> None:
         told = {"begun": self._begun, "trying": list(trying), "apart": sorted(self._apart), "alone": sorted(self._alone.items())}  # fmt: skip
-        half = self._path.with_suffix(".half")
-        try:
-            half.parent.mkdir(parents=True, exist_ok=True)
-            half.write_text(json.dumps(told), encoding="utf-8")
-            half.replace(self._path)
-        except OSError as error:
-            raise DataError([Problem(self._path, 0, 0, "D000", f"cannot be written: {error.strerror}")]) from None
+        put_note(self._path, json.dumps(told))
 
 
 def _read(path: Path) -> dict[str, Any]:

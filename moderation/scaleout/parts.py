@@ -74,7 +74,7 @@ def begin(folder: Path, run: Run) -> list[Portion]:
         _same(begun, told)
     else:
         refuse_kept(folder)
-        _write_begun(begun, told)
+        put_note(begun, json.dumps(told, indent=2) + "\n")
     for one in (folder / _WORK).glob(f"*{_NOTES}"):
         one.unlink(missing_ok=True)
     return [one for one in run.portions if not _is_whole(part_path(folder, one.number), one.count)]
@@ -83,6 +83,17 @@ def begin(folder: Path, run: Run) -> list[Portion]:
 def notes_path(folder: Path, number: int) -> Path:
     """The file of what is found out about a portion that kills workers, since the run was begun or went on."""
     return folder / _WORK / f"{number:06}{_NOTES}"
+
+
+def put_note(path: Path, text: str) -> None:
+    """Write a small file of a run, in its place at once. Raises DataError where it cannot be written."""
+    half = path.with_name(f".{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        half.write_text(text, encoding="utf-8")
+        half.replace(path)
+    except OSError as error:
+        raise DataError([Problem(path, 0, 0, "D000", f"cannot be written: {error.strerror}")]) from None
 
 
 def end(folder: Path) -> None:
@@ -130,13 +141,3 @@ def _same(begun: Path, told: Mapping[str, Any]) -> None:
             f"the run in this folder was begun with something else ({named}); expected the same, or a folder of its own"
         )
         raise DataError([Problem(begun, 0, 0, "D003", message)])
-
-
-def _write_begun(begun: Path, told: Mapping[str, Any]) -> None:
-    half = begun.with_name(f".{_BEGUN}")
-    try:
-        begun.parent.mkdir(parents=True, exist_ok=True)
-        half.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-        half.replace(begun)
-    except OSError as error:
-        raise DataError([Problem(begun, 0, 0, "D000", f"cannot be written: {error.strerror}")]) from None

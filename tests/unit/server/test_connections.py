@@ -79,10 +79,16 @@ def test_there_are_never_more_than_that(places: Any) -> None:
     assert [one.dropped for one in ones] == [False] * 4 + [True] * 3
 
 
-def test_too_much_that_nobody_reads_costs_who_has_not_read_for_longest(places: Any) -> None:
+def three_unread(places: Any) -> tuple[Any, Any]:
+    """The connections, and three of them that have 40 bytes unread each."""
     others, let_in = places
     for one in (ones := let_in(False, False, False)):
         one.transport = SimpleNamespace(get_write_buffer_size=lambda: 40)
+    return others, ones
+
+
+def test_too_much_that_nobody_reads_costs_who_has_not_read_for_longest(places: Any) -> None:
+    others, ones = three_unread(places)
     others.stops_reading(ones[1])
     others.stops_reading(ones[0])
     others.reads(ones[1])
@@ -93,9 +99,7 @@ def test_too_much_that_nobody_reads_costs_who_has_not_read_for_longest(places: A
 
 
 def test_what_a_connection_that_is_gone_left_unread_counts_no_more(places: Any) -> None:
-    others, let_in = places
-    for one in (ones := let_in(False, False, False)):
-        one.transport = SimpleNamespace(get_write_buffer_size=lambda: 40)
+    others, ones = three_unread(places)
     others.stops_reading(ones[0])
     others.stops_reading(ones[1])
     others.lose(ones[0])
