@@ -6,13 +6,17 @@ import importlib.util
 
 from moderation.errors import SettingsError
 
+# What the extra `serve` brings.
+SERVER = ("fastapi", "httptools", "uvicorn")
+
 
 def installed(package: str) -> bool:
     """Whether a package is there; it is not imported."""
     return importlib.util.find_spec(package) is not None
 
 
-def need(package: str, *, extra: str) -> None:
-    """Raises SettingsError where a package that only this extra brings is not installed."""
-    if not installed(package):
-        raise SettingsError(f'this needs {package}, which is not installed; try: pip install "moderation[{extra}]"')
+def need(*packages: str, extra: str) -> None:
+    """Raises SettingsError where one of these packages, which only this extra brings, is not installed."""
+    for package in packages:
+        if not installed(package):
+            raise SettingsError(f'this needs {package}, which is not installed; try: pip install "moderation[{extra}]"')

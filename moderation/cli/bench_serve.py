@@ -16,6 +16,7 @@ from moderation.cli import terminal
 from moderation.cli.bench_content import content
 from moderation.cli.bounds import conclude
 from moderation.cli.places import Json, in_a_folder
+from moderation.extras import SERVER, need
 
 if TYPE_CHECKING:
     from moderation.server.bench import Result, Step
@@ -62,6 +63,7 @@ def serve(
 
     Example: moderation bench serve serve.toml --at 0.5 --at 3 --max-p99 0.5 --min-goodput 0.95 --html load.html
     """
+    need(*SERVER, extra="serve")
     from moderation.assemble_serve import serve_settings
     from moderation.policy.lock import read_lock
     from moderation.server.bench import FRACTIONS, Plan, measure

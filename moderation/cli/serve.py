@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from moderation.extras import SERVER, need
+
 _log = logging.getLogger(__name__)
 
 
@@ -34,6 +36,7 @@ def serve(
         return
     if config is None:
         raise typer.BadParameter("expected a settings file", param_hint="CONFIG.toml")
+    need(*SERVER, extra="serve")
     from moderation import telemetry
     from moderation.assemble_serve import serve_settings, server
     from moderation.cli.process import settled_heap

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import socket
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,9 @@ import pytest
 
 from moderation import assemble_serve
 from moderation.errors import ExitCode
+from moderation.extras import SERVER
 from moderation.policy.lock import lock_path, write_lock
+from tests.conftest import ROOT
 from tests.fakes import lock
 from tests.unit.cli.conftest import Run
 
@@ -34,6 +38,26 @@ def serve(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> Any:
         return code, told
 
     return once
+
+
+@pytest.mark.parametrize("command", [("serve",), ("bench", "serve")])
+@pytest.mark.parametrize("package", ["fastapi", "httptools", "uvicorn"])
+def test_without_the_extra_it_says_what_to_install(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], package: str
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == package else found(name, *more)
+    )
+    (tmp_path / "serve.toml").touch()
+    code, _, told = run(*command, tmp_path / "serve.toml")
+    assert code == ExitCode.USAGE
+    assert f'this needs {package}, which is not installed; try: pip install "moderation[serve]"' in told
+
+
+def test_the_extra_holds_what_is_looked_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert [one.partition(">=")[0] for one in project["optional-dependencies"]["serve"]] == list(SERVER)
 
 
 def test_a_port_that_is_taken(serve: Any) -> None:
