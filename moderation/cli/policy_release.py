@@ -31,7 +31,7 @@ def release(
     lock, file = current_lock(policy, out), lock_file(policy, out)
     found = put(policy, lock, file, settings, to=to, by=by, reason=reason, no_audit_reason=no_audit_reason)
     if not isinstance(found, Record):
-        told = [one if one.gate == "lint" else replace(one, command=one.command + elsewhere(out)) for one in found]
+        told = [replace(one, command=one.command + elsewhere(out)) if one.of_a_build else one for one in found]
         _tell_missing(told, to, as_json=as_json)
         raise typer.Exit(ExitCode.RELEASE_REFUSED)
     if as_json:

@@ -7,7 +7,7 @@ the evidence was made, each shuts its gate.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from moderation.release.policy_tests import REPORT_SCHEMA
 from moderation.release.record import Status
 
 ERROR = "error"
+_OF_NO_BUILD = ("lint", "plan")  # these commands read the policy alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +37,12 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """One gate that is shut: why, and the command that may open it."""
+    """One gate that is shut: why, and the command that may open it, or tells what would; `of_a_build` where it takes a build folder (`--out`)."""
 
     gate: str
     why: str
     command: str
+    of_a_build: bool
 
 
 def shut_gates(
@@ -54,19 +56,29 @@ def shut_gates(
     """
     if to == "deprecated":
         return []
-    gates = [("lint", _lint(evidence.findings)), ("compile", _compiled(policy, lock)), ("certify", _kept(policy, lock))]
+    short = _short(policy, lock)
+    gates = [
+        ("lint", "lint", _lint(evidence.findings)),
+        ("compile", "compile", _compiled(policy, lock)),
+        ("certify", "certify", _kept(policy, lock, short)),
+        ("certify", "plan", (f"{_named(one)} takes more targets, or a lower promise" for one in short)),
+    ]
     if to == LIVE:
         gates += [
-            ("test", _tests(policy, evidence.tests, lock)),
-            ("audit", _audit(policy, evidence.audit, lock, no_audit_reason=no_audit_reason)),
+            ("test", "test", _tests(policy, evidence.tests, lock)),
+            ("audit", "audit", _audit(policy, evidence.audit, lock, no_audit_reason=no_audit_reason)),
         ]
-    return [Missing(gate, why, _command(gate, policy)) for gate, found in gates for why in found]
+    return [
+        Missing(gate, why, _command(step, policy), step not in _OF_NO_BUILD)
+        for gate, step, found in gates
+        for why in found
+    ]
 
 
-def _command(gate: str, policy: Policy) -> str:
-    if gate == "audit" and policy.audit is None:
+def _command(step: str, policy: Policy) -> str:
+    if step == "audit" and policy.audit is None:
         return f"moderation policy release {policy.path} --to {LIVE} --by TEAM --no-audit-reason 'why there is none'"
-    return f"moderation policy {gate} {policy.path}"
+    return f"moderation policy {step} {policy.path}"
 
 
 def _lint(findings: Iterable[Finding]) -> Iterator[str]:
@@ -81,14 +93,28 @@ def _compiled(policy: Policy, lock: Lock) -> Iterator[str]:
     yield from _stale(lock.evidence.get("exemplars"), policy, [policy.exemplars.violating, policy.exemplars.contrast])
 
 
-def _kept(policy: Policy, lock: Lock) -> Iterator[str]:
-    if [_asked(one) for one in policy.actions] != [_promised(one) for one in lock.actions]:
+def _short(policy: Policy, lock: Lock) -> list[LockedAction]:
+    """The promises that the targets, as they read now, were asked for and cannot show: to certify again would say the same."""
+    if not _same_promises(policy, lock) or any(_stale(lock.evidence.get("certify"), policy, [policy.data.certify])):
+        return []
+    return [one for one in lock.actions if one.threshold is None and one.shortfall is not None]
+
+
+def _kept(policy: Policy, lock: Lock, short: Sequence[LockedAction]) -> Iterator[str]:
+    if not _same_promises(policy, lock):
         yield "the lock's promises are not those of the policy"
     uncertified = [one for one in lock.actions if one.threshold is None or _shown_of(one) != one.threshold]
-    for one in uncertified:
-        yield f"{one.action}: {one.metric} at least {one.at_least:g} is not certified"
+    yield from (f"{_named(one)} is not certified" for one in uncertified if one not in short)
     if not uncertified:
         yield from _stale(lock.evidence.get("certify"), policy, [policy.data.certify])
+
+
+def _named(action: LockedAction) -> str:
+    return f"{action.action}: {action.metric} at least {action.at_least:g}"
+
+
+def _same_promises(policy: Policy, lock: Lock) -> bool:
+    return [_asked(one) for one in policy.actions] == [_promised(one) for one in lock.actions]
 
 
 def _shown_of(action: LockedAction) -> Any:

@@ -185,6 +185,27 @@ def test_a_threshold_without_its_certificate_is_no_promise(
     assert (one.gate, one.why) == ("certify", "remove: precision at least 0.95 is not certified")
 
 
+def test_what_the_targets_cannot_show_is_not_asked_again(policy: Policy) -> None:
+    short = replace(PROMISES[0], threshold=None, certificate=None, shortfall={"reason": "too few"})
+    never = replace(PROMISES[1], threshold=None, certificate=None)
+    told = shut(policy, "shadow", found=certified(policy, actions=(short, never)))
+    assert [(one.gate, one.why, one.command.split()[2], one.of_a_build) for one in told] == [
+        ("certify", "review: recall at least 0.9 is not certified", "certify", True),
+        ("certify", "remove: precision at least 0.95 takes more targets, or a lower promise", "plan", False),
+    ]
+
+
+def test_what_other_targets_could_not_show_is_asked_again(policy: Policy) -> None:
+    short = (replace(PROMISES[0], threshold=None, certificate=None, shortfall={"reason": "too few"}), PROMISES[1])
+    found = certified(policy, actions=short)
+    for lower in (replace(short[0], at_least=0.5), short[0]):
+        (first, *_) = shut(policy, "shadow", found=replace(found, actions=(lower, PROMISES[1])))
+        assert first.command.split()[2] == ("plan" if lower == short[0] else "certify")
+    (policy.path.parent / TARGETS).write_text("{}\n{}\n", encoding="utf-8")
+    (one,) = shut(policy, "shadow", found=found)
+    assert (one.why, one.command.split()[2]) == ("remove: precision at least 0.95 is not certified", "certify")
+
+
 @pytest.mark.parametrize("part", ["fit", "exemplars", "background"])
 def test_a_lock_that_was_compiled_from_other_files_is_compiled_again(policy: Policy, part: str) -> None:
     evidence = {**certified(policy).evidence, part: {"inputs": {AUDITED: "0" * 64}}}
