@@ -12,6 +12,7 @@ import typer
 
 from moderation.cli import terminal, train_evaluate
 from moderation.cli.train_group import RUN, Run, RunOrCommand
+from moderation.extras import need
 
 if TYPE_CHECKING:
     from moderation.training.loop import Progress
@@ -42,6 +43,7 @@ def train(
 
     Example: moderation train CONFIG.toml --resume
     """
+    need("peft", "tensorboard", extra="train")
     from moderation.training.loop import train as run
 
     with ExitStack() as stack:

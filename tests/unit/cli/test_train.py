@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -45,6 +46,20 @@ def test_a_run_is_told_and_ends_with_its_checkpoint(loop: list[Any], tmp_path: P
     assert err == "step 3/3, loss 1.5000, scale 2.0, 10 pictures/s at 64 px\n"
     run("train", config, "--resume")
     assert loop == [(config, False), (config, True)]
+
+
+@pytest.mark.parametrize("package", ["peft", "tensorboard"])
+def test_without_the_extra_it_says_what_to_install_before_anything_is_loaded(
+    loop: list[Any], tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == package else found(name, *more)
+    )
+    (tmp_path / "run.toml").touch()
+    code, _, err = run("train", tmp_path / "run.toml")
+    assert (code, loop) == (ExitCode.USAGE, [])
+    assert f'this needs {package}, which is not installed; try: pip install "moderation[train]"' in err
 
 
 def test_a_log_gets_a_line_now_and_then(
