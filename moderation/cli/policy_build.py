@@ -14,6 +14,7 @@ from moderation import assemble
 from moderation.cli import band_words, lock_words, policy_lint, terminal
 from moderation.cli.locks import current_lock, elsewhere, lock_file
 from moderation.compiler.compile import compile_policy
+from moderation.decision import LIVE
 from moderation.embedding.embedder import Embedder
 from moderation.errors import DataError, ExitCode, LockError, PolicyError, Problem
 from moderation.item import Part
@@ -24,6 +25,7 @@ from moderation.policy.manifest import TargetRow, load_exemplars, load_manifest,
 from moderation.policy.paths import background_of
 from moderation.policy.schema import Policy
 from moderation.release import certification
+from moderation.release.record import status_beside
 from moderation.release.splits import NOT_ORDINARY, counted_once, hold_apart
 from moderation.rollout.detectors import check_detectors
 from moderation.settings import ImageLimits, load_settings
@@ -50,11 +52,31 @@ def compile_lock(path: Path, *, out: Path | None, background: Path | None, as_js
     used = known.versions([*detectors, settings.encoders[policy.encoder].loader])
     lock = build(policy, embedder, bank, versions=used, limits=settings.images)
     target = lock_file(policy, out)
-    write_lock(remembering(lock, target), target)
+    _put(remembering(lock, target), target)
     if as_json:
         terminal.emit(lock_words.as_plain(lock, target, order=settings.actions))
     else:
         _tell_compiled(lock, target, policy, out)
+
+
+def _put(lock: Lock, target: Path) -> None:
+    """Write a lock in its place, with a warning where that takes the live build away from whoever reads it there."""
+    before = _live(target)
+    write_lock(lock, target)
+    if before not in (None, lock.revision):
+        terminal.note(
+            f"WARNING: the build that was live here, revision {before}, is replaced: whoever reads {target} acts on nothing of this "
+            "policy until one is released again; --out FOLDER builds elsewhere"
+        )
+
+
+def _live(path: Path) -> str | None:
+    """The revision of the lock at this path where it is live; None where it is not, or where none can be read."""
+    try:
+        lock = read_lock(path)
+        return lock.revision if status_beside(lock, path) == LIVE else None
+    except LockError:
+        return None
 
 
 def remembering(lock: Lock, target: Path) -> Lock:
@@ -126,7 +148,7 @@ def certify_lock(path: Path, *, out: Path | None, background: Path | None, as_js
         lock, policy, rows, pipeline, background=bank, limits=settings.images, progress=terminal.progress
     )
     _note_merged(certified, rows)
-    write_lock(certified, target)
+    _put(certified, target)
     if as_json:
         terminal.emit(lock_words.as_plain(certified, target, order=settings.actions))
     else:

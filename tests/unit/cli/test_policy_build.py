@@ -671,6 +671,25 @@ def test_a_build_is_released_on_evidence_and_decisions_say_so(certified: Path, t
     assert json.loads(out)["missing"][0]["gate"] == "audit"
 
 
+def test_who_builds_in_the_place_of_the_live_build_is_told_what_that_does(
+    certified: Path, tmp_path: Path, run: Run
+) -> None:
+    said = "WARNING: the build that was live here, revision "
+    certified.write_text(certified.read_text().replace("at_least: 0.8,", "at_least: 0.7,"))
+    assert said not in run("policy", "compile", certified)[2]  # no build was live
+    assert said not in run("policy", "certify", certified)[2]
+    run("policy", "test", certified)
+    words = ("--by", "x", "--to", "live", "--no-audit-reason", "nobody is shown")
+    assert run("policy", "release", certified, *words)[0] == ExitCode.OK
+    live = read_lock(certified.with_name("flyers.lock.json")).revision
+    assert said not in run("policy", "certify", certified)[2]  # the same build again
+    for out in (("--out", tmp_path / "elsewhere"), ()):
+        code, _, err = run("policy", "compile", certified, *out)
+        assert (code, f"{said}{live}, is replaced" in err) == (ExitCode.OK, not out)
+    certified.with_name("flyers.release.json").write_text("{")
+    assert run("policy", "compile", certified)[0] == ExitCode.OK
+
+
 def test_evidence_is_of_the_files_as_they_read_now(certified: Path, run: Run) -> None:
     def missing() -> list[str]:
         _, out, _ = run(
