@@ -97,12 +97,12 @@ def _moderation(
     The usual order, for a policy called weapons:
       moderation policy new weapons              a policy file and its tests
       moderation policy lint policies            every mistake, by line and column
-      moderation policy plan FILE                how many judged examples its promises take
+      moderation policy plan FILE                how many judged examples it takes
       moderation policy compile FILE             phrases become a classifier
       moderation policy certify FILE             thresholds that keep promises
       moderation policy test FILE                the policy's own tests
       moderation scan pictures/ --policy FILE    a decision for every item
-      moderation policy release FILE             from here on its decisions count
+      moderation policy release FILE --to live --by TEAM    from here on it acts
 
     \b
     All of it on shipped pictures, in half a minute: moderation demo

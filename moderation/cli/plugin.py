@@ -190,7 +190,8 @@ def _tell_trials(trials: Sequence[Trial], absent: Mapping[str, str], *, as_json:
         ]
         for one in trials
     ]
-    terminal.table(["plugin", "brings", "step", "ms", "result"], cells)
+    if cells:
+        terminal.table(["plugin", "brings", "step", "ms", "result"], cells)
     for id_, cause in absent.items():
         terminal.say(f"{id_}: {cause}")
 

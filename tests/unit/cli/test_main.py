@@ -63,6 +63,15 @@ def test_help_teaches_the_usual_order(capsys: pytest.CaptureFixture[str]) -> Non
     assert places == sorted(places)
 
 
+def test_the_order_is_told_in_lines_that_are_not_broken(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    main.run(["--help"])
+    order = capsys.readouterr().out.split("The usual order")[1].split("All of it")[0].splitlines()[1:]
+    assert all(line.strip().startswith("moderation ") for line in order if line.strip())
+
+
 def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run([]) == ExitCode.USAGE
     assert "Usage: moderation" in "".join(capsys.readouterr())

@@ -337,6 +337,11 @@ def test_the_command_says_what_was_not_tried(monkeypatch: pytest.MonkeyPatch) ->
     assert "not tried" in out
 
 
+def test_where_nothing_was_tried_there_is_no_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    code, out = run(monkeypatch, plugins_with(), "nosuch")
+    assert (code, out) == (ExitCode.PLUGIN, "nosuch: no such plugin is installed\n")
+
+
 def test_the_doctor_looks_at_who_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     records = (
         PluginRecord("mine", "dist", "1", PluginState.LOADED, detectors=("good",)),
