@@ -96,7 +96,7 @@ def _broken(found: Result, *, exactly: bool, min_rate: float | None, max_p99: fl
 
 def _tell(found: Result) -> None:
     terminal.say(
-        f"{found.records} records: {found.decisions} decisions, {found.dead_letters} dead letters, {found.lost} lost, {found.repeated} repeated"
+        f"{terminal.counted(found.records, 'record')}: {terminal.counted(found.decisions, 'decision')}, {terminal.counted(found.dead_letters, 'dead letter')}, {found.lost:,} lost, {found.repeated:,} repeated"
     )
     terminal.say(f"{found.rate:.1f} items/s; the workers were ready after {found.start_seconds:.1f} s")
     if found.latency:
@@ -105,6 +105,8 @@ def _tell(found: Result) -> None:
             f"latency: p50 {told.p50:.3f} s, p95 {told.p95:.3f} s, p99 {told.p99:.3f} s, largest {told.largest:.3f} s"
         )
     if found.kills or found.deaths:
-        terminal.say(f"{found.kills} workers were killed, {len(found.deaths)} ended by themselves")
+        terminal.say(
+            f"{found.kills} {'worker was' if found.kills == 1 else 'workers were'} killed, {len(found.deaths)} ended by themselves"
+        )
     if found.peak_bytes:
         terminal.say(f"largest memory of a worker: {found.peak_bytes / 1e6:.0f} MB")

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moderation.cli import band_words
+from moderation.cli import band_words, terminal
 from moderation.release.asked import asked_in_words
 
 if TYPE_CHECKING:
@@ -21,11 +21,11 @@ UNCERTIFIED = "not certified: decisions are drafts, and every item ends as the p
 _BARS = " ▁▂▃▄▅▆▇█"
 
 
-def to_certify(lock: Lock, policy: Path | str) -> str:
-    """What brings thresholds to a lock without any: the command, or more targets where that was tried; `policy` is how the policy is named there."""
+def to_certify(lock: Lock, policy: Path | str, where: str = "") -> str:
+    """What brings thresholds to a lock without any: the command (`where` names its build folder), or more targets where that was tried."""
     if any(action.shortfall is not None for action in lock.actions):
         return f"it takes more targets: moderation policy plan {policy} tells how many"
-    return f"run: moderation policy certify {policy}"
+    return f"run: moderation policy certify {policy}{where}"
 
 
 def as_plain(lock: Lock, path: Path, *, order: Sequence[str]) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def _shown(certificate: Mapping[str, Any]) -> str:
 
 def _lacking(shortfall: Mapping[str, Any]) -> str:
     wanted = [
-        f"{shortfall[key]} more {word} targets"
+        terminal.counted(shortfall[key], f"more {word} target")
         for key, word in (("more_violating", "violating"), ("more_benign", "benign"))
         if shortfall.get(key)
     ]
@@ -155,7 +155,9 @@ def certified(evidence: Mapping[str, Any]) -> Iterator[str]:
     """What the thresholds rest on, and how the scores of the targets lie."""
     shown = evidence.get("certify", {})
     for side, targets in shown.get("targets", {}).items():
-        yield f"certified on {targets} {side} targets of {shown.get('clusters', {}).get(side, '?')} objects"
+        objects = shown.get("clusters", {}).get(side)
+        of = "? objects" if objects is None else terminal.counted(objects, "object")
+        yield f"certified on {terminal.counted(targets, f'{side} target')} of {of}"
     yield from merged(evidence)
     yield from asked(evidence)
     histogram = shown.get("histogram", {})
@@ -168,7 +170,8 @@ def merged(evidence: Mapping[str, Any]) -> Iterator[str]:
     """Warnings where objects were counted under two names, and where the search for copies could not see everything."""
     shown = evidence.get("certify", {})
     if shown.get("merged"):
-        yield f"WARNING: {len(shown['merged'])} clusters hold a near-duplicate of another one and were counted as one with it (D008)"
+        held = "1 cluster holds" if len(shown["merged"]) == 1 else f"{len(shown['merged'])} clusters hold"
+        yield f"WARNING: {held} a near-duplicate of another one and were counted as one with it (D008)"
     if shown.get("unseen"):
         yield (
             f"WARNING: {shown['unseen']} contents or clusters that the classifier was made from are in no manifest now: certify targets "
@@ -199,7 +202,10 @@ def _figure(value: Any) -> str:
 def _counts(part: Mapping[str, Any]) -> str:
     """The numbers of one part of the evidence, nested ones by their name."""
     told = []
-    for key, value in part.items():
+    order = {
+        key: place for place, key in enumerate(("rows", "left_out", "violating", "benign"))
+    }  # a lock's file has them by the alphabet
+    for key, value in sorted(part.items(), key=lambda one: order.get(one[0], len(order))):
         if isinstance(value, Mapping) and "targets" in value:
             told.append(f"{value['targets']} {_name(key)}")
         elif isinstance(value, int) and value:

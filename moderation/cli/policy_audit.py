@@ -200,7 +200,9 @@ def _tell(found: Audit, written: Path) -> None:
             terminal.say(f"  {one.name} by {one.attribute}: {one.plain}")
     excluded = sum(found.excluded.values())
     left_out = f", {excluded:,} more could not be judged" if excluded else ""
-    terminal.say(f"  {found.items:,} items, {found.violating:,} violating, in {found.clusters:,} clusters{left_out}")
+    terminal.say(
+        f"  {terminal.counted(found.items, 'item')}, {found.violating:,} violating, in {terminal.counted(found.clusters, 'cluster')}{left_out}"
+    )
     for one in found.harms:
         terminal.say(
             f"  {_MARKS[one.verdict.value]:<5}{one.name} by {one.attribute}: {one.verdict.value}: {one.reason}"
@@ -210,4 +212,6 @@ def _tell(found: Audit, written: Path) -> None:
             terminal.say(
                 f"  {pairs.attribute}: {pairs.flips:,} of {pairs.pairs:,} pairs that differ in nothing else are treated differently"
             )
-    terminal.say(f"  not assessed: {len(found.not_assessed)} points, listed in the report (--html, --markdown)")
+    terminal.say(
+        f"  not assessed: {terminal.counted(len(found.not_assessed), 'point')}, listed in the report (--html, --markdown)"
+    )

@@ -127,7 +127,7 @@ def _command(path: Path, *, vectors: Sequence[Path], decisions: Sequence[Path], 
 def _tell(found: Backtest) -> None:
     beside = "no build" if found.before is None else f"revision {found.before.revision}"
     terminal.say(
-        f"policy {found.policy!r}: revision {found.after.revision} beside {beside}, {found.compared.items:,} items from {SOURCES[found.source]}"
+        f"policy {found.policy!r}: revision {found.after.revision} beside {beside}, {terminal.counted(found.compared.items, 'item')} from {SOURCES[found.source]}"
     )
     if found.same_build:
         terminal.say(SAME_BUILD)
@@ -163,7 +163,7 @@ def _tell_build(when: str, build: Build) -> None:
         over = " EXCEEDED" if one.over else " may be exceeded" if one.may_be_over else ""
         budget = "" if one.budget is None else f", budget {one.budget:g}{over}"
         share = f"{one.taken.value or 0.0:.4f} of {one.taken.trials:,} ({one.taken.low:.4f} to {one.taken.high:.4f})"
-        terminal.say(f"  {one.action} or more: {one.taken.hits:,} items, {share}{budget}")
+        terminal.say(f"  {one.action} or more: {terminal.counted(one.taken.hits, 'item')}, {share}{budget}")
         day = f", {one.a_day[1]:,.0f} a day ({one.a_day[0]:,} to {one.a_day[2]:,})" if one.a_day else ""
         errors = f", {one.errors:,} of them not judged" if one.errors else ""
         terminal.say(f"    exactly this: {one.items:,}{errors}, {one.per_thousand:.1f} per 1,000{day}")

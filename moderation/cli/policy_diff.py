@@ -34,7 +34,7 @@ def diff(before: Path, after: Path, *, items: Path, as_json: bool) -> None:
 
 def _tell(found: Difference) -> None:
     terminal.say(
-        f"policy {found.policy!r}: revision {found.before} to {found.after}, {found.compared.items:,} items, {found.changed:,} change band"
+        f"policy {found.policy!r}: revision {found.before} to {found.after}, {terminal.counted(found.compared.items, 'item')}, {found.changed:,} {'changes' if found.changed == 1 else 'change'} band"
     )
     if found.before == found.after:
         terminal.say(SAME_BUILD)
@@ -56,7 +56,7 @@ def tell_changes(found: Compared) -> None:
             else ""
         )
         terminal.say(
-            f"  {flip.before} to {flip.after}: {flip.share.hits:,} items of {flip.share.clusters:,} clusters, "
+            f"  {flip.before} to {flip.after}: {terminal.counted(flip.share.hits, 'item')} of {terminal.counted(flip.share.clusters or 0, 'cluster')}, "
             f"{flip.share.value:.4f} of all ({flip.share.low:.4f} to {flip.share.high:.4f}){judged}"
         )
     for title, slices in (("group", found.by_group), ("nearest phrase", found.by_concept)):

@@ -62,7 +62,9 @@ def embed(paths: Sequence[Path], *, out: Path, encoder: str, policy: str | None)
         write()
     if counts["targets"] and policy is None:
         terminal.note(_NO_POLICY)
-    terminal.say(f"kept {counts['items']:,} items, {counts['vectors']:,} vectors of encoder {fingerprint} in {out}")
+    terminal.say(
+        f"kept {terminal.counted(counts['items'], 'item')}, {terminal.counted(counts['vectors'], 'vector')} of encoder {fingerprint} in {out}"
+    )
     for reason in sorted(counts.keys() - {"items", "vectors", "targets"}):
         terminal.say(f"  {counts[reason]:,} {reason}")
 
@@ -72,7 +74,9 @@ def keep(paths: Sequence[Path], *, out: Path, items: Path | None, policy: str | 
     refuse_kept(out)
     facts = read_facts(items, policy, max_bytes=load_settings().images.max_bytes) if items else {}
     kept, known = keep_decisions(paths, out, facts, items=items)
-    terminal.say(f"kept {kept:,} decisions in {out}" + (f", {known:,} of items in {items}" if items else ""))
+    terminal.say(
+        f"kept {terminal.counted(kept, 'decision')} in {out}" + (f", {known:,} of items in {items}" if items else "")
+    )
     if items and policy is None:
         terminal.note(_NO_POLICY)
 

@@ -124,8 +124,8 @@ def _locks(policies: Sequence[Path], settings: Settings) -> list[Path]:
     for path, place in zip(policies, locks, strict=True):
         lock = read_lock(place)
         if all(one.threshold is None for one in lock.actions):
-            named = f"{lock.policy}.yaml{elsewhere(place.parent)}" if path == place else path
-            step = lock_words.to_certify(lock, named)
+            named = (f"{lock.policy}.yaml", elsewhere(place.parent)) if path == place else (path, "")
+            step = lock_words.to_certify(lock, *named)
             terminal.note(f"policy {lock.policy!r}: {lock_words.UNCERTIFIED}; {step}")
     return locks
 

@@ -188,7 +188,8 @@ def too_few(fit: Targets | None) -> str:
     for name, side in (("violating", True), ("benign", False)):
         clusters = len(np.unique(fit.clusters[fit.violating == side]))
         if clusters < MIN_CLUSTERS:
-            return f"{clusters} {name} clusters are too few to fit on (at least {MIN_CLUSTERS})"
+            counted = f"1 {name} cluster is" if clusters == 1 else f"{clusters} {name} clusters are"
+            return f"{counted} too few to fit on (at least {MIN_CLUSTERS})"
     return ""
 
 

@@ -84,7 +84,7 @@ def recall_shortfall(violating: int, target: float, alpha: float) -> Shortfall:
     needed = _perfect(target, alpha)
     best = float(lower(violating, violating, alpha))
     return Shortfall(
-        f"{violating} violating clusters can show a recall of {best:.3f} at most; {target:g} needs {needed}",
+        f"{violating} violating {'cluster' if violating == 1 else 'clusters'} can show a recall of {best:.3f} at most; {target:g} needs {needed}",
         more_violating=needed - violating,
         more_benign=0,
         best_bound=best,

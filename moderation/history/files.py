@@ -48,7 +48,8 @@ def refuse_kept(folder: Path) -> None:
     """Raises DataError for a folder that already holds files of ours: a second run would replace some and leave others beside them."""
     kept = _ours(folder)
     if kept:
-        message = f"holds {len(kept)} .parquet files already, such as {kept[0].name}; give a new folder (backtest reads several)"
+        more = f" and {len(kept) - 1} more like it" if kept[1:] else ""
+        message = f"holds {kept[0].name}{more} already; give a new folder (backtest reads several)"
         raise DataError([Problem(folder, 0, 0, "D000", message)])
 
 

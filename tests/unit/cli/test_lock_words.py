@@ -95,3 +95,20 @@ def test_what_brings_a_threshold_is_a_command_until_it_was_tried() -> None:
     told = [lock_words.to_certify(lock(actions=(one,)), "bags.yaml") for one in (never, tried)]
     assert told[0] == "run: moderation policy certify bags.yaml"
     assert told[1] == "it takes more targets: moderation policy plan bags.yaml tells how many"
+    # A plan is of a policy, and knows no build folder.
+    told = [lock_words.to_certify(lock(actions=(one,)), "bags.yaml", " --out made") for one in (never, tried)]
+    assert ["--out made" in one for one in told] == [True, False]
+
+
+def test_one_is_told_as_one() -> None:
+    assert "cannot certify: 1 more violating target needed" in promise(shortfall={"more_violating": 1})
+    evidence = {"targets": {"violating": 1, "benign": 2}, "clusters": {"violating": 1, "benign": 2}, "merged": ["a"]}
+    told = list(lock_words.certified({"certify": evidence}))
+    assert told[:2] == ["certified on 1 violating target of 1 object", "certified on 2 benign targets of 2 objects"]
+    assert told[2].startswith("WARNING: 1 cluster holds a near-duplicate")
+
+
+def test_counts_are_told_in_the_same_order_of_a_file_as_of_a_build() -> None:
+    fit = {"violating": 1, "benign": 2, "rows": 3, "left_out": 4}
+    for part in (fit, dict(sorted(fit.items()))):
+        assert list(lock_words.compiled({"fit": part})) == ["fit: 3 rows, 4 left out, 1 violating, 2 benign"]

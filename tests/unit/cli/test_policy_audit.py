@@ -69,6 +69,11 @@ def test_one_that_treats_both_alike_passes_and_says_so_as_json(tmp_path: Path, r
     assert json.loads(out) == json.loads(path.with_name("flyers.audit.json").read_text())
 
 
+def test_one_cluster_is_told_as_one(tmp_path: Path, run: Run) -> None:
+    out = run("policy", "audit", audited(tmp_path, run, slang="friend", size=1))[1]
+    assert "  2 items, 0 violating, in 1 cluster\n" in out
+
+
 def test_a_required_harm_that_few_items_cannot_settle_stands_in_the_way(tmp_path: Path, run: Run) -> None:
     path = audited(tmp_path, run, slang="friend", tolerance=0.01, size=20)
     assert run("policy", "audit", path)[0] == ExitCode.OK

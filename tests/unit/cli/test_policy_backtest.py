@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -106,7 +107,7 @@ def test_a_difference_of_two_builds_is_told_and_that_there_are_no_two(run: Run) 
     rows = write_lines(Path("rows.jsonl"), [{"path": "0.png", "sha256": digest, "target": False, "cluster": "a"}])
     old, new = (f"{name}/weapons.lock.json" for name in ("old", "new"))
     _, out, _ = run("policy", "diff", old, new, "--items", rows)
-    assert "1 items, 1 change band" in out
+    assert "1 item, 1 changes band" in out
     assert "the same build" not in out
     _, out, _ = run("policy", "diff", new, new, "--items", rows)
     assert out.splitlines()[1] == "Both locks are the same build: nothing can differ."
@@ -185,6 +186,17 @@ def test_items_that_are_about_no_decision_are_refused_and_nothing_is_kept(projec
 
 
 @pytest.mark.usefixtures("project")
+def test_one_is_told_as_one(run: Run) -> None:
+    rows = write_lines(Path("one.jsonl"), [{"path": "0.png", "id": "a"}])
+    assert run("policy", "embed", rows, "--out", "kept")[1].startswith("kept 1 item, 1 vector of encoder ")
+    run("scan", rows, "--policy", "old/weapons.lock.json", "--out", "one-decided.jsonl")
+    assert run("policy", "keep", "one-decided.jsonl", "--out", "log")[1] == "kept 1 decision in log\n"
+    out = backtest(run, "--vectors", "kept")[1]
+    assert "1 item from kept vectors" in out
+    assert re.search(r"\b1 (items|clusters)", out) is None
+
+
+@pytest.mark.usefixtures("project")
 def test_targets_are_left_out_unless_their_policy_is_named(run: Run) -> None:
     _, _, err = run("policy", "embed", "items.jsonl", "--out", "kept")
     assert "targets are left out: name the policy that they are about (--policy)" in err
@@ -259,7 +271,7 @@ def test_what_was_kept_before_is_neither_replaced_nor_mixed_with(run: Run) -> No
         assert run("policy", *command)[0] == ExitCode.OK
         before = {path: path.read_bytes() for path in Path(command[-1]).iterdir()}
         code, _, err = run("policy", *command)
-        assert (code, "holds 1 .parquet files already" in err) == (ExitCode.DATA, True)
+        assert (code, re.search(r"holds \S+\.parquet already;", err) is not None) == (ExitCode.DATA, True)
         assert {path: path.read_bytes() for path in Path(command[-1]).iterdir()} == before
 
 

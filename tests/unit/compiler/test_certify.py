@@ -461,6 +461,8 @@ def test_recall_says_how_many_violating_targets_it_needs() -> None:
     (locked,) = certify(gaussian(3, 10, 100)(np.random.default_rng(1)), [promise("recall", 0.9)], PREVALENCE)
     assert (locked.shortfall["more_violating"], locked.shortfall["more_benign"]) == (12, 0)
     assert labels_needed("recall", 0.9, 0.9, 0.1).violating == 22
+    (alone,) = certify(gaussian(3, 1, 100)(np.random.default_rng(1)), [promise("recall", 0.9)], PREVALENCE)
+    assert alone.shortfall["reason"].startswith("1 violating cluster can show a recall of 0.100 at most; 0.9 needs 22")
     (locked,) = certify(gaussian(3, 22, 100)(np.random.default_rng(1)), [promise("recall", 0.9)], PREVALENCE)
     assert locked.threshold is not None
 

@@ -122,6 +122,8 @@ def test_too_few_targets_stay_below_the_probe_and_say_so() -> None:
     lock = compiled(made_table(), background=BANK, fit=fit_rows(arms=5))
     assert lock.level == "L1"
     assert "5 violating clusters are too few" in lock.evidence["level"]["reason"]
+    alone = compiled(made_table(), background=BANK, fit=fit_rows(arms=1))
+    assert "1 violating cluster is too few" in alone.evidence["level"]["reason"]
 
 
 def test_pictures_of_one_object_are_one_cluster() -> None:

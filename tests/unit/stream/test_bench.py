@@ -9,6 +9,7 @@ import pytest
 from kafka.errors import KafkaTimeoutError
 from kafka.future import Future
 
+from moderation.cli import bench as command
 from moderation.errors import StreamError
 from moderation.stream import bench
 from moderation.stream.bench import Sender, _result
@@ -40,3 +41,15 @@ def test_a_record_that_could_not_be_sent_fails_the_test_also_where_it_was_the_la
     sender.send(b"{}", (), 0)
     with pytest.raises(StreamError, match="a record could not be sent: KafkaTimeoutError"):
         sender.settle()
+
+
+@pytest.mark.parametrize(
+    ("count", "told"), [(1, "1 record: 1 decision, 1 dead letter,"), (2000, "2,000 records: 2,000 decisions,")]
+)
+def test_one_is_told_as_one_and_thousands_can_be_read(
+    count: int, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command._tell(bench.Result(count, count, 1, 0, 0, 1.0, count, 1.0, None, count, (), None))
+    out = capsys.readouterr().out
+    assert out.startswith(told)
+    assert ("1 worker was killed, " in out) == (count == 1)
