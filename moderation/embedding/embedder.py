@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from moderation.embedding.cache import EmbeddingCache, cache_key, pack, unpack
+from moderation.embedding.cache import EmbeddingCache, are_sound, cache_key, pack, unpack
 from moderation.encoder.base import ENCODER_ERROR, Encoded, Encoder, Fingerprint, PreparesImages, Vectors
 from moderation.errors import EncoderError, ItemError
 from moderation.item import Modality, Part
@@ -190,11 +190,11 @@ class Embedder:
 
     def _packed(self, encoded: Encoded) -> tuple[dict[int, tuple[bytes, Vectors]], Mapping[int, ItemError]]:
         """By row the value to store and what it unpacks to, and every row's error: a vector that no reader would take is one."""
-        values = {row: pack(vector) for row, vector in enumerate(encoded.vectors) if row not in encoded.errors}
-        vectors = self._unpacked(values)
+        vectors = encoded.vectors.astype(np.float16)
         wrong = ItemError(ENCODER_ERROR, "its vector is not finite and of norm 1")
-        unsound = dict.fromkeys(values.keys() - vectors.keys(), wrong)
-        return {row: (values[row], vector) for row, vector in vectors.items()}, {**encoded.errors, **unsound}
+        unsound = {row: wrong for row, sound in enumerate(are_sound(vectors).tolist()) if not sound}
+        errors = {**unsound, **encoded.errors}
+        return {row: (pack(vector), vector) for row, vector in enumerate(vectors) if row not in errors}, errors
 
     def _blame(self, modality: Modality, errors: Mapping[int, ItemError], *, of: int) -> None:
         """Where the encoder failed on every one of a batch's parts, ask it for what it always could do.
@@ -248,7 +248,7 @@ class Embedder:
         """Add to the counters; `embed` and `look_up` do so themselves but for what is looked up by others, and made."""
         with self._lock:
             now = self._stats
-            self._stats = replace(now, hits=now.hits + hits, misses=now.misses + misses, damaged=now.damaged + damaged)
+            self._stats = EmbedderStats(now.hits + hits, now.misses + misses, now.damaged + damaged)
 
 
 class Alone(Embedder):

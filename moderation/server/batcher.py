@@ -231,6 +231,8 @@ class Batcher:
     def _take(self) -> list[Waiting]:
         """The next batch: of the kind that is first in turn. What would come too late is not begun."""
         taken: list[Waiting] = []
+        if not self._queue:
+            return taken
         now = self._clock()
         self.forecast.light = self._light.callers(self._queue.callers)
         while one := self._next(taken):
