@@ -9,6 +9,7 @@ from http import HTTPStatus
 from itertools import chain
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from moderation.server.edge import Receive, Scope, Send
@@ -109,7 +110,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Bytes for whom no route waits have their time, and a head its size."""
         self._head_bytes += len(data) if self._in_head else 0
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._parse(memoryview(data))
         if self.cycle is not None and not self.cycle.response_complete:
             self._reading = self._end(self._reading)
         elif self._reading is None and not self.transport.is_closing():
@@ -123,14 +125,21 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """A head is there."""
+        """A head is there; one that offers another protocol comes again, without the offer."""
         self._in_head = False
+        if self.parser.should_upgrade():
+            return
         super().on_headers_complete()
         while self._asked and self._asked[0].response_complete:
             self._asked.popleft()
         self._asked.append(self.cycle)
         if len(self.pipeline) == 1:  # read on: else nobody sees that the caller goes away
             self.flow.resume_reading()
+
+    def on_message_complete(self) -> None:
+        """All of a request is there, but for one whose head comes again."""
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
 
     def pause_writing(self) -> None:
         """More of an answer waits than is sent at once: its caller has this long to read it."""
@@ -174,6 +183,25 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.flow.write_paused:
             await self.flow.drain()
         await self._answer(scope, receive, send)
+
+    def _parse(self, data: memoryview) -> None:
+        """Go through what came. Who offers another protocol, as Java's own client does HTTP/2 each time, is answered in this one."""
+        try:
+            while data:
+                try:
+                    self.parser.feed_data(data)
+                    return
+                except httptools.HttpParserUpgrade as offered:
+                    # The parser left the body to the other protocol, and would read what is in it as the next request.
+                    data = data[offered.args[0] :]
+                self.parser.feed_data(self._head_without_offer())
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):  # the latter for CONNECT, which is one without a header
+            self.send_400_response("Invalid HTTP request received.")
+
+    def _head_without_offer(self) -> bytes:
+        first = b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        kept = [b"%s: %s" % (name, value) for name, value in self.headers if name != b"upgrade"]
+        return b"\r\n".join([first, *kept, b"", b""])
 
     @staticmethod
     def _end(timer: TimerHandle | None) -> None:
