@@ -33,7 +33,7 @@ from moderation.server.edge import App
 from moderation.server.metrics import ServerMetrics
 from moderation.server.posts import Served
 from moderation.server.service import Service
-from moderation.settings import Settings
+from moderation.settings import ImageLimits, Settings
 
 _log = logging.getLogger(__name__)
 _STEPS = ("load_seconds", "try_seconds", "time_seconds")  # of a start
@@ -73,7 +73,7 @@ def server(settings: Settings, *, folder: Path) -> Iterator[App]:
         for name in names:
             check_golden([lock for lock in built if lock.encoder == name], embedders[name].encoder)
         times.append(time.perf_counter())
-        costs = _costs({name: embedders[name].encoder for name in names})
+        costs = _costs({name: embedders[name].encoder for name in names}, settings.images)
         times.append(time.perf_counter())
         took = [f"{end - start:.1f}" for start, end in pairwise(times)]
         _log.info("encoders are there", extra={"told": dict(zip(_STEPS, took, strict=True))})
@@ -136,15 +136,15 @@ def _reloader(
     return Reloader(build, lock_files(locks), seconds=own.reload_seconds)
 
 
-def _costs(encoders: Mapping[str, Encoder]) -> Costs:
-    """What batches cost, and what every pixel of a large picture adds; raises what `_timed` does."""
+def _costs(encoders: Mapping[str, Encoder], limits: ImageLimits) -> Costs:
+    """What batches cost, and what every pixel of a large picture within the limits adds; raises what `_timed` does."""
     table = {kind: row for name, one in encoders.items() for kind, row in _timed(name, one)}
     rates = {
         kind: _pixel_seconds(encoders[kind.encoder], usual=row[1])
         for kind, row in table.items()
         if kind.modality is Modality.IMAGE
     }
-    return Costs(table, pixel_seconds=rates)
+    return Costs(table, pixel_seconds=rates, most_pixels=limits.max_pixels)
 
 
 def _pixel_seconds(encoder: Encoder, *, usual: float) -> float:

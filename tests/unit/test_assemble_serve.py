@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +15,12 @@ import pytest
 from moderation import assemble_serve
 from moderation.encoder.base import Encoded
 from moderation.errors import EncoderError
-from moderation.item import Modality
+from moderation.item import Modality, Part
 from moderation.plugin.brought import Plugins
 from moderation.policy.lock import lock_path, write_lock
 from moderation.rollout.selftest import check_golden
-from moderation.settings import EncoderSettings, Settings
+from moderation.server.costs import Kind
+from moderation.settings import EncoderSettings, ImageLimits, Settings
 from tests.fakes import FakeEncoder, golden, lock, plugins_with
 
 
@@ -88,6 +90,16 @@ def test_what_no_lock_asks_of_is_tried_too(change: Any) -> None:
     """An encoder that only gives its vectors away has no golden ones."""
     with pytest.raises(EncoderError, match="unsound vectors"):
         list(assemble_serve._timed("other", Broken(change, "text")))
+
+
+def test_a_picture_that_will_be_refused_for_its_pixels_is_charged_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a few bytes that say that they are a huge picture have all that was asked with them refused as too much."""
+    monkeypatch.setattr(assemble_serve, "_pixel_seconds", lambda *_, **__: 1e-6)
+    known = assemble_serve._costs({"default": FakeEncoder()}, ImageLimits(max_pixels=1_000_000))
+    kind = Kind("default", Modality.IMAGE)
+    sizes = (1000, 1000), (1000, 1001), (60_000, 60_000)
+    headers = [b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", *size) for size in sizes]
+    assert [known.added(kind, Part.image(one)) for one in headers] == [pytest.approx(1.0), 0.0, 0.0]
 
 
 def test_golden_pictures_are_encoded_once_however_many_locks_there_are() -> None:
