@@ -31,7 +31,7 @@ OPEN = frozenset({"/healthz", "/readyz", "/metrics"})  # answered without a key
 GONE = 499  # the status of a caller that was not answered, since it went away
 ANYBODY = ""  # the caller where no keys are set
 _ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_SECURE = [
+SECURE = [
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"referrer-policy", b"no-referrer"),
@@ -66,7 +66,7 @@ class Edge:
         began, status = time.monotonic(), GONE
         headers = dict(reversed(scope["headers"]))
         id_ = headers.get(b"x-request-id", b"")
-        own = [(b"x-request-id", id_ if _ID.fullmatch(id_) else b"%032x" % random.getrandbits(128)), *_SECURE]
+        own = [(b"x-request-id", id_ if _ID.fullmatch(id_) else b"%032x" % random.getrandbits(128)), *SECURE]
 
         async def answer(message: Message) -> None:
             nonlocal status

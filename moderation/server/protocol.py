@@ -12,12 +12,13 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from moderation.server.edge import Receive, Scope, Send
+from moderation.server.edge import SECURE, Receive, Scope, Send
 from moderation.server.errors import ApiError
 from moderation.server.joined import Joined
 
 HEAD_BYTES = 65_536  # of a request's first line and headers, beyond the piece in which they begin
 _UNREAD = 60.0  # seconds that an answer may wait for its caller to read it
+_NO_HTTP = "Invalid HTTP request received."
 _SPARE = 50  # connections beyond the most, on which probes are answered, and everybody else is told to come again
 
 
@@ -188,15 +189,21 @@ class BoundedProtocol(HttpToolsProtocol):
         """Go through what came. Who offers another protocol, as Java's own client does HTTP/2 each time, is answered in this one."""
         try:
             while data:
-                try:
-                    self.parser.feed_data(data)
-                    return
-                except httptools.HttpParserUpgrade as offered:
-                    # The parser left the body to the other protocol, and would read what is in it as the next request.
-                    data = data[offered.args[0] :]
-                self.parser.feed_data(self._head_without_offer())
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):  # the latter for CONNECT, which is one without a header
-            self.send_400_response("Invalid HTTP request received.")
+                data = self._parse_on(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):  # the latter for CONNECT, without any offer
+            self.logger.warning(_NO_HTTP)
+            self.send_400_response(_NO_HTTP)
+
+    def _parse_on(self, data: memoryview) -> memoryview:
+        """Gives what is left behind a head with an offer: the parser leaves a body to the other protocol, and would read what is in it as the next request."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offered:
+            left = data[offered.args[0] :]
+        else:
+            return data[:0]
+        self.parser.feed_data(self._head_without_offer())
+        return left
 
     def _head_without_offer(self) -> bytes:
         first = b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
@@ -216,8 +223,9 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, error: ApiError) -> None:
-        head = b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-        words = HTTPStatus(error.status).phrase.encode()
+        first = b"HTTP/1.1 %d %s" % (error.status, HTTPStatus(error.status).phrase.encode())
+        told = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(error.body))]
+        headers = [b"%s: %s" % one for one in (*told, *SECURE, (b"connection", b"close"))]
         if not self.transport.is_closing():
-            self.transport.write(head % (error.status, words, len(error.body)) + error.body)
+            self.transport.write(b"\r\n".join([first, *headers, b"", error.body]))
             self.transport.close()

@@ -149,13 +149,15 @@ class ChatMessage(Body):
 
 
 class ChatEmbeddingRequest(Body):
-    """vLLM's form: the parts of one message, one of which is embedded."""
+    """vLLM's form: the parts of one message, each a row. What its clients say of a chat template is of no effect: there is none."""
 
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=1)]
     model: str | None = None
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = None
     user: str | None = None
+    add_special_tokens: bool | None = None
+    continue_final_message: bool | None = None
 
 
 class DecisionRequest(Body):

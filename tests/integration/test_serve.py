@@ -24,7 +24,7 @@ import pytest
 
 from moderation.errors import OverloadedError
 from moderation.item import ContentItem, Part
-from tests.fakes import FakeEncoder, FakeReader, Swayed, item, lock
+from tests.fakes import WIDTH, FakeEncoder, FakeReader, Swayed, item, lock
 from tests.served import BOTH, Place, serving
 from tests.unit.server.test_batcher import Device, until
 
@@ -144,10 +144,24 @@ def test_the_official_client_gets_vectors_in_base64_as_it_asks_for_them_and_as_n
     [
         {"input": url_of(b"0.5"), "modality": "image"},  # Infinity
         {"input": [url_of(b"0.5")], "modality": "image", "model": "default"},
+        {
+            "input": [url_of(b"0.5")],
+            "modality": "image",
+            "model": "default/not-specified",
+            "dimensions": 0,
+        },  # infinity_client, word for word
         {"input": [{"type": "image_url", "image_url": {"url": url_of(b"0.5")}}]},
         {
             "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url_of(b"0.5")}}]}]
         },  # vLLM
+        {
+            "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url_of(b"0.5")}}]}],
+            "model": "default",
+            "encoding_format": "float",
+            "continue_final_message": False,
+            "add_special_tokens": False,
+        },  # vLLM's own example of 2025, which many copied
+        {"input": [{"type": "image_url", "image_url": {"url": url_of(b"0.5")}}], "dimensions": WIDTH},
     ],
 )
 def test_pictures_are_embedded_in_the_forms_that_others_clients_send(place: Place, body: dict[str, Any]) -> None:
@@ -693,7 +707,7 @@ def test_the_device_that_fails_on_everything_makes_it_not_ready() -> None:
 
 
 def test_models_and_policies_are_told(place: Place) -> None:
-    assert [one.id for one in client(place).models.list()] == ["moderation", "default"]
+    assert [one.id for one in client(place).models.list()] == ["default", "moderation"]
     (drugs, weapons) = ask(place, "/v1/policies")[2]["data"]
     assert (drugs["id"], weapons["id"], weapons["status"], weapons["actions"]) == (
         "drugs",

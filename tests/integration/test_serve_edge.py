@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import http.client
 import json
@@ -143,4 +144,11 @@ def test_a_tunnel_is_refused(place: Place) -> None:
         one.sendall(b"CONNECT x:80 HTTP/1.1\r\nhost: x\r\n\r\nGET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
         with one.makefile("rb") as file:
             found = file.read()
-    assert found.startswith(b"HTTP/1.1 400") and found.count(b"HTTP/1.1") == 1
+    assert found.startswith(b"HTTP/1.1 400")
+    assert found.count(b"HTTP/1.1") == 1
+    assert b"x-content-type-options: nosniff\r\n" in found  # as of any answer, though no route gave it
+
+
+def test_who_compresses_its_body_is_told_not_to(place: Place) -> None:
+    status, _, answer = ask(place, KEY, ("content-encoding", "gzip"), body=gzip.compress(GOOD))
+    assert (status, answer["error"]["code"]) == (415, "unsupported_encoding")
