@@ -31,6 +31,7 @@ from moderation.server.wire import (
     ChatEmbeddingRequest,
     ClassifyRequest,
     DecisionRequest,
+    EmbeddingForms,
     EmbeddingRequest,
     ModerationRequest,
     embedded_parts,
@@ -264,7 +265,7 @@ POSTS: Mapping[str, Post] = {
     one.path: one
     for one in (
         _post("/v1/moderations", ModerationRequest, moderations),
-        _post("/v1/embeddings", EmbeddingRequest | ChatEmbeddingRequest, embeddings),
+        _post("/v1/embeddings", EmbeddingForms, embeddings),
         _post("/v1/decisions", DecisionRequest, decisions),
         _post("/v1/classify", ClassifyRequest, classify),
     )

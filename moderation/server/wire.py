@@ -160,6 +160,13 @@ class ChatEmbeddingRequest(Body):
     continue_final_message: bool | None = None
 
 
+# Which form is meant is told by a key, so that what is wrong is told of that one.
+EmbeddingForms = Annotated[
+    Annotated[EmbeddingRequest, Tag("(input)")] | Annotated[ChatEmbeddingRequest, Tag("(messages)")],
+    Discriminator(lambda body: "(messages)" if isinstance(body, dict) and "messages" in body else "(input)"),
+]
+
+
 class DecisionRequest(Body):
     """Items as JSON on a stream states them: an id, one of text, image (base64) and parts, and attributes."""
 

@@ -460,9 +460,12 @@ def test_what_is_wrong_is_told_so_that_it_can_be_mended(place: Place, path: str,
             {"messages": [{"content": [{"type": "image_url", "image_url": {"url": url_of(b"no picture")}}]}]},
             "messages.0.content.0",
         ),
+        ("/v1/embeddings", {"messages": [{"content": "0.5"}, {"content": "0.7"}]}, "messages"),
+        ("/v1/embeddings", {"messages": [{"content": "0.5"}], "dimension": 8}, None),
+        ("/v1/embeddings", {"model": "default"}, "input"),
     ],
 )
-def test_what_is_wrong_is_named_by_its_place(place: Place, path: str, body: Any, param: str) -> None:
+def test_what_is_wrong_is_named_by_its_place(place: Place, path: str, body: Any, param: str | None) -> None:
     assert ask(place, path, body)[2]["error"]["param"] == param
 
 
