@@ -118,9 +118,14 @@ def _reloader(
 ) -> Reloader[InForce]:
     counter, made = quota_counter(settings), list[InForce]()
     sets = {frozenset(key.policies) for key in own.keys.values() if key.policies is not None}
+    there = frozenset(embedders)
 
     def build() -> InForce:
         before = made[-1].everything if made else None
+        for lock in map(read_lock, locks):
+            if lock.encoder not in there:  # nothing of it was tried or timed, and the batcher does not know it
+                told = f"policy {lock.policy!r} is built on encoder {lock.encoder!r}, which was not there at the start; start the server again"
+                raise EncoderError(told)
         everything = pipeline(settings, locks, embedders=embedders, known=known, counter=counter, earlier=before)
         paths = {read_lock(path).policy: path for path in locks} if sets else {}
         _check_keys(own, paths)
