@@ -59,7 +59,7 @@ def server(settings: Settings, *, folder: Path) -> Iterator[App]:
     locks = [folder / one for one in own.locks]
     built = [read_lock(one) for one in locks]
     # What is wrong so far is told before an encoder is loaded, which takes a while.
-    _check_keys(own, [one.policy for one in built])
+    _check_policies(own, [one.policy for one in built])
     if settings.fetch and settings.worker is None:
         _log.warning("settings: fetch: a server fetches nothing: content comes with each request")
     with ExitStack() as stack:
@@ -105,12 +105,13 @@ def serve_settings(settings: Settings) -> ServeSettings:
     return settings.serve
 
 
-def _check_keys(own: ServeSettings, policies: Collection[str]) -> None:
-    """Raises SettingsError where a key is bound to a policy that is not there."""
-    for name, key in own.keys.items():
-        for unknown in sorted({*(key.policies or ())} - {*policies}):
+def _check_policies(own: ServeSettings, policies: Collection[str]) -> None:
+    """Raises SettingsError where a key is bound to a policy that is not there, or such a one stands for OpenAI's categories."""
+    named = {f"keys.{name}": key.policies or () for name, key in own.keys.items()}
+    for place, chosen in {**named, "categories": own.categories}.items():
+        for unknown in sorted({*chosen} - {*policies}):
             known = ", ".join(sorted(policies))
-            raise SettingsError(f"settings: serve.keys.{name}: unknown policy {unknown!r}; expected one of {known}")
+            raise SettingsError(f"settings: serve.{place}: unknown policy {unknown!r}; expected one of {known}")
 
 
 def _reloader(
@@ -128,7 +129,7 @@ def _reloader(
                 raise EncoderError(told)
         everything = pipeline(settings, locks, embedders=embedders, known=known, counter=counter, earlier=before)
         paths = {read_lock(path).policy: path for path in locks} if sets else {}
-        _check_keys(own, paths)
+        _check_policies(own, paths)
 
         def under(chosen: frozenset[str]) -> Pipeline:
             some = [path for policy, path in paths.items() if policy in chosen]

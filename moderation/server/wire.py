@@ -118,6 +118,7 @@ class ModerationRequest(Body):
     model_config = ConfigDict(json_schema_extra={"examples": [{"input": "a text to judge"}]})
 
 
+Encoding = Literal["float", "base64"] | None  # numbers where none is named; LiteLLM sends null then
 Tokens = Annotated[list[int], Field(min_length=1, fail_fast=True)]
 
 
@@ -133,7 +134,7 @@ class EmbeddingRequest(Body):
         _one_of("a text, a list of texts, or a list of parts"),
     ]
     model: str | None = None
-    encoding_format: Literal["float", "base64"] = "float"
+    encoding_format: Encoding = None
     dimensions: int | None = None
     user: str | None = None
     modality: Literal["text", "image"] = "text"
@@ -153,7 +154,7 @@ class ChatEmbeddingRequest(Body):
 
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=1)]
     model: str | None = None
-    encoding_format: Literal["float", "base64"] = "float"
+    encoding_format: Encoding = None
     dimensions: int | None = None
     user: str | None = None
     add_special_tokens: bool | None = None
@@ -238,7 +239,7 @@ def embedded_parts(body: EmbeddingRequest | ChatEmbeddingRequest) -> list[Part]:
     return parts_of(given, pictures=isinstance(body, EmbeddingRequest) and body.modality == "image")
 
 
-def written(vector: Vectors, encoding: str) -> list[float] | str:
+def written(vector: Vectors, encoding: Encoding) -> list[float] | str:
     """A vector as numbers, or as base64 of little-endian float32, which clients ask for by default."""
     exact = vector.astype("<f4")
     return base64.b64encode(exact.tobytes()).decode() if encoding == "base64" else exact.tolist()

@@ -162,6 +162,7 @@ def test_the_official_client_gets_vectors_in_base64_as_it_asks_for_them_and_as_n
             "add_special_tokens": False,
         },  # vLLM's own example of 2025, which many copied
         {"input": [{"type": "image_url", "image_url": {"url": url_of(b"0.5")}}], "dimensions": WIDTH},
+        {"input": [url_of(b"0.5")], "modality": "image", "encoding_format": None, "user": None},  # LiteLLM
     ],
 )
 def test_pictures_are_embedded_in_the_forms_that_others_clients_send(place: Place, body: dict[str, Any]) -> None:

@@ -214,6 +214,17 @@ def test_a_server_whose_readers_or_deciders_are_gone_is_not_alive(line: str) -> 
         assert not made.alive
 
 
+@pytest.mark.parametrize("readers", [None, READERS])
+def test_who_comes_once_it_is_closed_is_told_at_once(readers: Any) -> None:
+    """Whoever reads and decides has ended by then: it would wait for its deadline."""
+    a = Deciding([0.0], readers=readers)
+    with service([0.0], a=a) as made:
+        a.go.set()
+        made.close()
+        with pytest.raises(OverloadedError, match="shutting down"):
+            begun(made, "a", "late")
+
+
 def test_who_waits_to_be_decided_is_decided_with_its_like_and_in_turn_and_closing_forgets_nobody() -> None:
     clock = [0.0]
     a, b = Deciding(clock), Deciding(clock)
