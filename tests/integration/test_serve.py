@@ -112,8 +112,9 @@ def test_scores_are_the_policies_own_and_a_policy_that_erred_has_none(place: Pla
     found = client(place).moderations.create(input="0.7").results[0]
     assert (found.category_scores.model_extra or {})["weapons"] == decision.verdicts[0].score
     broken = [{"type": "image_url", "image_url": {"url": url_of(b"no picture")}}]
-    result = client(place).moderations.create(input=broken).results[0]  # type: ignore[arg-type]
-    assert (result.flagged, result.category_scores.model_extra) == (True, {})  # on_error: review
+    for more in ([], [{"type": "text", "text": "0.1"}]):  # what a sound part has is not the item's score
+        result = client(place).moderations.create(input=[*broken, *more]).results[0]  # type: ignore[list-item]
+        assert (result.flagged, result.category_scores.model_extra) == (True, {})  # on_error: review
 
 
 def test_standard_categories_are_filled_as_the_settings_say() -> None:
@@ -313,6 +314,7 @@ def test_one_bad_part_costs_its_item_only(place: Place) -> None:
         ("/v1/moderations", b'{"input":"a","x":[' + b"{}," * 100_000 + b"{}]}", 400, "too_many_values"),
         ("/v1/decisions", {"items": []}, 400, None),
         ("/v1/classify", {"texts": [], "images": []}, 400, None),
+        ("/v1/classify", {"texts": ["a"] * 2048, "images": [url_of(b"0.1")]}, 400, "too_many_inputs"),
         ("/v1/nothing", {}, 404, "not_found"),
     ],
 )
