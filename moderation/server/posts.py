@@ -116,10 +116,11 @@ async def decisions(call: Call, body: DecisionRequest) -> bytes:
 async def embeddings(call: Call, body: EmbeddingRequest | ChatEmbeddingRequest) -> bytes:
     """Vectors of texts or pictures, L2-normalised, in OpenAI's shape (Infinity's and vLLM's forms of pictures, too)."""
     name = _encoder(call, body.model)
-    width = call.served.service.batcher.embedders[name].encoder.card.width
-    if body.dimensions not in {None, 0, width}:  # 0 is what Infinity's own client sends where nobody asks for less
-        told = f"vectors cannot be shortened; expected {width}, or none"
-        raise ApiError(400, "unsupported_dimensions", told, param="dimensions")
+    if body.dimensions:  # 0 is what Infinity's own client sends where nobody asks for less
+        width = call.served.service.batcher.embedders[name].encoder.card.width
+        if body.dimensions != width:
+            told = f"vectors cannot be shortened; expected {width}, or none"
+            raise ApiError(400, "unsupported_dimensions", told, param="dimensions")
     given: Any = body.input if isinstance(body, EmbeddingRequest) else body.messages[0].content
     field = "input" if isinstance(body, EmbeddingRequest) else "messages.0.content"
     _bounded(call, len(given) if isinstance(given, list) else 1, field)

@@ -88,7 +88,7 @@ class Service:
         size, most = job.size, self.batcher.most_bytes
         if size > most:
             raise ItemError("too_much", f"{size} bytes; expected at most {most}", cause="too_much")
-        if self._unread.of(job.caller) >= MOST_UNREAD or self._unread.bytes + size > most:
+        if not self._unread.has_room(job.caller, size, most=MOST_UNREAD, most_bytes=most):
             raise OverloadedError("too much waits to be read", after_seconds=seconds / 2)
         self._unread.put(job, caller=job.caller, parts=to_read, size=size)
 

@@ -565,6 +565,30 @@ def test_bytes_of_all_bodies_together_are_bounded() -> None:
         assert ask(place, "/v1/moderations", {"input": "y" * 1000})[0] == 200
 
 
+def test_who_holds_all_the_bodies_that_it_may_leaves_room_for_another_key() -> None:
+    device, keys = Device(), {name: {"sha256": hashlib.sha256(name.encode()).hexdigest()} for name in ("bulk", "shop")}
+
+    def send(n: int, key: str) -> tuple[int, Any, Any]:
+        return ask(place, "/v1/moderations", {"input": f"{n}" * 500}, key=key, headers={"x-deadline-ms": "60000"})
+
+    with (
+        serving(encoder=device, keys=keys, body_bytes=1100, bodies_bytes=20_000) as place,
+        ThreadPoolExecutor(21) as pool,
+    ):
+        device.go.clear()
+        first = pool.submit(send, 10, "bulk")
+        until(lambda: len(device.batches) > 0)
+        more = [pool.submit(send, n, "bulk") for n in range(20, 39)]
+        until(lambda: sum(one.done() for one in more) >= 4)
+        refused = [one.result() for one in more if one.done()]
+        assert {(one[0], one[2]["error"]["code"]) for one in refused} == {(429, "overloaded")}
+        other = pool.submit(send, 11, "shop")
+        until(lambda: place.service.batcher.waiting[0] == 16)
+        device.go.set()
+        assert (first.result()[0], other.result()[0]) == (200, 200)
+        assert sorted(one.result()[0] for one in more) == [200] * 15 + [429] * 4
+
+
 def test_what_could_not_be_answered_in_time_is_refused_at_once_with_the_time_to_come_again() -> None:
     device = Device()
     with serving(encoder=device, seconds=0.2) as place:

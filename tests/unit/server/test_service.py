@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -49,9 +50,9 @@ def ask(service: Service, picture: str, caller: str, *, seconds: float = 60.0) -
 
 
 @contextmanager
-def held(reader: Reading) -> Iterator[Service]:
+def held(reader: Reading, **settings: Any) -> Iterator[Service]:
     """The reader is at a picture of `bulk`; what is asked for meanwhile waits."""
-    with serving(readers=[reader]) as place:
+    with serving(readers=[reader], **settings) as place:
         try:
             first = ask(place.service, "0.1", "bulk")
             assert reader.begun.wait(20)
@@ -131,6 +132,18 @@ def test_what_waits_to_be_read_is_bounded_in_bytes_whosever_it_is() -> None:
             ask(service, "0.123456789", "shop")
         ask(service, "0.12", "shop")
         service.leave(first)
+        ask(service, "0.123", "shop")
+
+
+def test_who_has_all_that_may_wait_to_be_read_leaves_room_for_another_key() -> None:
+    keys = {name: {"sha256": hashlib.sha256(name.encode()).hexdigest()} for name in ("bulk", "shop")}
+    reader = Reading()
+    with held(reader, keys=keys) as service:
+        service.batcher.most_bytes = 50
+        for _ in range(8):
+            ask(service, "0.123", "bulk")
+        with pytest.raises(OverloadedError, match="too much waits to be read"):
+            ask(service, "0.123", "bulk")
         ask(service, "0.123", "shop")
 
 
