@@ -303,6 +303,7 @@ def test_one_bad_part_costs_its_item_only(place: Place) -> None:
         ("/v1/moderations", {"input": [{"type": "text", "text": "a"}] * 1001}, 400, None),
         ("/v1/embeddings", {"input": [1, 2, 3]}, 400, "unsupported_tokens"),
         ("/v1/embeddings", {"input": SECRET, "dimensions": 2}, 400, "unsupported_dimensions"),
+        ("/v1/embeddings", {"input": SECRET, "dimensions": str(WIDTH)}, 400, "int_type"),
         ("/v1/embeddings", {"input": SECRET, "model": "nope"}, 404, "model_not_found"),
         ("/v1/embeddings", {"input": url_of(b"no picture"), "modality": "image"}, 400, "unsupported_input"),
         ("/v1/decisions", {"items": [{"id": "a"}]}, 400, "no_content"),

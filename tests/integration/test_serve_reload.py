@@ -63,3 +63,13 @@ def test_a_build_on_an_encoder_that_was_not_there_at_the_start_is_refused(
         write_lock(changed, lock_path(tmp_path, "weapons"))
         until(lambda: "encoder 'other', which was not there at the start; start the server again" in caplog.text)
     assert versions(url, "all") == {"weapons": "1.0.0", "drugs": "1.0.0"}
+
+
+def test_a_build_without_a_policy_that_a_key_is_bound_to_is_refused(
+    url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else that key would be told that nothing is wrong with anything."""
+    with caplog.at_level(logging.ERROR):
+        write_lock(lock("arms", modalities=BOTH), lock_path(tmp_path, "weapons"))
+        until(lambda: "serve.keys.shop: unknown policy 'weapons'; expected one of arms, drugs" in caplog.text)
+    assert versions(url, "shop") == {"weapons": "1.0.0"}
