@@ -21,6 +21,7 @@ from moderation.sections import ServeSettings
 from moderation.server.errors import AGAIN, DENIED, LIMITED, OURS, ApiError, overloaded
 from moderation.server.fair import room
 from moderation.server.pulse import Pulse
+from moderation.telemetry import places
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -84,7 +85,7 @@ class Edge:
                 await respond(answer, error.status, error.body, error.headers)
         except Exception as error:
             if status == GONE:
-                _log.error("not answered: %s", type(error).__name__)
+                _log.error("not answered: %s", type(error).__name__, extra={"told": places(error)})
                 raise
         finally:
             self._told(self._route(scope), status, time.monotonic() - began)

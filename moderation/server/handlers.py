@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from moderation.errors import ModerationError
 from moderation.server.errors import OURS, ApiError, api_error
+from moderation.telemetry import places
 
 NO_ROUTE = "not_found"
 _log = logging.getLogger(__name__)
@@ -28,7 +29,9 @@ def told(error: Exception) -> ApiError:
     if isinstance(error, HTTPException):
         code = {404: NO_ROUTE, 405: "method_not_allowed"}.get(error.status_code, "http_error")
         return ApiError(error.status_code, code, str(error.detail), headers=dict(error.headers or {}))
-    _log.error("not foreseen: %s", type(error).__name__)  # no more: a message may hold content
+    _log.error(
+        "not foreseen: %s", type(error).__name__, extra={"told": places(error)}
+    )  # no message: it may hold content
     return ApiError(500, "internal", "something failed here; nothing was decided", kind=OURS)
 
 

@@ -135,6 +135,13 @@ def taken_all(queue: FairQueue[Waiting], caller: str, *, most: float, most_bytes
 def test_of_several_callers_who_takes_all_it_gets_leaves_room_for_who_comes(most: int, most_bytes: int) -> None:
     bounds = {"most": most, "most_bytes": most_bytes}
     queue: FairQueue[Waiting] = FairQueue(lambda _: 1.0, dict.fromkeys("abc", 1.0))
+    for least in (0, 1):  # what is gone counts no more, whether or not it was the caller's last
+        for _ in range(500):
+            queue.push(waiting("a", "12345"))
+            if len(queue) > least:
+                queue.pop()
+        assert queue.has_room("a", 70, 350, **bounds)
+    queue.pop()
     assert [taken_all(queue, one, **bounds) for one in "abc"] == [80, 16, 4]
     while queue.pop(of="a"):
         pass
