@@ -77,6 +77,8 @@ class ImagePart(Body):
     image_url: ImageUrl
 
 
+PART_KINDS = ("text", "image_url")
+
 # The first thing wrong ends it: a list of a million wrong things is otherwise a million errors.
 Parts = Annotated[
     list[Annotated[TextPart | ImagePart, Field(discriminator="type")]],

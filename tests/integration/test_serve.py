@@ -467,6 +467,9 @@ def test_what_is_wrong_is_told_so_that_it_can_be_mended(place: Place, path: str,
         ("/v1/embeddings", {"messages": [{"content": "0.5"}, {"content": "0.7"}]}, "messages"),
         ("/v1/embeddings", {"messages": [{"content": "0.5"}], "dimension": 8}, None),
         ("/v1/embeddings", {"model": "default"}, "input"),
+        ("/v1/moderations", {"input": [{"type": "text", "text": "a"}, {"type": "text", "text": 1}]}, "input.1.text"),
+        ("/v1/moderations", {"input": [{"type": "text", "text": "a", "more": 1}]}, "input.0"),
+        ("/v1/embeddings", {"input": [{"type": "image_url", "image_url": url_of(b"0.5")}]}, "input.0.image_url"),
     ],
 )
 def test_what_is_wrong_is_named_by_its_place(place: Place, path: str, body: Any, param: str | None) -> None:
