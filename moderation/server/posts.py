@@ -124,7 +124,7 @@ async def embeddings(call: Call, body: EmbeddingRequest | ChatEmbeddingRequest) 
     given: Any = body.input if isinstance(body, EmbeddingRequest) else body.messages[0].content
     field = "input" if isinstance(body, EmbeddingRequest) else "messages.0.content"
     _bounded(call, len(given) if isinstance(given, list) else 1, field)
-    parts, form = embedded_parts(body), body.encoding_format
+    parts, form = embedded_parts(body, field), body.encoding_format
     del body, given
     rows = await _vectors(call, name, parts, [f"{field}.{at}" for at in range(len(parts))])
     data = [{"object": "embedding", "index": at, "embedding": written(one, form)} for at, one in enumerate(rows)]

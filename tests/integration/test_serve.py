@@ -469,6 +469,13 @@ def test_what_is_wrong_is_told_so_that_it_can_be_mended(place: Place, path: str,
         ("/v1/embeddings", {"model": "default"}, "input"),
         ("/v1/moderations", {"input": [{"type": "text", "text": "a"}, {"type": "text", "text": 1}]}, "input.1.text"),
         ("/v1/moderations", {"input": [{"type": "text", "text": "a", "more": 1}]}, "input.0"),
+        ("/v1/embeddings", {"input": [url_of(b"0.5"), "data:image/png;base64,%"], "modality": "image"}, "input.1"),
+        ("/v1/classify", {"texts": ["a"], "images": [url_of(b"0.5"), "https://example.com/x"]}, "images.1"),
+        (
+            "/v1/embeddings",
+            {"messages": [{"content": [{"type": "image_url", "image_url": {"url": "https://example.com/x"}}]}]},
+            "messages.0.content.0",
+        ),
         ("/v1/embeddings", {"input": [{"type": "image_url", "image_url": url_of(b"0.5")}]}, "input.0.image_url"),
     ],
 )
