@@ -16,7 +16,7 @@ from moderation.server.edge import SECURE, Receive, Scope, Send
 from moderation.server.errors import ApiError
 from moderation.server.joined import Joined
 
-HEAD_BYTES = 65_536  # of a request's first line and headers, beyond the piece in which they begin
+HEAD_BYTES = 65_536  # of a request's first line and headers, beyond the piece in which they begin, and of what is neither these nor its body
 _UNREAD = 60.0  # seconds that an answer may wait for its caller to read it
 _NO_HTTP = "Invalid HTTP request received."
 _SPARE = 50  # connections beyond the most, on which probes are answered, and everybody else is told to come again
@@ -89,7 +89,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._read_seconds, self._others = read_seconds, connections
         self._reading: TimerHandle | None = None
         self._writing: TimerHandle | None = None
-        self._in_head, self._head_bytes = False, 0
+        self._in_head = self._in_message = False
+        self._bodiless = 0  # bytes of a message since the last of its body, or since it began
         self._asked: deque[Any] = deque()  # its requests from the first on that is not answered
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -109,21 +110,32 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes for whom no route waits have their time, and a head its size."""
-        self._head_bytes += len(data) if self._in_head else 0
+        """Bytes for whom no route waits have their time; a head has its size, and so has what stands between and behind the pieces of a body."""
+        self._bodiless += len(data) if self._in_message else 0
         self._unset_keepalive_if_required()
         self._parse(memoryview(data))
         if self.cycle is not None and not self.cycle.response_complete:
             self._reading = self._end(self._reading)
         elif self._reading is None and not self.transport.is_closing():
             self._reading = self.loop.call_later(self._read_seconds, self._read_too_slowly)
-        if self._in_head and self._head_bytes > HEAD_BYTES:
+        if self._in_message and self._bodiless > HEAD_BYTES:
             self._refuse(ApiError(431, "headers_too_large", f"expected headers of at most {HEAD_BYTES} bytes"))
 
     def on_message_begin(self) -> None:
         """A head begins."""
-        self._in_head, self._head_bytes = True, 0
+        self._in_head = self._in_message = True
+        self._bodiless = 0
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One of a head. What stands behind a body is no header: who asks is known by then, and what."""
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a body."""
+        self._bodiless = 0
+        super().on_body(body)
 
     def on_headers_complete(self) -> None:
         """A head is there; one that offers another protocol comes again, without the offer."""
@@ -139,6 +151,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """All of a request is there, but for one whose head comes again."""
+        self._in_message = False
         if not self.parser.should_upgrade():
             super().on_message_complete()
 
