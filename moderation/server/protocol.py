@@ -18,6 +18,8 @@ from moderation.server.joined import Joined
 
 HEAD_BYTES = 65_536  # of a request's first line and headers, beyond the piece in which they begin, and of what is neither these nor its body
 _UNREAD = 60.0  # seconds that an answer may wait for its caller to read it
+MOST_HEADERS = 200
+MOST_AHEAD = 100  # requests of one connection that wait for the one before them to be answered: one piece of what came may hold thousands
 _NO_HTTP = "Invalid HTTP request received."
 _SPARE = 50  # connections beyond the most, on which probes are answered, and everybody else is told to come again
 
@@ -129,6 +131,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One of a head. What stands behind a body is no header: who asks is known by then, and what."""
+        if self._in_head and len(self.headers) == MOST_HEADERS:
+            self._refuse(ApiError(431, "too_many_headers", f"expected at most {MOST_HEADERS} headers"))
+            raise httptools.HttpParserError  # goes through no more of what came
         if self._in_head:
             super().on_header(name, value)
 
@@ -142,6 +147,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_head = False
         if self.parser.should_upgrade():
             return
+        if len(self.pipeline) == MOST_AHEAD:
+            self.drop()
+            raise httptools.HttpParserError
         super().on_headers_complete()
         while self._asked and self._asked[0].response_complete:
             self._asked.popleft()

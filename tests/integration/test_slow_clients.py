@@ -152,6 +152,36 @@ def test_what_is_neither_head_nor_body_is_refused_before_it_is_held(keys: Any, s
         assert sent < 10**7
 
 
+def test_headers_are_counted_too(place: Place) -> None:
+    """A head of a few hundred kilobytes may come in one piece, and hold sixty thousand."""
+    usual = GOOD.count(b"\r\n") - 2
+    for more in (protocol.MOST_HEADERS - usual, protocol.MOST_HEADERS - usual + 1):
+        with raw(place) as one:
+            one.sendall(HEAD + b"a:\r\n" * more + GOOD.removeprefix(HEAD))
+            if more + usual <= protocol.MOST_HEADERS:
+                assert whole(one).startswith(b"HTTP/1.1 200")
+            else:
+                status, told = answer(one)
+                assert (status, told["error"]["code"]) == (431, "too_many_headers")  # type: ignore[index]
+
+
+def test_who_asks_for_thousands_of_things_in_one_piece_is_dropped() -> None:
+    """Each is held until the one before it is answered, at fifty times its bytes."""
+    device = Device()
+    with serving(encoder=device) as place:
+        device.go.clear()
+        for more, is_closed in ((protocol.MOST_AHEAD, False), (protocol.MOST_AHEAD + 1, True)):
+            with raw(place) as one:
+                one.sendall(GOOD + b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n" * more)
+                one.settimeout(20 if is_closed else 1)
+                if is_closed:
+                    assert rest(one) == b""
+                else:
+                    with pytest.raises(TimeoutError):
+                        one.recv(1)
+        device.go.set()
+
+
 def test_what_stands_behind_a_body_is_no_header(place: Place) -> None:
     head, body = CHUNKED.replace(b"content-type: application/json\r\n", b""), b'10\r\n{"input": "0.9"}\r\n'
     with raw(place) as one:
