@@ -135,6 +135,6 @@ def _reloader(
         before = made
         made = pipeline(settings, locks, embedders=embedders, known=known, counter=counter, earlier=before)
         tell_change(before.running if before else None, made.running)
-        return InForce(made, " ".join(f"{one.id}={one.lock.revision}" for one in made.running.policies))
+        return InForce(made, " ".join(f"{one.id}={one.terms.revision}" for one in made.running.policies))
 
     return Reloader(build, lock_files(locks), seconds=seconds)

@@ -84,7 +84,7 @@ class Gauges(Collector):
     def _in_force(self) -> Iterator[Metric]:
         policies = gauge("policy_info", "The builds in force.", "policy", "version", "revision", "status")
         for one in self._pipeline().running.policies:
-            policies.add_metric([one.id, one.lock.version, one.lock.revision, one.terms.status], 1)
+            policies.add_metric([one.id, one.lock.version, one.terms.revision, one.terms.status], 1)
         yield policies
         yield self._held_back()
         reloads = counter("reloads", "Changes of builds on disk, taken or refused.", "result")

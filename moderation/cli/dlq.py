@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
-import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +11,7 @@ import typer
 
 from moderation.cli import terminal
 from moderation.cli.places import Json, in_a_folder
+from moderation.whole import written_whole
 
 if TYPE_CHECKING:
     from moderation.stream.batch import Record
@@ -260,10 +259,8 @@ def _write(record: Record, letter: Letter, path: Path) -> None:
     if record.value is None or not letter.whole:
         why = "the record has no value" if letter.whole else "the record was too large to be kept"
         raise typer.BadParameter(f"nothing to write: {why}", param_hint="--out")
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # nobody else may read it
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(record.value)
-    Path(name).replace(path)
+    with written_whole(path, private=True) as beside:
+        beside.write_bytes(record.value)
     terminal.note(f"wrote {path}")
 
 

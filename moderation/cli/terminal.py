@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from moderation.errors import CONTROLS, DataError, ModerationError, PolicyError, Problem
 from moderation.errors import one_line as one_line  # noqa: PLC0414 - said as terminal.one_line
+from moderation.whole import written_whole
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -98,30 +98,18 @@ def replacing(path: Path) -> Iterator[TextIO]:
 
     Raises DataError where it cannot.
     """
-    import tempfile
-
     target = path.resolve()  # what a link points to, not the link
-    try:
-        if target.exists() and not target.is_file():
-            with target.open("w", encoding="utf-8") as stream:
-                yield stream
-            return
-        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    except FileNotFoundError:
-        message = f"cannot be written: there is no folder {path.parent}; make it first"
-        raise DataError([Problem(path, 0, 0, "D000", message)]) from None
-    except OSError as failure:
-        raise DataError([Problem(path, 0, 0, "D000", f"cannot be written: {failure.strerror}")]) from None
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            yield stream
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(name).chmod(0o666 & ~mask)
-        Path(name).replace(target)
-    except BaseException:  # Ctrl-C too: half a file is left nowhere
-        Path(name).unlink(missing_ok=True)
-        raise
+    with ExitStack() as stack:
+        try:
+            special = target.exists() and not target.is_file()
+            place = target if special else stack.enter_context(written_whole(target))
+            stream = stack.enter_context(place.open("w", encoding="utf-8"))
+        except FileNotFoundError:
+            message = f"cannot be written: there is no folder {path.parent}; make it first"
+            raise DataError([Problem(path, 0, 0, "D000", message)]) from None
+        except OSError as failure:
+            raise DataError([Problem(path, 0, 0, "D000", f"cannot be written: {failure.strerror}")]) from None
+        yield stream
 
 
 @contextmanager

@@ -55,10 +55,18 @@ def unpack(values: Sequence[bytes], width: int) -> tuple[Vectors, NDArray[np.boo
     vectors = np.zeros((len(values), width), np.float16)
     held = b"".join(value[-size:] for value, right in zip(values, whole.tolist(), strict=True) if right)
     vectors[whole] = np.frombuffer(held, "<f2").reshape(-1, width)
-    exact = vectors.astype(np.float32)
-    sound = np.abs(np.sqrt(np.einsum("nd,nd->n", exact, exact)) - 1) < _NORM_TOLERANCE  # False for NaN and infinity
+    sound = are_sound(vectors)
     vectors[~sound] = 0
     return vectors, sound
+
+
+def are_sound(vectors: Vectors) -> NDArray[np.bool_]:
+    """Which vectors [n, width] are finite and of norm 1 [n]: no reader takes others."""
+    exact = vectors.astype(np.float32)
+    is_: NDArray[np.bool_] = (
+        np.abs(np.sqrt(np.einsum("nd,nd->n", exact, exact)) - 1) < _NORM_TOLERANCE
+    )  # False for NaN and infinity
+    return is_
 
 
 def _is_whole(value: bytes, size: int) -> bool:

@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from moderation.embedding.cache import EmbeddingCache, cache_key, pack, unpack
+from moderation.embedding.cache import EmbeddingCache, are_sound, cache_key, pack, unpack
 from moderation.encoder.base import ENCODER_ERROR, Encoded, Encoder, Fingerprint, PreparesImages, Vectors
 from moderation.errors import EncoderError, ItemError
 from moderation.item import Modality, Part
@@ -75,9 +75,10 @@ class EmbedderStats:
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """What encoding the missing keys gave: float16 [d], or why there is none."""
+    """What encoding the missing keys gave: float16 [d] and the `values` they are kept as, or why there is none."""
 
     vectors: Mapping[str, Vectors]
+    values: Mapping[str, bytes]
     errors: Mapping[str, ItemError]
     decode_seconds: float
     encode_seconds: float
@@ -113,10 +114,10 @@ class Embedder:
         keys = [self.key(part) for part in parts]
         part_of = dict(zip(keys, parts, strict=True))
         found = self.look_up(list(part_of), self.cache)
-        made = self.make({key: part for key, part in part_of.items() if key not in found})
+        made = self.encode({key: part for key, part in part_of.items() if key not in found})
         errors = {row: made.errors[key] for row, key in enumerate(keys) if key in made.errors}
         nothing = np.zeros(self.encoder.card.width, np.float16)
-        known = {**found, **made.vectors, **dict.fromkeys(made.errors, nothing)}
+        known = {**found, **self.remember(made), **dict.fromkeys(made.errors, nothing)}
         vectors = np.concatenate([nothing[:0], *(known[key] for key in keys)]).reshape(len(parts), len(nothing))
         hits = np.array([key in found for key in keys], dtype=np.bool_)
         self.count(hits=int(hits.sum()), misses=int((~hits).sum()))
@@ -145,19 +146,16 @@ class Embedder:
         return found
 
     def prepare(self, parts: Iterable[Part]) -> None:
-        """Let the encoder begin with pictures that `make` will be asked for soon, where it can; returns at once."""
+        """Let the encoder begin with pictures that `encode` will be asked for soon, where it can; returns at once."""
         if self._prepares:
             pictures = [part.content for part in parts if part.modality is Modality.IMAGE]
-            with suppress(Exception):  # `make` will tell what is wrong
+            with suppress(Exception):  # `encode` will tell what is wrong
                 self._prepares.prepare_images(pictures)
 
-    def make(self, missing: Mapping[str, Part]) -> Encoding:
-        """Encode parts, by their keys, and remember them; the vectors are those that stand in the cache then.
-
-        Raises EncoderError where the encoder fails on everything.
-        """
+    def encode(self, missing: Mapping[str, Part]) -> Encoding:
+        """Encode parts, by their keys; nothing counts before it is `remember`ed. Raises EncoderError where the encoder fails on everything."""
         began = time.perf_counter()
-        fresh: dict[str, bytes] = {}
+        values: dict[str, bytes] = {}
         made: dict[str, Vectors] = {}
         errors: dict[str, ItemError] = {}
         decode_seconds = 0.0
@@ -172,10 +170,14 @@ class Embedder:
                     if row in refused:
                         errors[key] = refused[row]
                     else:
-                        fresh[key], made[key] = packed[row]
-        return Encoding(
-            self._remember(fresh, made), errors, decode_seconds, time.perf_counter() - began - decode_seconds
-        )
+                        values[key], made[key] = packed[row]
+        return Encoding(made, values, errors, decode_seconds, time.perf_counter() - began - decode_seconds)
+
+    def remember(self, made: Encoding) -> Mapping[str, Vectors]:
+        """Keep what was encoded; gives the vectors that stand in the cache then: another worker's, where it was first and its value is whole."""
+        kept = self.cache.put_many(made.values) if made.values else {}
+        theirs = {key: value for key, value in kept.items() if made.values.get(key, value) != value}
+        return {**made.vectors, **self._unpacked(theirs)}
 
     def _key(self, part: Part, fingerprint: Fingerprint) -> str:
         return cache_key(
@@ -188,11 +190,11 @@ class Embedder:
 
     def _packed(self, encoded: Encoded) -> tuple[dict[int, tuple[bytes, Vectors]], Mapping[int, ItemError]]:
         """By row the value to store and what it unpacks to, and every row's error: a vector that no reader would take is one."""
-        values = {row: pack(vector) for row, vector in enumerate(encoded.vectors) if row not in encoded.errors}
-        vectors = self._unpacked(values)
+        vectors = encoded.vectors.astype(np.float16)
         wrong = ItemError(ENCODER_ERROR, "its vector is not finite and of norm 1")
-        unsound = dict.fromkeys(values.keys() - vectors.keys(), wrong)
-        return {row: (values[row], vector) for row, vector in vectors.items()}, {**encoded.errors, **unsound}
+        unsound = {row: wrong for row, sound in enumerate(are_sound(vectors).tolist()) if not sound}
+        errors = {**unsound, **encoded.errors}
+        return {row: (pack(vector), vector) for row, vector in enumerate(vectors) if row not in errors}, errors
 
     def _blame(self, modality: Modality, errors: Mapping[int, ItemError], *, of: int) -> None:
         """Where the encoder failed on every one of a batch's parts, ask it for what it always could do.
@@ -235,12 +237,6 @@ class Embedder:
             raise ValueError(f"vectors of shape {encoded.vectors.shape} for {len(parts)} parts")
         return encoded
 
-    def _remember(self, fresh: Mapping[str, bytes], made: Mapping[str, Vectors]) -> dict[str, Vectors]:
-        """The vectors that stand in the cache now: another worker's, where it was first and its value is whole."""
-        kept = self.cache.put_many(fresh) if fresh else {}
-        theirs = {key: value for key, value in kept.items() if fresh.get(key, value) != value}
-        return {**made, **self._unpacked(theirs)}
-
     def _unpacked(self, values: Mapping[_Key, bytes]) -> dict[_Key, Vectors]:
         """The vectors that are sound."""
         if not values:  # the usual case, and what is new should not pay for it
@@ -252,7 +248,7 @@ class Embedder:
         """Add to the counters; `embed` and `look_up` do so themselves but for what is looked up by others, and made."""
         with self._lock:
             now = self._stats
-            self._stats = replace(now, hits=now.hits + hits, misses=now.misses + misses, damaged=now.damaged + damaged)
+            self._stats = EmbedderStats(now.hits + hits, now.misses + misses, now.damaged + damaged)
 
 
 class Alone(Embedder):
@@ -271,11 +267,12 @@ class Alone(Embedder):
         kind = self.encoder.fingerprint
         return self._key(part, replace(kind, numeric=f"{kind.numeric}+alone"))
 
-    def make(self, missing: Mapping[str, Part]) -> Encoding:
-        """Encode parts one by one, and remember them. Raises EncoderError where the encoder fails on everything."""
-        made = [super(Alone, self).make({key: part}) for key, part in missing.items()]
+    def encode(self, missing: Mapping[str, Part]) -> Encoding:
+        """Encode parts one by one. Raises EncoderError where the encoder fails on everything."""
+        made = [super(Alone, self).encode({key: part}) for key, part in missing.items()]
         return Encoding(
             {key: vector for one in made for key, vector in one.vectors.items()},
+            {key: value for one in made for key, value in one.values.items()},
             {key: error for one in made for key, error in one.errors.items()},
             sum(one.decode_seconds for one in made),
             sum(one.encode_seconds for one in made),

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from moderation.errors import DataError, Problem
+from moderation.whole import written_whole
 
 ROWS_AT_ONCE = 32_768
 _KIND = "schema"
@@ -21,14 +22,13 @@ def write_table(
 
     Raises DataError where it cannot be written.
     """
-    beside = path.with_name(f".{path.name}.part")
     described = table.replace_schema_metadata({_KIND: schema, **told})
     # "none" for a column wants every other one by name.
     names = [one for one in _leaves(described.schema) if one != dense]
     compression = {**dict.fromkeys(names, "zstd"), **({dense: "none"} if dense else {})}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as sink:
+        with written_whole(path) as beside, beside.open("wb") as sink:
             pq.write_table(
                 described,
                 sink,
@@ -37,10 +37,7 @@ def write_table(
                 compression=compression,
                 write_statistics=names,
             )
-        beside.replace(path)
     except OSError as error:
-        if beside.exists():
-            beside.unlink()
         raise DataError([Problem(path, 0, 0, "D000", f"cannot be written: {error.strerror or error}")]) from None
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -21,6 +19,7 @@ from moderation.decision import Severity
 from moderation.errors import LockError
 from moderation.item import Modality
 from moderation.policy.calibration import Calibration, Knot, Method
+from moderation.whole import written_whole
 
 SCHEMA = "lock/v1"
 SUFFIX = ".lock.json"
@@ -125,8 +124,9 @@ def write_lock(lock: Lock, path: Path) -> None:
     document, arrays = _encode(lock)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(arrays_path(path), arrays)
-        _replace(path, document)
+        for place, content in ((arrays_path(path), arrays), (path, document)):
+            with written_whole(place) as beside:
+                beside.write_bytes(content)
     except OSError as error:
         raise LockError(f"lock {path}: cannot be written: {error.strerror}") from None
 
@@ -279,16 +279,3 @@ def _read(path: Path) -> bytes:
     except OSError as error:
         two = "; a lock is two files, copied together" if path.name.endswith(ARRAYS_SUFFIX) else ""
         raise LockError(f"lock {path}: cannot be read: {error.strerror}{two}") from None
-
-
-def _replace(path: Path, content: bytes) -> None:
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            Path(file.name).chmod(0o644)
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise

@@ -121,7 +121,7 @@ class _Build(NamedTuple):
 
 
 def _build(policy: RunningPolicy) -> _Build:
-    return _Build(policy.lock.revision, policy.terms.status)
+    return _Build(policy.terms.revision, policy.terms.status)
 
 
 def _step(old: _Build | None, new: _Build | None) -> str:

@@ -27,6 +27,7 @@ from moderation.policy.lock import read_lock
 from moderation.release.record import status_beside
 from moderation.settings import Settings
 from moderation.source.portions import Portion, digest_of
+from moderation.whole import written_whole
 
 SCHEMA = "scan-run/v1"
 _BEGUN, _WORK, _NOTES = "run.json", ".work", ".notes"
@@ -87,13 +88,12 @@ def notes_path(folder: Path, number: int) -> Path:
 
 def put_note(path: Path, text: str) -> None:
     """Write a small file of a run, in its place at once. Raises DataError where it cannot be written."""
-    half = path.with_name(f".{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        half.write_text(text, encoding="utf-8")
-        half.replace(path)
+        with written_whole(path) as beside:
+            beside.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise DataError([Problem(path, 0, 0, "D000", f"cannot be written: {error.strerror}")]) from None
+        raise _unwritten(path, error) from None
 
 
 def end(folder: Path) -> None:
@@ -113,7 +113,10 @@ def write_part(folder: Path, number: int, decisions: Sequence[Decision]) -> None
     """
     half = folder / _WORK / f"{number:06}-{uuid4().hex}.parquet"
     write_decisions(half, decisions, [Fact(one.item_id) for one in decisions])
-    half.replace(part_path(folder, number))
+    try:
+        half.replace(part_path(folder, number))
+    except OSError as error:
+        raise _unwritten(half, error) from None
 
 
 def read_part(folder: Path, number: int) -> list[Decision]:
@@ -141,3 +144,7 @@ def _same(begun: Path, told: Mapping[str, Any]) -> None:
             f"the run in this folder was begun with something else ({named}); expected the same, or a folder of its own"
         )
         raise DataError([Problem(begun, 0, 0, "D003", message)])
+
+
+def _unwritten(path: Path, error: OSError) -> DataError:
+    return DataError([Problem(path, 0, 0, "D000", f"cannot be written: {error.strerror}")])

@@ -56,7 +56,7 @@ async def policies(request: Request) -> dict[str, Any]:
                 "id": one.id,
                 "object": "policy",
                 "version": one.lock.version,
-                "revision": one.lock.revision,
+                "revision": one.terms.revision,
                 "status": one.terms.status,
                 "severity": one.lock.severity.value,
                 "modalities": [modality.value for modality in one.lock.modalities],

@@ -12,9 +12,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 from moderation.embedding.cache import EmbeddingCache
-from moderation.embedding.embedder import Alone, Embedder
+from moderation.embedding.embedder import Alone, Embedder, Encoding
 from moderation.embedding.prepared import Outcome, content_of
 from moderation.errors import EncoderError, ItemError, OverloadedError
 from moderation.item import Part
@@ -23,7 +24,7 @@ from moderation.server.fair import FairQueue
 from moderation.server.far import FarLook
 from moderation.server.forecast import Forecast
 from moderation.server.light import Light
-from moderation.server.teller import Teller, tell
+from moderation.server.teller import Teller, remembered, tell
 from moderation.server.ticket import Found, Ticket, Waiting
 
 LARGEST = 32  # parts of a batch
@@ -230,6 +231,8 @@ class Batcher:
     def _take(self) -> list[Waiting]:
         """The next batch: of the kind that is first in turn. What would come too late is not begun."""
         taken: list[Waiting] = []
+        if not self._queue:
+            return taken
         now = self._clock()
         self.forecast.light = self._light.callers(self._queue.callers)
         while one := self._next(taken):
@@ -256,7 +259,9 @@ class Batcher:
     def _run(self) -> None:
         batch = self._begin()
         while batch:
-            batch = self._encode(batch[0].kind, batch) or self._begin()
+            batch = self._encode(batch[0].kind, batch)
+            if not batch:  # and so nothing of the one before is held while there is none
+                batch = self._begin()
 
     def _begin(self, *, waits: bool = True) -> list[Waiting]:
         """The batch that runs from now on; none where nothing is to come, or nothing is there and it `waits` for nothing."""
@@ -272,30 +277,43 @@ class Batcher:
 
     def _encode(self, kind: Kind, batch: Sequence[Waiting]) -> list[Waiting]:
         """Run a batch; gives the next one, which is taken before anybody is told of this one, since the device has nothing to do meanwhile."""
-        began = self._clock()
-        outcomes: dict[str, Outcome] = {}
-        broken: EncoderError | None = None
+        began, embedder = self._clock(), self._of(kind)
+        encoded: Encoding | EncoderError
         try:
-            made = self._of(kind).make({one.key: one.part for one in batch})
-            decode, encode = made.decode_seconds / len(batch), made.encode_seconds / len(batch)
-            outcomes = {key: Outcome(one, None, False, decode, encode) for key, one in made.vectors.items()}
-            outcomes |= {key: Outcome(None, error) for key, error in made.errors.items()}
+            encoded = embedder.encode({one.key: one.part for one in batch})
         except EncoderError as error:
-            broken = error
+            encoded = error
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
-            _log.error("a batch failed: %s", type(error).__name__)
-            broken = EncoderError(f"encoder {kind.encoder!r}: {type(error).__name__}")
+            encoded = _failed(kind, error)
         with self._changed:
             took = self._clock() - began
             self._costs.took(kind, len(batch), took, sum(one.extra for one in batch))
             self._light.had([one.caller for one in batch], took / len(batch), self._queue.callers)
             self.forecast.ended()
-            self._broken = self._clock() if broken else -math.inf
+            self._broken = self._clock() if isinstance(encoded, EncoderError) else -math.inf
             self.batches, self.encoded = self.batches + 1, self.encoded + len(batch)
+        following = self._begin(waits=False)
+        tells = partial(self._tell, kind, batch, encoded)
+        if following or self._far:  # where the device would stand still, or who comes next wait for a cache that is far
+            self._teller.later(tells)
+        else:
+            tells()
+        return following
+
+    def _tell(self, kind: Kind, batch: Sequence[Waiting], encoded: Encoding | EncoderError) -> None:
+        """Remember what was made, and tell whoever waits for it: till then, who asks for the same waits with them."""
+        try:
+            outcomes = encoded if isinstance(encoded, EncoderError) else remembered(self._of(kind), encoded)
+        except Exception as error:  # noqa: BLE001 - the next batch is told, too
+            outcomes = _failed(kind, error)
+        with self._changed:
             served = [(one, one.tickets) for one in batch]
             for one in batch:
                 del self._waiting[one.kind, one.key]
                 one.tickets = []  # who leaves from here on is not in what is gone through; and no part holds its tickets any more
-        following = self._begin(waits=False)
-        (self._teller.later if following else tell)(served, broken or outcomes)
-        return following
+        tell(served, outcomes)
+
+
+def _failed(kind: Kind, error: Exception) -> EncoderError:
+    _log.error("a batch failed: %s", type(error).__name__)
+    return EncoderError(f"encoder {kind.encoder!r}: {type(error).__name__}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from moderation.item import is_utf8
@@ -13,6 +14,7 @@ from moderation.server.posts import POSTS, Call, Post, Served
 
 MOST_VALUES = 50_000  # of a body: reading so many keeps everybody else waiting for some 10 ms
 _JSON = b"application/json"
+_NO_MORE: Mapping[str, str] = {}
 
 
 class Direct:
@@ -28,14 +30,20 @@ class Direct:
             await self._app(scope, receive, send)
             return
         scope["route"] = post
+        status, headers = 200, _NO_MORE
         try:
             message = await receive()
             call = Call(self._served, *(scope["state"][one] for one in ("caller", "deadline", "whole")))
-            answer, status, headers = await post.answer(call, _read(post, scope, message)), 200, {}
+            answer = await post.answer(call, _read(post, scope, message))
         except Exception as error:  # noqa: BLE001 - each has its answer
-            wrong = told(error)
-            answer, status, headers = wrong.body, wrong.status, wrong.headers
+            answer, status, headers = _refusal(error)
         await respond(send, status, answer, headers)
+
+
+def _refusal(error: Exception) -> tuple[bytes, int, Mapping[str, str]]:
+    """What is answered instead. In a frame of its own: one that the error went through and that holds it is a circle, for the collector of garbage to find."""
+    wrong = told(error)
+    return wrong.body, wrong.status, wrong.headers
 
 
 def _read(post: Post, scope: Scope, message: Message) -> Any:

@@ -66,18 +66,21 @@ class FarLook:
                     if self._closed:
                         return
                     self._changed.wait()
-                asked = list(self._unseen)
-                self._unseen.clear()
-            for kind in {kind for _, kind, _ in asked}:
-                waits = [(ticket, parts) for ticket, one, parts in asked if one == kind]
-                try:
-                    self._look_up(kind, waits)
-                except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
-                    _log.error(
-                        "a look into the far cache failed: %s", type(error).__name__, extra={"told": places(error)}
-                    )
-                    for ticket, _ in waits:
-                        ticket.fail(error)
+            self._answer()
+
+    def _answer(self) -> None:
+        """Look up all that is asked for by now."""
+        with self._changed:
+            asked = list(self._unseen)
+            self._unseen.clear()
+        for kind in {kind for _, kind, _ in asked}:
+            waits = [(ticket, parts) for ticket, one, parts in asked if one == kind]
+            try:
+                self._look_up(kind, waits)
+            except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
+                _log.error("a look into the far cache failed: %s", type(error).__name__, extra={"told": places(error)})
+                for ticket, _ in waits:
+                    ticket.fail(error)
 
     def _look_up(self, kind: Kind, waits: Sequence[tuple[Ticket, Mapping[str, Part]]]) -> None:
         embedder = self._of(kind)

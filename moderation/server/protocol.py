@@ -110,6 +110,9 @@ class BoundedProtocol(HttpToolsProtocol):
             cycle.disconnected = cycle.disconnected or not cycle.response_complete
             cycle.message_event.set()
         super().connection_lost(exc)
+        # What is in work goes on; but a connection is held by its requests, and by itself as the app.
+        self._asked.clear()
+        self.cycle, self.app = None, self._answer  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
         """Bytes for whom no route waits have their time; a head has its size, and so has what stands between and behind the pieces of a body."""

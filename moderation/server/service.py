@@ -110,7 +110,8 @@ class Service:
         """Nobody waits for this job any more."""
         job.answer.cancel()
         self._unread.discard(job)
-        if ticket := job.ticket:
+        ticket, job.ticket = job.ticket, None  # or they would keep each other
+        if ticket:
             self.batcher.leave(ticket)
 
     def close(self) -> None:
@@ -199,14 +200,19 @@ class Service:
         return [job] if (job := self._unread.get()) else []
 
     def _run(self, take: Callable[[], Sequence[Job]], step: Callable[[Sequence[Job]], None]) -> None:
-        while jobs := take():
-            wanted = [one for one in jobs if not one.answer.done() and not self._late(one)]
-            try:
-                if wanted:
-                    step(wanted)
-            except Exception as error:  # noqa: BLE001 - it is raised where the answer is awaited
-                for one in wanted:
-                    _settle(one, error=error)
+        while self._step(take(), step):  # which holds nothing of it once it is over
+            pass
+
+    def _step(self, jobs: Sequence[Job], step: Callable[[Sequence[Job]], None]) -> bool:
+        """Take what is wanted of these a step further; whether there were any."""
+        wanted = [one for one in jobs if not one.answer.done() and not self._late(one)]
+        try:
+            if wanted:
+                step(wanted)
+        except Exception as error:  # noqa: BLE001 - it is raised where the answer is awaited
+            for one in wanted:
+                _settle(one, error=error)
+        return bool(jobs)
 
     def _late(self, job: Job) -> bool:
         """Whether it is too late for a job, which is told so."""

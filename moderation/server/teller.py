@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Full, Queue
 
+from moderation.embedding.embedder import Embedder, Encoding
 from moderation.embedding.prepared import Outcome, content_of
 from moderation.errors import EncoderError
 from moderation.server.ticket import Ticket, Waiting
 
+_MOST_UNTOLD = 4  # batches
 Served = Sequence[tuple[Waiting, Sequence[Ticket]]]  # parts, and who waits for each
 
 
@@ -18,7 +20,7 @@ class Teller:
     """Tells batch after batch, in order."""
 
     def __init__(self) -> None:
-        self._untold: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self._untold: Queue[Callable[[], object] | None] = Queue(_MOST_UNTOLD)
         self._thread = threading.Thread(target=self._run, name="tell", daemon=True)
         self._thread.start()
 
@@ -27,19 +29,28 @@ class Teller:
         """Whether its thread runs."""
         return self._thread.is_alive()
 
-    def later(self, served: Served, outcomes: EncoderError | Mapping[str, Outcome]) -> None:
-        """Tell them soon; returns at once."""
-        self._untold.put(partial(tell, served, outcomes))
+    def later(self, tells: Callable[[], object]) -> None:
+        """Let it tell soon; returns at once, unless many batches are untold: a cache that is slower than the device slows it down."""
+        self._untold.put(tells)
 
     def close(self, seconds: float) -> None:
         """Tell what is to be told, and end; wait so many seconds for that."""
-        self._untold.put(None)
-        self._thread.join(seconds)
+        with suppress(Full):  # then it hangs, and is left behind
+            self._untold.put(None, timeout=seconds)
+            self._thread.join(seconds)
 
     def _run(self) -> None:
         while told := self._untold.get():
             told()
             del told  # or it would be held until there is another
+
+
+def remembered(embedder: Embedder, encoded: Encoding) -> dict[str, Outcome]:
+    """What came of a batch's parts, by their keys, once it stands in the cache; each took its share of the batch's time."""
+    parts = len(encoded.vectors) + len(encoded.errors)
+    decode, encode = encoded.decode_seconds / parts, encoded.encode_seconds / parts
+    outcomes = {key: Outcome(one, None, False, decode, encode) for key, one in embedder.remember(encoded).items()}
+    return outcomes | {key: Outcome(None, error) for key, error in encoded.errors.items()}
 
 
 def tell(served: Served, outcomes: EncoderError | Mapping[str, Outcome]) -> None:

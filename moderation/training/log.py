@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from moderation.errors import TrainingError
+from moderation.whole import written_whole
 
 FILE, CURVES = "log.jsonl", "curves.svg"
 _WIDTH, _HEIGHT, _EDGE = 640, 160, 44
@@ -37,9 +38,8 @@ class Log:
         self._out.mkdir(parents=True, exist_ok=True)
         kept = [line for line in self.lines() if json.loads(line)["step"] <= self._start]
         path = self._out / FILE
-        unfinished = path.with_suffix(".writing")
-        unfinished.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-        unfinished.replace(path)  # a full disk leaves the log as it was
+        with written_whole(path) as beside:  # a full disk leaves the log as it was
+            beside.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
         self._file = path.open("a", encoding="utf-8", buffering=1)
         self._board = SummaryWriter(str(self._out / "tensorboard"), purge_step=self._start + 1)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from safetensors.numpy import save
 from moderation.errors import TrainingError
 from moderation.training.broken import Broken
 from moderation.training.tar import BLOCK, Damage, Member, walk
+from moderation.whole import written_whole
 
 VERSION = "shard-index/1"
 TEXT, JSON = 0, 1  # what a caption member is
@@ -197,19 +197,8 @@ def _keep(index: ShardIndex, file: int, places: tuple[Path, ...]) -> None:
     for place in places:
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
-            _replace(place, content)
+            with written_whole(place) as beside:
+                beside.write_bytes(content)
         except OSError:
             continue
         return
-
-
-def _replace(path: Path, content: bytes) -> None:
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
-        try:
-            file.write(content)
-            file.flush()
-            Path(file.name).chmod(0o644)
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -12,8 +12,8 @@ import pytest
 
 from moderation.compiler.degenerate import SIDE, png
 from moderation.embedding.cache import MemoryCache, TieredCache
-from moderation.embedding.embedder import Embedder
-from moderation.encoder.base import Encoded
+from moderation.embedding.embedder import Embedder, Encoding
+from moderation.encoder.base import Encoded, Vectors
 from moderation.errors import EncoderError, ItemError, OverloadedError
 from moderation.item import Modality, Part
 from moderation.rollout.company import TEXTS
@@ -48,11 +48,15 @@ def costs(seconds: Callable[[int], float]) -> Costs:
 
 @contextmanager
 def batching(
-    device: FakeEncoder, seconds: Callable[[int], float] = lambda _: 0.01, *, far: bool = False, **more: object
+    device: FakeEncoder,
+    seconds: Callable[[int], float] = lambda _: 0.01,
+    *,
+    far: bool | MemoryCache = False,
+    **more: object,
 ) -> Iterator[Batcher]:
     near = MemoryCache(10**7)
-    cache = TieredCache(near, MemoryCache(10**7)) if far else near
-    one = Batcher({"default": Embedder(device, cache)}, costs(seconds), near=near, far=far, **more)  # type: ignore[arg-type]
+    cache = TieredCache(near, MemoryCache(10**7) if far is True else far) if far is not False else near
+    one = Batcher({"default": Embedder(device, cache)}, costs(seconds), near=near, far=far is not False, **more)  # type: ignore[arg-type]
     try:
         yield one
     finally:
@@ -765,3 +769,60 @@ def test_what_was_answered_is_let_go_of_at_once() -> None:
         ticket.done.result(20)
         until(lambda: not batcher._waiting)
         assert [one.tickets for one in ticket.waits] == [[], []]
+
+
+class Slow(MemoryCache):
+    """Keeps nothing before it is let go on."""
+
+    def __init__(self) -> None:
+        super().__init__(10**7)
+        self.go = threading.Event()
+
+    def put_many(self, values: Mapping[str, bytes]) -> Mapping[str, bytes]:
+        assert self.go.wait(20)
+        return super().put_many(values)
+
+
+def test_the_device_does_not_wait_for_a_far_cache_to_keep_what_it_made_and_makes_it_once() -> None:
+    device, far = Device(), Slow()
+    with batching(device, far=far) as batcher:
+        first = ask(batcher, "0.1")
+        until(lambda: len(device.batches) == 1)
+        again, other = ask(batcher, "0.1"), ask(batcher, "0.2")
+        until(lambda: len(device.batches) == 2)
+        assert not first.done.done()  # its vector is another worker's, where that one was first
+        far.go.set()
+        assert [len(one.done.result(20)) for one in (first, again, other)] == [1, 1, 1]
+        assert device.batches == [("0.1",), ("0.2",)]
+        assert not batcher._waiting
+
+
+def test_a_far_cache_that_is_slower_than_the_device_slows_it_down() -> None:
+    device, far = Device(), Slow()
+    with batching(device, far=far, largest=1) as batcher:
+        tickets = [ask(batcher, f"0.{n}") for n in range(10, 30)]
+        until(lambda: len(device.batches) == 6)  # one is being kept, four wait for that, and one is ready to
+        time.sleep(0.1)
+        assert len(device.batches) == 6
+        far.go.set()
+        for one in tickets:
+            one.done.result(20)
+
+
+def test_who_waits_is_told_where_what_was_made_cannot_be_kept() -> None:
+    device = Device()
+    with batching(device, far=True) as batcher:
+        embedder = batcher.embedders["default"]
+        remember, broken = embedder.remember, [True]
+
+        def breaking(made: Encoding) -> Mapping[str, Vectors]:
+            if broken[0]:
+                raise RuntimeError("a value that nobody foresaw")
+            return remember(made)
+
+        embedder.remember = breaking  # type: ignore[method-assign]
+        with pytest.raises(EncoderError, match="RuntimeError"):
+            ask(batcher, "0.1").done.result(20)
+        broken[0] = False
+        assert len(ask(batcher, "0.1").done.result(20)) == 1
+        assert batcher.alive
