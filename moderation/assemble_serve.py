@@ -33,7 +33,7 @@ from moderation.server.edge import App
 from moderation.server.metrics import ServerMetrics
 from moderation.server.posts import Served
 from moderation.server.service import Service
-from moderation.settings import Settings
+from moderation.settings import ImageLimits, Settings
 
 _log = logging.getLogger(__name__)
 _STEPS = ("load_seconds", "try_seconds", "time_seconds")  # of a start
@@ -59,7 +59,7 @@ def server(settings: Settings, *, folder: Path) -> Iterator[App]:
     locks = [folder / one for one in own.locks]
     built = [read_lock(one) for one in locks]
     # What is wrong so far is told before an encoder is loaded, which takes a while.
-    _check_keys(own, [one.policy for one in built])
+    _check_policies(own, [one.policy for one in built])
     if settings.fetch and settings.worker is None:
         _log.warning("settings: fetch: a server fetches nothing: content comes with each request")
     with ExitStack() as stack:
@@ -73,7 +73,7 @@ def server(settings: Settings, *, folder: Path) -> Iterator[App]:
         for name in names:
             check_golden([lock for lock in built if lock.encoder == name], embedders[name].encoder)
         times.append(time.perf_counter())
-        costs = _costs({name: embedders[name].encoder for name in names})
+        costs = _costs({name: embedders[name].encoder for name in names}, settings.images)
         times.append(time.perf_counter())
         took = [f"{end - start:.1f}" for start, end in pairwise(times)]
         _log.info("encoders are there", extra={"told": dict(zip(_STEPS, took, strict=True))})
@@ -105,12 +105,13 @@ def serve_settings(settings: Settings) -> ServeSettings:
     return settings.serve
 
 
-def _check_keys(own: ServeSettings, policies: Collection[str]) -> None:
-    """Raises SettingsError where a key is bound to a policy that is not there."""
-    for name, key in own.keys.items():
-        for unknown in sorted({*(key.policies or ())} - {*policies}):
+def _check_policies(own: ServeSettings, policies: Collection[str]) -> None:
+    """Raises SettingsError where a key is bound to a policy that is not there, or such a one stands for OpenAI's categories."""
+    named = {f"keys.{name}": key.policies or () for name, key in own.keys.items()}
+    for place, chosen in {**named, "categories": own.categories}.items():
+        for unknown in sorted({*chosen} - {*policies}):
             known = ", ".join(sorted(policies))
-            raise SettingsError(f"settings: serve.keys.{name}: unknown policy {unknown!r}; expected one of {known}")
+            raise SettingsError(f"settings: serve.{place}: unknown policy {unknown!r}; expected one of {known}")
 
 
 def _reloader(
@@ -118,12 +119,17 @@ def _reloader(
 ) -> Reloader[InForce]:
     counter, made = quota_counter(settings), list[InForce]()
     sets = {frozenset(key.policies) for key in own.keys.values() if key.policies is not None}
+    there = frozenset(embedders)
 
     def build() -> InForce:
         before = made[-1].everything if made else None
+        for lock in map(read_lock, locks):
+            if lock.encoder not in there:  # nothing of it was tried or timed, and the batcher does not know it
+                told = f"policy {lock.policy!r} is built on encoder {lock.encoder!r}, which was not there at the start; start the server again"
+                raise EncoderError(told)
         everything = pipeline(settings, locks, embedders=embedders, known=known, counter=counter, earlier=before)
         paths = {read_lock(path).policy: path for path in locks} if sets else {}
-        _check_keys(own, paths)
+        _check_policies(own, paths)
 
         def under(chosen: frozenset[str]) -> Pipeline:
             some = [path for policy, path in paths.items() if policy in chosen]
@@ -136,15 +142,15 @@ def _reloader(
     return Reloader(build, lock_files(locks), seconds=own.reload_seconds)
 
 
-def _costs(encoders: Mapping[str, Encoder]) -> Costs:
-    """What batches cost, and what every pixel of a large picture adds; raises what `_timed` does."""
+def _costs(encoders: Mapping[str, Encoder], limits: ImageLimits) -> Costs:
+    """What batches cost, and what every pixel of a large picture within the limits adds; raises what `_timed` does."""
     table = {kind: row for name, one in encoders.items() for kind, row in _timed(name, one)}
     rates = {
         kind: _pixel_seconds(encoders[kind.encoder], usual=row[1])
         for kind, row in table.items()
         if kind.modality is Modality.IMAGE
     }
-    return Costs(table, pixel_seconds=rates)
+    return Costs(table, pixel_seconds=rates, most_pixels=limits.max_pixels)
 
 
 def _pixel_seconds(encoder: Encoder, *, usual: float) -> float:

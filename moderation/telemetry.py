@@ -115,14 +115,15 @@ def _time(record: logging.LogRecord) -> str:
 def _told(record: logging.LogRecord) -> dict[str, Any]:
     told = getattr(record, "told", None)
     found = dict(told) if isinstance(told, Mapping) else {}
-    kind, error, _ = record.exc_info or (None, None, None)
-    if kind is not None:
-        found[ERROR] = kind.__name__
-        frames = traceback.extract_tb(error.__traceback__ if error else None)
-        found["exception.stacktrace"] = " > ".join(
-            f"{Path(one.filename).name}:{one.lineno} {one.name}" for one in frames
-        )
-    return found
+    _, error, _ = record.exc_info or (None, None, None)
+    return found if error is None else {**found, **places(error)}
+
+
+def places(error: BaseException) -> dict[str, str]:
+    """What may be told of an error: its type, and the places it passed."""
+    frames = traceback.extract_tb(error.__traceback__)
+    passed = " > ".join(f"{Path(one.filename).name}:{one.lineno} {one.name}" for one in frames)
+    return {ERROR: type(error).__name__, "exception.stacktrace": passed}
 
 
 def _uncaught(kind: type[BaseException], error: BaseException | None, trace: Any) -> None:

@@ -69,7 +69,7 @@ async def policies(request: Request) -> dict[str, Any]:
 
 
 async def models(request: Request) -> dict[str, Any]:
-    """What `model` may name: us, and the encoders."""
+    """What `model` may name: the encoders, and us."""
     return {"object": "list", "data": [_model(one) for one in _models(request)]}
 
 
@@ -107,7 +107,8 @@ def _pipeline(request: Request) -> Pipeline:
 
 
 def _models(request: Request) -> list[str]:
-    return [OURS_MODEL, *_served(request).service.batcher.embedders]
+    """Encoders first: vLLM's clients take the first one for the vectors that they ask for."""
+    return [*_served(request).service.batcher.embedders, OURS_MODEL]
 
 
 def _model(name: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -29,13 +30,17 @@ class Kind(NamedTuple):
 class Costs:
     """Seconds that a batch takes, by kind and number of parts, from a table of some sizes.
 
-    `pixel_seconds` is what each pixel of a picture adds to that. A batch of another size costs what the next larger one does, since towers run padded sizes only; a larger one than all is several.
+    `pixel_seconds` is what each pixel of a picture adds to that; one of more than `most_pixels` is refused unseen, and adds nothing. A batch of another size costs what the next larger one does, since towers run padded sizes only; a larger one than all is several.
     """
 
     def __init__(
-        self, table: Mapping[Kind, Mapping[int, float]], *, pixel_seconds: Mapping[Kind, float] | None = None
+        self,
+        table: Mapping[Kind, Mapping[int, float]],
+        *,
+        pixel_seconds: Mapping[Kind, float] | None = None,
+        most_pixels: float = math.inf,
     ) -> None:
-        self._pixel_seconds = pixel_seconds or {}
+        self._pixel_seconds, self._most_pixels = pixel_seconds or {}, most_pixels
         self._table = {kind: sorted(row.items()) for kind, row in table.items()}
         self._factor = dict.fromkeys(table, 1.0)
         self._pixel_factor = dict.fromkeys(table, 1.0)
@@ -75,9 +80,10 @@ class Costs:
         if not rate:
             return 0.0
         try:
-            return self._pixel_factor[kind] * rate * read_header(part.content).pixels
+            pixels = read_header(part.content).pixels
         except ItemError:
-            return 0.0  # it will be an error, and soon
+            pixels = 0  # it will be an error, and soon, as one beyond the limit will
+        return self._pixel_factor[kind] * rate * pixels if pixels <= self._most_pixels else 0.0
 
     def took(self, kind: Kind, parts: int, seconds: float, extra: float = 0.0) -> None:
         """Learn from a batch that ran, `extra` being what its pictures were thought to add: load on the machine changes, but no single batch is believed.

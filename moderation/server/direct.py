@@ -61,6 +61,8 @@ def _read(post: Post, scope: Scope, message: Message) -> Any:
     except DuplicateKeyError:
         raise ApiError(400, "duplicate_key", "a key stands twice in one object") from None
     except ValueError as error:
+        if any(name == b"content-encoding" for name, _ in scope["headers"]):
+            raise ApiError(415, "unsupported_encoding", "send the body as it is, without content-encoding") from None
         raise ApiError(400, "invalid_json", f"the body is no JSON in UTF-8: {place_of(error)}") from None
     if b"\\u" in body and not is_utf8(value):
         raise ApiError(400, "not_utf8", "a string holds half a surrogate pair")

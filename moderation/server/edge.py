@@ -12,13 +12,16 @@ import logging
 import random
 import re
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from typing import Any
 
 from moderation.errors import OverloadedError
 from moderation.sections import ServeSettings
 from moderation.server.errors import AGAIN, DENIED, LIMITED, OURS, ApiError, overloaded
+from moderation.server.fair import room
 from moderation.server.pulse import Pulse
+from moderation.telemetry import places
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -31,7 +34,7 @@ OPEN = frozenset({"/healthz", "/readyz", "/metrics"})  # answered without a key
 GONE = 499  # the status of a caller that was not answered, since it went away
 ANYBODY = ""  # the caller where no keys are set
 _ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_SECURE = [
+SECURE = [
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"referrer-policy", b"no-referrer"),
@@ -51,7 +54,7 @@ class Edge:
         self._app, self._settings, self._told, self._routes = app, settings, told, {*routes, *OPEN}
         self._keys = {name: one.sha256 for name, one in settings.keys.items()}
         self._pulse = Pulse()
-        self._held = 0  # bytes of the bodies of all requests that are not answered
+        self._held = Counter[str]()  # bytes of the bodies of all requests that are not answered, by caller
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -66,7 +69,7 @@ class Edge:
         began, status = time.monotonic(), GONE
         headers = dict(reversed(scope["headers"]))
         id_ = headers.get(b"x-request-id", b"")
-        own = [(b"x-request-id", id_ if _ID.fullmatch(id_) else b"%032x" % random.getrandbits(128)), *_SECURE]
+        own = [(b"x-request-id", id_ if _ID.fullmatch(id_) else b"%032x" % random.getrandbits(128)), *SECURE]
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -82,7 +85,7 @@ class Edge:
                 await respond(answer, error.status, error.body, error.headers)
         except Exception as error:
             if status == GONE:
-                _log.error("not answered: %s", type(error).__name__)
+                _log.error("not answered: %s", type(error).__name__, extra={"told": places(error)})
                 raise
         finally:
             self._told(self._route(scope), status, time.monotonic() - began)
@@ -148,11 +151,12 @@ class Edge:
 
     async def _held_open(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, send: Send) -> None:
         """Read the body, then answer, unless the caller goes away meanwhile."""
+        caller: str = scope["state"]["caller"]
         body, size = bytearray(), 0  # whoever reads the body empties it: it counts until it is answered, all the same
         try:
             try:
                 async with asyncio.timeout(self._settings.read_seconds):
-                    whole = await self._read(body, headers, receive)
+                    whole = await self._read(body, caller, headers, receive)
             except TimeoutError:
                 seconds = self._settings.read_seconds
                 raise ApiError(408, "too_slow", f"the body did not arrive within {seconds:g} s") from None
@@ -161,28 +165,33 @@ class Edge:
             if whole:
                 await self._answered(scope, body, receive, send)
         finally:
-            self._held -= size
+            self._held[caller] -= size
 
-    async def _read(self, body: bytearray, headers: Mapping[bytes, bytes], receive: Receive) -> bool:
+    async def _read(self, body: bytearray, caller: str, headers: Mapping[bytes, bytes], receive: Receive) -> bool:
         """Whether the whole body came, within the bounds; else the caller is gone. Raises ApiError beyond the bounds."""
         told = headers.get(b"content-length", b"0")
-        self._check(int(told) if told.isdigit() else 0, 0)
+        self._check(caller, int(told) if told.isdigit() else 0)
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
                 return False
             piece = message.get("body", b"")
-            self._check(len(body) + len(piece), len(piece))
-            self._held += len(piece)
+            self._check(caller, len(body) + len(piece), len(body), len(piece))
+            self._held[caller] += len(piece)
             body += piece
             if not message.get("more_body", False):
                 return True
 
-    def _check(self, size: int, more: int) -> None:
+    def _check(self, caller: str, size: int, read: int = 0, more: int = 0) -> None:
+        """Raises ApiError for a body that has, or will have, too many bytes, or of which so many more than were read are too many beside all others."""
         most = self._settings.body_bytes
         if size > most:
             raise ApiError(413, "body_too_large", f"the body is too large; expected at most {most} bytes")
-        if self._held + more > self._settings.bodies_bytes:
+        others, several = (
+            self._held[caller] - read,
+            len(self._keys) > 1,
+        )  # a lone body of a caller may be as large as any
+        if not room(most=self._settings.bodies_bytes, held=self._held.total(), own=others, new=more, several=several):
             raise ApiError(429, "overloaded", "refused: too many bytes are in work", kind=LIMITED, headers=AGAIN)
 
     async def _answered(self, scope: Scope, body: bytearray, receive: Receive, send: Send) -> None:

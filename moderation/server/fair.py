@@ -7,6 +7,18 @@ from collections.abc import Callable, Collection, Mapping
 from itertools import chain, count, islice, zip_longest
 from typing import Any, Generic, Protocol, TypeVar
 
+_ROOM = 4.0  # times what is left free that one of several callers may have
+
+
+def room(*, most: float, held: float, own: float, new: float, several: bool) -> bool:
+    """Whether so much more of a caller may be held, of which `own` is `held` already, and at most `most` of all.
+
+    Of `several` callers none may have more than four times what is left free: who takes all it gets ends at four fifths, and who comes finds room.
+    Source: Choudhury, Hahne (1998), dynamic thresholds.
+    """
+    free = most - held
+    return new <= free and (not several or own + new <= _ROOM * free)
+
 
 class Queued(Protocol):
     """What may wait: of a kind (what runs together, and can be a key), from a caller, of so many bytes, and so many seconds beside what its kind takes."""
@@ -41,6 +53,7 @@ class FairQueue(Generic[One]):
         self._now = 0.0  # how much the caller had that was served last
         self.kinds: Counter[Any] = Counter()
         self.bytes, self.extra = 0, 0.0
+        self._bytes = Counter[str]()  # by caller
         self._extra: defaultdict[str, float] = defaultdict(float)  # by caller
 
     def __len__(self) -> int:
@@ -55,6 +68,7 @@ class FairQueue(Generic[One]):
         self._lines[one.caller].setdefault(one.kind, OrderedDict())[one.place] = one
         self.kinds[one.kind] += 1
         self.bytes += one.size
+        self._bytes[one.caller] += one.size
         self.extra += one.extra
         self._extra[one.caller] += one.extra
 
@@ -108,6 +122,12 @@ class FairQueue(Generic[One]):
         """Seconds that a caller's waiting ones take beside what their kinds do."""
         return self._extra.get(caller, 0.0)
 
+    def has_room(self, caller: str, count: int, size: int, *, most: float, most_bytes: float) -> bool:
+        """Whether so many new ones of a caller, of so many bytes, may wait, too, as `room` says."""
+        several = len(self._weights) > 1
+        counted = room(most=most, held=len(self), own=sum(self.of(caller).values()), new=count, several=several)
+        return counted and room(most=most_bytes, held=self.bytes, own=self._bytes[caller], new=size, several=several)
+
     def lag(self, caller: str) -> float:
         """Seconds of the device that others have before it is this caller's turn again, since it had more than they."""
         others = sum(self.weight(one) for one in self._lines if one != caller)
@@ -137,8 +157,10 @@ class FairQueue(Generic[One]):
         if not line:
             del self._lines[one.caller]
             del self._extra[one.caller]
+            del self._bytes[one.caller]
         else:
             self._extra[one.caller] -= one.extra
+            self._bytes[one.caller] -= one.size
         self.kinds[one.kind] -= 1
         if not self.kinds[one.kind]:
             del self.kinds[one.kind]  # which else would be held for ever

@@ -14,6 +14,7 @@ from moderation.errors import ItemError, OverloadedError
 from moderation.item import Part
 from moderation.server.costs import Kind
 from moderation.server.ticket import Ticket
+from moderation.telemetry import places
 
 Unknown = Mapping[Kind, Mapping[str, Part]]  # by kind and key
 _log = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ class FarLook:
             try:
                 self._look_up(kind, waits)
             except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
-                _log.error("a look into the far cache failed: %s", type(error).__name__)
+                _log.error("a look into the far cache failed: %s", type(error).__name__, extra={"told": places(error)})
                 for ticket, _ in waits:
                     ticket.fail(error)
 

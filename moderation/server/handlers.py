@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -12,6 +12,8 @@ from starlette.exceptions import HTTPException
 
 from moderation.errors import ModerationError
 from moderation.server.errors import OURS, ApiError, api_error
+from moderation.server.wire import PART_KINDS
+from moderation.telemetry import places
 
 NO_ROUTE = "not_found"
 _log = logging.getLogger(__name__)
@@ -28,7 +30,9 @@ def told(error: Exception) -> ApiError:
     if isinstance(error, HTTPException):
         code = {404: NO_ROUTE, 405: "method_not_allowed"}.get(error.status_code, "http_error")
         return ApiError(error.status_code, code, str(error.detail), headers=dict(error.headers or {}))
-    _log.error("not foreseen: %s", type(error).__name__)  # no more: a message may hold content
+    _log.error(
+        "not foreseen: %s", type(error).__name__, extra={"told": places(error)}
+    )  # no message: it may hold content
     return ApiError(500, "internal", "something failed here; nothing was decided", kind=OURS)
 
 
@@ -58,11 +62,17 @@ def _wrong(error: ValidationError) -> ApiError:
     """The first thing that is wrong with a body, without its content."""
     first: Mapping[str, Any] = error.errors(include_url=False)[0]
     unknown = first["type"] == "extra_forbidden"  # its name is the caller's own, and may be content
-    place = ".".join(str(one) for one in first["loc"][: -1 if unknown else None] if _is_ours(one))
+    place = ".".join(map(str, _place(first["loc"][: -1 if unknown else None])))
     message = "unknown key" if unknown else first["msg"]
     if first["type"] == "union_tag_invalid":  # the framework's words quote what came
         message = f"expected {first['ctx']['discriminator']} to be one of {first['ctx']['expected_tags']}"
     return ApiError(400, first["type"], f"{place or 'body'}: {message}", param=place or None)
+
+
+def _place(loc: Sequence[int | str]) -> list[int | str]:
+    """Keys of a shape and places in lists, without what the validator calls a branch, as is the kind of a part behind its place."""
+    behind = zip((None, *loc), loc, strict=False)
+    return [one for before, one in behind if _is_ours(one) and not (isinstance(before, int) and one in PART_KINDS)]
 
 
 def _is_ours(name: int | str) -> bool:

@@ -42,6 +42,7 @@ class Joined:
         self._transport.abort()
 
     def _send(self) -> None:
-        if self._held:
-            self._transport.write(b"".join(self._held))
-            self._held.clear()
+        held = b"".join(self._held)
+        self._held.clear()
+        if held and not self._transport.is_closing():  # as it may be by now: uvloop then raises
+            self._transport.write(held)

@@ -20,7 +20,7 @@ _REFUSED = {
     404: "There is no such model.",
     408: "The body did not arrive in time.",
     413: "The body is too large.",
-    415: "The body's content-type is not application/json.",
+    415: "The body's content-type is not application/json, or it is compressed.",
     429: "It could not be answered in time; Retry-After says when to come again.",
     503: "The encoder fails, too many connections are in work, or the server stops; nothing was decided.",
 }

@@ -31,6 +31,7 @@ from moderation.server.wire import (
     ChatEmbeddingRequest,
     ClassifyRequest,
     DecisionRequest,
+    EmbeddingForms,
     EmbeddingRequest,
     ModerationRequest,
     embedded_parts,
@@ -44,6 +45,7 @@ from moderation.server.woken import Answered, Woken
 
 OURS_MODEL = "moderation"
 ALIASES = ("omni-moderation-", "text-moderation-")  # what clients ask for by default
+_NO_NAME = "default/not-specified"  # what Infinity's own client sends where no model is named
 _QUICK = 10_000  # characters, whose tokens are counted in less time than it takes to ask another thread
 _GRACE = 0.1  # seconds that an answer may be late: the batcher refuses what is later
 
@@ -113,13 +115,16 @@ async def decisions(call: Call, body: DecisionRequest) -> bytes:
 
 async def embeddings(call: Call, body: EmbeddingRequest | ChatEmbeddingRequest) -> bytes:
     """Vectors of texts or pictures, L2-normalised, in OpenAI's shape (Infinity's and vLLM's forms of pictures, too)."""
-    if body.dimensions is not None:
-        raise ApiError(400, "unsupported_dimensions", "vectors cannot be shortened", param="dimensions")
     name = _encoder(call, body.model)
+    if body.dimensions:  # 0 is what Infinity's own client sends where nobody asks for less
+        width = call.served.service.batcher.embedders[name].encoder.card.width
+        if body.dimensions != width:
+            told = f"vectors cannot be shortened; expected {width}, or none"
+            raise ApiError(400, "unsupported_dimensions", told, param="dimensions")
     given: Any = body.input if isinstance(body, EmbeddingRequest) else body.messages[0].content
     field = "input" if isinstance(body, EmbeddingRequest) else "messages.0.content"
     _bounded(call, len(given) if isinstance(given, list) else 1, field)
-    parts, form = embedded_parts(body), body.encoding_format
+    parts, form = embedded_parts(body, field), body.encoding_format
     del body, given
     rows = await _vectors(call, name, parts, [f"{field}.{at}" for at in range(len(parts))])
     data = [{"object": "embedding", "index": at, "embedding": written(one, form)} for at, one in enumerate(rows)]
@@ -240,8 +245,10 @@ def _bounded(call: Call, count: int, field: str = "input") -> None:
 
 def _encoder(call: Call, name: str | None) -> str:
     known = call.served.service.batcher.embedders
-    if name is None or name in known:
-        return name or next(iter(known))
+    if name is None or name == _NO_NAME:
+        return next(iter(known))
+    if name in known:
+        return name
     raise no_model(list(known))
 
 
@@ -259,7 +266,7 @@ POSTS: Mapping[str, Post] = {
     one.path: one
     for one in (
         _post("/v1/moderations", ModerationRequest, moderations),
-        _post("/v1/embeddings", EmbeddingRequest | ChatEmbeddingRequest, embeddings),
+        _post("/v1/embeddings", EmbeddingForms, embeddings),
         _post("/v1/decisions", DecisionRequest, decisions),
         _post("/v1/classify", ClassifyRequest, classify),
     )

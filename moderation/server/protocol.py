@@ -9,14 +9,18 @@ from http import HTTPStatus
 from itertools import chain
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from moderation.server.edge import Receive, Scope, Send
+from moderation.server.edge import SECURE, Receive, Scope, Send
 from moderation.server.errors import ApiError
 from moderation.server.joined import Joined
 
-HEAD_BYTES = 65_536  # of a request's first line and headers, beyond the piece in which they begin
+HEAD_BYTES = 65_536  # of a request's first line and headers, beyond the piece in which they begin, and of what is neither these nor its body
 _UNREAD = 60.0  # seconds that an answer may wait for its caller to read it
+MOST_HEADERS = 200
+MOST_AHEAD = 100  # requests of one connection that wait for the one before them to be answered: one piece of what came may hold thousands
+_NO_HTTP = "Invalid HTTP request received."
 _SPARE = 50  # connections beyond the most, on which probes are answered, and everybody else is told to come again
 
 
@@ -87,7 +91,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._read_seconds, self._others = read_seconds, connections
         self._reading: TimerHandle | None = None
         self._writing: TimerHandle | None = None
-        self._in_head, self._head_bytes = False, 0
+        self._in_head = self._in_message = False
+        self._bodiless = 0  # bytes of a message since the last of its body, or since it began
         self._asked: deque[Any] = deque()  # its requests from the first on that is not answered
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -110,30 +115,56 @@ class BoundedProtocol(HttpToolsProtocol):
         self.cycle, self.app = None, self._answer  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
-        """Bytes for whom no route waits have their time, and a head its size."""
-        self._head_bytes += len(data) if self._in_head else 0
-        super().data_received(data)
+        """Bytes for whom no route waits have their time; a head has its size, and so has what stands between and behind the pieces of a body."""
+        self._bodiless += len(data) if self._in_message else 0
+        self._unset_keepalive_if_required()
+        self._parse(memoryview(data))
         if self.cycle is not None and not self.cycle.response_complete:
             self._reading = self._end(self._reading)
         elif self._reading is None and not self.transport.is_closing():
             self._reading = self.loop.call_later(self._read_seconds, self._read_too_slowly)
-        if self._in_head and self._head_bytes > HEAD_BYTES:
+        if self._in_message and self._bodiless > HEAD_BYTES:
             self._refuse(ApiError(431, "headers_too_large", f"expected headers of at most {HEAD_BYTES} bytes"))
 
     def on_message_begin(self) -> None:
         """A head begins."""
-        self._in_head, self._head_bytes = True, 0
+        self._in_head = self._in_message = True
+        self._bodiless = 0
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One of a head. What stands behind a body is no header: who asks is known by then, and what."""
+        if self._in_head and len(self.headers) == MOST_HEADERS:
+            self._refuse(ApiError(431, "too_many_headers", f"expected at most {MOST_HEADERS} headers"))
+            raise httptools.HttpParserError  # goes through no more of what came
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a body."""
+        self._bodiless = 0
+        super().on_body(body)
+
     def on_headers_complete(self) -> None:
-        """A head is there."""
+        """A head is there; one that offers another protocol comes again, without the offer."""
         self._in_head = False
+        if self.parser.should_upgrade():
+            return
+        if len(self.pipeline) == MOST_AHEAD:
+            self.drop()
+            raise httptools.HttpParserError
         super().on_headers_complete()
         while self._asked and self._asked[0].response_complete:
             self._asked.popleft()
         self._asked.append(self.cycle)
         if len(self.pipeline) == 1:  # read on: else nobody sees that the caller goes away
             self.flow.resume_reading()
+
+    def on_message_complete(self) -> None:
+        """All of a request is there, but for one whose head comes again."""
+        self._in_message = False
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
 
     def pause_writing(self) -> None:
         """More of an answer waits than is sent at once: its caller has this long to read it."""
@@ -178,6 +209,31 @@ class BoundedProtocol(HttpToolsProtocol):
             await self.flow.drain()
         await self._answer(scope, receive, send)
 
+    def _parse(self, data: memoryview) -> None:
+        """Go through what came. Who offers another protocol, as Java's own client does HTTP/2 each time, is answered in this one."""
+        try:
+            while data:
+                data = self._parse_on(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):  # the latter for CONNECT, without any offer
+            self.logger.warning(_NO_HTTP)
+            self.send_400_response(_NO_HTTP)
+
+    def _parse_on(self, data: memoryview) -> memoryview:
+        """Gives what is left behind a head with an offer: the parser leaves a body to the other protocol, and would read what is in it as the next request."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offered:
+            left = data[offered.args[0] :]
+        else:
+            return data[:0]
+        self.parser.feed_data(self._head_without_offer())
+        return left
+
+    def _head_without_offer(self) -> bytes:
+        first = b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        kept = [b"%s: %s" % (name, value) for name, value in self.headers if name != b"upgrade"]
+        return b"\r\n".join([first, *kept, b"", b""])
+
     @staticmethod
     def _end(timer: TimerHandle | None) -> None:
         if timer:
@@ -191,8 +247,9 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, error: ApiError) -> None:
-        head = b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-        words = HTTPStatus(error.status).phrase.encode()
+        first = b"HTTP/1.1 %d %s" % (error.status, HTTPStatus(error.status).phrase.encode())
+        told = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(error.body))]
+        headers = [b"%s: %s" % one for one in (*told, *SECURE, (b"connection", b"close"))]
         if not self.transport.is_closing():
-            self.transport.write(head % (error.status, words, len(error.body)) + error.body)
+            self.transport.write(b"\r\n".join([first, *headers, b"", error.body]))
             self.transport.close()

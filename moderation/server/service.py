@@ -24,6 +24,7 @@ from moderation.server.turns import Turns
 
 THREADS = 4  # that decide: a plugin that hangs holds one of them for its deadline
 MOST_UNREAD = 64  # jobs of one caller that wait for readers
+_SOON = 0.05  # seconds after which who is refused for what will have passed may come again
 PATIENCE = 60.0  # seconds that closing waits for what hangs
 
 
@@ -45,6 +46,7 @@ class Service:
         self._reading, self._deciding = PartsPace(), Pace(threads)
         self._unread: Turns[Job] = Turns(batcher.weights, self._reading.seconds)
         self._ready = Ready(batcher.weights)
+        self._closed = False
         runs: list[tuple[Callable[[], Sequence[Job]], Callable[[Sequence[Job]], None], str]]
         runs = [(self._next_unread, self._read, "read"), *[(self._ready.take, self._decide, "decide")] * threads]
         self._threads = [
@@ -58,8 +60,10 @@ class Service:
     ) -> Job:
         """Begin to decide items by the caller's policies, within so many seconds of the `whole` that the request had (None: the same).
 
-        Raises OverloadedError where they could not be, ItemError where they could not be within the whole.
+        Raises OverloadedError where they could not be, or once it is closed, ItemError where they could not be within the whole.
         """
+        if self._closed:  # whoever read and decided has ended
+            raise OverloadedError("it is shutting down", after_seconds=_SOON)
         job = Job(
             self._in_force(caller), items, caller, self._clock() + seconds, whole=seconds if whole is None else whole
         )
@@ -84,7 +88,7 @@ class Service:
         size, most = job.size, self.batcher.most_bytes
         if size > most:
             raise ItemError("too_much", f"{size} bytes; expected at most {most}", cause="too_much")
-        if self._unread.of(job.caller) >= MOST_UNREAD or self._unread.bytes + size > most:
+        if not self._unread.has_room(job.caller, size, most=MOST_UNREAD, most_bytes=most):
             raise OverloadedError("too much waits to be read", after_seconds=seconds / 2)
         self._unread.put(job, caller=job.caller, parts=to_read, size=size)
 
@@ -113,6 +117,7 @@ class Service:
     def close(self) -> None:
         """Finish what was begun, and end."""
         reader, *deciders = self._threads
+        self._closed = True
         self._unread.close()
         reader.join(PATIENCE)
         self.batcher.close()
@@ -213,7 +218,7 @@ class Service:
         """Whether it is too late for a job, which is told so."""
         late = self._clock() > job.deadline
         if late:
-            _settle(job, error=OverloadedError("its deadline passed while it waited", after_seconds=0.05))
+            _settle(job, error=OverloadedError("its deadline passed while it waited", after_seconds=_SOON))
         return late
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
@@ -83,6 +84,13 @@ class Turns(Generic[Thing]):
         """How many things of a caller wait."""
         with self._changed:
             return sum(self._queue.of(caller).values())
+
+    def has_room(self, caller: str, size: int, *, most: int, most_bytes: int) -> bool:
+        """Whether one more of a caller may wait, of so many bytes: it has fewer than `most`, and `most_bytes` are for all, as `fair.room` says."""
+        with self._changed:
+            return self.of(caller) < most and self._queue.has_room(
+                caller, 1, size, most=math.inf, most_bytes=most_bytes
+            )
 
     def ahead(self, caller: str, parts: Counter[Modality]) -> float:
         """Seconds until these new parts of a caller are done, by what waits now: within its fair share it waits for nobody else."""

@@ -12,7 +12,7 @@ from moderation.encoder.base import Vectors
 from moderation.errors import ItemError
 from moderation.item import Part, unfetchable
 from moderation.item_json import MOST_PARTS, from_base64, refused
-from moderation.server.errors import ApiError
+from moderation.server.errors import ApiError, api_error
 
 _DATA_URL = re.compile(r"data:image/[a-zA-Z0-9.+-]+;base64,")
 TEXT_CHARACTERS = 1_000_000  # of one text
@@ -77,6 +77,8 @@ class ImagePart(Body):
     image_url: ImageUrl
 
 
+PART_KINDS = ("text", "image_url")
+
 # The first thing wrong ends it: a list of a million wrong things is otherwise a million errors.
 Parts = Annotated[
     list[Annotated[TextPart | ImagePart, Field(discriminator="type")]],
@@ -118,6 +120,7 @@ class ModerationRequest(Body):
     model_config = ConfigDict(json_schema_extra={"examples": [{"input": "a text to judge"}]})
 
 
+Encoding = Literal["float", "base64"] | None  # numbers where none is named; LiteLLM sends null then
 Tokens = Annotated[list[int], Field(min_length=1, fail_fast=True)]
 
 
@@ -133,7 +136,7 @@ class EmbeddingRequest(Body):
         _one_of("a text, a list of texts, or a list of parts"),
     ]
     model: str | None = None
-    encoding_format: Literal["float", "base64"] = "float"
+    encoding_format: Encoding = None
     dimensions: int | None = None
     user: str | None = None
     modality: Literal["text", "image"] = "text"
@@ -149,13 +152,22 @@ class ChatMessage(Body):
 
 
 class ChatEmbeddingRequest(Body):
-    """vLLM's form: the parts of one message, one of which is embedded."""
+    """vLLM's form: the parts of one message, each a row. What its clients say of a chat template is of no effect: there is none."""
 
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=1)]
     model: str | None = None
-    encoding_format: Literal["float", "base64"] = "float"
+    encoding_format: Encoding = None
     dimensions: int | None = None
     user: str | None = None
+    add_special_tokens: bool | None = None
+    continue_final_message: bool | None = None
+
+
+# Which form is meant is told by a key, so that what is wrong is told of that one.
+EmbeddingForms = Annotated[
+    Annotated[EmbeddingRequest, Tag("(input)")] | Annotated[ChatEmbeddingRequest, Tag("(messages)")],
+    Discriminator(lambda body: "(messages)" if isinstance(body, dict) and "messages" in body else "(input)"),
+]
 
 
 class DecisionRequest(Body):
@@ -181,7 +193,7 @@ class ClassifyRequest(Body):
 
 
 def part_of(one: TextPart | ImagePart, place: str) -> Part:
-    """The part that it states. Raises ItemError where a picture is not in a data URL."""
+    """The part that it states. Raises ApiError where a picture is not in a data URL."""
     return text_of(one.text, place) if isinstance(one, TextPart) else image_of(one.image_url.url, place)
 
 
@@ -190,19 +202,19 @@ def text_of(text: str, place: str) -> Part:
     try:
         return Part.text(text)
     except UnicodeEncodeError:
-        raise refused("not_utf8", f"{place}: half a surrogate pair") from None
+        raise api_error(refused("not_utf8", f"{place}: half a surrogate pair"), param=place) from None
 
 
 def image_of(url: str, place: str) -> Part:
-    """The picture in a data URL. Raises ItemError for any other: nothing is fetched here."""
+    """The picture in a data URL. Raises ApiError that names the place for any other: nothing is fetched here."""
     head = _DATA_URL.match(url)
     if not head:
-        raise ItemError(
-            "unfetchable",
-            f"{place}: expected a data URL of an image in base64; nothing is fetched",
-            cause="not_a_data_url",
-        )
-    return Part.image(from_base64(url[head.end() :], place))
+        told = f"unfetchable: {place}: expected a data URL of an image in base64; nothing is fetched"
+        raise ApiError(400, "not_a_data_url", told, param=place)
+    try:
+        return Part.image(from_base64(url[head.end() :], place))
+    except ItemError as error:
+        raise api_error(error, param=place) from None
 
 
 def nothing_fetched(_: str) -> bytes:
@@ -212,24 +224,24 @@ def nothing_fetched(_: str) -> bytes:
     )
 
 
-def parts_of(given: Any, *, pictures: bool = False) -> list[Part]:
-    """The parts of an input, in order: a text, several, or parts; with `pictures` texts are data URLs. Raises ItemError for a picture in none."""
+def parts_of(given: Any, field: str = "input", *, pictures: bool = False) -> list[Part]:
+    """The parts of an input, in order: a text, several, or parts; with `pictures` texts are data URLs. Raises ApiError that names the place of a picture in none."""
     ones = [given] if isinstance(given, str) else given
     return [
         part_of(one, place) if not isinstance(one, str) else image_of(one, place) if pictures else text_of(one, place)
-        for one, place in ((one, f"input.{at}") for at, one in enumerate(ones))
+        for one, place in ((one, f"{field}.{at}") for at, one in enumerate(ones))
     ]
 
 
-def embedded_parts(body: EmbeddingRequest | ChatEmbeddingRequest) -> list[Part]:
-    """The parts whose vectors are asked for, in order. Raises ApiError for tokens, ItemError for a picture that is in no data URL."""
+def embedded_parts(body: EmbeddingRequest | ChatEmbeddingRequest, field: str) -> list[Part]:
+    """The parts whose vectors are asked for, in order, which stand in this field. Raises ApiError for tokens, and for a picture that is in no data URL."""
     given: Any = body.messages[0].content if isinstance(body, ChatEmbeddingRequest) else body.input
     if not isinstance(given, str) and any(isinstance(one, int | list) for one in given):
         raise ApiError(400, "unsupported_tokens", "expected text; tokens are another tokenizer's", param="input")
-    return parts_of(given, pictures=isinstance(body, EmbeddingRequest) and body.modality == "image")
+    return parts_of(given, field, pictures=isinstance(body, EmbeddingRequest) and body.modality == "image")
 
 
-def written(vector: Vectors, encoding: str) -> list[float] | str:
+def written(vector: Vectors, encoding: Encoding) -> list[float] | str:
     """A vector as numbers, or as base64 of little-endian float32, which clients ask for by default."""
     exact = vector.astype("<f4")
     return base64.b64encode(exact.tobytes()).decode() if encoding == "base64" else exact.tolist()

@@ -82,7 +82,7 @@ def test_the_documents_own_examples_are_answered_and_its_shapes_are_those_of_the
 def _examples(one: dict[str, Any], kinds: dict[str, Any]) -> list[Any]:
     """The bodies that the document gives as examples."""
     shape = one["requestBody"]["content"]["application/json"]["schema"]
-    names = [ref["$ref"].rsplit("/", 1)[1] for ref in shape.get("anyOf", [shape])]
+    names = [ref["$ref"].rsplit("/", 1)[1] for ref in shape.get("oneOf", [shape])]
     found = [body for name in names for body in kinds[name].get("examples", [])]
     assert found, shape
     return found

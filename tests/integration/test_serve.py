@@ -24,7 +24,7 @@ import pytest
 
 from moderation.errors import OverloadedError
 from moderation.item import ContentItem, Part
-from tests.fakes import FakeEncoder, FakeReader, Swayed, item, lock
+from tests.fakes import WIDTH, FakeEncoder, FakeReader, Swayed, item, lock
 from tests.served import BOTH, Place, serving
 from tests.unit.server.test_batcher import Device, until
 
@@ -112,8 +112,9 @@ def test_scores_are_the_policies_own_and_a_policy_that_erred_has_none(place: Pla
     found = client(place).moderations.create(input="0.7").results[0]
     assert (found.category_scores.model_extra or {})["weapons"] == decision.verdicts[0].score
     broken = [{"type": "image_url", "image_url": {"url": url_of(b"no picture")}}]
-    result = client(place).moderations.create(input=broken).results[0]  # type: ignore[arg-type]
-    assert (result.flagged, result.category_scores.model_extra) == (True, {})  # on_error: review
+    for more in ([], [{"type": "text", "text": "0.1"}]):  # what a sound part has is not the item's score
+        result = client(place).moderations.create(input=[*broken, *more]).results[0]  # type: ignore[list-item]
+        assert (result.flagged, result.category_scores.model_extra) == (True, {})  # on_error: review
 
 
 def test_standard_categories_are_filled_as_the_settings_say() -> None:
@@ -144,10 +145,25 @@ def test_the_official_client_gets_vectors_in_base64_as_it_asks_for_them_and_as_n
     [
         {"input": url_of(b"0.5"), "modality": "image"},  # Infinity
         {"input": [url_of(b"0.5")], "modality": "image", "model": "default"},
+        {
+            "input": [url_of(b"0.5")],
+            "modality": "image",
+            "model": "default/not-specified",
+            "dimensions": 0,
+        },  # infinity_client, word for word
         {"input": [{"type": "image_url", "image_url": {"url": url_of(b"0.5")}}]},
         {
             "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url_of(b"0.5")}}]}]
         },  # vLLM
+        {
+            "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url_of(b"0.5")}}]}],
+            "model": "default",
+            "encoding_format": "float",
+            "continue_final_message": False,
+            "add_special_tokens": False,
+        },  # vLLM's own example of 2025, which many copied
+        {"input": [{"type": "image_url", "image_url": {"url": url_of(b"0.5")}}], "dimensions": WIDTH},
+        {"input": [url_of(b"0.5")], "modality": "image", "encoding_format": None, "user": None},  # LiteLLM
     ],
 )
 def test_pictures_are_embedded_in_the_forms_that_others_clients_send(place: Place, body: dict[str, Any]) -> None:
@@ -287,6 +303,7 @@ def test_one_bad_part_costs_its_item_only(place: Place) -> None:
         ("/v1/moderations", {"input": [{"type": "text", "text": "a"}] * 1001}, 400, None),
         ("/v1/embeddings", {"input": [1, 2, 3]}, 400, "unsupported_tokens"),
         ("/v1/embeddings", {"input": SECRET, "dimensions": 2}, 400, "unsupported_dimensions"),
+        ("/v1/embeddings", {"input": SECRET, "dimensions": str(WIDTH)}, 400, "int_type"),
         ("/v1/embeddings", {"input": SECRET, "model": "nope"}, 404, "model_not_found"),
         ("/v1/embeddings", {"input": url_of(b"no picture"), "modality": "image"}, 400, "unsupported_input"),
         ("/v1/decisions", {"items": [{"id": "a"}]}, 400, "no_content"),
@@ -298,6 +315,7 @@ def test_one_bad_part_costs_its_item_only(place: Place) -> None:
         ("/v1/moderations", b'{"input":"a","x":[' + b"{}," * 100_000 + b"{}]}", 400, "too_many_values"),
         ("/v1/decisions", {"items": []}, 400, None),
         ("/v1/classify", {"texts": [], "images": []}, 400, None),
+        ("/v1/classify", {"texts": ["a"] * 2048, "images": [url_of(b"0.1")]}, 400, "too_many_inputs"),
         ("/v1/nothing", {}, 404, "not_found"),
     ],
 )
@@ -446,9 +464,22 @@ def test_what_is_wrong_is_told_so_that_it_can_be_mended(place: Place, path: str,
             {"messages": [{"content": [{"type": "image_url", "image_url": {"url": url_of(b"no picture")}}]}]},
             "messages.0.content.0",
         ),
+        ("/v1/embeddings", {"messages": [{"content": "0.5"}, {"content": "0.7"}]}, "messages"),
+        ("/v1/embeddings", {"messages": [{"content": "0.5"}], "dimension": 8}, None),
+        ("/v1/embeddings", {"model": "default"}, "input"),
+        ("/v1/moderations", {"input": [{"type": "text", "text": "a"}, {"type": "text", "text": 1}]}, "input.1.text"),
+        ("/v1/moderations", {"input": [{"type": "text", "text": "a", "more": 1}]}, "input.0"),
+        ("/v1/embeddings", {"input": [url_of(b"0.5"), "data:image/png;base64,%"], "modality": "image"}, "input.1"),
+        ("/v1/classify", {"texts": ["a"], "images": [url_of(b"0.5"), "https://example.com/x"]}, "images.1"),
+        (
+            "/v1/embeddings",
+            {"messages": [{"content": [{"type": "image_url", "image_url": {"url": "https://example.com/x"}}]}]},
+            "messages.0.content.0",
+        ),
+        ("/v1/embeddings", {"input": [{"type": "image_url", "image_url": url_of(b"0.5")}]}, "input.0.image_url"),
     ],
 )
-def test_what_is_wrong_is_named_by_its_place(place: Place, path: str, body: Any, param: str) -> None:
+def test_what_is_wrong_is_named_by_its_place(place: Place, path: str, body: Any, param: str | None) -> None:
     assert ask(place, path, body)[2]["error"]["param"] == param
 
 
@@ -543,6 +574,30 @@ def test_bytes_of_all_bodies_together_are_bounded() -> None:
             assert first.result()[0] == 200
         assert b'route="/v1/moderations",status="429"} 1.0' in ask(place, "/metrics")[2]
         assert ask(place, "/v1/moderations", {"input": "y" * 1000})[0] == 200
+
+
+def test_who_holds_all_the_bodies_that_it_may_leaves_room_for_another_key() -> None:
+    device, keys = Device(), {name: {"sha256": hashlib.sha256(name.encode()).hexdigest()} for name in ("bulk", "shop")}
+
+    def send(n: int, key: str) -> tuple[int, Any, Any]:
+        return ask(place, "/v1/moderations", {"input": f"{n}" * 500}, key=key, headers={"x-deadline-ms": "60000"})
+
+    with (
+        serving(encoder=device, keys=keys, body_bytes=1100, bodies_bytes=20_000) as place,
+        ThreadPoolExecutor(21) as pool,
+    ):
+        device.go.clear()
+        first = pool.submit(send, 10, "bulk")
+        until(lambda: len(device.batches) > 0)
+        more = [pool.submit(send, n, "bulk") for n in range(20, 39)]
+        until(lambda: sum(one.done() for one in more) >= 4)
+        refused = [one.result() for one in more if one.done()]
+        assert {(one[0], one[2]["error"]["code"]) for one in refused} == {(429, "overloaded")}
+        other = pool.submit(send, 11, "shop")
+        until(lambda: place.service.batcher.waiting[0] == 16)
+        device.go.set()
+        assert (first.result()[0], other.result()[0]) == (200, 200)
+        assert sorted(one.result()[0] for one in more) == [200] * 15 + [429] * 4
 
 
 def test_what_could_not_be_answered_in_time_is_refused_at_once_with_the_time_to_come_again() -> None:
@@ -693,7 +748,7 @@ def test_the_device_that_fails_on_everything_makes_it_not_ready() -> None:
 
 
 def test_models_and_policies_are_told(place: Place) -> None:
-    assert [one.id for one in client(place).models.list()] == ["moderation", "default"]
+    assert [one.id for one in client(place).models.list()] == ["default", "moderation"]
     (drugs, weapons) = ask(place, "/v1/policies")[2]["data"]
     assert (drugs["id"], weapons["id"], weapons["status"], weapons["actions"]) == (
         "drugs",

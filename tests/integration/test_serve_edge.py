@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import http.client
 import json
 import re
+import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -102,3 +104,51 @@ def test_what_nobody_waits_for_any_more_leaves_the_queue_and_is_not_begun() -> N
         assert held.result()[0] == 200
     texts: Sequence[Sequence[str]] = device.batches
     assert [list(one) for one in texts] == [["0.9"]]
+
+
+OFFERS = [
+    (("connection", "Upgrade, HTTP2-Settings"), ("upgrade", "h2c"), ("http2-settings", "AAEAAEAAAAIAAAABAAMAAABk")),
+    (("connection", "upgrade"), ("upgrade", "websocket"), ("sec-websocket-version", "13")),
+]
+
+
+@pytest.mark.parametrize("offer", OFFERS)
+def test_who_offers_another_protocol_is_answered_in_this_one(place: Place, offer: Sequence[tuple[str, str]]) -> None:
+    """As Java's own client offers HTTP/2, with each request of an address without TLS."""
+    status, _, answer = ask(place, KEY, *offer)
+    assert (status, answer["model"]) == (200, "moderation")
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 7])
+def test_a_body_that_comes_with_an_offer_is_never_read_as_a_request(place: Place, pieces: int) -> None:
+    """What a proxy took for the body of one caller's request would else be asked by whoever the bytes name."""
+    head = b"POST /v1/moderations HTTP/1.1\r\nhost: x\r\nauthorization: Bearer mod-shop\r\ncontent-type: application/json\r\n"
+    offer, inner = b"connection: upgrade\r\nupgrade: h2c\r\n", b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
+    chunked = b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(inner), inner)
+    plain = b"content-length: %d\r\n\r\n%b" % (len(inner), inner)
+    last = b"GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    sent = head + offer + plain + head + offer + chunked + last
+    with socket.create_connection(("127.0.0.1", urlsplit(place.url).port or 0), timeout=20) as one:
+        for at in range(0, len(sent), -(-len(sent) // pieces)):
+            one.sendall(sent[at : at - (-len(sent) // pieces)])
+            time.sleep(0.02)
+        with one.makefile("rb") as file:
+            found = file.read()
+    assert re.findall(rb"HTTP/1\.1 (\d+)|\"code\":\"(\w+)\"", found) == [
+        (b"400", b""), (b"", b"invalid_json"), (b"400", b""), (b"", b"invalid_json"), (b"200", b""),
+    ]  # fmt: skip
+
+
+def test_a_tunnel_is_refused(place: Place) -> None:
+    with socket.create_connection(("127.0.0.1", urlsplit(place.url).port or 0), timeout=20) as one:
+        one.sendall(b"CONNECT x:80 HTTP/1.1\r\nhost: x\r\n\r\nGET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        with one.makefile("rb") as file:
+            found = file.read()
+    assert found.startswith(b"HTTP/1.1 400")
+    assert found.count(b"HTTP/1.1") == 1
+    assert b"x-content-type-options: nosniff\r\n" in found  # as of any answer, though no route gave it
+
+
+def test_who_compresses_its_body_is_told_not_to(place: Place) -> None:
+    status, _, answer = ask(place, KEY, ("content-encoding", "gzip"), body=gzip.compress(GOOD))
+    assert (status, answer["error"]["code"]) == (415, "unsupported_encoding")

@@ -8,7 +8,8 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -128,6 +129,73 @@ def test_a_head_without_end_is_refused_before_it_is_held() -> None:
             except ConnectionError:
                 break
         assert sent < 10 * protocol.HEAD_BYTES
+
+
+CHUNKED = HEAD + b"transfer-encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("keys", [None, {"shop": {"sha256": "0" * 64}}])
+@pytest.mark.parametrize(
+    ("start", "more"),
+    [(b"0\r\n", b"x-more: y\r\n" * 700), (b"0\r\nx-more: ", b"y" * 8000), (b"1;", b"y" * 8000)],
+    ids=["many behind the body", "a long one behind the body", "a long word of a chunk"],
+)
+def test_what_is_neither_head_nor_body_is_refused_before_it_is_held(keys: Any, start: bytes, more: bytes) -> None:
+    """With a key or without: parsed and kept it was twenty times as large as what was sent."""
+    with serving(read_seconds=20, keys=keys) as place, raw(place) as one:
+        one.sendall(CHUNKED + start)
+        sent = 0
+        with suppress(ConnectionError):
+            while sent < 10**7:
+                one.sendall(more)
+                sent += len(more)
+        assert sent < 10**7
+
+
+def test_headers_are_counted_too(place: Place) -> None:
+    """A head of a few hundred kilobytes may come in one piece, and hold sixty thousand."""
+    usual = GOOD.count(b"\r\n") - 2
+    for more in (protocol.MOST_HEADERS - usual, protocol.MOST_HEADERS - usual + 1):
+        with raw(place) as one:
+            one.sendall(HEAD + b"a:\r\n" * more + GOOD.removeprefix(HEAD))
+            if more + usual <= protocol.MOST_HEADERS:
+                assert whole(one).startswith(b"HTTP/1.1 200")
+            else:
+                status, told = answer(one)
+                assert (status, told["error"]["code"]) == (431, "too_many_headers")  # type: ignore[index]
+
+
+def test_who_asks_for_thousands_of_things_in_one_piece_is_dropped() -> None:
+    """Each is held until the one before it is answered, at fifty times its bytes."""
+    device = Device()
+    with serving(encoder=device) as place:
+        device.go.clear()
+        for more, is_closed in ((protocol.MOST_AHEAD, False), (protocol.MOST_AHEAD + 1, True)):
+            with raw(place) as one:
+                one.sendall(GOOD + b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n" * more)
+                one.settimeout(20 if is_closed else 1)
+                if is_closed:
+                    assert rest(one) == b""
+                else:
+                    with pytest.raises(TimeoutError):
+                        one.recv(1)
+        device.go.set()
+
+
+def test_what_stands_behind_a_body_is_no_header(place: Place) -> None:
+    head, body = CHUNKED.replace(b"content-type: application/json\r\n", b""), b'10\r\n{"input": "0.9"}\r\n'
+    with raw(place) as one:
+        one.sendall(CHUNKED + body + b"0\r\ncontent-type: text/plain\r\n\r\n")
+        assert whole(one).startswith(b"HTTP/1.1 200")
+        one.sendall(head + body + b"0\r\ncontent-type: application/json\r\n\r\n")
+        assert whole(one).startswith(b"HTTP/1.1 415")
+
+
+def test_a_body_may_come_in_as_small_pieces_as_it_likes() -> None:
+    with serving(read_seconds=20) as place, raw(place) as one:
+        text = json.dumps({"input": "0.9" + " " * 50_000}).encode()
+        one.sendall(CHUNKED + b"".join(b"1\r\n%c\r\n" % byte for byte in text) + b"0\r\n\r\n")
+        assert whole(one).startswith(b"HTTP/1.1 200")
 
 
 def test_heads_in_time_are_answered_though_they_come_in_pieces_and_one_after_the_other(place: Place) -> None:

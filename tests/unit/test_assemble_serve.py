@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +15,13 @@ import pytest
 from moderation import assemble_serve
 from moderation.encoder.base import Encoded
 from moderation.errors import EncoderError
-from moderation.item import Modality
+from moderation.item import Modality, Part
 from moderation.plugin.brought import Plugins
 from moderation.policy.lock import lock_path, write_lock
 from moderation.rollout.selftest import check_golden
-from moderation.settings import EncoderSettings, Settings
+from moderation.server.batcher import Batcher
+from moderation.server.costs import Kind
+from moderation.settings import EncoderSettings, ImageLimits, Settings
 from tests.fakes import FakeEncoder, golden, lock, plugins_with
 
 
@@ -44,8 +47,8 @@ def serve(
     known = Plugins((), plugins_with().detectors, {"fake": lambda _: encoder})
     monkeypatch.setattr(assemble_serve, "plugins", lambda _: known)
     write_lock(lock(modalities=(Modality.IMAGE, Modality.TEXT)), lock_path(folder, "weapons"))
-    own = {"locks": ("weapons.lock.json",)}
-    settings = Settings.model_validate({"encoders": {"default": EncoderSettings(loader="fake")}, "serve": own, **more})
+    own = {"serve": {"locks": ("weapons.lock.json",)}, **more}
+    settings = Settings.model_validate({"encoders": {"default": EncoderSettings(loader="fake")}, **own})
     with assemble_serve.server(settings, folder=folder):
         return True
 
@@ -88,6 +91,41 @@ def test_what_no_lock_asks_of_is_tried_too(change: Any) -> None:
     """An encoder that only gives its vectors away has no golden ones."""
     with pytest.raises(EncoderError, match="unsound vectors"):
         list(assemble_serve._timed("other", Broken(change, "text")))
+
+
+def test_what_waits_is_bounded_and_shared_as_the_settings_say_and_what_is_remembered_elsewhere_is_looked_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[dict[str, Any]] = []
+
+    class Told(Batcher):
+        def __init__(self, embedders: Any, costs: Any, **more: Any) -> None:
+            made.append({"embedders": embedders, **more})
+            super().__init__(embedders, costs, **more)
+
+    monkeypatch.setattr(assemble_serve, "Batcher", Told)
+    keys = {
+        name: {"sha256": digit * 64, "weight": weight} for name, digit, weight in (("a", "1", 2.0), ("b", "2", 1.0))
+    }
+    own = {"locks": ("weapons.lock.json",), "keys": keys, "queue_bytes": 12_345}
+    assert serve(FakeEncoder(), tmp_path, monkeypatch, serve=own)
+    redis = {"redis": {"url": "redis://127.0.0.1:9/0"}}
+    assert serve(FakeEncoder(), tmp_path, monkeypatch, serve=own, cache=redis)
+    alone, shared = made
+    assert (alone["weights"], alone["most_bytes"]) == ({"a": 2.0, "b": 1.0}, 12_345)
+    caches = [one["embedders"]["default"].cache for one in made]
+    assert (alone["far"], alone["near"]) == (False, caches[0])
+    assert (shared["far"], shared["near"]) == (True, caches[1].near)
+
+
+def test_a_picture_that_will_be_refused_for_its_pixels_is_charged_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a few bytes that say that they are a huge picture have all that was asked with them refused as too much."""
+    monkeypatch.setattr(assemble_serve, "_pixel_seconds", lambda *_, **__: 1e-6)
+    known = assemble_serve._costs({"default": FakeEncoder()}, ImageLimits(max_pixels=1_000_000))
+    kind = Kind("default", Modality.IMAGE)
+    sizes = (1000, 1000), (1000, 1001), (60_000, 60_000)
+    headers = [b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", *size) for size in sizes]
+    assert [known.added(kind, Part.image(one)) for one in headers] == [pytest.approx(1.0), 0.0, 0.0]
 
 
 def test_golden_pictures_are_encoded_once_however_many_locks_there_are() -> None:

@@ -77,6 +77,13 @@ def test_a_key_of_a_policy_that_is_not_there(serve: Any) -> None:
     assert "serve.keys.shop: unknown policy 'weapon'; expected one of weapons" in told
 
 
+def test_categories_of_a_policy_that_is_not_there(serve: Any) -> None:
+    """Else clients ask for a category that nothing fills, and never hear of it."""
+    code, told = serve('locks = ["weapons.lock.json"]', "port = 0", "[serve.categories]", 'weapon = ["violence"]')
+    assert code == ExitCode.USAGE
+    assert "serve.categories: unknown policy 'weapon'; expected one of weapons" in told
+
+
 def test_a_lock_that_is_not_there(serve: Any) -> None:
     code, told = serve('locks = ["weapons.lock.json", "other.lock.json"]', "port = 0")
     assert (code, "other.lock.json" in told) == (ExitCode.ENCODER, True)

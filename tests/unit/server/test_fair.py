@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from moderation.item import Modality, Part
 from moderation.server.costs import Kind
 from moderation.server.fair import FairQueue
@@ -120,3 +122,29 @@ def test_a_lag_is_what_all_others_have_before_it_is_ones_turn() -> None:
     assert queue.lag("little") == 40.0
     assert queue.share("little") == 0.1 / 4.1
     assert queue.share("heavy") == 0.75
+
+
+def taken_all(queue: FairQueue[Waiting], caller: str, *, most: float, most_bytes: float) -> int:
+    """How many a caller has waiting that takes all it gets, five bytes each."""
+    while queue.has_room(caller, 1, 5, most=most, most_bytes=most_bytes):
+        queue.push(waiting(caller, "12345"))
+    return sum(queue.of(caller).values())
+
+
+@pytest.mark.parametrize(("most", "most_bytes"), [(100, 10**6), (10**6, 500)])
+def test_of_several_callers_who_takes_all_it_gets_leaves_room_for_who_comes(most: int, most_bytes: int) -> None:
+    bounds = {"most": most, "most_bytes": most_bytes}
+    queue: FairQueue[Waiting] = FairQueue(lambda _: 1.0, dict.fromkeys("abc", 1.0))
+    for least in (0, 1):  # what is gone counts no more, whether or not it was the caller's last
+        for _ in range(500):
+            queue.push(waiting("a", "12345"))
+            if len(queue) > least:
+                queue.pop()
+        assert queue.has_room("a", 70, 350, **bounds)
+    queue.pop()
+    assert [taken_all(queue, one, **bounds) for one in "abc"] == [80, 16, 4]
+    while queue.pop(of="a"):
+        pass
+    assert [taken_all(queue, one, **bounds) for one in "ab"] == [64, 26]
+    alone: FairQueue[Waiting] = FairQueue(lambda _: 1.0, {"a": 2.0})
+    assert taken_all(alone, "a", **bounds) == 100  # there is nobody to leave it to

@@ -24,6 +24,9 @@ class Wire:
 
     abort = close
 
+    def is_closing(self) -> bool:
+        return self.closed
+
     def get_write_buffer_size(self) -> int:
         return 0
 
@@ -58,6 +61,20 @@ def test_closing_sends_what_is_held_first_and_nothing_after(how: str) -> None:
 
     wire = joined(use)
     assert (wire.sent, wire.closed) == ([b"last words"], True)
+
+
+def test_what_is_held_for_who_is_gone_by_then_is_dropped() -> None:
+    wire, wrong = Wire(), []
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, told: wrong.append(told))
+        Joined(wire, loop, patience=0.01).write(b"nobody's")  # type: ignore[arg-type]
+        wire.close()
+        await asyncio.sleep(0.01)
+
+    asyncio.run(run())
+    assert (wire.sent, wrong) == ([], [])
 
 
 @pytest.mark.parametrize("left", [0, 9])

@@ -1,13 +1,17 @@
-"""What a refused caller is told: how long to stay away, never longer than clients obey, and not all alike."""
+"""What a refused caller is told: how long to stay away, never longer than clients obey, and not all alike. What the log is told of what nobody foresaw."""
 
 from __future__ import annotations
+
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from moderation.errors import OverloadedError
+from moderation.server import handlers
 from moderation.server.errors import overloaded
+from moderation.telemetry import JsonLines
 
 
 def told(seconds: float) -> tuple[int, int]:
@@ -29,3 +33,12 @@ def test_what_is_spread_about_is_still_obeyed(seconds: float) -> None:
 
 def test_not_all_come_back_at_once() -> None:
     assert len({told(10.0)[0] for _ in range(20)}) > 5
+
+
+def test_what_nobody_foresaw_is_logged_with_its_place_and_without_its_words(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(KeyError) as raised:
+        {}["a secret"]
+    assert handlers.told(raised.value).status == 500
+    (one,) = caplog.records
+    assert re.search(r"test_serve_errors.py:\d+ test_what_nobody_foresaw", vars(one)["told"]["exception.stacktrace"])
+    assert "secret" not in JsonLines().format(one) + caplog.text

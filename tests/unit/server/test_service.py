@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -49,9 +50,9 @@ def ask(service: Service, picture: str, caller: str, *, seconds: float = 60.0) -
 
 
 @contextmanager
-def held(reader: Reading) -> Iterator[Service]:
+def held(reader: Reading, **settings: Any) -> Iterator[Service]:
     """The reader is at a picture of `bulk`; what is asked for meanwhile waits."""
-    with serving(readers=[reader]) as place:
+    with serving(readers=[reader], **settings) as place:
         try:
             first = ask(place.service, "0.1", "bulk")
             assert reader.begun.wait(20)
@@ -134,6 +135,18 @@ def test_what_waits_to_be_read_is_bounded_in_bytes_whosever_it_is() -> None:
         ask(service, "0.123", "shop")
 
 
+def test_who_has_all_that_may_wait_to_be_read_leaves_room_for_another_key() -> None:
+    keys = {name: {"sha256": hashlib.sha256(name.encode()).hexdigest()} for name in ("bulk", "shop")}
+    reader = Reading()
+    with held(reader, keys=keys) as service:
+        service.batcher.most_bytes = 50
+        for _ in range(8):
+            ask(service, "0.123", "bulk")
+        with pytest.raises(OverloadedError, match="too much waits to be read"):
+            ask(service, "0.123", "bulk")
+        ask(service, "0.123", "shop")
+
+
 def test_whose_deadline_passes_while_it_waits_is_told_so_and_nothing_is_read_for_it() -> None:
     reader = Reading()
     with held(reader) as service:
@@ -212,6 +225,17 @@ def test_a_server_whose_readers_or_deciders_are_gone_is_not_alive(line: str) -> 
         getattr(made, line).close()  # as if its thread had died
         made._threads[line == "_ready"].join(20)
         assert not made.alive
+
+
+@pytest.mark.parametrize("readers", [None, READERS])
+def test_who_comes_once_it_is_closed_is_told_at_once(readers: Any) -> None:
+    """Whoever reads and decides has ended by then: it would wait for its deadline."""
+    a = Deciding([0.0], readers=readers)
+    with service([0.0], a=a) as made:
+        a.go.set()
+        made.close()
+        with pytest.raises(OverloadedError, match="shutting down"):
+            begun(made, "a", "late")
 
 
 def test_who_waits_to_be_decided_is_decided_with_its_like_and_in_turn_and_closing_forgets_nobody() -> None:
