@@ -221,7 +221,8 @@ class Batcher:
         if len(new) > self._most_parts or size > self.most_bytes or ticket.whole < usual:
             why = f"it takes {usual:.2f} s alone, of {ticket.whole:.2f}: fewer parts, or a longer deadline"
             raise ItemError("too_much", why, cause="too_much")
-        full = len(self._queue) + len(new) > self._most_parts or self._queue.bytes + size > self.most_bytes
+        bounds = {"most": self._most_parts, "most_bytes": self.most_bytes}
+        full = not self._queue.has_room(ticket.caller, len(new), size, **bounds)
         wait = self.forecast.ahead(ticket.caller, counts, extra)
         if full or wait > SURE * left:
             why = "too much waits" if full else f"it would take {wait:.2f} s, and {max(0.0, left):.2f} are left"
@@ -244,6 +245,7 @@ class Batcher:
                 taken.append(one)
             else:
                 del self._waiting[one.kind, one.key]
+                self._queue.refund(one)
                 self.dropped += 1
         return taken
 
@@ -293,11 +295,8 @@ class Batcher:
             self._broken = self._clock() if isinstance(encoded, EncoderError) else -math.inf
             self.batches, self.encoded = self.batches + 1, self.encoded + len(batch)
         following = self._begin(waits=False)
-        tells = partial(self._tell, kind, batch, encoded)
-        if following or self._far:  # where the device would stand still, or who comes next wait for a cache that is far
-            self._teller.later(tells)
-        else:
-            tells()
+        # Later where the device would stand still meanwhile, or who comes next would wait for a cache that is far.
+        self._teller.tell(partial(self._tell, kind, batch, encoded), later=bool(following or self._far))
         return following
 
     def _tell(self, kind: Kind, batch: Sequence[Waiting], encoded: Encoding | EncoderError) -> None:

@@ -101,6 +101,10 @@ class FairQueue(Generic[One]):
         self._left(one)
         return one
 
+    def refund(self, one: One) -> None:
+        """It was popped in vain: its caller had nothing of the device."""
+        self._served[one.caller] -= self._cost(one) / self.weight(one.caller)
+
     def charge(self, caller: str, seconds: float) -> None:
         """A caller had so much beside what `cost` told."""
         self._served[caller] += seconds / self.weight(caller)

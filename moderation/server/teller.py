@@ -29,9 +29,12 @@ class Teller:
         """Whether its thread runs."""
         return self._thread.is_alive()
 
-    def later(self, tells: Callable[[], object]) -> None:
-        """Let it tell soon; returns at once, unless many batches are untold: a cache that is slower than the device slows it down."""
-        self._untold.put(tells)
+    def tell(self, tells: Callable[[], object], *, later: bool) -> None:
+        """Tell by this call, or by the thread: then it returns at once, unless many batches are untold, since a cache that is slower than the device slows it down."""
+        if later:
+            self._untold.put(tells)
+        else:
+            tells()
 
     def close(self, seconds: float) -> None:
         """Tell what is to be told, and end; wait so many seconds for that."""

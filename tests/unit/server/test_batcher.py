@@ -826,3 +826,27 @@ def test_who_waits_is_told_where_what_was_made_cannot_be_kept() -> None:
         broken[0] = False
         assert len(ask(batcher, "0.1").done.result(20)) == 1
         assert batcher.alive
+
+
+def test_one_of_several_callers_leaves_room_for_the_others_whatever_its_deadlines() -> None:
+    device = Device()
+    with batching(device, most_parts=100, weights={"bulk": 1.0, "shop": 1.0}) as batcher, held(device, batcher):
+        for number in range(80):
+            ask(batcher, f"0.{100 + number}", caller="bulk", seconds=600)
+        with pytest.raises(OverloadedError, match="too much waits"):
+            ask(batcher, "0.3", caller="bulk", seconds=600)
+        ask(batcher, "0.2", caller="shop")
+
+
+def test_what_was_dropped_as_too_late_counts_for_nobody() -> None:
+    device, now = Device(), [0.0]
+    with batching(device, lambda _: 1.0, largest=1, clock=lambda: now[0]) as batcher:
+        with held(device, batcher):
+            late = [ask(batcher, f"0.{n}", caller="first", seconds=50) for n in range(10, 14)]
+            now[0] = 51.0
+            kept = ask(batcher, "0.2", caller="first", seconds=500)
+            other = [ask(batcher, f"0.{n}", caller="second", seconds=500) for n in range(30, 33)]
+        for one in (kept, *other):
+            one.done.result(20)
+        assert all(isinstance(one.done.exception(), OverloadedError) for one in late)
+    assert device.batches.index(("0.2",)) <= 2  # behind one of the other's at most
