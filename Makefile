@@ -6,6 +6,8 @@ READY := $(VENV)/.ready
 # Streaming is tested on a real Kafka and a real Redis; `make test SERVICES=none` passes without, and its last line says what was not run.
 SERVICES ?= build/services/.ready
 USED := $(filter-out none,$(SERVICES))
+# Three workers for two cores, since tests on a broker mostly wait.
+PYTEST := pytest -n 3 --dist worksteal
 
 .PHONY: demo test services lint soak bench oldest clean help
 
@@ -16,7 +18,7 @@ demo: $(READY)  ## From nothing to a certified policy and decisions on pictures,
 	@$(BIN)/moderation demo --out build/demo $(if $(MODERATION_TEST_KAFKA),--kafka $(MODERATION_TEST_KAFKA))
 
 test: $(READY) $(USED) lint  ## From nothing to a passed test suite.
-	@$(BIN)/pytest -n 2 --dist worksteal
+	@$(BIN)/$(PYTEST)
 
 services: $(READY) build/services/.ready  ## A real Kafka broker and a real Redis server until Ctrl-C, and how tests find them.
 	@$(BIN)/python -m tests.services
@@ -61,7 +63,7 @@ build/serve-peers/torch: | $(READY)
 
 oldest:  ## The suite on the oldest versions that pyproject.toml allows.
 	@PYTHON=$(PYTHON) .ci/setup build/oldest constraints-oldest.txt
-	@build/oldest/bin/pytest -n 2 -W "ignore:Deprecated in 0.9.0:DeprecationWarning"
+	@build/oldest/bin/$(PYTEST) -W "ignore:Deprecated in 0.9.0:DeprecationWarning"
 
 clean:  ## Forget everything that was set up or built.
 	rm -rf $(VENV) build

@@ -160,7 +160,7 @@ def measure(loops: Sequence[str], *, faults: int, seed: int, records: int) -> li
         raise SystemExit("this needs a Kafka broker of its own: make services says what is lacking")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        broker = Broker(folder / "kafka", available.JARS)
+        broker = Broker(folder / "kafka", available.JARS, proxies=2)
         broker.start()
         stack.callback(broker.stop)
         broker.wait_until_ready()

@@ -175,7 +175,7 @@ def convert_and_multiply(
     strips = np.concatenate([head.strips for head in heads])
 
     def span(start: int) -> None:
-        buffer = np.empty((BLOCK, WIDTH), np.float32)
+        buffer = np.zeros((BLOCK, WIDTH), np.float32)
         tiles = buffer.reshape(-1, TILE_ROWS, WIDTH)
         out = np.empty((len(tiles), TILE_ROWS, strips.shape[2]), np.float32)
         for first in range(start, min(start + step, len(vectors)), BLOCK):

@@ -210,7 +210,7 @@ def measure(
     *,
     load: Load,
     log: Path,
-    patience: float = 60.0,
+    patience: float = 180.0,
     advance: Advance = lambda _count: None,
 ) -> Result:
     """Sends these records (value and headers, `expected` many) to workers of this configuration, and waits until all are answered.

@@ -1,7 +1,7 @@
 """One Kafka broker of one's own: loopback, chosen ports, data in a folder that is given, stopped by its own process id.
 
-It listens four times: plainly, twice for clients that come through a proxy (a Kafka client connects to the address that the
-broker advertises, so what is advertised is the proxy's port), and with SCRAM over TLS.
+It listens plainly, with SCRAM over TLS, and once for each proxy that clients may come through (a Kafka client connects to the
+address that the broker advertises, so what is advertised is the proxy's port).
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ class Secure:
 class Broker(Server):
     """A broker that is started, stopped, killed, frozen and started again on the same data and ports."""
 
-    def __init__(self, folder: Path, jars: Path) -> None:
-        """Make its data folder, keys and properties; raises subprocess.CalledProcessError where Java fails."""
+    def __init__(self, folder: Path, jars: Path, *, proxies: int = 0) -> None:
+        """Make its data folder, keys and properties, ready for so many proxies; raises subprocess.CalledProcessError where Java fails."""
         folder.mkdir(parents=True)
-        plain, controller, secure, *rest = free_ports(7)
+        plain, controller, secure, *rest = free_ports(3 + 2 * proxies)
         self.address = f"{HOST}:{plain}"
-        self.proxied = (Proxied(*rest[:2]), Proxied(*rest[2:]))
+        self.proxied = tuple(map(Proxied, rest[:proxies], rest[proxies:]))
         self.secure = Secure(f"{HOST}:{secure}", str(folder / "ca.pem"), "worker", secrets.token_hex(16))
         _make_key(folder, self.secure.password)
         properties = folder / "server.properties"
@@ -80,11 +80,11 @@ def _make_key(folder: Path, password: str) -> None:
 
 def _properties(broker: Broker, folder: Path, controller: int) -> str:
     """One combined KRaft node; time-outs short enough that a test of a time-out is quick."""
-    first, second = broker.proxied
-    listen = {"PLAIN": broker.address, "FIRST": f"{HOST}:{first.target}", "SECOND": f"{HOST}:{second.target}"}
-    listen["SECURE"] = broker.secure.address
-    told = {**listen, "FIRST": f"{HOST}:{first.listen}", "SECOND": f"{HOST}:{second.listen}"}
-    protocols = {**dict.fromkeys(["CONTROLLER", "PLAIN", "FIRST", "SECOND"], "PLAINTEXT"), "SECURE": "SASL_SSL"}
+    proxied = {f"PROXIED{number}": one for number, one in enumerate(broker.proxied)}
+    plain = {"PLAIN": broker.address, "SECURE": broker.secure.address}
+    listen = plain | {name: f"{HOST}:{one.target}" for name, one in proxied.items()}
+    told = plain | {name: f"{HOST}:{one.listen}" for name, one in proxied.items()}
+    protocols = {**dict.fromkeys(["CONTROLLER", "PLAIN", *proxied], "PLAINTEXT"), "SECURE": "SASL_SSL"}
     scram = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
     lines = {
         "process.roles": "broker,controller",

@@ -59,7 +59,8 @@ def started(folder: Path) -> Iterator[Addresses]:
             _run(server, stack)
             redis = server.address
         if not kafka and available.own_broker():
-            broker = Broker(folder / "kafka", available.JARS)
+            workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+            broker = Broker(folder / "kafka", available.JARS, proxies=workers)
             _run(broker, stack)
             kafka, proxied, secure = broker.address, broker.proxied, broker.secure
         yield Addresses(kafka, redis, proxied, secure)

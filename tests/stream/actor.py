@@ -38,7 +38,7 @@ class Actor:
         self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
-        self.opened = self.answer(60)
+        self.opened = self.answer(120)
 
     def __enter__(self) -> Self:
         return self
@@ -48,7 +48,7 @@ class Actor:
     ) -> None:
         self.send(signal.SIGKILL)
 
-    def do(self, what: str, *arguments: Any, within: float = 30) -> Answer:
+    def do(self, what: str, *arguments: Any, within: float = 60) -> Answer:
         """Tell and wait."""
         self.tell(what, *arguments)
         return self.answer(within)
@@ -59,7 +59,7 @@ class Actor:
         self._process.stdin.write(json.dumps([what, *arguments]) + "\n")
         self._process.stdin.flush()
 
-    def answer(self, within: float = 30) -> Answer:
+    def answer(self, within: float = 60) -> Answer:
         """The next answer; TimeoutError where the process hangs or is frozen, ChildProcessError where it is gone."""
         try:
             line = self._answers.get(timeout=within)
@@ -70,7 +70,7 @@ class Actor:
         answer: Answer = json.loads(line)
         return answer
 
-    def poll_until(self, wanted: str, *, tries: int = 40) -> Answer:
+    def poll_until(self, wanted: str, *, tries: int = 120) -> Answer:
         """The first poll whose answer has something under this name: `records`, `assigned` or `error`."""
         for _ in range(tries):
             answer = self.do("poll", 0.5)
@@ -79,7 +79,7 @@ class Actor:
                 return answer
         raise TimeoutError(f"no {wanted} in {tries} polls")
 
-    def work(self, ground: Ground, count: int, *, seconds: float = 30) -> None:
+    def work(self, ground: Ground, count: int, *, seconds: float = 120) -> None:
         """Poll, copy and commit until so many records are committed in its group."""
         end = time.monotonic() + seconds
         while sum(ground.committed().values()) < count:
@@ -98,7 +98,7 @@ class Actor:
 
     def ended(self) -> int:
         """Wait until the process has ended; its exit code."""
-        code = self._process.wait(30)
+        code = self._process.wait(120)
         self._listener.join()
         for stream in (self._process.stdin, self._process.stdout):
             assert stream

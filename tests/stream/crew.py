@@ -60,12 +60,12 @@ class Crew:
                 self._count(process.returncode)
                 self._running[number] = started(self._configs[number], code=self._code)
 
-    def ended(self, number: int, *, within: float = 60) -> int:
+    def ended(self, number: int, *, within: float = 180) -> int:
         """Wait until this worker has ended: its exit code."""
         return self._running[number].wait(within)
 
-    def work(self, count: int | None = None, *, within: float) -> None:
-        """Until so many more records are committed, or all that were written."""
+    def work(self, count: int | None = None, *, within: float = 300) -> None:
+        """Until so many more records are committed, or all that were written; no test waits for the end of `within`."""
         end = time.monotonic() + within
         wanted = self._place.fed if count is None else min(self._place.fed, self._place.committed() + count)
         while (done := self._place.committed()) < wanted:

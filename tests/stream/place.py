@@ -146,7 +146,7 @@ review = {{topic = "{self.outputs["review"]}", actions = ["review"]}}
         reader.close()
         return found
 
-    def settle(self, seconds: float = 60.0) -> None:
+    def settle(self, seconds: float = 180.0) -> None:
         """Wait until no transaction is open on an output: one that a dead worker left holds back what stands behind it."""
         readers = [KafkaConsumer(bootstrap_servers=self.address, isolation_level=level) for level in LEVELS]
         places = [TopicPartition(topic, n) for topic in self.outputs.values() for n in range(self.partitions)]
@@ -166,7 +166,7 @@ review = {{topic = "{self.outputs["review"]}", actions = ["review"]}}
                 found[int(told[prefix + "partition"]), int(told[prefix + "offset"])] += 1
         return found
 
-    def wait_for(self, count: int, seconds: float = 90.0) -> None:
+    def wait_for(self, count: int, seconds: float = 300.0) -> None:
         end = time.monotonic() + seconds
         while sum(self.answered().values()) < count:
             assert time.monotonic() < end, f"{sum(self.answered().values())} of {count} were answered"

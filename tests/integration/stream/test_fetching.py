@@ -103,6 +103,6 @@ def test_a_scheme_that_nobody_brings_is_told_before_anything_is_read(place: Plac
     config = place.config(worker='[fetch.ipfs]\nhosts = ["any"]')
     place.feed([b"{}"])
     with running(config) as process:
-        assert process.wait(60) == 14
+        assert process.wait(120) == 14
     assert "needs the fetcher 'ipfs', which no plugin provides" in config.with_suffix(".log").read_text()
     assert place.answered() == Counter()

@@ -23,7 +23,8 @@ from tests.stream.ground import Ground
 
 pytestmark = pytest.mark.needs_own_kafka
 
-SHORT = {"request_seconds": 2.0, "commit_seconds": 3.0}  # where a test waits for the end of them
+# Where a test waits for the end of them; what must be done before, opening a session and all requests of a commit but one, takes seconds on a busy machine.
+SHORT = {"request_seconds": 5.0, "commit_seconds": 6.0}
 
 
 def finish(ground: Ground, count: int) -> Counter[int]:
@@ -73,7 +74,7 @@ def test_d2_no_transactional_call_is_waited_for_beyond_its_deadline(ground: Grou
         time.sleep(
             0.1
         )  # the client has seen it: the request that adds offsets will be dropped, and its call wait for ever
-        answer = actor.do("mark", batch["batch"], "note", within=8)
+        answer = actor.do("mark", batch["batch"], "note", within=15)
         assert answer.get("exit_code") == ExitCode.STALLED
     assert finish(ground, 20) == once(20)
 
@@ -85,7 +86,7 @@ def test_d2_a_commit_whose_answer_never_comes_has_an_unknown_outcome_and_is_not_
     with Actor(ground.settings(bootstrap=proxy.address, **SHORT)) as actor:
         batch = actor.poll_until("records")
         proxy.on_answer(kinds.END_TRANSACTION, proxy.stall)
-        answer = actor.do("commit", batch["batch"], ground.output, within=8)
+        answer = actor.do("commit", batch["batch"], ground.output, within=15)
         assert answer.get("exit_code") in (ExitCode.RESTART, ExitCode.STALLED)
         assert proxy.sprung
     assert sum(ground.committed().values()) == 20
@@ -100,7 +101,7 @@ def test_d3_after_a_failure_the_client_is_never_used_again(ground: Ground, proxy
         failed = actor.do("commit", batch["batch"], ground.output)
         proxy.accept()
         for what in (("poll", 0.5), ("commit", batch["batch"], ground.output), ("mark", batch["batch"], "again")):
-            answer = actor.do(*what, within=1)
+            answer = actor.do(*what, within=5)
             assert "the session has ended: commit at" in answer["error"]
             assert answer["exit_code"] == failed["exit_code"]
     assert finish(ground, 20) == once(20)
@@ -154,7 +155,7 @@ def test_d5_a_batch_that_cannot_be_read_ends_the_session_and_says_where(ground: 
         assert answer["exit_code"] == ExitCode.UNREADABLE
         assert f"{ground.input}-0:1" in answer["error"]
         assert "hidden" not in answer["error"]
-        assert "has ended" in actor.do("poll", 1, within=3)["error"]
+        assert "has ended" in actor.do("poll", 1, within=10)["error"]
 
 
 @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
@@ -179,7 +180,7 @@ def test_d6_a_worker_that_slept_while_its_partitions_moved_commits_nothing(groun
 
 def test_d6_a_worker_that_was_dropped_for_silence_commits_nothing_and_goes_on(ground: Ground) -> None:
     ground.feed(range(20))
-    with Actor(ground.settings(poll_interval_seconds=3.5, **SHORT)) as actor:
+    with Actor(ground.settings(poll_interval_seconds=3.5, commit_seconds=3.0)) as actor:
         batch = actor.poll_until("records")
         time.sleep(4.5)
         assert actor.do("commit", batch["batch"], ground.output) == {"done": False}
@@ -236,7 +237,7 @@ def test_d7_short_polls_far_apart_still_finish_a_join(ground: Ground) -> None:
     ):
         actors = (first, second, third)
         generations: list[int] = []
-        end = time.monotonic() + 30
+        end = time.monotonic() + 180
         while generations[-9:] != [generations[-1]] * 9 if generations else True:
             assert time.monotonic() < end, generations
             for actor in actors:

@@ -119,11 +119,11 @@ def test_a_full_disk_under_a_new_build_leaves_the_old_one_in_force(place: Place,
 
 def decide(place: Place, crew: Crew, seed: int) -> None:
     place.feed(texts(60, seed))
-    crew.work(within=60)
+    crew.work()
 
 
 def wait_for_reloads(port: int, result: str, count: int) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 180
     while samples(wait_for(port, "/metrics", 200))[f"moderation_reloads_total{{result={result}}}"] < count:
         assert time.monotonic() < end, result
         time.sleep(0.1)
@@ -161,7 +161,7 @@ def test_a_clock_that_jumps_by_hours_loses_and_repeats_nothing(place: Place, rou
             place.feed(mixed(100, number))
             time.sleep(0.5)
             assert negative(samples(wait_for(port, "/metrics", 200))) == {}
-        crew.work(within=60)
+        crew.work()
         assert negative(samples(wait_for(port, "/metrics", 200))) == {}
         crew.drain()
         assert crew.ends.total() == 0

@@ -64,7 +64,7 @@ def test_scram_over_tls_and_a_redis_with_password_and_tls(place: Place, secure: 
     config = place.config(worker=own, bootstrap=secure.address, **SHORT)
     place.feed(mixed(300))
     with Crew(place, config) as crew:
-        crew.work(within=60)
+        crew.work()
         found = samples(wait_for(port, "/metrics", 200))
         crew.drain()
         assert crew.ends.total() == 0
@@ -106,8 +106,8 @@ def test_who_is_refused_says_why_and_ends_for_a_person(
     config = place.config(worker=own, bootstrap=secure.address, **SHORT)
     began = time.monotonic()
     with running(config) as worker:
-        assert worker.wait(60) == ExitCode.DENIED
-    assert time.monotonic() - began < 30
+        assert worker.wait(120) == ExitCode.DENIED
+    assert time.monotonic() - began < 60
     said = config.with_suffix(".log").read_text()
     assert says in said.splitlines()[-1]
     assert WORD not in said
@@ -122,7 +122,7 @@ def test_brokers_that_are_spoken_to_in_the_wrong_way_say_so(place: Place, secure
     )
     config = place.config(worker=own, bootstrap=address, **SHORT)
     with running(config) as worker:
-        assert worker.wait(60) == ExitCode.DENIED
+        assert worker.wait(120) == ExitCode.DENIED
     assert f"{address} speaks {wrong} stream.kafka.tls" in config.with_suffix(".log").read_text().splitlines()[-1]
 
 
@@ -132,7 +132,7 @@ def test_a_wrong_password_of_redis_costs_the_cache_alone(place: Place, secure: S
     config = place.config(worker=own, bootstrap=secure.address, **SHORT)
     place.feed(mixed(100))
     with Crew(place, config) as crew:
-        crew.work(within=60)
+        crew.work()
         found = samples(wait_for(port, "/metrics", 200))
         crew.drain()
     assert found["moderation_redis_faults_total{result=errors}"] > 0

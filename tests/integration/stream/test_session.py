@@ -51,7 +51,7 @@ def next_assigned(session: Session) -> tuple[Position, ...]:
 
 def moved(session: Session, other: Actor) -> tuple[tuple[Position, ...], list[Any]]:
     """Both poll until the group has moved for the session: what it is assigned, and what the other was told in the same breath."""
-    for _ in range(40):
+    for _ in range(120):
         other.tell("poll", 0.5)
         mine, others = session.poll(0.5).assigned, other.answer()["assigned"]
         if mine:
@@ -60,9 +60,14 @@ def moved(session: Session, other: Actor) -> tuple[tuple[Position, ...], list[An
 
 
 def polls(session: Session) -> Iterator[Batch]:
-    for _ in range(40):
+    for _ in range(120):
         yield session.poll(0.5)
     raise TimeoutError
+
+
+def poll_until_progress(session: Session) -> None:
+    """Empty polls, until one has just found that nothing is left to do."""
+    next(None for batch in polls(session) if not batch.records and session.progress.seconds() < 0.3)
 
 
 def copies(ground: Ground, batch: Batch) -> list[Output]:
@@ -212,7 +217,7 @@ def test_who_closes_hands_over_at_once(ground: Ground) -> None:
     with opened(ground, "b", session_seconds=20) as session:
         started = time.monotonic()
         next_assigned(session)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 10
     with pytest.raises(StreamError, match="the session is closed"):
         session.poll()
 
@@ -231,7 +236,7 @@ def test_a_static_member_that_comes_back_in_time_disturbs_nobody(ground: Ground)
 
 def together(first: Actor, second: Actor) -> list[Any]:
     """Both poll until the first has an assignment: what it is."""
-    for _ in range(40):
+    for _ in range(120):
         second.tell("poll", 0.5)
         found = first.do("poll", 0.5)["assigned"]
         second.answer()
@@ -286,10 +291,9 @@ def test_empty_polls_of_a_broker_that_is_stuck_are_no_progress(
     ground: Ground, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_LOOK_EVERY", 0.1)
-    with opened(ground, bootstrap=proxy.address, request_seconds=1.0) as session:
+    with opened(ground, bootstrap=proxy.address) as session:
         next_assigned(session)
-        session.poll(0.3)
-        assert session.progress.seconds() < 0.3
+        poll_until_progress(session)
         proxy.stall()
         for _ in range(2):
             assert session.poll(0.5) == Batch(session.poll(0.1).membership)
@@ -315,10 +319,8 @@ def test_having_nothing_to_do_is_progress_also_behind_the_marks_of_a_transaction
         session.poll(0.5)
         assert session.progress.seconds() > 0.3  # what is in flight is owed
         session.commit(batch, copies(ground, batch))
-        for _ in range(2):
-            session.poll(0.5)
+        poll_until_progress(session)
         assert set(session.lag.values()) == {0}
-        assert session.progress.seconds() < 0.3
         session.pause()
         ground.feed(range(2, 12))
         session.poll(0.5)
@@ -445,7 +447,7 @@ def test_too_many_bytes_in_flight_hold_everything_back(ground: Ground) -> None:
 def test_what_is_not_there_at_the_start_is_said(
     ground: Ground, changes: dict[str, Any], code: ExitCode, says: str
 ) -> None:
-    with Actor(ground.settings(request_seconds=1.0, **changes)) as actor:
+    with Actor(ground.settings(request_seconds=3.0, **changes)) as actor:
         assert says in actor.opened["error"]
         assert actor.opened["exit_code"] == actor.ended() == code
 
@@ -455,7 +457,7 @@ def test_brokers_that_go_away_while_they_are_asked_for_a_topic_are_no_missing_to
     ground: Ground, proxy: FaultProxy
 ) -> None:
     proxy.on_answer(kinds.METADATA, lambda: proxy.on_request(kinds.METADATA, proxy.refuse))
-    with Actor(ground.settings(bootstrap=proxy.address, request_seconds=1.0)) as actor:
+    with Actor(ground.settings(bootstrap=proxy.address, request_seconds=3.0)) as actor:
         assert len(proxy.sprung) == 2
         assert actor.opened["exit_code"] == actor.ended() == ExitCode.UNAVAILABLE
 
