@@ -111,7 +111,7 @@ def test_while_a_light_caller_is_about_who_waits_is_charged_shorter_batches_and_
         return forecast.joins([*small, *bench.wait("large", count - len(small))])
 
     assert (fits(15, since=None), fits(16, since=None)) == (True, False)
-    assert (fits(15, since=0.089), fits(15, since=0.091), fits(7, since=0.129), fits(8, since=0.131)) == (
+    assert (fits(15, since=0.078), fits(15, since=0.080), fits(7, since=0.118), fits(7, since=0.120)) == (
         True,
         False,
         True,
