@@ -27,7 +27,10 @@ LARGEST = 32
 QUICK, SLOW = {"fixed": 0.005, "each": 0.0005}, {"fixed": 0.05, "each": 0.005}
 DEADLINE, PATIENT = 1.0, 60.0
 SERVERS = (
-    Server("ours", "ours_app", "/v1/moderations"),
+    Server(
+        "ours", "ours_app", "/v1/moderations"
+    ),  # whole decisions by two policies, where peers answer with eight numbers
+    Server("our_vectors", "ours_app", "/v1/embeddings"),
     Server("litserve", "litserve_app", environment="litserve"),
     Server("bentoml", "bentoml_app", form=('{"input": ["', '"]}'), environment="bentoml"),
     Server("infinity", "infinity_app", environment="infinity"),

@@ -277,5 +277,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        two = "; a lock is two files, copied together" if path.name.endswith(ARRAYS_SUFFIX) else ""
-        raise LockError(f"lock {path}: cannot be read: {error.strerror}{two}") from None
+        hint = "; a lock is two files, copied together" if path.name.endswith(ARRAYS_SUFFIX) else ""
+        if isinstance(error, FileNotFoundError) and not hint:
+            hint = "; moderation policy compile FILE makes one"
+        raise LockError(f"lock {path}: cannot be read: {error.strerror}{hint}") from None

@@ -29,7 +29,9 @@ def told(error: Exception) -> ApiError:
         return _wrong(error)
     if isinstance(error, HTTPException):
         code = {404: NO_ROUTE, 405: "method_not_allowed"}.get(error.status_code, "http_error")
-        return ApiError(error.status_code, code, str(error.detail), headers=dict(error.headers or {}))
+        headers = dict(error.headers or {})
+        expected = f"; expected {headers['Allow']}" if "Allow" in headers else ""
+        return ApiError(error.status_code, code, f"{error.detail}{expected}", headers=headers)
     _log.error(
         "not foreseen: %s", type(error).__name__, extra={"told": places(error)}
     )  # no message: it may hold content

@@ -756,3 +756,10 @@ def test_models_and_policies_are_told(place: Place) -> None:
         "live",
         ["remove", "review"],
     )
+
+
+def test_a_route_that_is_asked_in_the_wrong_way_says_how(place: Place) -> None:
+    status, headers, body = ask(place, "/v1/moderations")
+    assert (status, headers["allow"]) == (405, "POST")
+    assert body["error"]["code"] == "method_not_allowed"
+    assert body["error"]["message"] == "Method Not Allowed; expected POST"

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmarks.loops.serving.device import Told, device, told
+from moderation.cli.process import settled_heap
 from moderation.encoder.base import Encoded
 from moderation.item import Modality
 from moderation.server.costs import SIZES, Kind
@@ -34,7 +35,7 @@ def main(of: Told) -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     costs = {Kind("default", Modality.TEXT): {size: of.fixed + of.each * size for size in SIZES}}
-    with serving(encoder=Asleep(of), costs=costs, port=of.port):
+    with serving(encoder=Asleep(of), costs=costs, port=of.port), settled_heap():  # as `moderation serve` does
         stop.wait()
 
 

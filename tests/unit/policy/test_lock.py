@@ -126,7 +126,11 @@ def _break_json(path: Path, **changes: object) -> None:
 @pytest.mark.parametrize(
     ("damage", "named", "expected"),
     [
-        (lambda json_file, _: json_file.unlink(), "weapons.lock.json", "cannot be read"),
+        (
+            lambda json_file, _: json_file.unlink(),
+            "weapons.lock.json",
+            "cannot be read: No such file or directory; moderation policy compile FILE",
+        ),
         (lambda _, arrays: arrays.unlink(), "weapons.lock.safetensors", "cannot be read"),
         (lambda json_file, _: json_file.write_text('{"policy": "wea'), "weapons.lock.json", "lock/v1"),
         (lambda json_file, _: json_file.write_bytes(b"\xff\xfe\x00"), "weapons.lock.json", "lock/v1"),
