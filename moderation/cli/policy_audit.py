@@ -79,7 +79,8 @@ def audit(
         _tell(found, written)
     if found.refuses:
         raise typer.Exit(ExitCode.AUDIT_FAILED)
-    if not as_json:
+    certified = all(action.threshold is not None for action in lock.actions)  # or it would be refused
+    if not as_json and certified:
         terminal.say(f"next: moderation policy release {path} --to shadow --by TEAM{elsewhere(out)}")
 
 

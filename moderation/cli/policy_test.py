@@ -59,7 +59,7 @@ def test(path: Path, *, out: Path | None, as_json: bool, junit: Path | None, str
             _print_coverage(coverage)
     if not told["passed"]:
         raise typer.Exit(ExitCode.TESTS_FAILED)
-    if not as_json:
+    if not as_json and (policy.audit or all(action.threshold is not None for action in lock.actions)):
         step = f"audit {path}" if policy.audit else f"release {path} --to shadow --by TEAM"
         terminal.say(f"next: moderation policy {step}{elsewhere(out)}")
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from moderation.errors import ExitCode
+from moderation.policy.lock import lock_path, read_lock, write_lock
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.texts import POLICY
 from tests.unit.cli.words import BENIGN, FILLER, WordEncoder, write_project
@@ -67,6 +69,19 @@ def test_one_that_treats_both_alike_passes_and_says_so_as_json(tmp_path: Path, r
     assert code == ExitCode.OK, err
     assert json.loads(out)["verdict"] == "pass"
     assert json.loads(out) == json.loads(path.with_name("flyers.audit.json").read_text())
+
+
+def test_release_is_not_next_where_a_promise_is_not_certified(tmp_path: Path, run: Run) -> None:
+    path = audited(tmp_path, run, slang="friend")
+    release = f"next: moderation policy release {path} --to shadow --by TEAM"
+    assert run("policy", "audit", path)[1].splitlines()[-1] == release
+    place = lock_path(path.parent, "flyers")
+    lock = read_lock(place)
+    first, *others = lock.actions
+    write_lock(replace(lock, actions=(replace(first, threshold=None), *others)), place)
+    code, out, err = run("policy", "audit", path)
+    assert code == ExitCode.OK, err
+    assert "next:" not in out
 
 
 def test_one_cluster_is_told_as_one(tmp_path: Path, run: Run) -> None:
