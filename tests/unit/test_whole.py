@@ -49,3 +49,11 @@ def test_others_may_read_it_as_the_user_has_it_unless_it_is_private(
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a.json").stat().st_mode) == mode
+
+
+def test_where_nothing_can_be_written_it_says_what_was_tried_first(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    place = tmp_path / "file" / "a.json"
+    with pytest.raises(NotADirectoryError) as error, written_whole(place) as beside:
+        beside.write_text("x")
+    assert error.value.__context__ is None
