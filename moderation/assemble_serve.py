@@ -123,13 +123,15 @@ def _reloader(
 
     def build() -> InForce:
         before = made[-1].everything if made else None
-        for lock in map(read_lock, locks):
+        paths = {}
+        for path in locks:
+            lock = read_lock(path)
+            paths[lock.policy] = path
             if lock.encoder not in there:  # nothing of it was tried or timed, and the batcher does not know it
                 told = f"policy {lock.policy!r} is built on encoder {lock.encoder!r}, which was not there at the start; start the server again"
                 raise EncoderError(told)
-        everything = pipeline(settings, locks, embedders=embedders, known=known, counter=counter, earlier=before)
-        paths = {read_lock(path).policy: path for path in locks} if sets else {}
         _check_policies(own, paths)
+        everything = pipeline(settings, locks, embedders=embedders, known=known, counter=counter, earlier=before)
 
         def under(chosen: frozenset[str]) -> Pipeline:
             some = [path for policy, path in paths.items() if policy in chosen]

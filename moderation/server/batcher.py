@@ -279,10 +279,10 @@ class Batcher:
 
     def _encode(self, kind: Kind, batch: Sequence[Waiting]) -> list[Waiting]:
         """Run a batch; gives the next one, which is taken before anybody is told of this one, since the device has nothing to do meanwhile."""
-        began, embedder = self._clock(), self._of(kind)
+        began = self._clock()
         encoded: Encoding | EncoderError
         try:
-            encoded = embedder.encode({one.key: one.part for one in batch})
+            encoded = self._of(kind).encode({one.key: one.part for one in batch})
         except EncoderError as error:
             encoded = error
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever

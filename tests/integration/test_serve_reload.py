@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,20 @@ KEYS = {"shop": {"policies": ("weapons",)}, "all": {}}
 
 @pytest.fixture
 def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A server of two policies, with two keys; of two encoders in the settings the locks need one."""
+    """A server of two policies, with two keys."""
+    keys = {name: {**one, "sha256": hashlib.sha256(name.encode()).hexdigest()} for name, one in KEYS.items()}
+    with started(tmp_path, monkeypatch, keys=keys) as address:
+        yield address
+
+
+@contextmanager
+def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **more: Any) -> Iterator[str]:
+    """A server of two policies; of two encoders in the settings the locks need one."""
     known = Plugins((), plugins_with().detectors, {"fake": lambda _: FakeEncoder()})
     monkeypatch.setattr(assemble_serve, "plugins", lambda _: known)
     for policy in ("weapons", "drugs"):
         write_lock(lock(policy, modalities=BOTH), lock_path(tmp_path, policy))
-    keys = {name: {**one, "sha256": hashlib.sha256(name.encode()).hexdigest()} for name, one in KEYS.items()}
-    own = {"locks": ("weapons.lock.json", "drugs.lock.json"), "port": 0, "keys": keys, "reload_seconds": 0.05}
+    own = {"locks": ("weapons.lock.json", "drugs.lock.json"), "port": 0, "reload_seconds": 0.05, **more}
     encoders = {name: EncoderSettings(loader="fake") for name in ("default", "other")}
     settings = Settings.model_validate({"encoders": encoders, "serve": own})
     assert settings.serve
@@ -73,3 +81,12 @@ def test_a_build_without_a_policy_that_a_key_is_bound_to_is_refused(
         write_lock(lock("arms", modalities=BOTH), lock_path(tmp_path, "weapons"))
         until(lambda: "serve.keys.shop: unknown policy 'weapons'; expected one of arms, drugs" in caplog.text)
     assert versions(url, "shop") == {"weapons": "1.0.0"}
+
+
+def test_categories_stand_without_any_key_at_the_start_and_for_a_new_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with started(tmp_path, monkeypatch, categories={"weapons": ("violence",)}) as url:
+        assert versions(url, "") == {"weapons": "1.0.0", "drugs": "1.0.0"}
+        write_lock(lock("weapons", version="2.0.0", modalities=BOTH), lock_path(tmp_path, "weapons"))
+        until(lambda: versions(url, "") == {"weapons": "2.0.0", "drugs": "1.0.0"})
