@@ -63,10 +63,8 @@ def unpack(values: Sequence[bytes], width: int) -> tuple[Vectors, NDArray[np.boo
 def are_sound(vectors: Vectors) -> NDArray[np.bool_]:
     """Which vectors [n, width] are finite and of norm 1 [n]: no reader takes others."""
     exact = vectors.astype(np.float32)
-    is_: NDArray[np.bool_] = (
-        np.abs(np.sqrt(np.einsum("nd,nd->n", exact, exact)) - 1) < _NORM_TOLERANCE
-    )  # False for NaN and infinity
-    return is_
+    norms: NDArray[np.float32] = np.sqrt(np.einsum("nd,nd->n", exact, exact))
+    return np.abs(norms - 1) < _NORM_TOLERANCE  # False for NaN and infinity
 
 
 def _is_whole(value: bytes, size: int) -> bool:

@@ -187,11 +187,8 @@ class Edge:
         most = self._settings.body_bytes
         if size > most:
             raise ApiError(413, "body_too_large", f"the body is too large; expected at most {most} bytes")
-        others, several = (
-            self._held[caller] - read,
-            len(self._keys) > 1,
-        )  # a lone body of a caller may be as large as any
-        if not room(most=self._settings.bodies_bytes, held=self._held.total(), own=others, new=more, several=several):
+        own, several = self._held[caller] - read, len(self._keys) > 1  # a caller's lone body may be as large as any
+        if not room(most=self._settings.bodies_bytes, held=self._held.total(), own=own, new=more, several=several):
             raise ApiError(429, "overloaded", "refused: too many bytes are in work", kind=LIMITED, headers=AGAIN)
 
     async def _answered(self, scope: Scope, body: bytearray, receive: Receive, send: Send) -> None:

@@ -32,9 +32,8 @@ def told(error: Exception) -> ApiError:
         headers = dict(error.headers or {})
         expected = f"; expected {headers['Allow']}" if "Allow" in headers else ""
         return ApiError(error.status_code, code, f"{error.detail}{expected}", headers=headers)
-    _log.error(
-        "not foreseen: %s", type(error).__name__, extra={"told": places(error)}
-    )  # no message: it may hold content
+    # No message: it may hold content.
+    _log.error("not foreseen: %s", type(error).__name__, extra={"told": places(error)})
     return ApiError(500, "internal", "something failed here; nothing was decided", kind=OURS)
 
 
