@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moderation.cli import band_words, terminal
+from moderation.cli.locks import command
 from moderation.release.asked import asked_in_words
 
 if TYPE_CHECKING:
@@ -21,11 +22,11 @@ UNCERTIFIED = "not certified: decisions are drafts, and every item ends as the p
 _BARS = " ▁▂▃▄▅▆▇█"
 
 
-def to_certify(lock: Lock, policy: Path | str, where: str = "") -> str:
-    """What brings thresholds to a lock without any: the command (`where` names its build folder), or more targets where that was tried."""
+def to_certify(lock: Lock, policy: Path, out: Path | None = None) -> str:
+    """What brings thresholds to a lock without any: the command (`out` is its build folder), or more targets where that was tried."""
     if any(action.shortfall is not None for action in lock.actions):
-        return f"it takes more targets: moderation policy plan {policy} tells how many"
-    return f"run: moderation policy certify {policy}{where}"
+        return f"it takes more targets: {command('plan', policy)} tells how many"
+    return f"run: {command('certify', policy, out=out)}"
 
 
 def as_plain(lock: Lock, path: Path, *, order: Sequence[str]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +27,28 @@ def current_lock(policy: Policy, out: Path | None) -> Lock:
     path = lock_file(policy, out)
     if not path.exists():
         raise LockError(
-            f"policy {policy.id!r}: no lock at {path}; run: moderation policy compile {policy.path}"
-            " (a lock elsewhere is named by --out, or given to scan in the policy's place)"
+            f"policy {policy.id!r}: no lock at {path}; run: {command('compile', policy.path, out=out)}"
+            + ("" if out else " (a lock elsewhere is named by --out, or given to scan in the policy's place)")
         )
     lock = read_lock(path)
     if lock.policy_hash != policy.content_hash:
         raise LockError(
             f"policy {policy.id!r}: {path} was compiled from another text of the policy ({lock.policy_hash[:16]}) "
-            f"than {policy.path} has now ({policy.content_hash[:16]}); compile and certify it again"
+            f"than {policy.path} has now ({policy.content_hash[:16]}); compile and certify it again: "
+            f"{command('compile', policy.path, out=out)}"
         )
     return lock
 
 
+def command(step: str, policy: Path, *, out: Path | None = None, background: Path | None = None) -> str:
+    """What to type, ready to be copied: a step of `moderation policy` on a policy, `out` being the folder of a lock that is not beside it."""
+    given = f" --background {shlex.quote(str(background))}" if background else ""
+    return f"moderation policy {step} {shlex.quote(str(policy))}{elsewhere(out)}{given}"
+
+
 def elsewhere(out: Path | None) -> str:
     """What a command is to be told of a lock that is not beside its policy."""
-    return f" --out {out}" if out else ""
+    return f" --out {shlex.quote(str(out))}" if out else ""
 
 
 def beside(lock: Path, suffix: str) -> Path:

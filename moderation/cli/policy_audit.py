@@ -22,7 +22,7 @@ from moderation.audit.page import render_html, render_markdown
 from moderation.audit.result import Audit
 from moderation.audit.sample import BATCH, Judged, judge_rows, make_sample, refuse_reviews
 from moderation.cli import terminal
-from moderation.cli.locks import AUDIT_SUFFIX, TESTS_SUFFIX, beside, current_lock, elsewhere, lock_file
+from moderation.cli.locks import AUDIT_SUFFIX, TESTS_SUFFIX, beside, command, current_lock, lock_file
 from moderation.cli.policy_build import background_rows
 from moderation.compiler.phrases import ensemble, templates
 from moderation.detector.head import Head
@@ -81,7 +81,7 @@ def audit(
         raise typer.Exit(ExitCode.AUDIT_FAILED)
     certified = all(action.threshold is not None for action in lock.actions)  # or it would be refused
     if not as_json and certified:
-        terminal.say(f"next: moderation policy release {path} --to shadow --by TEAM{elsewhere(out)}")
+        terminal.say(f"next: {command('release', path, out=out)} --to shadow --by TEAM")
 
 
 def ask(policy: Policy, lock: Path, *, order: Sequence[str]) -> Request:

@@ -12,7 +12,7 @@ import typer
 
 from moderation import assemble
 from moderation.cli import band_words, lock_words, policy_lint, terminal
-from moderation.cli.locks import current_lock, elsewhere, lock_file
+from moderation.cli.locks import command, current_lock, lock_file
 from moderation.compiler.compile import compile_policy
 from moderation.decision import LIVE
 from moderation.embedding.embedder import Embedder
@@ -56,7 +56,7 @@ def compile_lock(path: Path, *, out: Path | None, background: Path | None, as_js
     if as_json:
         terminal.emit(lock_words.as_plain(lock, target, order=settings.actions))
     else:
-        _tell_compiled(lock, target, policy, out)
+        _tell_compiled(lock, target, policy, next_=command("certify", policy.path, out=out, background=background))
 
 
 def _put(lock: Lock, target: Path) -> None:
@@ -156,7 +156,7 @@ def certify_lock(path: Path, *, out: Path | None, background: Path | None, as_js
     if any(action.threshold is None for action in certified.actions):
         raise typer.Exit(ExitCode.NOT_CERTIFIED)
     if not as_json:
-        terminal.say(f"next: moderation policy test {policy.path}{elsewhere(out)}")
+        terminal.say(f"next: {command('test', policy.path, out=out)}")
 
 
 def _note_merged(lock: Lock, rows: Sequence[TargetRow]) -> None:
@@ -212,15 +212,15 @@ def _left_out(row: TargetRow, why: str) -> Problem:
     return row.problem("D200", f"{row.what} is left out: {why}")
 
 
-def _tell_compiled(lock: Lock, path: Path, policy: Policy, out: Path | None) -> None:
+def _tell_compiled(lock: Lock, path: Path, policy: Policy, *, next_: str) -> None:
     terminal.say(f"compiled {lock.policy} {lock.version} at level {lock.level}: {path}")
     for line in lock_words.compiled(lock.evidence):
         terminal.say(f"  {line}")
     terminal.say(f"a lock is two files, of no use apart: {path.name} and {arrays_path(path).name}")
     if policy.data.certify:
-        terminal.say(f"next: moderation policy certify {policy.path}{elsewhere(out)}")
+        terminal.say(f"next: {next_}")
     else:
-        terminal.say("next: name a manifest of targets under data.certify, then certify")
+        terminal.say(f"next: name a manifest of targets under data.certify, then: {next_}")
 
 
 def _tell_certified(lock: Lock, path: Path, *, order: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from moderation.cli import terminal
 from moderation.cli.sarif import as_sarif
 from moderation.encoder.card import CARD_FILE, EncoderCard
 from moderation.encoder.locate import locate
-from moderation.errors import DataError, EncoderError, ExitCode, PolicyError, Problem
+from moderation.errors import DataError, EncoderError, ExitCode, LockError, PluginError, PolicyError, Problem
 from moderation.policy import lint as static
 from moderation.policy.lint import Finding
 from moderation.policy.loader import load_policies, load_policy, policy_files
@@ -85,6 +86,7 @@ def lint_all(paths: Sequence[Path], settings: Settings) -> Linted:
     """Everything that loading, the static rules and the test files' own rules object to, in all files at once."""
     files = {file for path in paths for file in policy_files(path)}
     findings: set[Finding] = set()
+    loaded: list[Policy] = []
     try:
         load_policies(paths, action_names=settings.actions)
     except PolicyError as error:
@@ -94,9 +96,11 @@ def lint_all(paths: Sequence[Path], settings: Settings) -> Linted:
             policy = load_policy(file, action_names=settings.actions)
         except PolicyError:
             continue  # its problems are among those above; a base is no policy of its own
+        loaded.append(policy)
         findings.update(check(policy, card=_card(policy, settings), weakest=settings.actions[0]))
         findings.update(_finding(problem) for path in policy.tests for problem in suite_file.check(path, policy=policy))
         findings.update(_data(policy, settings.images))
+    findings.update(_detectors([one for one in loaded if one.detectors], settings))
     return Linted(len(files), tuple(sorted(findings)))
 
 
@@ -146,6 +150,28 @@ def _card(policy: Policy, settings: Settings) -> EncoderCard | None:
         return EncoderCard.model_validate_json((locate(wanted.checkpoint) / CARD_FILE).read_bytes())
     except (EncoderError, OSError, ValueError):
         return None  # whoever loads the encoder says what is wrong with it
+
+
+def _detectors(policies: Sequence[Policy], settings: Settings) -> Iterator[Finding]:
+    """What compile would refuse of the detectors that these policies name. Plugins run third parties' code: they are loaded only for a policy that names some.
+
+    What is not to be had here, another machine may have: a warning.
+    """
+    if not policies:
+        return
+    from moderation import assemble
+    from moderation.rollout.detectors import check_detectors
+
+    with closing(assemble.plugins(settings)) as known:
+        for policy in policies:
+            for place, name in enumerate(policy.detectors):
+                node = policy.locate("detectors", place)
+                try:
+                    check_detectors(policy.id, [name], policy.scope.modalities, known)
+                except LockError as error:
+                    yield _finding(node.problem("P114", str(error)))
+                except PluginError as error:
+                    yield _finding(node.problem("P114", f"not to be had on this machine: {error}"), WARNING)
 
 
 def _data(policy: Policy, limits: ImageLimits) -> Iterator[Finding]:

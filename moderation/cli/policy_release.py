@@ -11,7 +11,16 @@ import typer
 
 from moderation.audit.gaps import Verdict
 from moderation.cli import policy_lint, terminal
-from moderation.cli.locks import AUDIT_SUFFIX, TESTS_SUFFIX, beside, current_lock, elsewhere, lock_file, report_beside
+from moderation.cli.locks import (
+    AUDIT_SUFFIX,
+    TESTS_SUFFIX,
+    beside,
+    command,
+    current_lock,
+    elsewhere,
+    lock_file,
+    report_beside,
+)
 from moderation.decision import LIVE
 from moderation.errors import ExitCode, LockError
 from moderation.policy.loader import load_policy
@@ -43,7 +52,7 @@ def release(
             terminal.say(f"  on record: {last.reason}")
         if to == "shadow":
             without = "" if policy.audit else " --no-audit-reason 'why there is none'"
-            terminal.say(f"next: moderation policy release {path} --to {LIVE} --by TEAM{without}{elsewhere(out)}")
+            terminal.say(f"next: {command('release', path, out=out)} --to {LIVE} --by TEAM{without}")
 
 
 def put(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from moderation.cli import band_words, lock_words, terminal
-from moderation.cli.locks import AUDIT_SUFFIX, TESTS_SUFFIX, lock_file, report_beside
+from moderation.cli.locks import AUDIT_SUFFIX, TESTS_SUFFIX, command, lock_file, report_beside
 from moderation.errors import DataError
 from moderation.policy.bands import bands
 from moderation.policy.loader import load_policy
@@ -53,7 +53,8 @@ def show(path: Path, *, out: Path | None, as_json: bool) -> None:
         hashed = {"schema": "policy-show/v1", "policy": told, "content_hash": policy.content_hash}
         terminal.emit({**hashed, "rests_on": rests_on, **state})
         return
-    for line in (*_policy_lines(policy), *_lock_lines(policy, lock, target, order=order)):
+    again = command("compile", path, out=out)
+    for line in (*_policy_lines(policy), *_lock_lines(policy, lock, target, order=order, again=again)):
         terminal.say(line)
 
 
@@ -160,13 +161,13 @@ def _counted(manifest: Path) -> dict[str, int] | None:
     }
 
 
-def _lock_lines(policy: Policy, lock: Lock | None, path: Path, *, order: Sequence[str]) -> Iterator[str]:
+def _lock_lines(policy: Policy, lock: Lock | None, path: Path, *, order: Sequence[str], again: str) -> Iterator[str]:
     if lock is None:
-        yield f"no lock at {path}; run: moderation policy compile {policy.path}"
+        yield f"no lock at {path}; run: {again}"
         return
     yield f"lock {path}, revision {lock.revision}: {_state(policy, lock)}"
     if lock.policy_hash != policy.content_hash:
-        yield "  the policy changed since it was compiled: compile and certify it again"
+        yield f"  the policy changed since it was compiled: compile and certify it again: {again}"
     yield "  " + "; ".join(f"{name}: {told}" for name, told in _standing(policy, lock, path).items())
     if last := _recorded(lock, path):
         yield f"  {last.status} since {last.date}, by {last.by}" + (

@@ -12,13 +12,12 @@ import typer
 
 from moderation import assemble
 from moderation.cli import lock_words, terminal
-from moderation.cli.locks import TESTS_SUFFIX, beside, current_lock, elsewhere, lock_file
+from moderation.cli.locks import TESTS_SUFFIX, beside, command, current_lock, lock_file
 from moderation.embedding.embedder import Embedder
 from moderation.errors import ExitCode
 from moderation.pipeline import Pipeline
 from moderation.policy.inputs import digest_inputs
 from moderation.policy.loader import load_policy
-from moderation.policy.lock import Lock
 from moderation.policy.manifest import load_manifest
 from moderation.policy.schema import Policy
 from moderation.release.coverage import Coverage, Share, measure_coverage
@@ -54,14 +53,17 @@ def test(path: Path, *, out: Path | None, as_json: bool, junit: Path | None, str
         terminal.emit(told)
     else:
         certified = any(action.threshold is not None for action in lock.actions)
-        _print(report, path, lock, certified=certified)
+        if not certified:
+            step = lock_words.to_certify(lock, path, out)
+            terminal.say(f"{lock_words.UNCERTIFIED}, so that no test can pass; {step}")
+        _print(report, certified=certified)
         if certified:  # else no test can pass, and what those that are there cover would read as if they were not
             _print_coverage(coverage)
     if not told["passed"]:
         raise typer.Exit(ExitCode.TESTS_FAILED)
     if not as_json and (policy.audit or all(action.threshold is not None for action in lock.actions)):
-        step = f"audit {path}" if policy.audit else f"release {path} --to shadow --by TEAM"
-        terminal.say(f"next: moderation policy {step}{elsewhere(out)}")
+        release = f"{command('release', path, out=out)} --to shadow --by TEAM"
+        terminal.say(f"next: {command('audit', path, out=out) if policy.audit else release}")
 
 
 def inputs_of(policy: Policy, suites: Sequence[Suite]) -> dict[str, str]:
@@ -113,9 +115,7 @@ def audited(policy: Policy) -> dict[str, set[str]]:
     return dict(found)
 
 
-def _print(report: TestReport, path: Path, lock: Lock, *, certified: bool) -> None:
-    if not certified:
-        terminal.say(f"{lock_words.UNCERTIFIED}, so that no test can pass; {lock_words.to_certify(lock, path)}")
+def _print(report: TestReport, *, certified: bool) -> None:
     for result in report.results:
         if result.status.value != "passed" and certified:
             terminal.say(f"{_WORDS[result.status.value]}: {result.suite}/{result.id}: {result.message}")

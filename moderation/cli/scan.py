@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from moderation.decision import Decision, Verdict
     from moderation.errors import ItemError
     from moderation.plugin.brought import Plugins
+    from moderation.policy.lock import Lock
     from moderation.settings import Settings
     from moderation.source.entry import Entry
     from moderation.source.find import Found
@@ -117,17 +118,22 @@ def _write_report(path: Path, sheet: Sheet, summary: Summary) -> None:
 def _locks(policies: Sequence[Path], settings: Settings) -> list[Path]:
     """The locks of these policies; says once which of them have no threshold, and what brings some."""
     from moderation.cli import lock_words
-    from moderation.cli.locks import elsewhere, find_lock
+    from moderation.cli.locks import find_lock
     from moderation.policy.lock import read_lock
 
     locks = [find_lock(path, settings) for path in policies]
     for path, place in zip(policies, locks, strict=True):
         lock = read_lock(place)
         if all(one.threshold is None for one in lock.actions):
-            named = (f"{lock.policy}.yaml", elsewhere(place.parent)) if path == place else (path, "")
-            step = lock_words.to_certify(lock, *named)
+            step = lock_words.to_certify(lock, *((path, None) if path != place else _policy_of(lock, place)))
             terminal.note(f"policy {lock.policy!r}: {lock_words.UNCERTIFIED}; {step}")
     return locks
+
+
+def _policy_of(lock: Lock, place: Path) -> tuple[Path, Path | None]:
+    """The policy's file as far as its lock can tell, and the folder to name where the file is not beside the lock."""
+    beside = place.with_name(f"{lock.policy}.yaml")
+    return (beside, None) if beside.exists() else (Path(beside.name), place.parent)
 
 
 def _here(found: Found, locks: Sequence[Path], settings: Settings, known: Plugins, *, quiet: bool) -> Iterator[Decided]:

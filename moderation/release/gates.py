@@ -7,6 +7,7 @@ the evidence was made, each shuts its gate.
 from __future__ import annotations
 
 import itertools
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,9 +77,10 @@ def shut_gates(
 
 
 def _command(step: str, policy: Policy) -> str:
+    path = shlex.quote(str(policy.path))
     if step == "audit" and policy.audit is None:
-        return f"moderation policy release {policy.path} --to {LIVE} --by TEAM --no-audit-reason 'why there is none'"
-    return f"moderation policy {step} {policy.path}"
+        return f"moderation policy release {path} --to {LIVE} --by TEAM --no-audit-reason 'why there is none'"
+    return f"moderation policy {step} {path}"
 
 
 def _lint(findings: Iterable[Finding]) -> Iterator[str]:

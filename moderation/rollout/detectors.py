@@ -58,10 +58,11 @@ def watches_of(
 ) -> list[Watch]:
     """Who needs a word names a detector (`keywords`: all its labels) or one label of it (`keywords/gambling`)."""
     meant = {detector.id: names_of(detector) for detector in others}
-    known = {name for named in meant.values() for name in named}
+    labels = {detector.id: detector.labels for detector in others}
     for name in names:
-        if name not in known:
-            raise LockError(f"{who}: no detector it needs has a label {name!r}{did_you_mean(name, known)}")
+        id_, _, label = name.partition("/")
+        if name not in meant[id_]:
+            raise LockError(f"{who}: detector {id_!r} has no label {label!r}{did_you_mean(label, labels[id_])}")
     watches = []
     for detector in others:
         chosen = frozenset(label for name in names for label in meant[detector.id].get(name, ()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -92,11 +93,11 @@ def test_what_nothing_was_made_from_has_no_line() -> None:
 def test_what_brings_a_threshold_is_a_command_until_it_was_tried() -> None:
     never = action("remove", None)
     tried = replace(never, shortfall={"reason": "too few"})
-    told = [lock_words.to_certify(lock(actions=(one,)), "bags.yaml") for one in (never, tried)]
-    assert told[0] == "run: moderation policy certify bags.yaml"
-    assert told[1] == "it takes more targets: moderation policy plan bags.yaml tells how many"
+    told = [lock_words.to_certify(lock(actions=(one,)), Path("my bags.yaml")) for one in (never, tried)]
+    assert told[0] == "run: moderation policy certify 'my bags.yaml'"
+    assert told[1] == "it takes more targets: moderation policy plan 'my bags.yaml' tells how many"
     # A plan is of a policy, and knows no build folder.
-    told = [lock_words.to_certify(lock(actions=(one,)), "bags.yaml", " --out made") for one in (never, tried)]
+    told = [lock_words.to_certify(lock(actions=(one,)), Path("bags.yaml"), Path("made")) for one in (never, tried)]
     assert ["--out made" in one for one in told] == [True, False]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -62,6 +63,35 @@ def test_the_lock_goes_where_it_is_told_and_is_found_there(policy: Path, tmp_pat
         assert run("policy", step, policy, "--out", build)[0] == ExitCode.OK
     assert not policy.with_name("flyers.lock.json").exists()
     assert read_lock(build / "flyers.lock.json").policy == "flyers"
+
+
+def test_every_next_step_works_as_it_was_told(tmp_path: Path, run: Run) -> None:
+    policy = write_project(tmp_path / "my policies")
+    (policy.parent / "data" / "background.jsonl").rename(background := tmp_path / "ordinary content.jsonl")
+    build = tmp_path / "a build"
+    told = ["moderation", "policy", "compile", str(policy), "--out", str(build), "--background", str(background)]
+    taken = []
+    while told:
+        code, out, err = run(*told[1:])
+        assert code == ExitCode.OK, out + err
+        taken.append(told[2])
+        if told[2] == "certify":
+            assert told[-1] == str(background)  # or what the classifier has seen would not be held apart
+        _, _, step = out.splitlines()[-1].partition("next: ")
+        told = shlex.split(step)
+    assert taken == ["compile", "certify", "test", "release", "release"]
+    assert not policy.with_name("flyers.lock.json").exists()
+
+
+def test_what_a_build_elsewhere_lacks_is_asked_for_there(policy: Path, tmp_path: Path, run: Run) -> None:
+    (build := tmp_path / "a build").mkdir()
+    where = f"{policy} --out '{build}'"
+    assert run("policy", "certify", policy, "--out", build)[2].endswith(f"run: moderation policy compile {where}\n")
+    assert run("policy", "show", policy, "--out", build)[1].endswith(f"run: moderation policy compile {where}\n")
+    run("policy", "compile", policy, "--out", build)
+    assert f"run: moderation policy certify {where}\n" in run("policy", "test", policy, "--out", build)[1]
+    policy.write_text(POLICY.replace("cheap pills", "cheap tablets"))
+    assert run("policy", "test", policy, "--out", build)[2].endswith(f"again: moderation policy compile {where}\n")
 
 
 def test_compiling_twice_gives_the_same_bytes(policy: Path, tmp_path: Path, run: Run) -> None:
@@ -367,7 +397,11 @@ def test_show_tells_the_versions_of_the_plugins_that_count(
 
 @pytest.mark.parametrize(
     ("named", "says"),
-    [("keyword", "'keywords'"), ("keywords/pill", "'keywords/pills'"), ("flyers", "expected different names")],
+    [
+        ("keyword", "the detector 'keyword', which no plugin provides; did you mean 'keywords'?"),
+        ("keywords/pill", "detector 'keywords' has no label 'pill'; did you mean 'pills'?"),
+        ("flyers", "'flyers' is a policy's id and a plugin detector's; expected different names"),
+    ],
 )
 def test_compile_asks_the_plugins_for_every_detector(
     named: str, says: str, policy: Path, run: Run, monkeypatch: pytest.MonkeyPatch
@@ -389,7 +423,6 @@ def test_compile_asks_the_plugins_for_every_detector(
     code, _, err = run("policy", "compile", policy)
     assert (code, err) == (later[0], later[2].splitlines(keepends=True)[-1])
     assert code == (ExitCode.PLUGIN if named == "keyword" else ExitCode.ENCODER)
-    assert f"{named!r}" in err
     assert says in err
     assert not path.exists()
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from moderation.errors import ExitCode
+from moderation.item import Modality
+from tests.fakes import FakeDetector, plugins_with
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.texts import POLICY, TESTS
 from tests.unit.cli.words import WordEncoder
@@ -78,6 +80,36 @@ def test_an_error_that_lets_pass_is_warned_of(folder: Path, run: Run) -> None:
     code, out, _ = run("policy", "lint", folder)
     assert (code, out.splitlines()[-1]) == (ExitCode.OK, "1 file, 0 errors, 1 warning")
     assert "P113 warning: what cannot be judged passes: on_error is 'allow', the weakest action" in out
+
+
+def test_a_label_that_a_detector_has_not_is_an_error_at_its_place(
+    folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brought = plugins_with(
+        FakeDetector("keywords", labels=("gambling", "hate")), FakeDetector("seen", modalities={Modality.IMAGE})
+    )
+    monkeypatch.setattr("moderation.assemble.plugins", lambda _settings: brought)
+    path = folder / "flyers.yaml"
+    path.write_text(POLICY + "detectors:\n  - keywords/hate\n  - keywords/zzz\n  - kewords\n  - seen\n")
+    code, out, _ = run("policy", "lint", path)
+    last = POLICY.count("\n") + 1  # the line of `detectors:`
+    absent = "plugin 'kewords': policy 'flyers' needs the detector 'kewords', which no plugin provides; did you mean 'keywords'?"
+    assert (code, out.splitlines()) == (
+        ExitCode.POLICY,
+        [
+            f"{path}:{last + 2}:5: P114 error: policy 'flyers': detector 'keywords' has no label 'zzz'; expected one of gambling, hate",
+            f"{path}:{last + 3}:5: P114 warning: not to be had on this machine: {absent}",
+            f"{path}:{last + 4}:5: P114 error: policy 'flyers': detector 'seen' judges image, but the policy's scope is text, so it would never be asked",
+            "1 file, 2 errors, 1 warning",
+        ],
+    )
+
+
+def test_plugins_are_loaded_only_for_a_policy_that_names_a_detector(
+    folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("moderation.assemble.plugins")
+    assert run("policy", "lint", folder)[0] == ExitCode.OK
 
 
 def test_warnings_alone_leave_with_zero(folder: Path, run: Run) -> None:

@@ -334,6 +334,9 @@ def test_that_a_policy_is_uncertified_is_told_once_with_what_mends_it_and_not_fo
         f"policy 'blades': {UNCERTIFIED}; run: moderation policy certify blades.yaml --out {tmp_path}"
     )
     assert err.count("certify") == 1
+    (tmp_path / "blades.yaml").touch()  # which is then meant
+    beside = run("scan", pictures, "--policy", other)[2].splitlines()[0]
+    assert beside.endswith(f"; run: moderation policy certify {tmp_path / 'blades.yaml'}")
     assert out.startswith("6 items in ")  # at once the summary
     assert "\n  blades  uncertified             5\n" in out
     _, out, _ = run("scan", pictures, "--policy", other, "--policy", weapons)

@@ -112,8 +112,11 @@ def test_a_policy_counts_the_labels_it_names(named: tuple[str, ...], labels: set
 
 
 def test_a_label_that_no_needed_detector_has_is_refused() -> None:
-    with pytest.raises(LockError, match="no detector it needs has a label 'keywords/gamblin'; did you mean"):
+    with pytest.raises(LockError, match="detector 'keywords' has no label 'gamblin'; did you mean 'gambling'"):
         watch("keywords/gamblin")
+    # The detector's name is no likeness: what is like no label is answered with all of them.
+    with pytest.raises(LockError, match=r"has no label 'zzz'; expected one of gambling, violence, hate$"):
+        watch("keywords/zzz")
 
 
 def test_a_detector_that_could_never_be_asked_is_refused() -> None:
@@ -145,7 +148,7 @@ def test_whose_scores_a_detector_needs_come_with_it_sources_first_and_count_for_
 BLENDS = {
     "policy 'weapons': detector 'a' needs the detector 'gone', which no plugin provides": {"a": ("gone",)},
     "policy 'weapons': detector 'a': detector 'b' needs the detector 'gone'": {"a": ("b",), "b": ("gone",)},
-    "policy 'weapons': detector 'a': no detector it needs has a label 'b/rsik'; did you mean 'b/risk'": {"a": ("b/rsik",), "b": ()},
+    "policy 'weapons': detector 'a': detector 'b' has no label 'rsik'; did you mean 'risk'": {"a": ("b/rsik",), "b": ()},
     "policy 'weapons' needs detectors that need each other's scores: 'a' needs 'a'": {"a": ("a",)},
     "each other's scores: 'a' needs 'c' needs 'b' needs 'a'": {"a": ("c/risk",), "c": ("b",), "b": ("a",)},
     "policy 'weapons': detector 'a': detector 'deaf' judges text, but 'a' judges image, so it would never be asked": {"a": ("deaf",), "deaf": ()},
