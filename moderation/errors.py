@@ -88,6 +88,11 @@ def one_line(text: str) -> str:
     return text.translate(CONTROLS).translate(_LINE_ENDS)
 
 
+def counted(number: int, noun: str, many: str = "") -> str:
+    """A number with its noun: `1 file`, `2,000 files`; `many` is the plural where that is not the noun with an s."""
+    return f"{number:,} {noun if number == 1 else many or noun + 's'}"
+
+
 def place(path: Path, line: int, column: int) -> str:
     """Where in a file something is, as editors read it; the file alone where the line is 0."""
     return f"{path}:{line}:{column}" if line else f"{path}"

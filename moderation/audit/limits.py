@@ -8,6 +8,7 @@ from moderation.audit.design import Design
 from moderation.audit.earlier import Registration
 from moderation.audit.result import FunctionalTest, HarmResult
 from moderation.audit.sample import Sample
+from moderation.errors import counted
 from moderation.policy.audit_block import Audit as Block
 from moderation.policy.audit_block import AuditAttribute
 from moderation.policy.schema import Policy
@@ -46,12 +47,12 @@ def _not_in_the_data(policy: Policy, block: Block, sample: Sample) -> Iterator[s
     for one in block.attributes:
         unknown = int((sample.groups[one.name].codes < 0).sum())
         if unknown:
-            yield f"{one.name}: {unknown} of {len(sample)} items do not state it and stand in no group"
+            yield f"{one.name}: not stated by {unknown:,} of {counted(len(sample), 'item')}, and so in no group"
     for reason, count in sample.excluded.items():
-        yield f"{count} items: {reason}"
+        yield f"{counted(count, 'item')}: {reason}"
     if sample.target.all() or not sample.target.any():
         sort = "violating" if sample.target.any() else "benign"
-        yield f"ranking and calibration: all {len(sample)} items are {sort}, so nothing tells one kind from the other"
+        yield f"ranking and calibration: every one of {counted(len(sample), 'item')} is {sort}, so nothing tells one kind from the other"
     if not ((sample.outcome >= 0) & (sample.force > 0)).any():
         yield _unreviewed(block)
     if len(policy.scope.languages) != 1 and all(one.about != "language" for one in block.attributes):
@@ -70,12 +71,14 @@ def limits(policy: Policy, block: Block, sample: Sample, registrations: Sequence
     drawn = (
         "the policy says nothing of how they were drawn" if block.sampling is None else f"drawn so: {block.sampling}"
     )
-    told.append(f"rates are of these {len(sample)} items in {sample.clusters} clusters, not of the traffic; {drawn}")
+    told.append(
+        f"rates are of {counted(len(sample), 'item')} in {counted(sample.clusters, 'cluster')}, not of the traffic; {drawn}"
+    )
     told.append("verdicts are about each tolerance, which is a choice: who made it and why stands beside it")
     others = len(registrations) - 1
     if others:
         told.append(
-            f"these items were audited before under {others} other {'set' if others == 1 else 'sets'} of harms and tolerances, first on "
+            f"these items were audited before under {counted(others, 'other set')} of harms and tolerances, first on "
             f"{registrations[0].date or 'a day not known'}: what was fixed after looking is no registration"
         )
     if policy.scope.surfaces:

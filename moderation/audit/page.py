@@ -16,6 +16,7 @@ from moderation.audit.gaps import Verdict
 from moderation.audit.plots import curve, differences, dots, rates
 from moderation.audit.ranking import Ranking
 from moderation.audit.result import Audit, HarmResult, Rate
+from moderation.errors import counted
 
 SHOWN = 20  # rows of a table that could have thousands; the caption says of how many
 LABEL = 26  # letters of a group's name beside its dot
@@ -38,7 +39,7 @@ def render_html(audit: Audit, *, cuts: Mapping[str, float]) -> str:
     )
     environment.filters |= {
         "rate": _rate, "count": _count, "span": _span, "signed": _signed, "chance": _chance, "short": _short,
-        "share": _share, "auc": _auc, "bounded": _bounded, "matrix": _matrix, "suffix": lambda text, end: text + end,
+        "share": _share, "auc": _auc, "counted": counted, "bounded": _bounded, "matrix": _matrix, "suffix": lambda text, end: text + end,
     }  # fmt: skip
     folder = resources.files("moderation.audit")
     return environment.from_string((folder / "page.html.j2").read_text(encoding="utf-8")).render(
@@ -63,7 +64,7 @@ def render_markdown(audit: Audit) -> str:
     lines = [
         f"# Audit of {_plain(audit.policy)} {audit.version}: {audit.verdict.value}",
         "",
-        f"Revision `{audit.revision}`, {audit.items:,} items ({audit.violating:,} violating) in {audit.clusters:,} clusters"
+        f"Revision `{audit.revision}`, {counted(audit.items, 'item')} ({audit.violating:,} violating) in {counted(audit.clusters, 'cluster')}"
         + (f", {audit.date}" if audit.date else "")
         + (f", by {_plain(audit.by)}" if audit.by else "")
         + f". Registered in advance as `{audit.registered[:16]}`.",
@@ -99,7 +100,9 @@ def render_markdown(audit: Audit) -> str:
 def _beside(audit: Audit) -> Iterator[str]:
     """A sentence for each thing that stands beside the verdicts."""
     for one in audit.counterfactuals:
-        told = f"{one.flips:,} of {one.pairs:,} pairs are treated differently, {_rate(one.flip_rate)} ({_span(one)})"
+        told = (
+            f"of {counted(one.pairs, 'pair')} {one.flips:,} treated differently, {_rate(one.flip_rate)} ({_span(one)})"
+        )
         yield f"Counterfactual pairs in {one.attribute}: {told if one.pairs else 'no pairs'}."
     for attribute in audit.attributes:
         shares = ", ".join(f"{one.group} {_rate(one.rate)} ({_span(one)})" for one in attribute.overturns)
@@ -108,7 +111,7 @@ def _beside(audit: Audit) -> Iterator[str]:
     if audit.tests:
         count = Counter(one.status for one in audit.tests)
         passed = count["passed"] + count["promote"]
-        yield f"Functional tests: {passed} passed, {count['failed']} failed, {count['todo']} known {'gap' if count['todo'] == 1 else 'gaps'}."
+        yield f"Functional tests: {passed} passed, {count['failed']} failed, {counted(count['todo'], 'known gap')}."
     if audit.earlier:
         changed = [one for one in audit.earlier.changes if one.verdict_before != one.verdict_after]
         told = "; ".join(

@@ -143,7 +143,7 @@ def render_scan(sheet: Sheet, told: Mapping[str, Any]) -> str:
         style=resources.files("moderation.release") / "report.css",
         filters={
             "data_url": data_url, "line": one_line, "where": where,
-            "count": lambda number: f"{number:,}", "score": lambda value: f"{value:.4f}", "signed": lambda value: f"{value:+.4f}".replace("-", "−"),
+            "score": lambda value: f"{value:.4f}", "signed": lambda value: f"{value:+.4f}".replace("-", "−"),
         },
         sheet=sheet,
         told=told,

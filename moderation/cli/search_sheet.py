@@ -20,7 +20,7 @@ def render_sheet(found: Sequence[Found], told: Told, *, limits: ImageLimits, enc
     return render(
         resources.files("moderation.cli") / "search_sheet.html.j2",
         style=resources.files("moderation.release") / "report.css",
-        filters={"data_url": data_url, "line": one_line, "count": lambda number: f"{number:,}"},
+        filters={"data_url": data_url, "line": one_line},
         found=found,
         told=told,
         encoder=encoder,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from moderation.errors import CONTROLS, DataError, ModerationError, PolicyError, Problem
+from moderation.errors import counted as counted  # noqa: PLC0414 - said as terminal.counted
 from moderation.errors import one_line as one_line  # noqa: PLC0414 - said as terminal.one_line
 from moderation.whole import written_whole
 
@@ -51,11 +52,6 @@ def say(text: str = "") -> None:
 def note(text: str) -> None:
     """A line about how the work goes, on stderr, so that stdout stays the result alone."""
     _say(sys.stderr, text, "dim")
-
-
-def counted(number: int, noun: str) -> str:
-    """A number with its noun: `1 file`, `2,000 files`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def emit(value: Any, *, to: TextIO | None = None) -> None:

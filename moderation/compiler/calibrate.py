@@ -26,6 +26,7 @@ from sklearn.isotonic import IsotonicRegression
 
 from moderation.compiler.bounds import Floats
 from moderation.compiler.certify import Interval, Sides
+from moderation.errors import counted
 from moderation.policy.calibration import Calibration, Method, log_score
 
 LEAST = 50
@@ -88,18 +89,14 @@ def calibrate(sides: Sides, prevalence: Interval, *, method: Method | None = Non
     middle, fewest = (prevalence.low + prevalence.high) / 2.0, min(violating, benign)
     chosen = method or method_for(fewest)
     if chosen is None:
-        reason = f"{_clusters(fewest)} of the smaller class; a probability needs at least {LEAST}"
+        reason = f"{counted(fewest, 'cluster')} of the smaller class; a probability needs at least {LEAST}"
         return Calibrated(None, reason, middle, violating, benign)
     if middle >= 1.0:
         return Calibrated(None, "everything violates at this prevalence", middle, violating, benign)
     labels = np.concatenate([np.ones(violating), np.zeros(benign)])
     data = _weighed(np.concatenate([sides.violating, sides.benign]), labels, middle)
-    reason = f"{chosen}, for {_clusters(fewest)} of the smaller class"
+    reason = f"{chosen}, for {counted(fewest, 'cluster')} of the smaller class"
     return Calibrated(_fit(data, chosen), reason, middle, violating, benign, _reliability(data, chosen))
-
-
-def _clusters(number: int) -> str:
-    return "1 cluster" if number == 1 else f"{number} clusters"
 
 
 def _fit(data: _Weighed, method: Method) -> Calibration:

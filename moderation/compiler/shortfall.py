@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from moderation.compiler.bounds import TPR_PART, Floats, lower, precision, share, upper
+from moderation.errors import counted
 
 # Benign targets are cheap and violating ones are not: planning takes one violating for this many benign ones.
 PRICE = 10.0
@@ -84,7 +85,7 @@ def recall_shortfall(violating: int, target: float, alpha: float) -> Shortfall:
     needed = _perfect(target, alpha)
     best = float(lower(violating, violating, alpha))
     return Shortfall(
-        f"{violating} violating {'cluster' if violating == 1 else 'clusters'} can show a recall of {best:.3f} at most; {target:g} needs {needed}",
+        f"{counted(violating, 'violating cluster')} can show a recall of {best:.3f} at most; {target:g} needs {needed}",
         more_violating=needed - violating,
         more_benign=0,
         best_bound=best,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from importlib import resources
 
+from moderation.errors import counted
 from moderation.release.backtest import SOURCES, Backtest, Build
 from moderation.release.backtest_plot import Lines, Rows, Shown, lines_of, rows_of
 from moderation.release.comparison import Slice
@@ -20,7 +21,7 @@ SHOWN = 20  # rows of a plot or a table that could have hundreds; the JSON has t
 def render_html(found: Backtest) -> str:
     """The page as HTML text; the same backtest gives the same text. Everything from a policy or a file is escaped."""
     filters = {
-        "count": lambda value: f"{value:,}", "percent": percent, "span": _span, "rate": rate_in_words, "score": _score,
+        "percent": percent, "span": _span, "rate": rate_in_words, "score": _score,
     }  # fmt: skip
     return render(
         resources.files("moderation.release") / "backtest.html.j2",
@@ -58,7 +59,7 @@ def rate_in_words(rate: Rate) -> str:
     if rate.value is None or rate.low is None or rate.high is None:
         return rate.why
     of = "of all kept items" if rate.basis == "kept" else "of the judged items"
-    return f"{rate.value:.3f} ({rate.low:.3f} to {rate.high:.3f}) {of}, on {rate.hits:,} of {rate.judged:,} judged in {rate.clusters:,} clusters"
+    return f"{rate.value:.3f} ({rate.low:.3f} to {rate.high:.3f}) {of}, on {rate.hits:,} of {rate.judged:,} judged in {counted(rate.clusters, 'cluster')}"
 
 
 def share_in_words(found: Backtest) -> str:
@@ -136,8 +137,8 @@ def _head(found: Backtest) -> Iterator[str]:
     yield f"# Backtest of {_plain(found.policy)} {found.after.version}"
     yield ""
     yield f"Revision `{found.after.revision}` ({found.after.status}) beside {before}; encoder `{found.encoder[:16]}`."
-    yield f"{found.compared.items:,} items from {SOURCES[found.source]}."
-    yield f"{overall.changed.hits:,} change band: {overall.stricter.hits:,} are asked more of, {overall.milder.hits:,} less."
+    yield f"{counted(found.compared.items, 'item')} from {SOURCES[found.source]}."
+    yield f"In another band: {overall.changed.hits:,}, of which {overall.stricter.hits:,} asked more of, {overall.milder.hits:,} less."
     if found.same_build:
         yield f"**{SAME_BUILD}**"
     elif found.before:
@@ -244,11 +245,13 @@ def _rate_table(found: Backtest) -> Iterator[str]:
 
 
 def _rest(found: Backtest) -> Iterator[str]:
-    left = [f"{count:,} items: {reason}" for reason, count in found.skipped.items()]
-    left += [f"{count:,} items get less since they are {reason}" for reason, count in found.capped.items()]
-    left += [f"{count:,} targets: {reason}" for reason, count in found.after.rates.unrated.items()]
+    left = [f"{counted(count, 'item')}: {reason}" for reason, count in found.skipped.items()]
     left += [
-        f"{name}: {'too many values to be a group' if count is None else f'not stated by {count:,} items'}"
+        f"{counted(count, 'item')} asked less of than by score: {reason}" for reason, count in found.capped.items()
+    ]
+    left += [f"{counted(count, 'target')}: {reason}" for reason, count in found.after.rates.unrated.items()]
+    left += [
+        f"{name}: " + ("too many values to be a group" if count is None else f"not stated by {counted(count, 'item')}")
         for name, count in found.compared.unstated.items()
         if count != 0
     ]

@@ -12,13 +12,13 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from moderation.errors import one_line
+from moderation.errors import counted, one_line
 
 _SIGNATURES = ((b"RIFF", "webp"), (b"\x89PNG", "png"), (b"\xff\xd8", "jpeg"), (b"GIF8", "gif"))
 
 
 def render(template: Traversable, *, style: Traversable, filters: Mapping[str, Any], **values: Any) -> str:
-    """The template with these values, and the style sheet as `style`; it may import what pages share from `figures.html.j2`, and `name` is for names of files and items. Every text in a value is escaped, and one that is missing raises."""
+    """The template with these values, and the style sheet as `style`; it may import what pages share from `figures.html.j2`, `name` is for names of files and items, `counted` for a number with its noun. Every text in a value is escaped, and one that is missing raises."""
     environment = jinja2.Environment(
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -26,7 +26,7 @@ def render(template: Traversable, *, style: Traversable, filters: Mapping[str, A
         lstrip_blocks=True,
         loader=jinja2.FunctionLoader(lambda name: (resources.files(__package__) / name).read_text(encoding="utf-8")),
     )
-    environment.filters |= {"name": _name, **filters}
+    environment.filters |= {"name": _name, "count": "{:,}".format, "counted": counted, **filters}
     page = environment.from_string(template.read_text(encoding="utf-8"))
     return page.render(style=style.read_text(encoding="utf-8"), **values)
 

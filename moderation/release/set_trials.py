@@ -17,7 +17,7 @@ from moderation.audit.cells import LEAST_CLUSTERS, cells_of
 from moderation.audit.gaps import compare
 from moderation.compiler.bounds import lower, upper
 from moderation.decision import Verdict
-from moderation.errors import DataError, Problem
+from moderation.errors import DataError, Problem, counted
 from moderation.item import ContentItem
 from moderation.policy.manifest import TargetRow, load_manifest
 from moderation.policy.paths import join_path
@@ -108,7 +108,7 @@ def _by_cluster(rows: Sequence[TargetRow], good: Sequence[bool]) -> dict[str, bo
 def _too_few(count: int, least: int, test: SetTest) -> str | None:
     """What is said of a set that shows nothing."""
     where = f" with {', '.join(f'{name} {value}' for name, value in test.where.items())}" if test.where else ""
-    return None if count >= least else f"{count} clusters{where} in {test.items}, fewer than {least}"
+    return None if count >= least else f"{counted(count, 'cluster')}{where} in {test.items}, fewer than {least}"
 
 
 def _capability(test: Capability, rows: Sequence[TargetRow], verdicts: Verdicts) -> Answer:
@@ -148,7 +148,7 @@ def _parity(test: Parity, rows: Sequence[TargetRow], verdicts: Verdicts) -> Answ
     if not stated:
         return _failed(expected, f"no item of {test.items} that states {test.attribute}")
     if lost := sum(unjudged(verdicts[place]) for place in stated):
-        return _failed(expected, f"{lost} items that could not be judged", unjudged=True)
+        return _failed(expected, f"{counted(lost, 'item')} that could not be judged", unjudged=True)
     names, codes = np.unique([rows[place].attributes[test.attribute] for place in stated], return_inverse=True)
     _, clusters = np.unique([rows[place].cluster for place in stated], return_inverse=True)
     event = np.array([_holds(test.expect, verdicts[place]) for place in stated], np.float64)
@@ -206,7 +206,7 @@ def _unmoved(test: Invariance, rows: Sequence[TargetRow], verdicts: Verdicts) ->
     clusters = _by_cluster(rows, [not one for one in flips])
     count, wrong = len(clusters), len(clusters) - sum(clusters.values())
     bound, apart = float(upper(wrong, count, 1.0 - test.confidence)), _apart(pairs)
-    found = f"{wrong} of {count} clusters, at most {bound:.4f}{_first(rows, flips)}; scores by {apart:.6f} at most"
+    found = f"{wrong} of {counted(count, 'cluster')}, at most {bound:.4f}{_first(rows, flips)}; scores by {apart:.6f} at most"
     few_enough = bound <= test.max_band_changes if test.max_band_changes else not wrong
     return _answer(expected, found, holds=few_enough and apart <= test.max_score_change)
 

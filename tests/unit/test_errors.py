@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from moderation import errors
-from moderation.errors import FingerprintMismatchError, ModerationError, PolicyError, Problem
+from moderation.errors import FingerprintMismatchError, ModerationError, PolicyError, Problem, counted
 from moderation.policy.lint import Finding
 
 CLASSES = [
@@ -30,6 +30,11 @@ def test_a_policy_error_shows_all_problems_in_file_order() -> None:
     error = PolicyError([late, early])
     assert error.problems == (early, late)
     assert str(error) == "a.yaml:9:3: P001: unknown key\nb.yaml:1:1: P101: no owner"
+
+
+def test_a_number_stands_with_its_noun() -> None:
+    assert [counted(n, "file") for n in (0, 1, 2_000)] == ["0 files", "1 file", "2,000 files"]
+    assert [counted(n, "policy", "policies") for n in (1, 2)] == ["1 policy", "2 policies"]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from moderation.errors import counted
 from moderation.training.evaluation.calibration import Calibration
 from moderation.training.evaluation.report import COLUMNS, Report, Row, cells, rows
 from moderation.training.evaluation.robustness import Robustness
@@ -40,10 +41,10 @@ def _about(report: Report) -> str:
     ]
     if found.name is not None:
         told.append(
-            f"labels from the set `{found.name}`: {found.pictures} pictures, of which {found.clusters} independent, in {len(found.classes)} classes"
+            f"labels from the set `{found.name}`: {counted(found.pictures, 'picture')}, of which {found.clusters:,} independent, in {counted(len(found.classes), 'class', 'classes')}"
         )
     if found.pairs:
-        told.append(f"captions from {found.pairs} pictures: {found.captions}")
+        told.append(f"captions from {counted(found.pairs, 'picture')}: {found.captions}")
     prompts = ", ".join(f"`{one}`" for one in report.templates)
     return _listed([*told, f"prompts: {prompts}; seed {report.seed}"])
 
@@ -75,9 +76,9 @@ def _limits(report: Report) -> Iterator[str]:
     if measures.calibration is not None:
         yield from _miscalibrated(measures.calibration)
     if report.set.left_out:
-        yield f"{report.set.left_out} pictures or pairs could not be read and are in no figure"
+        yield f"in no figure, since it could not be read: {counted(report.set.left_out, 'picture or pair', 'pictures or pairs')}"
     if 0 < report.set.clusters < _FEW:
-        yield f"the set has {report.set.clusters} independent pictures: small differences are within its intervals"
+        yield f"the set has {counted(report.set.clusters, 'independent picture')}: small differences are within its intervals"
 
 
 def _lost(found: Robustness) -> Iterator[str]:

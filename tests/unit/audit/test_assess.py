@@ -303,7 +303,7 @@ def test_what_is_not_known_is_said():
     )
     for what in (
         "wrongful by tone: no item of the audit data states tone; stated: group, language, said",
-        "tone: 401 of 401 items do not state it",
+        "tone: not stated by 401 of 401 items",
         "intersections of attributes: none is declared",
         "counterfactual pairs: no attribute",
         "class-design sensitivity and associations: they need the vectors",
@@ -334,7 +334,7 @@ def test_all_of_one_class_and_everything_excluded_are_said():
         judged(n, group="a", score=float("nan")) for n in range(40, 44)
     ]
     found = assess(policy_of(POLICY), block(), LOCK, sample_of(items), Request(ORDER))
-    assert any("all 40 items are benign" in one for one in found.not_assessed)
+    assert any("every one of 40 items is benign" in one for one in found.not_assessed)
     assert "4 items: the score is no number" in found.not_assessed
 
 

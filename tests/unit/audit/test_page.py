@@ -197,11 +197,29 @@ def test_the_markdown_summary_says_the_same() -> None:
         "## Limits",
         "2026-01-01, by safety",
         "Overturned after review, by group: ",
-        "Counterfactual pairs in group: 98 of 200 pairs are treated differently, 0.490 (",
+        "Counterfactual pairs in group: of 200 pairs 98 treated differently, 0.490 (",
         "Functional tests: 0 passed, 1 failed, 1 known gap.",
     ):
         assert said in text, said
     assert "<b>" not in text
+
+
+def test_one_of_a_kind_is_told_as_one() -> None:
+    audit = usual()
+    one = replace(
+        audit, items=1, clusters=1, attributes=tuple(replace(each, unknown=1) for each in audit.attributes),
+        counterfactuals=tuple(replace(each, pairs=1, flips=1) for each in audit.counterfactuals),
+    )  # fmt: skip
+    page, text = render_html(one, cuts={}), render_markdown(one)
+    for said in (
+        "1 item, ",
+        "in 1 independent cluster.",
+        "Not stated: 1 item.",
+        "of 1 pair with no other difference 1 treated",
+    ):
+        assert said in page, said
+    for said in (", 1 item (", "in 1 cluster,", "of 1 pair 1 treated differently"):
+        assert said in text, said
 
 
 def test_a_name_in_the_markdown_summary_is_text_and_calls_nobody() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
+import re
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -125,6 +126,15 @@ def test_each_build_is_held_to_its_own_budget_and_an_other_text_is_a_warning(tmp
     same = found_in(tmp_path / "b", cosines, facts(100), text=text, after=own)
     assert (same.warning, same.after.loads.loads[0].budget, same.over_budget) == ("", 0.5, ())
     assert "Warning" not in render_markdown(same)
+
+
+def test_one_of_a_kind_is_told_as_one(tmp_path: Path) -> None:
+    found = found_in(tmp_path, [FLIPPED], facts(1))
+    found = replace(found, skipped={"the same item again": 1}, capped={"within ε of a threshold": 1})
+    for told in (render_html(found), render_markdown(found)):
+        for said in ("1 item from kept vectors", "1 item: the same", "1 item asked less of than by score: within"):
+            assert said in told, said
+        assert not re.search(r"\b1 (items|targets|clusters)\b", told)
 
 
 def test_an_unweighted_sample_says_nothing_of_the_violating_share(tmp_path: Path) -> None:
