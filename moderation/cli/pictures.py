@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import typer
 from numpy.typing import NDArray
 
 from moderation.cli import terminal
-from moderation.cli.summary import Failed, with_names
-from moderation.errors import DataError, ItemError
+from moderation.cli.summary import Failed, of_another_kind
+from moderation.errors import DataError, ExitCode, ItemError
 from moderation.extras import installed
 from moderation.item import Modality, Part, content_digest
 from moderation.source.entry import Entry
@@ -72,9 +73,10 @@ class Told:
     others: int = 0
     failed: dict[tuple[str, str], Failed] = field(default_factory=dict)
     left_alone: list[str] = field(default_factory=list)
+    kinds: Sequence[str] = ()
 
     def fail(self, name: str, error: ItemError) -> None:
-        """Count a picture that cannot be looked at, and name it."""
+        """Count a picture that cannot be looked at, and name it at once: nothing is kept of each."""
         self.failed.setdefault((error.reason, error.cause), Failed()).add(name)
         terminal.note(terminal.one_line(f"{name}: {error}"))
 
@@ -88,16 +90,21 @@ class Told:
         return {**counts, "causes": causes, "left_alone": self.left_alone}
 
     def print(self, *, to_stderr: bool) -> None:
-        """For people: how many were looked at, and what was not, a line for each reason."""
+        """For people: how many were looked at, and how many were not, for each reason."""
         tell = terminal.note if to_stderr else terminal.say
         tell(f"{terminal.counted(self.pictures, 'picture')} looked at, {self.hits} from the cache")
         for (reason, cause), one in sorted(self.failed.items()):
-            which = with_names("picture", one.items, one.first) if one.first else terminal.counted(one.items, "picture")
-            tell(f"{reason} ({cause}): {which}" if cause else f"{reason}: {which}")
+            why = f"{reason} ({cause})" if cause else reason
+            tell(terminal.one_line(f"not looked at, {why}: {terminal.counted(one.items, 'picture')}"))
         if self.others:
             tell(f"not looked at, as no pictures: {terminal.counted(self.others, 'part')}")
         if self.left_alone:
-            tell(f"left alone, of another kind: {with_names('file', len(self.left_alone), self.left_alone)}")
+            tell(of_another_kind(self.left_alone, self.kinds))
+
+    def leave(self) -> None:
+        """The end of the command: with the exit code of unusable data where not one picture was looked at."""
+        if not self.pictures:
+            raise typer.Exit(ExitCode.DATA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +128,7 @@ def pictures(wanted: Named, embedder: Embedder, told: Told) -> Iterator[Pictures
     if wanted.kept:
         yield from _kept(wanted.kept, embedder, told, wanted.max_bytes)
     if found := wanted.fresh:
-        told.left_alone += found.left_alone
+        told.left_alone, told.kinds = found.left_alone, found.kinds
         with terminal.progress("encoding", found.total) as advance:
             for read in read_together(found.entries, BATCH):
                 yield _encoded(read, embedder, told)

@@ -66,13 +66,7 @@ def _picture(path: Path, max_bytes: int) -> Part:
 
 
 def _in_words(parts: Sequence[Part]) -> str:
-    match parts:
-        case []:
-            return "nothing"
-        case [part]:
-            return f"a part of kind {part.modality}"
-        case _:
-            return "more than one part"
+    return f"a part of kind {parts[0].modality}" if len(parts) == 1 else "more than one part"
 
 
 def _no_query(path: Path, message: str) -> DataError:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from moderation.cli.summary import Summary
     from moderation.decision import Decision, Verdict
     from moderation.errors import ItemError
+    from moderation.pipeline import Pipeline
     from moderation.plugin.brought import Plugins
     from moderation.policy.lock import Lock
     from moderation.settings import Settings
@@ -69,7 +70,7 @@ def scan(
         videos = settings.readers.most_bytes if reads_videos(known, settings.readers) else 0
         found = find(paths, max_bytes=settings.images.max_bytes, video_bytes=videos)
         locks = _locks(policies, settings)
-        summary, sheet = Summary(settings.actions, found.left_alone), _sheet(locks, settings) if report else None
+        sheet = _sheet(locks, settings) if report else None
         file = stack.enter_context(terminal.replacing(out)) if out else None
         if ray and keep:
             decided = _on_ray(
@@ -77,6 +78,7 @@ def scan(
             )
         else:
             decided = _here(found, locks, settings, known, quiet=quiet)
+        summary = Summary(settings.actions, found.left_alone, found.kinds)  # which begins to count seconds
         for entry, decision in decided:
             summary.add(decision)
             if sheet:
@@ -137,16 +139,21 @@ def _policy_of(lock: Lock, place: Path) -> tuple[Path, Path | None]:
 
 
 def _here(found: Found, locks: Sequence[Path], settings: Settings, known: Plugins, *, quiet: bool) -> Iterator[Decided]:
-    """Each entry with its decision, by this process."""
+    """Each entry with its decision, by this process; the encoder is loaded at once, and nothing decided before the first is asked for."""
     from moderation import assemble
+
+    with terminal.working("loading the encoder"):
+        pipeline = assemble.pipeline(settings, locks, known=known, counter=assemble.quota_counter(settings))
+    return _decided(found, pipeline, quiet=quiet)
+
+
+def _decided(found: Found, pipeline: Pipeline, *, quiet: bool) -> Iterator[Decided]:
     from moderation.scan import decide_entries
 
     def unread(entry: Entry, error: ItemError) -> None:
         if not quiet:
             terminal.note(terminal.one_line(f"{entry.id}: {error}"))
 
-    with terminal.working("loading the encoder"):
-        pipeline = assemble.pipeline(settings, locks, known=known, counter=assemble.quota_counter(settings))
     with terminal.progress("deciding", found.total) as advance:
         for entry, decision in decide_entries(pipeline, found.entries, unread=unread):
             yield entry, decision

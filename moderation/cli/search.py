@@ -50,7 +50,7 @@ def search(  # noqa: PLR0917 - typer passes options by name
     """Find the pictures nearest to words, or to a picture.
 
     Similarities are cosines: for ranking, not for acting. No policy is asked, nothing is certified.
-    Whatever cannot be read is named and counted, and ends nothing.
+    Whatever cannot be read is named and counted, and ends nothing; where not one picture is left, with exit code 13.
     To search often, keep the vectors once: moderation policy embed pictures/ --out kept
 
     Example: moderation search "a red car" pictures/ --also "a bicycle" --out found.html
@@ -84,6 +84,7 @@ def search(  # noqa: PLR0917 - typer passes options by name
     else:
         _print(found)
     told.print(to_stderr=as_json)
+    told.leave()
 
 
 def _check_order(words: Sequence[str], paths: Sequence[str]) -> None:

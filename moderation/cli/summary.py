@@ -13,6 +13,7 @@ from moderation.decision import LIVE, Decision, Outcome
 
 # So many items of each cause are named, and so many files that were left alone.
 NAMED = 3
+RATED = 100  # of fewer items the rate would tell of how the first of them began
 
 
 @dataclass(slots=True)
@@ -34,11 +35,13 @@ class Summary:
     """What a scan came to: counts by action, by policy and outcome, and by reason and cause of an error.
 
     `proposed` counts what every build together would ask for, `actions` what live builds ask for within their limits; `waiting` are the
-    policies that are not live, each with its status, `limited` counts what was held back, by policy and limit. `order` are all names of actions, weakest first: actions are told in it.
+    policies that are not live, each with its status, `limited` counts what was held back, by policy and limit. `order` are all names of actions, weakest first: actions are told in it, `kinds` what files
+    end in that are not left alone.
     """
 
     order: Sequence[str]
     left_alone: Sequence[str] = ()
+    kinds: Sequence[str] = ()
     items: int = 0
     hits: int = 0
     out_of_scope: int = 0
@@ -101,10 +104,8 @@ class Summary:
         """The summary for people."""
         tell = terminal.note if to_stderr else terminal.say
         seconds = time.perf_counter() - self.started
-        rate = self.items / seconds if seconds else 0.0
-        tell(
-            f"{terminal.counted(self.items, 'item')} in {seconds:.1f} s ({rate:.1f} items/s), {self.hits} from the cache"
-        )
+        rate = f" ({self.items / seconds:.1f} items/s)" if self.items >= RATED else ""
+        tell(f"{terminal.counted(self.items, 'item')} in {seconds:.1f} s{rate}, {self.hits} from the cache")
         proposed = self._by_force(self.proposed)
         if self.waiting or self.limited:
             rows = [[name, count, self.actions[name]] for name, count in proposed.items()]
@@ -126,7 +127,7 @@ class Summary:
         if self.out_of_scope:
             tell(f"not judged, in no policy's scope: {terminal.counted(self.out_of_scope, 'item')}")
         if self.left_alone:
-            tell(f"left alone, of another kind: {with_names('file', len(self.left_alone), self.left_alone)}")
+            tell(of_another_kind(self.left_alone, self.kinds))
 
     def _by_force(self, counts: Counter[str]) -> dict[str, int]:
         return {name: counts[name] for name in sorted(counts, key=self.order.index)}
@@ -140,6 +141,12 @@ class Summary:
 
     def _causes(self) -> list[tuple[tuple[str, str], Failed]]:
         return sorted(self.causes.items(), key=lambda one: (-one[1].items, one[0]))
+
+
+def of_another_kind(left_alone: Sequence[str], kinds: Sequence[str]) -> str:
+    """Which files of folders were not read, and which kinds would be."""
+    named = with_names("file", len(left_alone), left_alone)
+    return f"left alone, of another kind: {named}; read are {', '.join(kinds)}"
 
 
 def with_names(noun: str, count: int, names: Sequence[str]) -> str:

@@ -40,6 +40,11 @@ class Found:
     files: tuple[Path, ...] = ()
     most: Most = field(default_factory=dict)
 
+    @property
+    def kinds(self) -> list[str]:
+        """What the names of files end in that are read wherever they lie."""
+        return sorted(self.most.keys() | LINES | TABLES)
+
 
 @dataclass(slots=True)
 class _Search:
@@ -53,8 +58,8 @@ def find(paths: Iterable[Path], *, max_bytes: int, video_bytes: int = 0) -> Foun
 
     Without `video_bytes` there is no reader for videos: they are files of the wrong kind.
 
-    Raises DataError for an argument that is not there, and when nothing at all is found; SettingsError where a table is named that nothing
-    installed could read.
+    Raises DataError for an argument that is not there, and when not one item is found (of a pipe or stdin, once it has ended); SettingsError where
+    a table is named that nothing installed could read.
     """
     paths = list(paths)
     missing = [path for path in paths if path != STDIN and not os.path.lexists(path)]
@@ -66,13 +71,36 @@ def find(paths: Iterable[Path], *, max_bytes: int, video_bytes: int = 0) -> Foun
         _search(path, search)
     if not search.files:
         where = paths[0] if paths else Path()
-        message = f"nothing to judge here; expected {', '.join(sorted(most.keys() | LINES | TABLES))}"
+        message = f"nothing to judge here; expected {', '.join(Found((), 0, most=most).kinds)}"
         raise DataError([Problem(where, 0, 0, "D000", message)])
     if any(path.suffix.lower() in TABLES for path in search.files):
         need("pyarrow", extra="history")
     files = tuple(search.files)
+    total = _total(files)
+    if total == 0:
+        raise _no_item(files)
     entries = itertools.chain.from_iterable(entries_of(path, most) for path in files)
-    return Found(entries, _total(files), search.left_alone, files, most)
+    return Found(_at_least_one(entries, files) if total is None else entries, total, search.left_alone, files, most)
+
+
+def _at_least_one(entries: Iterator[Entry], files: Iterable[Path]) -> Iterator[Entry]:
+    """What comes, however much it is. Raises DataError where nothing did."""
+    first = next(entries, None)
+    if first is None:
+        raise _no_item(files)
+    yield first
+    del first  # a row of a table holds its content
+    yield from entries
+
+
+def _no_item(files: Iterable[Path]) -> DataError:
+    """All of them were empty: a job that broke before this one must not end as if all was well."""
+    named = [Path("stdin") if path == STDIN else path for path in files]
+    return DataError(Problem(path, 0, 0, "D000", f"no item in it; expected {_expected(path)}") for path in named)
+
+
+def _expected(path: Path) -> str:
+    return "rows" if path.suffix.lower() in TABLES else "one JSON object a line"
 
 
 def batches(walk: Iterable[T], size: int) -> Iterator[list[T]]:

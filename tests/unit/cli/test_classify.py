@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from moderation.cli.pictures import Picture, Pictures
+from moderation.cli.pictures import Picture, Pictures, Told
 from moderation.errors import ExitCode
 from tests.fakes import FakeEncoder
 from tests.integration.test_serve import ask
@@ -45,10 +45,11 @@ def test_the_numbers_are_the_servers(encoder: FakeEncoder, folder: Path, run: Ru
 def test_each_picture_is_told_before_the_next_batch_is_read(
     encoder: FakeEncoder, folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lines(*_: object, **__: object) -> Iterator[Pictures]:
+    def lines(_wanted: object, _embedder: object, told: Told) -> Iterator[Pictures]:
         vectors = encoder.encode_images([b"0.1"]).vectors
         for number in range(3):
             assert written.count("\n") == number
+            told.pictures += 1
             yield Pictures(vectors, lambda _, name=f"{number}": Picture(name, None, "", bytes))
 
     written = ""
@@ -61,6 +62,13 @@ def test_each_picture_is_told_before_the_next_batch_is_read(
     monkeypatch.setattr("moderation.cli.terminal.write", write)
     assert run("classify", folder, "--text", "1.0", "--json")[0] == ExitCode.OK
     assert [json.loads(line)["item"] for line in written.splitlines()] == ["0", "1", "2"]
+
+
+def test_where_not_one_picture_can_be_looked_at_it_did_not_go_well(
+    encoder: FakeEncoder, folder: Path, run: Run
+) -> None:
+    code, out, err = run("classify", folder / "broken.png", "--text", "1.0", "--json")
+    assert (code, out, "0 pictures looked at" in err) == (ExitCode.DATA, "", True)
 
 
 def test_for_people_it_is_the_nearest_text_of_each_and_how_many_each_has(
@@ -77,7 +85,7 @@ def test_for_people_it_is_the_nearest_text_of_each_and_how_many_each_has(
         ["1.0", "1"],
         ["0.0", "1"],
         ["2", "pictures", "looked", "at,", "0", "from", "the", "cache"],
-        ["unsupported_input:", "1", "picture", "(pictures/broken.png)"],
+        ["not", "looked", "at,", "unsupported_input:", "1", "picture"],
     ]
 
 

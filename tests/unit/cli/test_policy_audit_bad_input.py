@@ -379,7 +379,7 @@ def test_pictures_for_a_policy_about_texts_are_out_of_scope(policy: Path, run: R
     }
     _, _, found = audited(policy, run, [*items(60), row])
     assert found["excluded"] == {"out of scope": 1}
-    assert "1 items: out of scope" in found["not_assessed"]
+    assert "1 item: out of scope" in found["not_assessed"]
 
 
 def test_a_reviewers_outcome_that_cannot_be_read_is_located_before_anything_is_judged(

@@ -76,7 +76,7 @@ def test_vectors_are_kept_and_two_builds_tried_on_them(run: Run) -> None:
     assert (code, err) == (0, "")
     assert "6 items from kept vectors" in out
     assert "review to nothing: 2 items of 2 clusters" in out
-    assert "precision 1.000 (0.025 to 1.000) of all kept items, on 1 of 1 judged in 1 clusters" in out
+    assert "precision 1.000 (0.025 to 1.000) of all kept items, on 1 of 1 judged in 1 cluster" in out
     assert "between the builds: a major change: the promises of actions changed" in out
     for page in ("b.html", "b.md"):
         assert "review" in Path(page).read_text(encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,9 @@ from typing import Any
 import pytest
 
 from moderation import assemble
+from moderation.cli import summary
 from moderation.cli.lock_words import UNCERTIFIED
+from moderation.cli.summary import Summary
 from moderation.decision import Score
 from moderation.detector.base import Detection, DetectionBatch
 from moderation.encoder.base import Encoded
@@ -102,7 +105,8 @@ def test_the_summary_adds_up(encoder: FakeEncoder, weapons: Path, pictures: Path
     assert ["weapons", "unsupported_input", "1"] in lines
     assert ["weapons", "unsupported_input", "too_many_bytes", "1"] in lines
     assert "in no policy's scope: 1 item\n" in out
-    assert f"of another kind: 1 file ({pictures / 'f.doc'})\n" in out
+    kinds = ".gif, .jpeg, .jpg, .jsonl, .parquet, .png, .txt, .webp"
+    assert f"of another kind: 1 file ({pictures / 'f.doc'}); read are {kinds}\n" in out
     flagged = [line for line in out.splitlines() if line.startswith(("remove ", "review "))]
     assert [Path(line.split()[1]).name for line in flagged] == ["a.png", "c.png", "d.png", "huge.png"]
 
@@ -170,7 +174,7 @@ def test_the_summary_as_json_holds_every_count_and_every_file_left_alone(
     assert (found["actions"], found["not_live"]) == ({"allow": 6}, {"weapons": "draft"})
     assert out.index("  allow ") < out.index("  review ") < out.index("  remove ")
     assert [Path(one).name for one in found["left_alone"]] == [*(f"{number}.doc" for number in range(5)), "f.doc"]
-    assert f"6 files ({', '.join(str(pictures / f'{number}.doc') for number in range(3))}, …)\n" in out
+    assert f"6 files ({', '.join(str(pictures / f'{number}.doc') for number in range(3))}, …); read are " in out
 
 
 def test_a_plugins_detector_is_named_where_it_carries_a_verdict_and_where_it_fails(
@@ -322,6 +326,47 @@ def test_an_uncertified_policy_decides_nothing(encoder: FakeEncoder, tmp_path: P
     assert f"policy 'weapons': {UNCERTIFIED}" in err
     (found,) = map(json.loads, out.splitlines())
     assert (code, found["verdicts"][0]["error"], found["proposed"]) == (ExitCode.OK, "uncertified", "review")
+
+
+@pytest.mark.parametrize("content", ["", "\n \n"])
+def test_input_without_an_item_is_an_error_before_an_encoder_is_loaded(
+    content: str, weapons: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("moderation.assemble.encoder")
+    (tmp_path / "nothing.jsonl").write_text(content)
+    for command in (("scan", "--policy", weapons), ("search", "words"), ("classify", "--text", "words")):
+        code, out, err = run(*command, tmp_path / "nothing.jsonl")
+        assert (code, out) == (ExitCode.DATA, "")
+        assert "nothing.jsonl: D000: no item in it; expected one JSON object a line\n" in err
+
+
+def test_a_pipe_that_brings_no_item_is_an_error_and_its_decisions_are_no_file(
+    encoder: FakeEncoder, weapons: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\n")))
+    code, out, err = run("scan", "-", "--policy", weapons, "--out", tmp_path / "decisions.jsonl")
+    assert (code, out) == (ExitCode.DATA, "")
+    assert "stdin: D000: no item in it" in err
+    assert not (tmp_path / "decisions.jsonl").exists()
+
+
+def test_a_rate_is_told_of_many_items_and_counts_no_time_before_the_first(
+    encoder: FakeEncoder, weapons: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scanned(items: int) -> str:
+        (tmp_path / "items.jsonl").write_text('{"text": "x"}\n' * items)
+        return run("scan", tmp_path / "items.jsonl", "--policy", weapons, "--quiet")[1].splitlines()[0]
+
+    assert re.fullmatch(r"99 items in \d+\.\d s, 0 from the cache", scanned(99))
+    assert re.fullmatch(r"100 items in \d+\.\d s \(\d+\.\d items/s\), 0 from the cache", scanned(100))
+    done: list[str] = []
+    load = assemble.pipeline
+    monkeypatch.setattr(
+        assemble, "pipeline", lambda *given, **options: (done.append("loaded"), load(*given, **options))[1]
+    )
+    monkeypatch.setattr(summary, "Summary", lambda *given: (done.append("counting"), Summary(*given))[1])
+    scanned(1)
+    assert done == ["loaded", "counting"]
 
 
 def test_that_a_policy_is_uncertified_is_told_once_with_what_mends_it_and_not_for_each_item(

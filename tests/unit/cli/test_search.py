@@ -61,17 +61,20 @@ def test_the_nearest_come_first_and_equal_ones_in_the_order_of_their_names(
 def test_for_people_it_is_a_table_with_everything_that_was_not_looked_at(
     encoder: FakeEncoder, folder: Path, run: Run
 ) -> None:
-    code, out, _ = run("search", "1.0", "pictures", "--top", 2)
+    code, out, err = run("search", "1.0", "pictures", "--top", 2)
     assert code == ExitCode.OK
     assert out.splitlines() == [
         "  1.0             similarity",
         "  pictures/b.png      0.8999",
         "  pictures/d.png      0.8999",
         "4 pictures looked at, 0 from the cache",
-        "unsupported_input: 1 picture (pictures/broken.png)",
+        "not looked at, unsupported_input: 1 picture",
         "not looked at, as no pictures: 1 part",
-        "left alone, of another kind: 1 file (pictures/f.doc)",
+        "left alone, of another kind: 1 file (pictures/f.doc); read are .gif, .jpeg, .jpg, .jsonl, .parquet, .png, .txt, .webp",
     ]
+    # By name once, with what is wrong with it.
+    assert (out + err).count("broken.png") == 1
+    assert "pictures/broken.png: unsupported_input: not a picture\n" in err
 
 
 def test_several_searches_and_an_example_are_asked_at_once(encoder: FakeEncoder, folder: Path, run: Run) -> None:
@@ -149,10 +152,14 @@ def test_parts_of_an_item_are_told_apart(encoder: FakeEncoder, folder: Path, run
     assert "lost: unreadable" in err
 
 
-def test_a_search_that_finds_nothing_to_look_at_says_so(encoder: FakeEncoder, folder: Path, run: Run) -> None:
+def test_a_search_that_finds_nothing_to_look_at_says_so_and_did_not_go_well(
+    encoder: FakeEncoder, folder: Path, run: Run
+) -> None:
     code, out, _ = run("search", "1.0", folder / "broken.png", "--out", "found.html")
-    assert (code, "0 pictures looked at" in out) == (ExitCode.OK, True)
+    assert (code, "0 pictures looked at" in out) == (ExitCode.DATA, True)
     assert "There was nothing to look at." in Path("found.html").read_text()
+    code, out, _ = run("search", "1.0", folder / "e.txt", "--json")
+    assert (code, json.loads(out)["others"]) == (ExitCode.DATA, 1)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +172,7 @@ def test_a_search_that_finds_nothing_to_look_at_says_so(encoder: FakeEncoder, fo
         (["1.0", "nowhere"], ExitCode.DATA, "nowhere: D000: no such file or folder"),
         (["pictures", "--like", "pictures/broken.png"], ExitCode.DATA, "broken.png: D000: cannot be searched by"),
         (["pictures", "--like", "pictures/e.txt"], ExitCode.DATA, "expected one picture, found a part of kind text"),
-        (["pictures", "--like", "empty.jsonl"], ExitCode.DATA, "expected one picture, found nothing"),
+        (["pictures", "--like", "empty.jsonl"], ExitCode.DATA, "empty.jsonl: D000: no item in it"),
         (["pictures", "--like", "two.jsonl"], ExitCode.DATA, "expected one picture, found more than one part"),
         (["pictures", "--like", "lines.jsonl"], ExitCode.DATA, "expected one picture, found more than one part"),
         (["pictures", "--like", "nowhere.png"], ExitCode.DATA, "no such file"),
