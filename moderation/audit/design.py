@@ -13,7 +13,7 @@ from moderation.audit.gaps import adjust
 from moderation.audit.harms import measure
 from moderation.audit.permutation import permutation_p
 from moderation.audit.result import Association, Sensitivity
-from moderation.audit.sample import Floats, Sample, distinct
+from moderation.audit.sample import UNKNOWN, Floats, Groups, Sample, distinct
 from moderation.detector.head import Head
 from moderation.detector.tiles import Vectors
 from moderation.policy.audit_block import Audit as Block
@@ -21,6 +21,10 @@ from moderation.policy.decide import REVIEW
 from moderation.policy.schema import Concept, Policy
 
 NEAREST_SHARE, NEAREST_LEAST = 0.1, 20
+# What people write where they do not know: such items are of no group that a phrase could call up. (An audit's verdicts count them as the manifest says.)
+NOT_KNOWN = frozenset(
+    ["unknown", "unsaid", "unstated", "unspecified", "undisclosed", "not stated", "not known", "not said"]
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,25 +78,33 @@ def associate(
         likeness = design.vectors.astype(np.float32) @ direction
         for attribute in block.attributes:
             groups = sample.groups[attribute.name]
-            known = groups.codes >= 0
-            compared = _compared(sample, groups.codes, len(groups.names))
+            codes = _said(groups)
+            known = codes >= 0
+            compared = _compared(sample, codes, len(groups.names))
             if len(compared) < 2:
                 continue
             count = min(max(int(NEAREST_SHARE * known.sum()), NEAREST_LEAST), int(known.sum()))
             near = np.zeros(len(sample), np.bool_)
             near[np.nonzero(known)[0][np.argsort(-likeness[known], kind="stable")[:count]]] = True
             event = near[known].astype(np.float64)
-            chances.append(permutation_p(groups.codes[known], event, sample.cluster[known], groups=compared, seed=seed))
-            shares = np.bincount(groups.codes[near], minlength=len(groups.names)) / count
-            whole = np.bincount(groups.codes[known], minlength=len(groups.names)) / known.sum()
+            chances.append(permutation_p(codes[known], event, sample.cluster[known], groups=compared, seed=seed))
+            shares = np.bincount(codes[near], minlength=len(groups.names)) / count
+            whole = np.bincount(codes[known], minlength=len(groups.names)) / known.sum()
             skew = np.full(len(shares), -np.inf)
-            np.log(np.maximum(shares, 1e-12) / whole, out=skew, where=whole > 0)
+            there = whole > 0
+            skew[there] = np.log(np.maximum(shares[there], 1e-12) / whole[there])
             top = max(compared, key=lambda place: float(skew[place]))
             name = groups.names[top]
             values = float(shares[top]), float(whole[top]), float(skew[top])
             found.append(Association(phrase, attribute.name, count, name, *values, p=1.0))
     corrected = adjust(chances, "holm")
     return tuple(replace(one, p=p) for one, p in zip(found, corrected, strict=True))
+
+
+def _said(groups: Groups) -> NDArray[np.int64]:
+    """Each item's group, UNKNOWN also where its name says that it is not known."""
+    unsaid = [place for place, name in enumerate(groups.names) if name.casefold().replace("_", " ") in NOT_KNOWN]
+    return np.where(np.isin(groups.codes, unsaid), UNKNOWN, groups.codes)
 
 
 def _compared(sample: Sample, codes: NDArray[np.int64], count: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,9 +30,9 @@ def head() -> Head:
 
 
 def looked_at(
-    vectors: list[Any], groups: str, *, cut: float = 0.5, clusters: list[str] | None = None
+    vectors: list[Any], groups: Sequence[str], *, cut: float = 0.5, clusters: list[str] | None = None
 ) -> tuple[Any, Design]:
-    """A sample of these vectors, each of the group that its letter names, decided by the head."""
+    """A sample of these vectors, each of the group named in its turn, decided by the head."""
     stored = np.stack([vector / np.linalg.norm(vector) for vector in vectors]).astype(np.float16)
     scores = head().score(stored).values
     items = [
@@ -91,6 +92,17 @@ def test_the_group_that_a_phrase_is_near_to_is_named() -> None:
     assert handgun.skew == pytest.approx(np.log(2.0))
     assert handgun.p < 0.01
     assert found["a rifle"].p > 0.05
+
+
+def test_what_is_not_known_is_no_group_that_a_phrase_calls_up() -> None:
+    vectors = [FIREARM * (1.0 if n % 4 == 1 else 0.2) + OTHER + 0.0001 * n * TOY for n in range(400)]
+    groups = ["a", "Unknown", "b", "not_known"]
+    sample, design = looked_at(vectors, groups)
+    assert sample.groups["group"].names == tuple(sorted(groups))  # an audit's verdicts count them as the manifest says
+    for one in associate(policy(), block(), sample, design):
+        assert one.group in {"a", "b"}
+        assert one.share_of_all == 0.5  # of those who state it
+    assert associate(policy(), block(), *looked_at(vectors, ["a", "unsaid"])) == ()
 
 
 def test_forty_pictures_of_one_object_are_no_association() -> None:
