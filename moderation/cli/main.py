@@ -29,8 +29,23 @@ from moderation.cli import (
 )
 from moderation.errors import ExitCode, ModerationError
 
+_UsageError: Any = typer.BadParameter.__base__  # which typer has under another name in each version
 
-class _InTheOrderOfUse(TyperGroup):
+
+class _Commands(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        """As ever; a command that was typed without what it takes, or with more, is answered with what that is and its example."""
+        try:
+            return super().invoke(ctx)
+        except _UsageError as error:
+            text = getattr(error.ctx and error.ctx.command, "help", None) or ""
+            _, example, line = text.rpartition("Example: ")
+            if not example or type(error) is typer.BadParameter:  # a value that is wrong, which says what was expected
+                raise
+            wanted = getattr(getattr(error, "param", None), "help", None)
+            told = filter(None, (error.format_message(), wanted, example + line))
+            raise _UsageError("\n".join(told), ctx=error.ctx) from None
+
     def list_commands(self, ctx: Any) -> list[str]:
         """The commands as a newcomer meets them."""
         names = super().list_commands(ctx)
@@ -68,7 +83,7 @@ _ORDER = (
 )
 
 app = typer.Typer(
-    cls=_InTheOrderOfUse,
+    cls=_Commands,
     name="moderation",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

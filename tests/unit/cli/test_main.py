@@ -54,6 +54,26 @@ def test_help_is_broken_where_the_terminal_ends_and_nowhere_else(
     assert not re.search(r"\.\.\.[\]}]", told[1].replace("WORDS PATH...", ""))  # typer adds its own
 
 
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("scan pictures", "Missing option '--policy'.\nA certified policy file, or a lock; repeat for more."),
+        ("policy compile", "Missing argument 'POLICY.yaml'.\nThe policy's YAML file."),
+        ("policy schema policy more", "Got unexpected extra argument"),
+        ("scan pictures --polcy x", "No such option: --polcy"),
+    ],
+)
+def test_a_command_typed_wrong_is_answered_with_what_it_takes_and_its_example(
+    typed: str, told: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    assert main.run(typed.split()) == ExitCode.USAGE
+    lines = [line.strip("│ ") for line in capsys.readouterr().err.splitlines()]
+    assert told in "\n".join(lines)
+    name = "moderation " + " ".join(one for one in typed.split()[:2] if one != "pictures")
+    assert any(line.startswith(f"Example: {name}") for line in lines), lines
+
+
 def test_help_teaches_the_usual_order(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["--help"]) == ExitCode.OK
     told = capsys.readouterr().out
