@@ -10,6 +10,8 @@ import typer
 from moderation.errors import PolicyError, Problem
 from moderation.meant import neighbour
 
+LOCK = ".lock.json"
+
 
 def in_a_folder(path: Path | None) -> Path | None:
     """A file's path as typed; a usage error that names its folder where that is not there."""
@@ -44,6 +46,10 @@ def there(path: Path) -> Path:
 
         named = "".join(f", such as {one}" for one in policy_files(path)[:1])
         raise PolicyError([Problem(path, 0, 0, "Y001", f"is a folder; name one policy{named}")])
+    if path.name.endswith(LOCK):  # which scan takes as well
+        meant = path.with_name(path.name.removesuffix(LOCK) + ".yaml")
+        named = f", such as {meant}" if meant.exists() else ""
+        raise PolicyError([Problem(path, 0, 0, "Y001", f"is a lock; name the policy that it was made from{named}")])
     return path
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from moderation import assemble
 from moderation.cli import terminal
 from moderation.cli.facts import fact_of, read_facts
+from moderation.cli.summary import of_another_kind
 from moderation.embedding.embedder import Embedder
 from moderation.errors import DataError, ItemError, Problem
 from moderation.history.files import refuse_kept
@@ -67,6 +68,8 @@ def embed(paths: Sequence[Path], *, out: Path, encoder: str, policy: str | None)
     )
     for reason in sorted(counts.keys() - {"items", "vectors", "targets"}):
         terminal.say(f"  {counts[reason]:,} {reason}")
+    if found.left_alone:
+        terminal.say(f"  {of_another_kind(found.left_alone, found.kinds)}")
 
 
 def keep(paths: Sequence[Path], *, out: Path, items: Path | None, policy: str | None) -> None:

@@ -57,7 +57,7 @@ def item_of(one: str, rows: Sequence[Mapping[str, Any]], attributes: Any, folder
 def file_part(path: Path, *, most: Most, name: str = "") -> Part:
     """What a file holds. Raises ItemError where it is none, of the wrong kind, too large, or not UTF-8."""
     suffix = path.suffix.lower()
-    what = f"{path}: a file of kind {suffix or 'unknown'!r} is neither picture nor text"
+    what = f"{path}: a file of kind {suffix or 'unknown'!r} is neither picture nor text; expected {', '.join(sorted(most))}"
     if suffix in VIDEOS:
         what = f'{path}: no reader in force reads videos; name one that does, such as readers.use = ["video"], in the settings (plugin moderation-video)'
     expect(suffix in most, what, cause="wrong_kind")

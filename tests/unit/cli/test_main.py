@@ -243,6 +243,9 @@ def test_a_folder_is_told_which_policy_to_name(
     assert main.run(["policy", command, str(tmp_path)]) == ExitCode.POLICY
     told = capsys.readouterr().err.splitlines()[0]
     assert told == f"{tmp_path}: Y001: is a folder; name one policy, such as {tmp_path}/a.yaml"
+    assert main.run(["policy", command, str(tmp_path / "a.lock.json")]) == ExitCode.POLICY
+    told = capsys.readouterr().err.splitlines()[0]
+    assert told.endswith(f"Y001: is a lock; name the policy that it was made from, such as {tmp_path}/a.yaml")
 
 
 @pytest.mark.parametrize("watched", [True, False])

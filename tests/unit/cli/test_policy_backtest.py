@@ -197,6 +197,15 @@ def test_one_is_told_as_one(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("project")
+def test_what_embed_leaves_alone_is_told(run: Run) -> None:
+    Path("some").mkdir()
+    for name in ("a.png", "b.doc"):
+        Path("some", name).write_text("0.1")
+    told = "  left alone, of another kind: 1 file (some/b.doc); read are .gif, "
+    assert run("policy", "embed", "some", "--out", "kept")[1].splitlines()[1].startswith(told)
+
+
+@pytest.mark.usefixtures("project")
 def test_targets_are_left_out_unless_their_policy_is_named(run: Run) -> None:
     _, _, err = run("policy", "embed", "items.jsonl", "--out", "kept")
     assert "targets are left out: name the policy that they are about (--policy)" in err
