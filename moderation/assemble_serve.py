@@ -91,7 +91,16 @@ def server(settings: Settings, *, folder: Path) -> Iterator[App]:
             now = builds.current()
             return now.of[bound[caller]] if caller in bound else now.everything
 
-        service = stack.enter_context(closing(Service(in_force, batcher)))
+        service = stack.enter_context(
+            closing(
+                Service(
+                    in_force,
+                    batcher,
+                    readers_seconds=settings.readers.timeout_seconds,
+                    detectors_seconds=settings.detectors.timeout_seconds,
+                )
+            )
+        )
         metrics = ServerMetrics(batcher)
         told = Gauges(lambda: builds.current().everything, embedders, builds, metrics.answers.limited)
         metrics.registry.register(told)

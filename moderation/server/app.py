@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,8 @@ from moderation.server.edge import App, Edge
 from moderation.server.handlers import handle_errors
 from moderation.server.openapi import document
 from moderation.server.posts import OURS_MODEL, POSTS, Post, Served, no_model
+
+_log = logging.getLogger(__name__)
 
 
 def make_app(served: Served) -> App:
@@ -82,8 +85,10 @@ async def model(request: Request, name: str) -> dict[str, Any]:
 
 async def healthz(request: Request) -> JSONResponse:
     """Whether it should be left running."""
-    good = _served(request).service.alive
-    return JSONResponse({"state": "working" if good else "stalled"}, 200 if good else 503)
+    stuck = ", ".join(_served(request).service.stuck)
+    if stuck:
+        _log.error("stalled: %s", stuck)
+    return JSONResponse({"state": f"stalled: {stuck}" if stuck else "working"}, 503 if stuck else 200)
 
 
 async def readyz(request: Request) -> JSONResponse:
