@@ -29,7 +29,7 @@ from moderation.sections import ServeSettings
 from moderation.server.app import make_app
 from moderation.server.batcher import Batcher
 from moderation.server.costs import Costs, Kind, measure
-from moderation.server.edge import App
+from moderation.server.edge import Edge
 from moderation.server.metrics import ServerMetrics
 from moderation.server.posts import Served
 from moderation.server.service import Service
@@ -49,7 +49,7 @@ class InForce:
 
 
 @contextmanager
-def server(settings: Settings, *, folder: Path) -> Iterator[App]:
+def server(settings: Settings, *, folder: Path) -> Iterator[Edge]:
     """The app, ready to be asked: encoders are loaded, tried and timed. What is in work is finished when this is closed.
 
     Locks are looked for from `folder` on. Raises SettingsError without the section serve or for a key's unknown policy, EncoderError for an encoder

@@ -12,7 +12,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from moderation.pipeline import Pipeline
 from moderation.server.direct import Direct
-from moderation.server.edge import App, Edge
+from moderation.server.edge import Edge
 from moderation.server.handlers import handle_errors
 from moderation.server.openapi import document
 from moderation.server.posts import OURS_MODEL, POSTS, Post, Served, no_model
@@ -20,7 +20,7 @@ from moderation.server.posts import OURS_MODEL, POSTS, Post, Served, no_model
 _log = logging.getLogger(__name__)
 
 
-def make_app(served: Served) -> App:
+def make_app(served: Served) -> Edge:
     """The ASGI app, behind its checks."""
     app = FastAPI(title="moderation", docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.served = served
@@ -36,7 +36,8 @@ def make_app(served: Served) -> App:
     handle_errors(app)
     app.openapi = partial(document, app)  # type: ignore[method-assign]
     routes = [str(getattr(one, "path", "")) for one in app.routes]
-    return Edge(Direct(app, served), served.settings, routes=routes, told=served.metrics.answered)
+    told, cut = served.metrics.answered, served.metrics.cut
+    return Edge(Direct(app, served), served.settings, routes=routes, told=told, cut=cut)
 
 
 def _shown(post: Post) -> Any:

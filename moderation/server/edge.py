@@ -46,11 +46,18 @@ _BEHIND = 0.2  # of a request's time: where more is gone before anybody looked a
 
 
 class Edge:
-    """The app behind its checks. `told` hears of every answer: its route, one of `routes`, its status and seconds."""
+    """The app behind its checks. `told` hears of every answer: its route, one of `routes`, its status and seconds; `cut` is to hear why a connection is cut."""
 
     def __init__(
-        self, app: App, settings: ServeSettings, *, routes: Collection[str] = (), told: Told = lambda *_: None
+        self,
+        app: App,
+        settings: ServeSettings,
+        *,
+        routes: Collection[str] = (),
+        told: Told = lambda *_: None,
+        cut: Callable[[str], object] = lambda _: None,
     ) -> None:
+        self.cut = cut
         self._app, self._settings, self._told, self._routes = app, settings, told, {*routes, *OPEN}
         self._keys = {name: one.sha256 for name, one in settings.keys.items()}
         self._pulse = Pulse()

@@ -17,6 +17,12 @@ from moderation.server.batcher import Batcher
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
+# Why connections are cut: what comes on one is no HTTP, too much, late, or nothing; its answers are not read; there are too many of them.
+CUTS = (
+    "invalid_http", "headers_too_large", "too_many_headers", "too_many_ahead", "too_slow", "silent", "unread", "crowded",
+)  # fmt: skip
+
+
 class ServerMetrics:
     """Every counter of one server, in a registry of its own."""
 
@@ -30,6 +36,11 @@ class ServerMetrics:
         self._seconds = Histogram(
             "moderation_request_duration_seconds", "From a request's arrival to its answer.", ("route",), buckets=_SECONDS, registry=self.registry,
         )  # fmt: skip
+        self._cuts = Counter(
+            "moderation_connections_cut", "Connections that the server cut.", ("reason",), registry=self.registry
+        )
+        for reason in CUTS:  # from 0 on: of a count that begins with its first event, nobody sees the step
+            self._cuts.labels(reason)
         self.answers = DecisionCounts(self.registry)
         self.registry.register(_Waiting(batcher))
 
@@ -37,6 +48,10 @@ class ServerMetrics:
         """Count an answer; 499 is a caller that went away."""
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
+
+    def cut(self, reason: str) -> None:
+        """Count a connection that was cut, for one of CUTS."""
+        self._cuts.labels(reason).inc()
 
 
 def joined(told: Mapping[str, str], *, label: str) -> bytes:
