@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import logging
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from moderation import assemble_serve
 from moderation.plugin.brought import Plugins
 from moderation.policy.lock import lock_path, write_lock
 from moderation.settings import EncoderSettings, Settings
-from tests.fakes import FakeEncoder, lock, plugins_with
+from tests.fakes import FakeEncoder, FakeReader, lock, plugins_with
 from tests.integration.test_serve import ask
 from tests.served import BOTH, Place, listening
 from tests.unit.server.test_batcher import until
@@ -32,15 +33,19 @@ def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 @contextmanager
-def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **more: Any) -> Iterator[str]:
-    """A server of two policies; of two encoders in the settings the locks need one."""
-    known = Plugins((), plugins_with().detectors, {"fake": lambda _: FakeEncoder()})
+def started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, reader: FakeReader | None = None, **more: Any
+) -> Iterator[str]:
+    """A server of two policies; of two encoders in the settings the locks need one. A fault of the reader is one too many."""
+    readers = {reader.id: reader} if reader else {}
+    known = Plugins((), plugins_with().detectors, {"fake": lambda _: FakeEncoder()}, readers=readers)
     monkeypatch.setattr(assemble_serve, "plugins", lambda _: known)
     for policy in ("weapons", "drugs"):
         write_lock(lock(policy, modalities=BOTH), lock_path(tmp_path, policy))
     own = {"locks": ("weapons.lock.json", "drugs.lock.json"), "port": 0, "reload_seconds": 0.05, **more}
     encoders = {name: EncoderSettings(loader="fake") for name in ("default", "other")}
-    settings = Settings.model_validate({"encoders": encoders, "serve": own})
+    once = {"use": tuple(readers), "faults_before_quarantine": 1, "quarantine_seconds": 600}
+    settings = Settings.model_validate({"encoders": encoders, "serve": own, "readers": once})
     assert settings.serve
     with assemble_serve.server(settings, folder=tmp_path) as app, listening(app, settings.serve) as address:
         yield address
@@ -90,3 +95,19 @@ def test_categories_stand_without_any_key_at_the_start_and_for_a_new_build(
         assert versions(url, "") == {"weapons": "1.0.0", "drugs": "1.0.0"}
         write_lock(lock("weapons", version="2.0.0", modalities=BOTH), lock_path(tmp_path, "weapons"))
         until(lambda: versions(url, "") == {"weapons": "2.0.0", "drugs": "1.0.0"})
+
+
+def test_what_is_known_of_a_plugin_that_failed_outlives_a_new_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else every new build lets it fail again, and takes what its counters told."""
+    reader = FakeReader(answer=lambda _: 1 / 0)
+    picture = {"items": [{"image": base64.b64encode(b"0.95").decode()}]}
+    with started(tmp_path, monkeypatch, reader=reader) as url:
+        place = Place(url, None, None, None)  # type: ignore[arg-type]
+        for version in ("1.0.0", "2.0.0"):
+            write_lock(lock("weapons", version=version, modalities=BOTH), lock_path(tmp_path, "weapons"))
+            until(lambda expected=version: versions(url, "")["weapons"] == expected)  # type: ignore[misc]
+            assert ask(place, "/v1/decisions", picture)[0] == 200
+            assert 'moderation_reader_quarantined{reader="ocr"} 1.0' in ask(place, "/metrics")[2].decode()
+            assert len(reader.batches) == 1

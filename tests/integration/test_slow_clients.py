@@ -448,6 +448,19 @@ def test_small_answers_that_nobody_reads_keep_nobody_out(unread: bytes) -> None:
             assert whole(third).startswith(b"HTTP/1.1 200")
 
 
+def test_who_is_cut_and_reads_nothing_of_it_is_counted_once(unread: bytes) -> None:
+    """Its refusal waits behind sixty others, longer than its time to send the rest of what it began."""
+    with serving(read_seconds=SECONDS, keys={"shop": {"sha256": "0" * 64}}) as place, deaf(place) as one:
+        for _ in range(60):  # as above
+            one.sendall(CHUNKED + b"0\r\n\r\n")
+            time.sleep(0.005)
+        one.sendall(CHUNKED)
+        until(lambda: answered(place, "/v1/moderations") == 61)
+        one.sendall(b"no such size\r\n")
+        time.sleep(3 * SECONDS)
+        assert cuts(place) == dict.fromkeys(CUTS, 0) | {"invalid_http": 1}
+
+
 @pytest.mark.parametrize("last", ["keep-alive", "close"])
 def test_small_answers_that_nobody_reads_keep_no_connection_that_is_idle_or_closing(
     last: str, unread: bytes, monkeypatch: pytest.MonkeyPatch

@@ -306,6 +306,20 @@ def test_who_waits_to_be_decided_is_decided_with_its_like_and_in_turn_and_closin
     assert b.calls == [["b1"] * 3]
 
 
+def test_closing_waits_for_what_is_being_read_before_the_device_takes_nothing_more() -> None:
+    reader = Reading()
+    with held(reader) as service:
+        waits = ask(service, "0.2", "bulk")
+        closing = threading.Thread(target=service.close, daemon=True)
+        closing.start()
+        until(lambda: service._closed)
+        assert not threading.Event().wait(0.2)
+        assert service.state == "working"
+        reader.go.set()
+        closing.join(20)
+        assert waits.answer.result(20)
+
+
 def test_who_has_thousands_of_remembered_items_decided_keeps_nobody_waiting_for_more_than_two_calls() -> None:
     clock = [0.0]
     flood, shop = Deciding(clock), Deciding(clock, seconds=1.0)
