@@ -21,7 +21,7 @@ from moderation.sections import ServeSettings
 from moderation.server.errors import AGAIN, DENIED, LIMITED, OURS, ApiError, overloaded
 from moderation.server.fair import room
 from moderation.server.pulse import Pulse
-from moderation.telemetry import places
+from moderation.telemetry import REQUEST, places
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -75,8 +75,8 @@ class Edge:
             scope = {**scope, "path": scope["path"].removeprefix(root), "root_path": ""}
         began, status = time.monotonic(), GONE
         headers = dict(reversed(scope["headers"]))
-        id_ = headers.get(b"x-request-id", b"")
-        own = [(b"x-request-id", id_ if _ID.fullmatch(id_) else b"%032x" % random.getrandbits(128)), *SECURE]
+        scope.setdefault("state", {})["id"] = id_ = _id(headers)
+        own = [(b"x-request-id", id_), *SECURE]
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -92,7 +92,8 @@ class Edge:
                 await respond(answer, error.status, error.body, error.headers)
         except Exception as error:
             if status == GONE:
-                _log.error("not answered: %s", type(error).__name__, extra={"told": places(error)})
+                told = {REQUEST: id_.decode(), **places(error)}
+                _log.error("not answered: %s", type(error).__name__, extra={"told": told})
                 raise
         finally:
             self._told(self._route(scope), status, time.monotonic() - began)
@@ -101,7 +102,7 @@ class Edge:
         self, scope: Scope, headers: Mapping[bytes, bytes], began: float, receive: Receive, send: Send
     ) -> None:
         """Answer who may ask. Raises ApiError for who may not, and where the server ends and waits no longer."""
-        state = scope.setdefault("state", {})
+        state = scope["state"]
         try:
             if scope["path"] in OPEN:  # without a key: nothing of it is held
                 await self._answered(scope, bytearray(), receive, send)
@@ -234,6 +235,12 @@ class Edge:
             soon.cancel()  # what is answered at once, as a refusal is, needs no watch
             for one in watching:
                 one.cancel()
+
+
+def _id(headers: Mapping[bytes, bytes]) -> bytes:
+    """The request's id: what its caller calls it, where that can do no harm in a header or a log, else one of ours."""
+    given = headers.get(b"x-request-id", b"")
+    return given if _ID.fullmatch(given) else b"%032x" % random.getrandbits(128)
 
 
 async def respond(send: Send, status: int, body: bytes, headers: Mapping[str, str]) -> None:
