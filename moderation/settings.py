@@ -207,7 +207,7 @@ def _wrong(detail: Any, keys: Keys) -> str:
 
 
 def _secret(key: str) -> bool:
-    return key.endswith(("password", "secret_key"))
+    return key.endswith(("password", "secret_key", "sha256"))  # where a key may stand by mistake
 
 
 def _shown(value: Any, keys: Keys) -> Any:

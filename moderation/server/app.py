@@ -37,7 +37,7 @@ def make_app(served: Served) -> Edge:
     app.openapi = partial(document, app)  # type: ignore[method-assign]
     routes = [str(getattr(one, "path", "")) for one in app.routes]
     told, cut = served.metrics.answered, served.metrics.cut
-    return Edge(Direct(app, served), served.settings, routes=routes, told=told, cut=cut)
+    return Edge(Direct(app, served), served.settings, routes=routes, told=told, cut=cut, keys=served.keys)
 
 
 def _shown(post: Post) -> Any:

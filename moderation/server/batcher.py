@@ -61,7 +61,7 @@ class Batcher:
         self._alone = {name: Alone.of(one) for name, one in embedders.items()}
         self._most_parts, self.most_bytes, self._largest, self._clock = most_parts, most_bytes, largest, clock
         self._changed = threading.Condition()
-        self.weights = weights or {}
+        self.weights = {} if weights is None else weights  # which may change
         self._queue: FairQueue[Waiting] = FairQueue(lambda one: self.forecast.each(one.kind) + one.extra, self.weights)
         self.forecast = Forecast(costs, self._queue, largest=largest, clock=clock)
         self._light = Light(self._queue.weight, clock)

@@ -17,8 +17,8 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMap
 from typing import Any
 
 from moderation.errors import OverloadedError
-from moderation.sections import ServeSettings
-from moderation.server.errors import AGAIN, DENIED, LIMITED, OURS, ApiError, overloaded
+from moderation.sections import KeySettings, ServeSettings
+from moderation.server.errors import AGAIN, LIMITED, OURS, ApiError, denied, overloaded
 from moderation.server.fair import room
 from moderation.server.pulse import Pulse
 from moderation.telemetry import REQUEST, places
@@ -46,7 +46,10 @@ _BEHIND = 0.2  # of a request's time: where more is gone before anybody looked a
 
 
 class Edge:
-    """The app behind its checks. `told` hears of every answer: its route, one of `routes`, its status and seconds; `cut` is to hear why a connection is cut."""
+    """The app behind its checks. `told` hears of every answer: its route, one of `routes`, its status and seconds; `cut` is to hear why a connection is cut.
+
+    `keys` are those that count now, None where everybody is answered; without it, those of the settings.
+    """
 
     def __init__(
         self,
@@ -56,10 +59,11 @@ class Edge:
         routes: Collection[str] = (),
         told: Told = lambda *_: None,
         cut: Callable[[str], object] = lambda _: None,
+        keys: Callable[[], Mapping[str, KeySettings] | None] | None = None,
     ) -> None:
         self.cut = cut
         self._app, self._settings, self._told, self._routes = app, settings, told, {*routes, *OPEN}
-        self._keys = {name: one.sha256 for name, one in settings.keys.items()}
+        self._keys = keys or (lambda: settings.keys or None)
         self._pulse = Pulse()
         self._held = Counter[str]()  # bytes of the bodies of all requests that are not answered, by caller
 
@@ -123,20 +127,14 @@ class Edge:
 
     def _caller(self, headers: Mapping[bytes, bytes]) -> str:
         """Whose key it is. Every key is compared, each in constant time, so that no time tells of any."""
-        if not self._keys:
+        keys = self._keys()
+        if keys is None:
             return ANYBODY
         kind, _, key = headers.get(b"authorization", b"").partition(b" ")
         digest = hashlib.sha256(key.strip()).hexdigest()
-        whose = [name for name, known in self._keys.items() if hmac.compare_digest(known, digest)]
+        whose = [name for name, known in keys.items() if hmac.compare_digest(known.sha256, digest)]
         if kind.lower() != b"bearer" or not whose:
-            missing = b"authorization" not in headers
-            raise ApiError(
-                401,
-                "missing_api_key" if missing else "invalid_api_key",
-                "expected a key: Authorization: Bearer KEY" if missing else "this key is not known",
-                kind=DENIED,
-                headers={"www-authenticate": "Bearer"},
-            )
+            raise denied(missing=b"authorization" not in headers)
         return whose[0]
 
     def _seconds(self, headers: Mapping[bytes, bytes]) -> float:
@@ -195,7 +193,10 @@ class Edge:
         most = self._settings.body_bytes
         if size > most:
             raise ApiError(413, "body_too_large", f"the body is too large; expected at most {most} bytes")
-        own, several = self._held[caller] - read, len(self._keys) > 1  # a caller's lone body may be as large as any
+        own, several = (
+            self._held[caller] - read,
+            len(self._keys() or ()) > 1,
+        )  # a caller's lone body may be as large as any
         if not room(most=self._settings.bodies_bytes, held=self._held.total(), own=own, new=more, several=several):
             raise ApiError(429, "overloaded", "refused: too many bytes are in work", kind=LIMITED, headers=AGAIN)
 
