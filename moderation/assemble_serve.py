@@ -88,7 +88,7 @@ def server(settings: Settings, *, folder: Path, file: Path | None = None) -> Ite
                 )
             )
         )
-        metrics = ServerMetrics(batcher)
+        metrics = ServerMetrics(batcher, lambda: service.stuck)
         told = Gauges(lambda: builds.current().everything, embedders, builds, metrics.answers.limited)
         metrics.registry.register(told)
         yield make_app(Served(service, own, settings.actions, metrics, keys=lambda: builds.current().keys))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -24,9 +24,9 @@ CUTS = (
 
 
 class ServerMetrics:
-    """Every counter of one server, in a registry of its own."""
+    """Every counter of one server, in a registry of its own; `stuck` names threads that get nowhere."""
 
-    def __init__(self, batcher: Batcher) -> None:
+    def __init__(self, batcher: Batcher, stuck: Callable[[], Sequence[str]] = tuple) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
@@ -42,7 +42,7 @@ class ServerMetrics:
         for reason in CUTS:  # from 0 on: of a count that begins with its first event, nobody sees the step
             self._cuts.labels(reason)
         self.answers = DecisionCounts(self.registry)
-        self.registry.register(_Waiting(batcher))
+        self.registry.register(_Waiting(batcher, stuck))
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """Count an answer; 499 is a caller that went away."""
@@ -76,16 +76,17 @@ class _Told(Collector):
 
 
 class _Waiting(Collector):
-    """What the batcher knows, read when it is asked for."""
+    """What the batcher, and `stuck`, know, read when it is asked for."""
 
-    def __init__(self, batcher: Batcher) -> None:
-        self._batcher = batcher
+    def __init__(self, batcher: Batcher, stuck: Callable[[], Sequence[str]]) -> None:
+        self._batcher, self._stuck = batcher, stuck
 
     def collect(self) -> Iterator[Metric]:
         """Its families."""
         parts, size = self._batcher.waiting
         yield GaugeMetricFamily("moderation_waiting_parts", "Parts that wait for the device.", parts)
         yield GaugeMetricFamily("moderation_waiting_bytes", "Bytes of the parts that wait.", size)
+        yield GaugeMetricFamily("moderation_stuck_threads", "Threads that get nowhere.", len(self._stuck()))
         counts: dict[str, tuple[str, Callable[[Batcher], int]]] = {
             "batches": ("Batches that the device ran.", lambda one: one.batches),
             "parts_encoded": ("Parts that were encoded.", lambda one: one.encoded),

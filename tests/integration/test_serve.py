@@ -370,9 +370,11 @@ def test_a_thread_that_hangs_is_named_to_who_would_start_it_again_and_in_the_log
     for one in (read, *deciders):
         one.begins(-STALLED - 1)  # as if it had been at one thing for so long
     status, _, answer = ask(place, "/healthz")
+    told = ask(place, "/metrics")[2].decode()
     for one in (read, *deciders):
         one.rests()
     assert (status, answer) == (503, {"state": "stalled: decide, read"})
+    assert "moderation_stuck_threads 2.0" in told
     assert "stalled: decide, read" in caplog.text
     assert ask(place, "/healthz")[0] == 200
 

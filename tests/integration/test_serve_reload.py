@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import logging
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from moderation.sections import KeySettings, ServeSettings
 from moderation.server.batcher import Batcher
 from moderation.server.errors import ApiError
 from moderation.server.in_force import InForce, keys_of
+from moderation.server.watched import STALLED, Watched
 from moderation.settings import EncoderSettings, Settings
 from tests.fakes import FakeEncoder, FakeReader, lock, plugins_with
 from tests.integration.test_serve import ask
@@ -108,6 +110,15 @@ def test_categories_stand_without_any_key_at_the_start_and_for_a_new_build(
         until(lambda: versions(url, "") == {"weapons": "2.0.0", "drugs": "1.0.0"})
 
 
+def test_a_server_of_true_settings_tells_of_threads_that_get_nowhere(url: str) -> None:
+    place = Place(url, None, None, None)  # type: ignore[arg-type]
+    (read,) = [one for one in threading.enumerate() if isinstance(one, Watched) and one.name == "read"]
+    for seconds, stuck in ((0.0, 0), (-STALLED - 1, 1)):
+        read.begins(seconds)
+        assert f"moderation_stuck_threads {stuck}.0" in ask(place, "/metrics")[2].decode()
+    read.rests()
+
+
 def test_what_is_known_of_a_plugin_that_failed_outlives_a_new_build(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,9 +178,8 @@ def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Keys:
 SHOP, CHAT, ALL = ({"sha256": digest(name)} for name in ("shop", "chat", "all"))
 
 
-def test_a_key_that_leaks_is_taken_away_and_a_new_one_counts_while_others_never_notice(
-    keys: Keys, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def batchers(monkeypatch: pytest.MonkeyPatch) -> list[Batcher]:
+    """Those of servers that start from now on."""
     made = list[Batcher]()
 
     class Told(Batcher):
@@ -178,6 +188,25 @@ def test_a_key_that_leaks_is_taken_away_and_a_new_one_counts_while_others_never_
             made.append(self)
 
     monkeypatch.setattr(assemble_serve, "Batcher", Told)
+    return made
+
+
+def test_a_door_that_was_open_is_shut_by_the_first_key_whose_weight_counts(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = batchers(monkeypatch)
+    with keys.served():
+        assert keys.status("") == 200
+        keys.write(shop={**SHOP, "weight": 3.0})
+        until(lambda: keys.status("") == 401)
+        assert keys.status("shop") == 200
+        assert made[0]._queue.weight("shop") == 3.0
+
+
+def test_a_key_that_leaks_is_taken_away_and_a_new_one_counts_while_others_never_notice(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = batchers(monkeypatch)
     with keys.served(shop=SHOP, all=ALL):
         assert [keys.status(one) for one in ("shop", "all", "rotated", "chat")] == [200, 200, 401, 401]
         keys.write(shop={"sha256": digest("rotated"), "weight": 3.0}, all=ALL, chat={**CHAT, "policies": ["weapons"]})

@@ -44,4 +44,4 @@ def test_answers_decisions_and_batches_are_counted() -> None:
     assert told("decisions_total", {"action": "allow"}) == 1  # a draft
     assert [told("connections_cut_total", {"reason": one}) for one in CUTS] == [one == "silent" for one in CUTS]
     assert (told("batches_total"), told("parts_encoded_total"), told("waiting_parts")) == (1, 1, 0)
-    assert (told("parts_dropped_total"), told("waiting_bytes")) == (0, 0)
+    assert (told("parts_dropped_total"), told("waiting_bytes"), told("stuck_threads")) == (0, 0, 0)
