@@ -207,12 +207,12 @@ def _wrong(detail: Any, keys: Keys) -> str:
 
 
 def _secret(key: str) -> bool:
-    return key.endswith(("password", "secret_key", "sha256"))  # where a key may stand by mistake
+    return key.endswith(("password", "secret_key"))
 
 
 def _shown(value: Any, keys: Keys) -> Any:
     """What an error may tell of a value: not a secret, nor one in a section around it."""
-    if keys and _secret(keys[-1]):
+    if keys and (_secret(keys[-1]) or keys[-1] == "sha256"):  # in whose place a key may stand by mistake
         return "***"
     if isinstance(value, dict):
         return {key: _shown(one, (key,)) for key, one in value.items()}

@@ -122,14 +122,6 @@ bootstrap = ["127.0.0.1:9092"]
 SASL = '[stream.kafka.sasl]\nmechanism = "{}"\nusername = "worker"\npassword = "hunter2"\n'
 
 
-def test_a_digest_of_digits_alone_is_no_number() -> None:
-    serve = load_settings(
-        environ={"MODERATION_SERVE__LOCKS": '["x"]', "MODERATION_SERVE__KEYS__SHOP__SHA256": "1" * 64}
-    ).serve
-    assert serve
-    assert serve.keys["shop"].sha256 == "1" * 64
-
-
 def test_a_stream_is_read_and_its_password_is_never_shown(tmp_path: Path) -> None:
     path = write(tmp_path, STREAM + SASL.format("SCRAM-SHA-512"))
     stream = load_settings(path, environ={"MODERATION_STREAM__KAFKA__SASL__PASSWORD": "1e3"}).stream
