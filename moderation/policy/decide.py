@@ -166,26 +166,27 @@ def final_score(findings: Sequence[Finding]) -> Score | Abstention:
 
 
 def highest(findings: Iterable[Finding]) -> Finding | None:
-    """The finding that carries the policy's score; ties go by label, then part, never by the order they came in."""
+    """The finding that carries the policy's score; ties go by label, then part, concept, detector and region, never by the order they came in."""
     scored = [one for one in findings if isinstance(one.answer, Score)]
     return scored[0] if len(scored) == 1 else max(scored, key=_standing, default=None)
 
 
 def _silent(findings: Iterable[Finding]) -> Finding | None:
-    """The abstention that is told of an item: the first by reason, then cause, detector and part, never the order they came in."""
+    """The abstention that is told of an item: the first by reason, then cause, detector, part and region, never the order they came in."""
     named = [
-        ((one.answer.reason, one.answer.cause, one.detector or "", one.part), one)
+        ((one.answer.reason, one.answer.cause, one.detector or "", one.part, one.region or ()), one)
         for one in findings
         if isinstance(one.answer, Abstention)
     ]
     return min(named, key=lambda pair: pair[0])[1] if named else None
 
 
-def _standing(finding: Finding) -> tuple[float, str, str, str]:
+def _standing(finding: Finding) -> tuple[float, str, str, str, str, tuple[float, ...]]:
     score = finding.answer
     if isinstance(score, Abstention):
-        return -1.0, "", "", ""
-    return _value(finding), score.label, finding.part, score.concept or ""
+        return -1.0, "", "", "", "", ()
+    tie = score.label, finding.part, score.concept or "", finding.detector or "", finding.region or ()
+    return _value(finding), *tie
 
 
 def _value(finding: Finding) -> float:

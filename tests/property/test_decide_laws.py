@@ -29,7 +29,10 @@ all_terms = st.builds(
 )
 scores = st.builds(Score, st.sampled_from(["p", "q"]), numbers)
 answers = st.one_of(scores, st.sampled_from([Abstention("detector_error"), Abstention("bad_answer")]))
-findings = st.lists(st.builds(Finding, st.sampled_from(["a", "b"]), answers), min_size=1, max_size=5)
+detectors = st.sampled_from([None, "keywords", "ocr"])
+regions = st.sampled_from([None, (0.0, 0.0, 0.5, 0.5), (0.5, 0.0, 1.0, 0.5)])
+found_by = st.builds(Finding, st.sampled_from(["a", "b"]), answers, detector=detectors, region=regions)
+findings = st.lists(found_by, min_size=1, max_size=5)
 
 
 def force(verdict: Verdict) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import pytest
 
@@ -63,6 +64,18 @@ def test_scores_are_rounded_to_a_millionth_before_they_are_compared() -> None:
 def test_the_score_is_the_highest_over_parts_and_names_what_carried_it() -> None:
     found = verdict(0.2, 0.95, 0.6, parts=3)
     assert (found.score, found.part, found.concept) == (0.95, "p1", "a gun")
+
+
+@pytest.mark.parametrize("said", [Score("weapons", 0.7), SILENT])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [({}, {"region": (0.0, 0.0, 0.5, 0.5)}), ({}, {"detector": "ocr"}), ({"detector": "faces"}, {"detector": "ocr"})],
+)
+def test_what_differs_in_its_place_or_detector_alone_is_told_in_no_order_that_it_came_in(
+    said: Score | Abstention, one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    both = [Finding("p0", said, **one), Finding("p0", said, **other)]
+    assert judge(TERMS, both, parts=1, order=ACTIONS) == judge(TERMS, both[::-1], parts=1, order=ACTIONS)
 
 
 def test_the_evidence_is_that_of_the_score_that_counts() -> None:
