@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import shutil
@@ -26,6 +27,9 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "house"))
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Processes of torch that share two cores spin while they wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Python's collector would go through half a million objects of torch and its like again and again: one in twenty seconds of all tests.
+gc.set_threshold(50_000, *gc.get_threshold()[1:])
 
 _not_run: Counter[str] = Counter()
 
@@ -64,12 +68,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=f"needs {what}"))
 
 
+def pytest_collection_finish() -> None:
+    gc.freeze()
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.skipped and isinstance(report.longrepr, tuple):
         _not_run[report.longrepr[2].removeprefix("Skipped: ")] += 1
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
+    gc.unfreeze()  # or libraries complain at the end of what was never let go of
     if not hasattr(config, "workerinput"):
         what = ", ".join(f"{count} ({reason})" for reason, count in sorted(_not_run.items()))
         print(f"did not run: {what or 'nothing, every test ran'}")
