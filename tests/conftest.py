@@ -16,6 +16,7 @@ from hypothesis import settings
 from tests.services import available
 from tests.services.keeper import Addresses
 from tests.services.lease import lease
+from tests.turns import dealt
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("MODERATION_DATA") or ROOT.parent / "shared" / "data")
@@ -47,7 +48,9 @@ def services() -> Iterator[Addresses]:
         yield addresses
 
 
+@pytest.hookimpl(trylast=True)  # once it is known which tests there are
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items[:] = dealt(items, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")), ROOT / "tests")
     lacking = {"needs_data": "the shared data (MODERATION_DATA)"} if not (DATA / "SOURCES.md").exists() else {}
     lacking |= available.lacking()
     if not _has_gpu():
