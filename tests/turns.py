@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-# In the order of the time they take.
+# Nearly in the order of the time they take.
 LONG = (
     "examples/test_plugins.py",
     "integration/test_ray.py",
@@ -23,8 +23,8 @@ LONG = (
     "integration/test_spread_training.py",
     "integration/stream/test_faults.py",
     "examples/test_plugin_tutorial.py",
+    "integration/test_training_survives.py",  # to the worker that has test_spread_training: they fork one process
     "examples/test_shipped_audits.py",
-    "integration/test_training_survives.py",
 )
 
 

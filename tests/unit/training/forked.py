@@ -19,11 +19,16 @@ import moderation.training.loop  # noqa: F401  these, in the process that the ot
 from moderation.cli import main
 
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["tests.unit.training.test_ranks", __name__])  # there is one such process for all tests
+
+
+def prepare() -> None:
+    """Say what the process that others are forked from imports: there is one for all tests of a worker, and who starts it decides."""
+    _SERVER.set_forkserver_preload(["tests.unit.training.test_ranks", __name__])
 
 
 def started(config: Path, *more: str, ranks: int = 1, before: Callable[[], None] | None = None) -> list[BaseProcess]:
     """One process a rank, told of each other as torchrun tells them; what each says goes to files beside `config`."""
+    prepare()
     with socket.create_server(("127.0.0.1", 0)) as one:
         port = str(one.getsockname()[1])
     told = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(ranks)}
