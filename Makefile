@@ -8,8 +8,10 @@ SERVICES ?= build/services/.ready
 USED := $(filter-out none,$(SERVICES))
 # Three workers for two cores, since tests on a broker mostly wait.
 PYTEST := pytest -n 3 --dist worksteal
+# Where it is set, each of a thousand processes would compile all that it imports anew.
+export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test services lint soak bench oldest clean help
+.PHONY: demo test suite services lint soak bench oldest clean help
 
 help:  ## What can be made.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -17,7 +19,10 @@ help:  ## What can be made.
 demo: $(READY)  ## From nothing to a certified policy and decisions on pictures, with a report to open.
 	@$(BIN)/moderation demo --out build/demo $(if $(MODERATION_TEST_KAFKA),--kafka $(MODERATION_TEST_KAFKA))
 
-test: $(READY) $(USED) lint  ## From nothing to a passed test suite.
+test: $(READY) $(USED)  ## From nothing to a passed test suite.
+	@$(MAKE) --no-print-directory --jobs=2 lint suite
+
+suite: $(READY) $(USED)
 	@$(BIN)/$(PYTEST)
 
 services: $(READY) build/services/.ready  ## A real Kafka broker and a real Redis server until Ctrl-C, and how tests find them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import shutil
@@ -15,6 +16,7 @@ from hypothesis import settings
 from tests.services import available
 from tests.services.keeper import Addresses
 from tests.services.lease import lease
+from tests.turns import dealt
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("MODERATION_DATA") or ROOT.parent / "shared" / "data")
@@ -26,6 +28,9 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "house"))
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Processes of torch that share two cores spin while they wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Python's collector would go through half a million objects of torch and its like again and again: one in twenty seconds of all tests.
+gc.set_threshold(50_000, *gc.get_threshold()[1:])
 
 _not_run: Counter[str] = Counter()
 
@@ -43,7 +48,9 @@ def services() -> Iterator[Addresses]:
         yield addresses
 
 
+@pytest.hookimpl(trylast=True)  # once it is known which tests there are
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items[:] = dealt(items, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")), ROOT / "tests")
     lacking = {"needs_data": "the shared data (MODERATION_DATA)"} if not (DATA / "SOURCES.md").exists() else {}
     lacking |= available.lacking()
     if not _has_gpu():
@@ -64,12 +71,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=f"needs {what}"))
 
 
+def pytest_collection_finish() -> None:
+    gc.freeze()
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.skipped and isinstance(report.longrepr, tuple):
         _not_run[report.longrepr[2].removeprefix("Skipped: ")] += 1
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
+    gc.unfreeze()  # or libraries complain at the end of what was never let go of
     if not hasattr(config, "workerinput"):
         what = ", ".join(f"{count} ({reason})" for reason, count in sorted(_not_run.items()))
         print(f"did not run: {what or 'nothing, every test ran'}")

@@ -32,7 +32,7 @@ class Make(Protocol):
         ...
 
 
-_GARBAGE = 50_000  # objects that may have been made and not let go of before any is looked through
+GARBAGE = 50_000  # objects that may have been made and not let go of before any is looked through
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def settled_heap() -> Iterator[None]:
     usual = gc.get_threshold()
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_GARBAGE, *usual[1:])
+    gc.set_threshold(GARBAGE, *usual[1:])
     try:
         yield
     finally:

@@ -17,8 +17,9 @@ from tests.services import available
 from tests.services.lease import lease
 
 ASK = """
-import sys, time
+import signal, sys, time
 from tests.services.lease import lease
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are started without it
 with lease(sys.argv[1]) as addresses:
     print(addresses.redis, flush=True)
     time.sleep(120)

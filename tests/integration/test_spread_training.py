@@ -21,6 +21,7 @@ from moderation.errors import TrainingError
 from moderation.training import checkpoint
 from tests.conftest import ROOT
 from tests.unit.encoder import checkpoints
+from tests.unit.training import forked
 from tests.unit.training.runs import picture, prepare, run, write
 
 SECTIONS = '[model]\nstart = "clip"'
@@ -35,9 +36,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def launched(path: Path, *more: str) -> subprocess.Popen[str]:
+def launched(path: Path) -> subprocess.Popen[str]:
+    """As users start it."""
     return subprocess.Popen(
-        [*LAUNCH, "train", str(path), *more], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        [*LAUNCH, "train", str(path)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
 
@@ -45,6 +47,11 @@ def launched(path: Path, *more: str) -> subprocess.Popen[str]:
 def ended(process: subprocess.Popen[str]) -> None:
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
+
+
+def spread_over_two(path: Path, *more: str) -> None:
+    codes, said = forked.ended(path, forked.started(path, *more, ranks=2))
+    assert codes == [0, 0], said
 
 
 def losses(folder: Path, name: str) -> list[float]:
@@ -59,8 +66,10 @@ def state(folder: Path, name: str) -> dict[str, torch.Tensor]:
 
 def test_two_processes_with_half_the_weights_each_learn_what_one_learns(folder: Path) -> None:
     run(folder, "alone", SECTIONS, **NUMBERS)
-    for name, more in (("spread", ""), ("spread-cached", "\n[loss]\nsub_batch = 2")):
-        ended(launched(write(folder, name, SECTIONS + more, top="shard = true", **NUMBERS)))
+    ended(launched(write(folder, "spread", SECTIONS, top="shard = true", **NUMBERS)))
+    cached = f"{SECTIONS}\n[loss]\nsub_batch = 2"
+    spread_over_two(write(folder, "spread-cached", cached, top="shard = true", **NUMBERS))
+    for name in ("spread", "spread-cached"):
         assert losses(folder, name) == pytest.approx(losses(folder, "alone"), abs=1e-4)
         one, two = state(folder, "alone"), state(folder, name)
         assert one.keys() == two.keys()
@@ -79,7 +88,7 @@ def test_two_processes_with_half_the_weights_each_learn_what_one_learns(folder: 
     process.send_signal(signal.SIGTERM)  # torchrun ends its ranks, which do not notice
     process.communicate(timeout=60)
     assert 3 <= len(losses(folder, "killed")) < NUMBERS["steps"]
-    ended(launched(path, "--resume"))
+    spread_over_two(path, "--resume")
     assert losses(folder, "killed") == losses(folder, "spread")
     kept, whole = state(folder, "killed"), state(folder, "spread")
     assert all(torch.equal(kept[key], tensor) for key, tensor in whole.items())
@@ -98,7 +107,7 @@ def test_every_kind_of_run_learns_spread_what_one_process_learns(name: str, fold
     sections, top = KINDS[name]
     near = 5e-2 if name == "half" else 1e-4
     run(folder, f"{name}-alone", sections, top=top, steps=4)
-    ended(launched(write(folder, f"{name}-spread", sections, top=f"shard = true\n{top}", steps=4)))
+    spread_over_two(write(folder, f"{name}-spread", sections, top=f"shard = true\n{top}", steps=4))
     assert losses(folder, f"{name}-spread") == pytest.approx(losses(folder, f"{name}-alone"), abs=near)
     shown = [picture("red", "gun", 1), picture("green", "bottle", 2)]
     alone, spread = (
@@ -125,7 +134,7 @@ def test_two_processes_wait_for_no_weight_that_nothing_depends_on(name: str, fol
         checkpoints.write_clip_processor(folder / tower, 48)
     sections = sections.replace('image = "vit"', 'image = "vit-tower"')
     run(folder, f"{name}-one", sections, steps=3)
-    ended(launched(write(folder, f"{name}-two", sections, steps=3)))
+    spread_over_two(write(folder, f"{name}-two", sections, steps=3))
     one, two = losses(folder, f"{name}-one"), losses(folder, f"{name}-two")
     assert len(two) == 3
     if not tower:  # ViT and BERT of transformers have dropout, which falls otherwise on two halves
@@ -135,7 +144,7 @@ def test_two_processes_wait_for_no_weight_that_nothing_depends_on(name: str, fol
 def test_one_of_two_processes_measures_and_chooses(folder: Path) -> None:
     sections = f'{SECTIONS}\n[valid]\npairs = ["captions.jsonl"]\nevery = 2\nmost = 20'
     run(folder, "valid-alone", sections, top='keep_start = "best"', steps=4)
-    ended(launched(write(folder, "valid-two", sections, top='keep_start = "best"', steps=4)))
+    spread_over_two(write(folder, "valid-two", sections, top='keep_start = "best"', steps=4))
     one, two = (
         [json.loads(line) for line in (folder / name / "log.jsonl").read_text(encoding="utf-8").splitlines()]
         for name in ("valid-alone", "valid-two")

@@ -7,9 +7,8 @@ import os
 import random
 import resource
 import signal
-import subprocess
-import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import torch
 from moderation.errors import ExitCode, TrainingError
 from moderation.training import checkpoint
 from moderation.training.loop import train
-from tests.conftest import ROOT
+from tests.unit.training import forked
 from tests.unit.training.runs import prepare, run, write
 
 # Dropout in the text tower, left-out patches and random crops: everything that draws random numbers.
@@ -31,10 +30,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("survives")
     prepare(root)
     return root
-
-
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "moderation", "train", *map(str, arguments)]
 
 
 def log(folder: Path, name: str) -> list[dict[str, Any]]:
@@ -57,16 +52,16 @@ def test_a_run_killed_at_a_random_step_goes_on_with_the_same_bits(folder: Path) 
     tries = 0
     while tries == 0 or len(log(folder, "killed")) < steps:
         resume = ["--resume"] if (folder / "killed" / "checkpoint.safetensors").exists() else []
-        process = subprocess.Popen(command(path, *resume), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        (process,) = forked.started(path, *resume)
         if tries < kills:
             done = len(log(folder, "killed"))
             wanted = done + dice.randint(1, 6)
-            while len(log(folder, "killed")) < min(wanted, steps) and process.poll() is None:
+            while len(log(folder, "killed")) < min(wanted, steps) and process.is_alive():
                 time.sleep(0.005)
-            process.send_signal(signal.SIGKILL)
-        _, err = process.communicate(timeout=120)
+            process.kill()
+        (code,), said = forked.ended(path, [process], seconds=120)
         tries += 1
-        assert process.returncode in (0, -signal.SIGKILL), err.decode()
+        assert code in (0, -signal.SIGKILL), said
     assert tries > kills
     assert losses(folder, "killed") == losses(folder, "whole")
     ends = [checkpoint.load(folder / name / "checkpoint.safetensors")[0] for name in ("whole", "killed")]
@@ -82,40 +77,34 @@ def test_a_run_goes_on_as_it_began_or_not_at_all(folder: Path) -> None:
         run(folder, "began", '[model]\nstart = "clip"')
 
 
+def starve(most: int) -> None:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then writing fails as on a full disk, and nobody is killed
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+
 def test_a_full_disk_leaves_the_checkpoint_before(folder: Path) -> None:
     numbers = {"steps": 6, "save_every": 2}
     run(folder, "disk", '[model]\nstart = "clip"', steps=6, save_every=6)
     size = (folder / "disk" / "checkpoint.safetensors").stat().st_size
     path = write(folder, "full", '[model]\nstart = "clip"', **numbers)
-    first = subprocess.run(command(path), cwd=ROOT, capture_output=True, check=False, timeout=120)
-    assert first.returncode == 0, first.stderr
-    whole = (folder / "full" / "checkpoint.safetensors").read_bytes()
+    (code,), said = forked.ended(path, forked.started(path), seconds=120)
+    assert code == 0, said
     path.write_text(path.read_text().replace("save_every = 2", "save_every = 1"))
     cut = path.read_text().replace("steps = 6", "steps = 8")
     longer = folder / "longer.toml"
     longer.write_text(cut)
 
-    def starve() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then writing fails as on a full disk, and nobody is killed
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, size // 2))
-
     tensors, facts = checkpoint.load(folder / "full" / "checkpoint.safetensors")
     facts["step"], facts["run"]["steps"] = 6, 8
     checkpoint.save(folder / "full" / "checkpoint.safetensors", tensors, facts)
     whole = (folder / "full" / "checkpoint.safetensors").read_bytes()
-    starved = subprocess.run(
-        command(longer, "--resume"),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        preexec_fn=starve,
+    (code,), said = forked.ended(
+        longer, forked.started(longer, "--resume", before=partial(starve, size // 2)), seconds=120
     )
-    assert starved.returncode == ExitCode.TRAINING, starved.stderr
-    assert "the checkpoint cannot be written" in starved.stderr
-    assert "the one before it is whole" in starved.stderr
-    assert "Traceback" not in starved.stderr
+    assert code == ExitCode.TRAINING, said
+    assert "the checkpoint cannot be written" in said
+    assert "the one before it is whole" in said
+    assert "Traceback" not in said
     assert (folder / "full" / "checkpoint.safetensors").read_bytes() == whole
     assert not list((folder / "full").glob("*.writing"))
 
@@ -145,20 +134,8 @@ def test_two_processes_learn_what_one_learns(folder: Path) -> None:
     run(folder, "alone", sections, steps=5)
     for name, more in (("together", ""), ("together-cached", "\n[loss]\nsub_batch = 2")):
         path = write(folder, name, sections + more, steps=5)
-        launched = [
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            "--standalone",
-            "--nproc-per-node=2",
-            "-m",
-            "moderation",
-        ]
-        done = subprocess.run(
-            [*launched, "train", str(path)], cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
+        codes, said = forked.ended(path, forked.started(path, ranks=2))
+        assert codes == [0, 0], said
         assert [row[1] for row in losses(folder, name)] == pytest.approx(
             [row[1] for row in losses(folder, "alone")], abs=1e-4
         )

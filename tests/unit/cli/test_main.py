@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
 import re
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 import typer
 
-from moderation.cli import main, terminal
+from moderation.cli import main, process, terminal
 from moderation.detector.names import SLUG
 from moderation.errors import DataError, ExitCode, ModerationError, PolicyError, Problem
 from moderation.settings import load_settings
@@ -72,6 +73,20 @@ def test_a_command_typed_wrong_is_answered_with_what_it_takes_and_its_example(
     assert told in "\n".join(lines)
     name = "moderation " + " ".join(one for one in typed.split()[:2] if one != "pictures")
     assert any(line.startswith(f"Example: {name}") for line in lines), lines
+
+
+def test_while_a_command_loads_what_is_loaded_is_not_looked_through_for_garbage_again_and_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    usual = gc.get_threshold()
+    gc.set_threshold(700, 10, 10)
+    monkeypatch.setattr(main, "run", lambda _: gc.get_threshold()[0])
+    try:
+        with pytest.raises(SystemExit) as left:
+            main.main([])
+    finally:
+        gc.set_threshold(*usual)
+    assert left.value.code == process.GARBAGE
 
 
 def test_help_teaches_the_usual_order(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,12 @@ def metrics(folder: Path, name: str) -> Any:
 def dual(folder: Path) -> Dual:
     found = open_checkpoint(str(folder / "vit"))
     return Dual(found.model, found.family, found.card, largest_scale=100.0, bias=0.0)
+
+
+def test_where_no_adapters_are_none_are_looked_for_in_peft(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)  # importing it fails then; it takes half a second
+    one = dual(folder)
+    assert one.merged().state_dict().keys() == one.model.state_dict().keys()
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from moderation.errors import TrainingError
 from moderation.training.chunked import sigmoid_loss, softmax_loss
 from moderation.training.gradient_cache import cached_backward
 from moderation.training.ranks import average_gradients, world_of
+from tests.unit.training import forked
 from tests.unit.training.test_chunked import plain_sigmoid, plain_softmax
 
 ROWS = 12
@@ -160,7 +161,7 @@ def work(rank: int, world: int, meeting: str) -> None:
 @pytest.mark.parametrize("world", [2, 3])
 def test_ranks_together_are_one_rank_on_the_whole_batch(world: int, tmp_path: Path) -> None:
     """All CHECKS in one start of the processes, which is what takes the time; a failure names its check in the traceback."""
-    multiprocessing.set_forkserver_preload([__name__])  # or each process would import torch anew
+    forked.prepare()  # or each process would import torch anew
     meeting = (tmp_path / "meeting").as_uri()
     multiprocessing.start_processes(work, args=(world, meeting), nprocs=world, start_method="forkserver")
 
