@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
 from itertools import cycle, islice, pairwise
 from pathlib import Path
 
@@ -29,7 +28,8 @@ from moderation.sections import ServeSettings
 from moderation.server.app import make_app
 from moderation.server.batcher import Batcher
 from moderation.server.costs import Costs, Kind, measure
-from moderation.server.edge import App
+from moderation.server.edge import Edge
+from moderation.server.in_force import InForce, Keys, keys_of
 from moderation.server.metrics import ServerMetrics
 from moderation.server.posts import Served
 from moderation.server.service import Service
@@ -40,26 +40,18 @@ _STEPS = ("load_seconds", "try_seconds", "time_seconds")  # of a start
 _WORDS = "a photo of a thing that somebody offers for sale near you, as good as new, please call"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class InForce:
-    """What decides until another takes its place: for all policies, and for each set of them that some key is bound to."""
-
-    everything: Pipeline
-    of: Mapping[frozenset[str], Pipeline]
-
-
 @contextmanager
-def server(settings: Settings, *, folder: Path) -> Iterator[App]:
+def server(settings: Settings, *, folder: Path, file: Path | None = None) -> Iterator[Edge]:
     """The app, ready to be asked: encoders are loaded, tried and timed. What is in work is finished when this is closed.
 
-    Locks are looked for from `folder` on. Raises SettingsError without the section serve or for a key's unknown policy, EncoderError for an encoder
+    Locks are looked for from `folder` on; keys are taken anew whenever `file`, that of the settings, changes. Raises SettingsError without the section serve or for a key's unknown policy, EncoderError for an encoder
     that fails when it is tried, and what `pipeline` raises.
     """
     own = serve_settings(settings)
     locks = [folder / one for one in own.locks]
     built = [read_lock(one) for one in locks]
     # What is wrong so far is told before an encoder is loaded, which takes a while.
-    _check_policies(own, [one.policy for one in built])
+    _check_policies(own, own.keys, [one.policy for one in built])
     if settings.fetch and settings.worker is None:
         _log.warning("settings: fetch: a server fetches nothing: content comes with each request")
     with ExitStack() as stack:
@@ -69,7 +61,8 @@ def server(settings: Settings, *, folder: Path) -> Iterator[App]:
         times = [time.perf_counter()]
         embedders = {name: embedder(settings, name, known=known, cache=cache) for name in names}
         times.append(time.perf_counter())
-        builds = stack.enter_context(closing(_reloader(settings, own, locks, embedders, known)))
+        weights: dict[str, float] = {}
+        builds = stack.enter_context(closing(_reloader(settings, locks, embedders, known, file=file, weights=weights)))
         for name in names:
             check_golden([lock for lock in built if lock.encoder == name], embedders[name].encoder)
         times.append(time.perf_counter())
@@ -83,19 +76,22 @@ def server(settings: Settings, *, folder: Path) -> Iterator[App]:
             near=cache.near if isinstance(cache, TieredCache) else cache,
             far=isinstance(cache, TieredCache),
             most_bytes=own.queue_bytes,
-            weights={name: key.weight for name, key in own.keys.items()},
+            weights=weights,
         )
-        bound = {name: frozenset(key.policies) for name, key in own.keys.items() if key.policies is not None}
-
-        def in_force(caller: str) -> Pipeline:
-            now = builds.current()
-            return now.of[bound[caller]] if caller in bound else now.everything
-
-        service = stack.enter_context(closing(Service(in_force, batcher)))
-        metrics = ServerMetrics(batcher)
+        service = stack.enter_context(
+            closing(
+                Service(
+                    lambda caller: builds.current().pipeline(caller),
+                    batcher,
+                    readers_seconds=settings.readers.timeout_seconds,
+                    detectors_seconds=settings.detectors.timeout_seconds,
+                )
+            )
+        )
+        metrics = ServerMetrics(batcher, lambda: service.stuck)
         told = Gauges(lambda: builds.current().everything, embedders, builds, metrics.answers.limited)
         metrics.registry.register(told)
-        yield make_app(Served(service, own, settings.actions, metrics))
+        yield make_app(Served(service, own, settings.actions, metrics, keys=lambda: builds.current().keys))
 
 
 def serve_settings(settings: Settings) -> ServeSettings:
@@ -105,9 +101,9 @@ def serve_settings(settings: Settings) -> ServeSettings:
     return settings.serve
 
 
-def _check_policies(own: ServeSettings, policies: Collection[str]) -> None:
+def _check_policies(own: ServeSettings, keys: Keys, policies: Collection[str]) -> None:
     """Raises SettingsError where a key is bound to a policy that is not there, or such a one stands for OpenAI's categories."""
-    named = {f"keys.{name}": key.policies or () for name, key in own.keys.items()}
+    named = {f"keys.{name}": key.policies or () for name, key in (keys or {}).items()}
     for place, chosen in {**named, "categories": own.categories}.items():
         for unknown in sorted({*chosen} - {*policies}):
             known = ", ".join(sorted(policies))
@@ -115,33 +111,48 @@ def _check_policies(own: ServeSettings, policies: Collection[str]) -> None:
 
 
 def _reloader(
-    settings: Settings, own: ServeSettings, locks: list[Path], embedders: dict[str, Embedder], known: Plugins
+    settings: Settings,
+    locks: list[Path],
+    embedders: dict[str, Embedder],
+    known: Plugins,
+    *,
+    file: Path | None,
+    weights: dict[str, float],
 ) -> Reloader[InForce]:
+    """What makes builds and keys anew; `weights` are then the keys'."""
+    own = serve_settings(settings)
     counter, made = quota_counter(settings), list[InForce]()
-    sets = {frozenset(key.policies) for key in own.keys.values() if key.policies is not None}
     there = frozenset(embedders)
 
     def build() -> InForce:
-        before = made[-1].everything if made else None
-        paths = {}
+        last = made[-1] if made else None
+        keys = keys_of(own, file if last else None)
+        if last:
+            last.revoke(keys)  # whatever becomes of the builds
+        before, paths = last.everything if last else None, {}
         for path in locks:
             lock = read_lock(path)
             paths[lock.policy] = path
             if lock.encoder not in there:  # nothing of it was tried or timed, and the batcher does not know it
                 told = f"policy {lock.policy!r} is built on encoder {lock.encoder!r}, which was not there at the start; start the server again"
                 raise EncoderError(told)
-        _check_policies(own, paths)
+        _check_policies(own, keys, paths)
         everything = pipeline(settings, locks, embedders=embedders, known=known, counter=counter, earlier=before)
 
         def under(chosen: frozenset[str]) -> Pipeline:
             some = [path for policy, path in paths.items() if policy in chosen]
             return pipeline(settings, some, embedders=embedders, known=known, counter=counter, earlier=everything)
 
-        made[:] = [InForce(everything, {one: under(one) for one in sets})]
+        sets = {frozenset(key.policies) for key in (keys or {}).values() if key.policies is not None}
+        made[:] = [InForce(everything, {one: under(one) for one in sets}, keys)]
+        weights.clear()
+        weights.update((name, key.weight) for name, key in (keys or {}).items())
         tell_change(before.running if before else None, made[0].everything.running)
+        if last:
+            made[0].tell_new(last.keys)
         return made[0]
 
-    return Reloader(build, lock_files(locks), seconds=own.reload_seconds)
+    return Reloader(build, [*lock_files(locks), *([file] if file else [])], seconds=own.reload_seconds)
 
 
 def _costs(encoders: Mapping[str, Encoder], limits: ImageLimits) -> Costs:

@@ -87,7 +87,7 @@ class Gauges(Collector):
             policies.add_metric([one.id, one.lock.version, one.terms.revision, one.terms.status], 1)
         yield policies
         yield self._held_back()
-        reloads = counter("reloads", "Changes of builds on disk, taken or refused.", "result")
+        reloads = counter("reloads", "Changes of builds, or of a server's keys, on disk, taken or refused.", "result")
         reloads.add_metric(["taken"], self._builds.reloads)
         reloads.add_metric(["refused"], self._builds.refusals)
         yield reloads

@@ -25,6 +25,7 @@ OURS = "moderation"  # the root of our loggers
 TRACE = logging.getLogger(f"{OURS}.trace")  # at DEBUG, what plugins are asked: ids, counts, milliseconds
 SILENCE = 10.0  # seconds
 GROUP, ERROR = "messaging.consumer.group.name", "error.type"
+REQUEST = "http.response.header.x-request-id"  # of the request that an event is of
 
 
 def start(form: Form, *, stream: TextIO | None = None) -> None:

@@ -75,7 +75,7 @@ def serving(
     weights = {name: one.weight for name, one in own.keys.items()}
     waiting = Batcher(embedders, Costs(table), near=near, weights=weights, **(batcher or {}))
     service = Service(pipeline, waiting)
-    app = make_app(Served(service, own, ACTIONS, ServerMetrics(waiting)))
+    app = make_app(Served(service, own, ACTIONS, ServerMetrics(waiting, lambda: service.stuck)))
     try:
         with listening(app, own) as url:
             yield Place(url, service, pipeline(""), app)

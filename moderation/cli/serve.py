@@ -47,6 +47,6 @@ def serve(
     own = serve_settings(settings)
     telemetry.start(own.log)
     # A port that is taken is told at once.
-    with bound(own) as taken, server(settings, folder=config.parent) as app, settled_heap():
+    with bound(own) as taken, server(settings, folder=config.parent, file=config) as app, settled_heap():
         listen(app, own, taken)
     _log.info("stopped in good order")

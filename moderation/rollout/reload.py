@@ -76,7 +76,9 @@ class Reloader(Generic[InForce]):
             self.refusals += 1
             self._again, told = self._clock() + self._patience, f"{type(error).__name__}: {error}"
             _log.error(
-                "builds on disk are refused, those in force stay: %s; tried again in %.0f s", told, self._patience
+                "what changed on disk is refused, what is in force stays: %s; tried again in %.0f s",
+                told,
+                self._patience,
             )
             self._patience = min(2 * self._patience, AT_LAST)
         else:

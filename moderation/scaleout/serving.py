@@ -33,7 +33,7 @@ class Replica:
         settings = load_settings(Path(config))
         telemetry.start(serve_settings(settings).log)
         self._open = ExitStack()
-        self._own = self._open.enter_context(server(settings, folder=Path(config).parent))
+        self._own = self._open.enter_context(server(settings, folder=Path(config).parent, file=Path(config)))
 
     def __serve_build_asgi_app__(self) -> App:
         """The app, as Serve asks for it."""

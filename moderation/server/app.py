@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import Any
 
@@ -11,13 +12,15 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from moderation.pipeline import Pipeline
 from moderation.server.direct import Direct
-from moderation.server.edge import App, Edge
+from moderation.server.edge import Edge
 from moderation.server.handlers import handle_errors
 from moderation.server.openapi import document
 from moderation.server.posts import OURS_MODEL, POSTS, Post, Served, no_model
 
+_log = logging.getLogger(__name__)
 
-def make_app(served: Served) -> App:
+
+def make_app(served: Served) -> Edge:
     """The ASGI app, behind its checks."""
     app = FastAPI(title="moderation", docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.served = served
@@ -33,7 +36,8 @@ def make_app(served: Served) -> App:
     handle_errors(app)
     app.openapi = partial(document, app)  # type: ignore[method-assign]
     routes = [str(getattr(one, "path", "")) for one in app.routes]
-    return Edge(Direct(app, served), served.settings, routes=routes, told=served.metrics.answered)
+    told, cut = served.metrics.answered, served.metrics.cut
+    return Edge(Direct(app, served), served.settings, routes=routes, told=told, cut=cut, keys=served.keys)
 
 
 def _shown(post: Post) -> Any:
@@ -82,8 +86,10 @@ async def model(request: Request, name: str) -> dict[str, Any]:
 
 async def healthz(request: Request) -> JSONResponse:
     """Whether it should be left running."""
-    good = _served(request).service.alive
-    return JSONResponse({"state": "working" if good else "stalled"}, 200 if good else 503)
+    stuck = ", ".join(_served(request).service.stuck)
+    if stuck:
+        _log.error("stalled: %s", stuck)
+    return JSONResponse({"state": f"stalled: {stuck}" if stuck else "working"}, 503 if stuck else 200)
 
 
 async def readyz(request: Request) -> JSONResponse:

@@ -26,11 +26,11 @@ from moderation.server.forecast import Forecast
 from moderation.server.light import Light
 from moderation.server.teller import Teller, remembered, tell
 from moderation.server.ticket import Found, Ticket, Waiting
+from moderation.server.watched import STALLED, Watched
 
 LARGEST = 32  # parts of a batch
 SURE = 0.85  # of a deadline may be spent on waiting and encoding, as predicted
 _BROKEN = 10.0  # seconds after a batch on which the encoder failed altogether
-_STALLED = 60.0  # seconds that a batch may take beyond what was expected
 _SOON, _LATE = 0.05, 120.0  # seconds that a refused caller is told to stay away: clients obey no longer ones
 
 _Key = tuple[Kind, str]  # two encoders may be one, and keep vectors under one key: each name is answered for itself
@@ -61,7 +61,7 @@ class Batcher:
         self._alone = {name: Alone.of(one) for name, one in embedders.items()}
         self._most_parts, self.most_bytes, self._largest, self._clock = most_parts, most_bytes, largest, clock
         self._changed = threading.Condition()
-        self.weights = weights or {}
+        self.weights = {} if weights is None else weights  # which may change
         self._queue: FairQueue[Waiting] = FairQueue(lambda one: self.forecast.each(one.kind) + one.extra, self.weights)
         self.forecast = Forecast(costs, self._queue, largest=largest, clock=clock)
         self._light = Light(self._queue.weight, clock)
@@ -69,9 +69,9 @@ class Batcher:
         self._closed = self._ending = False  # nothing new is taken; nothing new will come
         self._broken = -math.inf  # when the encoder failed on everything, unless it did better since
         self.dropped = self.batches = self.encoded = 0
-        self._device = threading.Thread(target=self._run, name="device", daemon=True)
-        self._teller = Teller()
-        self._far = FarLook(self._of, admit=self._admit, release=self._release) if far else None
+        self._device = Watched("device", self._run, clock=clock)
+        self._teller = Teller(clock)
+        self._far = FarLook(self._of, admit=self._admit, release=self._release, clock=clock) if far else None
         self._device.start()
 
     @property
@@ -80,11 +80,9 @@ class Batcher:
         return len(self._queue), self._queue.bytes
 
     @property
-    def alive(self) -> bool:
-        """Whether the device gets anywhere: its thread runs, and no batch takes very much longer than it should."""
-        lookup = self._far is None or self._far.alive
-        threads = self._device.is_alive() and self._teller.alive and lookup
-        return threads and self.forecast.late < _STALLED
+    def threads(self) -> list[Watched]:
+        """Who works here: tells, looks up, and runs the device."""
+        return [self._teller.thread, *([self._far.thread] if self._far else []), self._device]
 
     @property
     def state(self) -> str:
@@ -158,13 +156,13 @@ class Batcher:
         with self._changed:
             self._closed = True
         if self._far:
-            self._far.close(_STALLED)  # what is still looked up may yet want the device
+            self._far.close(STALLED)  # what is still looked up may yet want the device
         with self._changed:
             self._ending = True
             self._changed.notify_all()
-        self._device.join(_STALLED)
+        self._device.join(STALLED)
         if not self._device.is_alive():
-            self._teller.close(_STALLED)
+            self._teller.close(STALLED)
 
     def _recall(self, kind: Kind, parts: Mapping[str, Part], cache: EmbeddingCache, found: Found) -> dict[str, Part]:
         """Add what a cache has; gives the parts that it has not."""
@@ -270,9 +268,11 @@ class Batcher:
         with self._changed:
             while not (batch := self._take()):
                 if self._ending or not waits:
+                    self._device.begins()  # with telling
                     return []
+                self._device.rests()
                 self._changed.wait()
-            self.forecast.began(batch[0].kind, batch)
+            self._device.begins(self.forecast.began(batch[0].kind, batch))
             for one in (*batch, *self._queue.soon(self._largest)):  # who come next are decoded beside these
                 self._of(one.kind).prepare([one.part])
             return batch

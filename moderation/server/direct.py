@@ -36,13 +36,13 @@ class Direct:
             call = Call(self._served, *(scope["state"][one] for one in ("caller", "deadline", "whole")))
             answer = await post.answer(call, _read(post, scope, message))
         except Exception as error:  # noqa: BLE001 - each has its answer
-            answer, status, headers = _refusal(error)
+            answer, status, headers = _refusal(error, scope["state"]["id"])
         await respond(send, status, answer, headers)
 
 
-def _refusal(error: Exception) -> tuple[bytes, int, Mapping[str, str]]:
+def _refusal(error: Exception, id_: bytes) -> tuple[bytes, int, Mapping[str, str]]:
     """What is answered instead. In a frame of its own: one that the error went through and that holds it is a circle, for the collector of garbage to find."""
-    wrong = told(error)
+    wrong = told(error, id_)
     return wrong.body, wrong.status, wrong.headers
 
 

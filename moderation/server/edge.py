@@ -17,11 +17,11 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMap
 from typing import Any
 
 from moderation.errors import OverloadedError
-from moderation.sections import ServeSettings
-from moderation.server.errors import AGAIN, DENIED, LIMITED, OURS, ApiError, overloaded
+from moderation.sections import KeySettings, ServeSettings
+from moderation.server.errors import AGAIN, LIMITED, OURS, ApiError, denied, overloaded
 from moderation.server.fair import room
 from moderation.server.pulse import Pulse
-from moderation.telemetry import places
+from moderation.telemetry import REQUEST, places
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -46,13 +46,24 @@ _BEHIND = 0.2  # of a request's time: where more is gone before anybody looked a
 
 
 class Edge:
-    """The app behind its checks. `told` hears of every answer: its route, one of `routes`, its status and seconds."""
+    """The app behind its checks. `told` hears of every answer: its route, one of `routes`, its status and seconds; `cut` is to hear why a connection is cut.
+
+    `keys` are those that count now, None where everybody is answered; without it, those of the settings.
+    """
 
     def __init__(
-        self, app: App, settings: ServeSettings, *, routes: Collection[str] = (), told: Told = lambda *_: None
+        self,
+        app: App,
+        settings: ServeSettings,
+        *,
+        routes: Collection[str] = (),
+        told: Told = lambda *_: None,
+        cut: Callable[[str], object] = lambda _: None,
+        keys: Callable[[], Mapping[str, KeySettings] | None] | None = None,
     ) -> None:
+        self.cut = cut
         self._app, self._settings, self._told, self._routes = app, settings, told, {*routes, *OPEN}
-        self._keys = {name: one.sha256 for name, one in settings.keys.items()}
+        self._keys = keys or (lambda: settings.keys or None)
         self._pulse = Pulse()
         self._held = Counter[str]()  # bytes of the bodies of all requests that are not answered, by caller
 
@@ -68,8 +79,8 @@ class Edge:
             scope = {**scope, "path": scope["path"].removeprefix(root), "root_path": ""}
         began, status = time.monotonic(), GONE
         headers = dict(reversed(scope["headers"]))
-        id_ = headers.get(b"x-request-id", b"")
-        own = [(b"x-request-id", id_ if _ID.fullmatch(id_) else b"%032x" % random.getrandbits(128)), *SECURE]
+        scope.setdefault("state", {})["id"] = id_ = _id(headers)
+        own = [(b"x-request-id", id_), *SECURE]
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -85,7 +96,8 @@ class Edge:
                 await respond(answer, error.status, error.body, error.headers)
         except Exception as error:
             if status == GONE:
-                _log.error("not answered: %s", type(error).__name__, extra={"told": places(error)})
+                told = {REQUEST: id_.decode(), **places(error)}
+                _log.error("not answered: %s", type(error).__name__, extra={"told": told})
                 raise
         finally:
             self._told(self._route(scope), status, time.monotonic() - began)
@@ -94,7 +106,7 @@ class Edge:
         self, scope: Scope, headers: Mapping[bytes, bytes], began: float, receive: Receive, send: Send
     ) -> None:
         """Answer who may ask. Raises ApiError for who may not, and where the server ends and waits no longer."""
-        state = scope.setdefault("state", {})
+        state = scope["state"]
         try:
             if scope["path"] in OPEN:  # without a key: nothing of it is held
                 await self._answered(scope, bytearray(), receive, send)
@@ -115,20 +127,14 @@ class Edge:
 
     def _caller(self, headers: Mapping[bytes, bytes]) -> str:
         """Whose key it is. Every key is compared, each in constant time, so that no time tells of any."""
-        if not self._keys:
+        keys = self._keys()
+        if keys is None:
             return ANYBODY
         kind, _, key = headers.get(b"authorization", b"").partition(b" ")
         digest = hashlib.sha256(key.strip()).hexdigest()
-        whose = [name for name, known in self._keys.items() if hmac.compare_digest(known, digest)]
+        whose = [name for name, known in keys.items() if hmac.compare_digest(known.sha256, digest)]
         if kind.lower() != b"bearer" or not whose:
-            missing = b"authorization" not in headers
-            raise ApiError(
-                401,
-                "missing_api_key" if missing else "invalid_api_key",
-                "expected a key: Authorization: Bearer KEY" if missing else "this key is not known",
-                kind=DENIED,
-                headers={"www-authenticate": "Bearer"},
-            )
+            raise denied(missing=b"authorization" not in headers)
         return whose[0]
 
     def _seconds(self, headers: Mapping[bytes, bytes]) -> float:
@@ -187,7 +193,10 @@ class Edge:
         most = self._settings.body_bytes
         if size > most:
             raise ApiError(413, "body_too_large", f"the body is too large; expected at most {most} bytes")
-        own, several = self._held[caller] - read, len(self._keys) > 1  # a caller's lone body may be as large as any
+        own, several = (
+            self._held[caller] - read,
+            len(self._keys() or ()) > 1,
+        )  # a caller's lone body may be as large as any
         if not room(most=self._settings.bodies_bytes, held=self._held.total(), own=own, new=more, several=several):
             raise ApiError(429, "overloaded", "refused: too many bytes are in work", kind=LIMITED, headers=AGAIN)
 
@@ -227,6 +236,12 @@ class Edge:
             soon.cancel()  # what is answered at once, as a refusal is, needs no watch
             for one in watching:
                 one.cancel()
+
+
+def _id(headers: Mapping[bytes, bytes]) -> bytes:
+    """The request's id: what its caller calls it, where that can do no harm in a header or a log, else one of ours."""
+    given = headers.get(b"x-request-id", b"")
+    return given if _ID.fullmatch(given) else b"%032x" % random.getrandbits(128)
 
 
 async def respond(send: Send, status: int, body: bytes, headers: Mapping[str, str]) -> None:

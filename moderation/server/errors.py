@@ -51,6 +51,13 @@ def api_error(error: ModerationError, *, param: str | None = None) -> ApiError:
     return ApiError(500, error.code, "something failed here; nothing was decided", kind=OURS)
 
 
+def denied(*, missing: bool = False) -> ApiError:
+    """401: who asks has an unknown key, or none."""
+    expected = "expected a key: Authorization: Bearer KEY"
+    code, message = ("missing_api_key", expected) if missing else ("invalid_api_key", "this key is not known")
+    return ApiError(401, code, message, kind=DENIED, headers={"www-authenticate": "Bearer"})
+
+
 def overloaded(error: OverloadedError) -> ApiError:
     """429, with the time after which the caller may come again in both headers that clients obey."""
     seconds = min(_OBEYED, error.after_seconds * random.uniform(1 - _SPREAD, 1 + _SPREAD))

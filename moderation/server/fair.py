@@ -47,7 +47,8 @@ class FairQueue(Generic[One]):
     """
 
     def __init__(self, cost: Callable[[One], float], weights: Mapping[str, float] | None = None) -> None:
-        self._cost, self._weights, self._places = cost, weights or {}, count()
+        self._cost, self._places = cost, count()
+        self._weights = {} if weights is None else weights  # which may change
         self._lines: dict[str, _Line[One]] = {}
         self._served: dict[str, float] = {}  # seconds of the device, by weight
         self._now = 0.0  # how much the caller had that was served last

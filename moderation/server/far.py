@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
@@ -14,9 +15,11 @@ from moderation.errors import ItemError, OverloadedError
 from moderation.item import Part
 from moderation.server.costs import Kind
 from moderation.server.ticket import Ticket
+from moderation.server.watched import Each
 from moderation.telemetry import places
 
 Unknown = Mapping[Kind, Mapping[str, Part]]  # by kind and key
+_Unseen = tuple[Ticket, Kind, Mapping[str, Part]]
 _log = logging.getLogger(__name__)
 
 
@@ -32,18 +35,14 @@ class FarLook:
         *,
         admit: Callable[[Ticket, Unknown], None],
         release: Callable[[Ticket], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._of, self._admit, self._release = of, admit, release
         self._changed = threading.Condition()
-        self._unseen: deque[tuple[Ticket, Kind, Mapping[str, Part]]] = deque()
+        self._unseen: deque[_Unseen] = deque()
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name="lookup", daemon=True)
-        self._thread.start()
-
-    @property
-    def alive(self) -> bool:
-        """Whether its thread runs."""
-        return self._thread.is_alive()
+        self.thread = Each("lookup", self._all_unseen, self._answer, clock=clock)
+        self.thread.start()
 
     def ask(self, ticket: Ticket, unknown: Unknown) -> None:
         """Look these up; the ticket has one step for each kind."""
@@ -57,22 +56,18 @@ class FarLook:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        self._thread.join(seconds)
+        self.thread.join(seconds)
 
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                while not self._unseen:
-                    if self._closed:
-                        return
-                    self._changed.wait()
-            self._answer()
-
-    def _answer(self) -> None:
-        """Look up all that is asked for by now."""
+    def _all_unseen(self) -> list[_Unseen]:
+        """All that is asked for by now, once there is something; none where nothing is, nor ever will be."""
         with self._changed:
+            while not (self._unseen or self._closed):
+                self._changed.wait()
             asked = list(self._unseen)
             self._unseen.clear()
+            return asked
+
+    def _answer(self, asked: Sequence[_Unseen]) -> None:
         for kind in {kind for _, kind, _ in asked}:
             waits = [(ticket, parts) for ticket, one, parts in asked if one == kind]
             try:

@@ -24,15 +24,11 @@ class Forecast:
         self._costs, self._queue, self._largest, self._clock = costs, queue, largest, clock
         self._until: float | None = None  # when the running batch should end
 
-    @property
-    def late(self) -> float:
-        """Seconds by which the running batch is overdue."""
-        until = self._until  # read once: another thread may end it
-        return 0.0 if until is None else max(0.0, self._clock() - until)
-
-    def began(self, kind: Kind, batch: Sequence[Waiting]) -> None:
-        """This batch runs from now on."""
-        self._until = self._clock() + self._costs.seconds(kind, len(batch)) + sum(one.extra for one in batch)
+    def began(self, kind: Kind, batch: Sequence[Waiting]) -> float:
+        """This batch runs from now on, for so many seconds, as is thought."""
+        seconds = self._costs.seconds(kind, len(batch)) + sum(one.extra for one in batch)
+        self._until = self._clock() + seconds
+        return seconds
 
     def ended(self) -> None:
         """No batch runs."""

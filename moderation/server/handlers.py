@@ -13,18 +13,16 @@ from starlette.exceptions import HTTPException
 from moderation.errors import ModerationError
 from moderation.server.errors import OURS, ApiError, api_error
 from moderation.server.wire import PART_KINDS
-from moderation.telemetry import places
+from moderation.telemetry import REQUEST, places
 
 NO_ROUTE = "not_found"
 _log = logging.getLogger(__name__)
 
 
-def told(error: Exception) -> ApiError:
-    """What a caller is told of any error."""
+def told(error: Exception, id_: bytes) -> ApiError:
+    """What the caller whose request has this id is told of any error. What is a fault of ours is logged, and names the id."""
     if isinstance(error, ApiError):
         return error
-    if isinstance(error, ModerationError):
-        return api_error(error)
     if isinstance(error, ValidationError):
         return _wrong(error)
     if isinstance(error, HTTPException):
@@ -32,9 +30,14 @@ def told(error: Exception) -> ApiError:
         headers = dict(error.headers or {})
         expected = f"; expected {headers['Allow']}" if "Allow" in headers else ""
         return ApiError(error.status_code, code, f"{error.detail}{expected}", headers=headers)
-    # No message: it may hold content.
-    _log.error("not foreseen: %s", type(error).__name__, extra={"told": places(error)})
-    return ApiError(500, "internal", "something failed here; nothing was decided", kind=OURS)
+    if isinstance(error, ModerationError):
+        one = api_error(error)
+    else:
+        one = ApiError(500, "internal", "something failed here; nothing was decided", kind=OURS)
+    if one.status >= 500:  # no message: it may hold content
+        told_ = {REQUEST: id_.decode(), **places(error)}
+        _log.error("answered with %d: %s", one.status, type(error).__name__, extra={"told": told_})
+    return one
 
 
 def handle_errors(app: FastAPI) -> None:
@@ -44,7 +47,7 @@ def handle_errors(app: FastAPI) -> None:
 
 
 async def _answered(request: Request, error: Exception) -> Response:
-    one = told(error)
+    one = told(error, request.state.id)
     if one.code == NO_ROUTE:
         one.message = _no_route(request.url.path, [str(getattr(route, "path", "")) for route in request.app.routes])
     return Response(one.body, one.status, headers=one.headers, media_type="application/json")

@@ -13,7 +13,7 @@ import uvicorn
 
 from moderation.errors import SettingsError
 from moderation.sections import ServeSettings
-from moderation.server.edge import App
+from moderation.server.edge import Edge
 from moderation.server.protocol import BoundedProtocol, Connections
 
 _PATIENCE = 30  # seconds in which answers are finished once it is told to stop
@@ -24,7 +24,7 @@ _TURN = 0.0005  # seconds that a thread may compute while another waits: of the 
 _log = logging.getLogger(__name__)
 
 
-def listen(app: App, settings: ServeSettings, taken: socket.socket) -> None:
+def listen(app: Edge, settings: ServeSettings, taken: socket.socket) -> None:
     """Answer on a socket that is `bound` until SIGTERM or SIGINT, then finish what was begun. Raises SettingsError where somebody else listens there by now."""
     try:
         taken.listen()  # or who asks as soon as it says that it is ready is refused
@@ -40,10 +40,10 @@ def listen(app: App, settings: ServeSettings, taken: socket.socket) -> None:
     server.run(sockets=[taken])
 
 
-def make_server(app: App, settings: ServeSettings) -> uvicorn.Server:
+def make_server(app: Edge, settings: ServeSettings) -> uvicorn.Server:
     """What speaks HTTP for the app; from here on threads of this process take turns more often."""
     sys.setswitchinterval(_TURN)
-    connections = Connections(settings.most_connections, settings.answers_bytes)
+    connections = Connections(settings.most_connections, settings.answers_bytes, app.cut)
     protocol: Any = functools.partial(BoundedProtocol, read_seconds=settings.read_seconds, connections=connections)
     return uvicorn.Server(
         uvicorn.Config(

@@ -23,7 +23,7 @@ from moderation.errors import ItemError, OverloadedError
 from moderation.item import ContentItem, Modality, Part
 from moderation.item_json import item_of
 from moderation.pipeline import Pipeline
-from moderation.sections import ServeSettings
+from moderation.sections import KeySettings, ServeSettings
 from moderation.server.errors import ApiError, api_error
 from moderation.server.metrics import ServerMetrics
 from moderation.server.service import Service
@@ -52,13 +52,14 @@ _GRACE = 0.1  # seconds that an answer may be late: the batcher refuses what is 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What answers: `service` decides, `settings` bound it, `order` names all actions by force."""
+    """What answers: `service` decides, `settings` bound it, `order` names all actions by force, `keys` are those that count now (without it, the settings')."""
 
     service: Service
     settings: ServeSettings
     order: Sequence[str]
     metrics: ServerMetrics
     woken: Woken = field(default_factory=Woken)
+    keys: Callable[[], Mapping[str, KeySettings] | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from asyncio import TimerHandle
 from collections import deque
+from collections.abc import Callable
 from http import HTTPStatus
 from itertools import chain
 from typing import Any
@@ -28,11 +29,11 @@ class Connections:
     """All connections of a server: `most` at once, whose unread answers have at most `unread_bytes` together, or one answer more.
 
     One too many takes the place of the one that has been idle longest, or else, where answers lie unread, of who asked first of them. Where all are in work, a few more are let in, and `crowded`. Where too much
-    lies unread, who has not read for the longest is dropped.
+    lies unread, who has not read for the longest is dropped. `cut` hears why one is cut, here or for what came on it.
     """
 
-    def __init__(self, most: int, unread_bytes: int) -> None:
-        self._most, self._unread_bytes = most, unread_bytes
+    def __init__(self, most: int, unread_bytes: int, cut: Callable[[str], object] = lambda _: None) -> None:
+        self._most, self._unread_bytes, self.cut = most, unread_bytes, cut
         self._open: dict[BoundedProtocol, bool] = {}  # whether it was one too many; who asked last comes last
         self._unread: dict[BoundedProtocol, None] = {}  # who stopped reading last comes last
 
@@ -42,11 +43,11 @@ class Connections:
             no_more = len(self._open) >= self._most + _SPARE  # else who has just come may yet ask
             answered = (other for other, too_many in self._open.items() if other.answered and (no_more or not too_many))
             if first := next(answered, None):
-                next((other for other in chain((first,), answered) if other.idle), first).drop()
+                next((other for other in chain((first,), answered) if other.idle), first).drop("crowded")
         if len(self._open) < self._most + _SPARE:
             self._open[one] = len(self._open) >= self._most
         else:
-            one.drop()
+            one.drop("crowded")
 
     def crowded(self, one: BoundedProtocol) -> bool:
         """Whether it is one too many, and still is."""
@@ -65,7 +66,7 @@ class Connections:
         for other, size in sizes.items():
             if much <= 0 or other is one:
                 break
-            other.drop()
+            other.drop("unread")
             much -= size
 
     def reads(self, one: BoundedProtocol) -> None:
@@ -114,6 +115,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._asked.clear()
         self.cycle, self.app = None, self._answer  # type: ignore[assignment]
 
+    def eof_received(self) -> None:
+        """It asks no more, which is all that is seen of a caller who went away: only what is answered by now is sent."""
+        self.transport.close()
+
     def data_received(self, data: bytes) -> None:
         """Bytes for whom no route waits have their time; a head has its size, and so has what stands between and behind the pieces of a body."""
         self._bodiless += len(data) if self._in_message else 0
@@ -121,7 +126,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._parse(memoryview(data))
         if self.cycle is not None and not self.cycle.response_complete:
             self._reading = self._end(self._reading)
-        elif self._reading is None and not self.transport.is_closing():
+        elif self._reading is None:
             self._reading = self.loop.call_later(self._read_seconds, self._read_too_slowly)
         if self._in_message and self._bodiless > HEAD_BYTES:
             self._refuse(ApiError(431, "headers_too_large", f"expected headers of at most {HEAD_BYTES} bytes"))
@@ -151,7 +156,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return
         if len(self.pipeline) == MOST_AHEAD:
-            self.drop()
+            self.drop("too_many_ahead")
             raise httptools.HttpParserError
         super().on_headers_complete()
         while self._asked and self._asked[0].response_complete:
@@ -169,7 +174,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """More of an answer waits than is sent at once: its caller has this long to read it."""
         super().pause_writing()
-        self._writing = self.loop.call_later(_UNREAD, self.drop)
+        self._writing = self.loop.call_later(_UNREAD, self.drop, "unread")
         self._others.stops_reading(self)
 
     def resume_writing(self) -> None:
@@ -196,8 +201,10 @@ class BoundedProtocol(HttpToolsProtocol):
         """Whether nothing of it is in work, nor waits to be read."""
         return self.answered and not self.transport.get_write_buffer_size()
 
-    def drop(self) -> None:
-        """Close it at once, whatever waits to be read."""
+    def drop(self, why: str = "") -> None:
+        """Close it at once, whatever waits to be read. It is cut, if that has a reason."""
+        if why:
+            self._others.cut(why)
         self._others.lose(self)
         self.transport.abort()
 
@@ -243,7 +250,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._in_head:
             why = f"the headers did not arrive within {self._read_seconds:g} s"
             self._refuse(ApiError(408, "too_slow", why))
-        else:
+        elif not self.transport.is_closing():
+            self._others.cut("silent")
             self.transport.close()
 
     def _refuse(self, error: ApiError) -> None:
@@ -251,5 +259,6 @@ class BoundedProtocol(HttpToolsProtocol):
         told = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(error.body))]
         headers = [b"%s: %s" % one for one in (*told, *SECURE, (b"connection", b"close"))]
         if not self.transport.is_closing():
+            self._others.cut(error.code)
             self.transport.write(b"\r\n".join([first, *headers, b"", error.body]))
             self.transport.close()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 from moderation.decision import Decision
 from moderation.embedding.prepared import Prepared, UnpreparedError, content_of
@@ -21,6 +21,7 @@ from moderation.server.pace import Pace, PartsPace
 from moderation.server.ready import Ready
 from moderation.server.ticket import Found
 from moderation.server.turns import Turns
+from moderation.server.watched import Each
 
 THREADS = 4  # that decide: a plugin that hangs holds one of them for its deadline
 MOST_UNREAD = 64  # jobs of one caller that wait for readers
@@ -32,6 +33,7 @@ class Service:
     """Decides for callers by the pipelines that `in_force` gives them. Safe to call from several threads; `close` finishes what is in work.
 
     One thread reads, since readers run one call at a time; as many bytes as for the device may wait for it. What no reader reads does not.
+    `readers_seconds` and `detectors_seconds` are what a turn of plugins may take.
     """
 
     def __init__(
@@ -40,6 +42,8 @@ class Service:
         batcher: Batcher,
         *,
         threads: int = THREADS,
+        readers_seconds: float = 10.0,
+        detectors_seconds: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.batcher, self._in_force, self._clock = batcher, in_force, clock
@@ -47,11 +51,11 @@ class Service:
         self._unread: Turns[Job] = Turns(batcher.weights, self._reading.seconds)
         self._ready = Ready(batcher.weights)
         self._closed = False
-        runs: list[tuple[Callable[[], Sequence[Job]], Callable[[Sequence[Job]], None], str]]
-        runs = [(self._next_unread, self._read, "read"), *[(self._ready.take, self._decide, "decide")] * threads]
-        self._threads = [
-            threading.Thread(target=self._run, args=(take, step), name=name, daemon=True) for take, step, name in runs
-        ]
+        # Detectors take turns, and are asked again about what is near to a threshold, and anew once an encoder had that alone.
+        most = 2 * (1 + len(batcher.embedders)) * threads * detectors_seconds
+        read, decide = partial(self._step, self._read), partial(self._step, self._decide)
+        self._threads = [Each("read", self._next_unread, read, seconds=readers_seconds, clock=clock)]
+        self._threads += [Each("decide", self._ready.take, decide, seconds=most, clock=clock) for _ in range(threads)]
         for thread in self._threads:
             thread.start()
 
@@ -97,9 +101,9 @@ class Service:
         return self._in_force(caller)
 
     @property
-    def alive(self) -> bool:
-        """Whether the device still gets anywhere, as the batcher says, and whoever reads and decides is there."""
-        return self.batcher.alive and all(thread.is_alive() for thread in self._threads)
+    def stuck(self) -> list[str]:
+        """The names of the threads that get nowhere: `tell`, `lookup`, `device`, `read`, `decide`."""
+        return sorted({one.name for one in (*self.batcher.threads, *self._threads) if one.stuck})
 
     @property
     def state(self) -> str:
@@ -199,12 +203,8 @@ class Service:
     def _next_unread(self) -> list[Job]:
         return [job] if (job := self._unread.get()) else []
 
-    def _run(self, take: Callable[[], Sequence[Job]], step: Callable[[Sequence[Job]], None]) -> None:
-        while self._step(take(), step):  # which holds nothing of it once it is over
-            pass
-
-    def _step(self, jobs: Sequence[Job], step: Callable[[Sequence[Job]], None]) -> bool:
-        """Take what is wanted of these a step further; whether there were any."""
+    def _step(self, step: Callable[[Sequence[Job]], None], jobs: Sequence[Job]) -> None:
+        """Take what is wanted of these a step further."""
         wanted = [one for one in jobs if not one.answer.done() and not self._late(one)]
         try:
             if wanted:
@@ -212,7 +212,6 @@ class Service:
         except Exception as error:  # noqa: BLE001 - it is raised where the answer is awaited
             for one in wanted:
                 _settle(one, error=error)
-        return bool(jobs)
 
     def _late(self, job: Job) -> bool:
         """Whether it is too late for a job, which is told so."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from queue import Full, Queue
@@ -11,6 +11,7 @@ from moderation.embedding.embedder import Embedder, Encoding
 from moderation.embedding.prepared import Outcome, content_of
 from moderation.errors import EncoderError
 from moderation.server.ticket import Ticket, Waiting
+from moderation.server.watched import Each
 
 _MOST_UNTOLD = 4  # batches
 Served = Sequence[tuple[Waiting, Sequence[Ticket]]]  # parts, and who waits for each
@@ -19,15 +20,10 @@ Served = Sequence[tuple[Waiting, Sequence[Ticket]]]  # parts, and who waits for 
 class Teller:
     """Tells batch after batch, in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._untold: Queue[Callable[[], object] | None] = Queue(_MOST_UNTOLD)
-        self._thread = threading.Thread(target=self._run, name="tell", daemon=True)
-        self._thread.start()
-
-    @property
-    def alive(self) -> bool:
-        """Whether its thread runs."""
-        return self._thread.is_alive()
+        self.thread = Each("tell", self._untold.get, lambda tells: tells(), clock=clock)
+        self.thread.start()
 
     def tell(self, tells: Callable[[], object], *, later: bool) -> None:
         """Tell by this call, or by the thread: then it returns at once, unless many batches are untold, since a cache that is slower than the device slows it down."""
@@ -40,12 +36,7 @@ class Teller:
         """Tell what is to be told, and end; wait so many seconds for that."""
         with suppress(Full):  # then it hangs, and is left behind
             self._untold.put(None, timeout=seconds)
-            self._thread.join(seconds)
-
-    def _run(self) -> None:
-        while told := self._untold.get():
-            told()
-            del told  # or it would be held until there is another
+            self.thread.join(seconds)
 
 
 def remembered(embedder: Embedder, encoded: Encoding) -> dict[str, Outcome]:

@@ -24,6 +24,7 @@ import pytest
 
 from moderation.errors import OverloadedError
 from moderation.item import ContentItem, Part
+from moderation.server.watched import STALLED
 from tests.fakes import WIDTH, FakeEncoder, FakeReader, Swayed, item, lock
 from tests.served import BOTH, Place, serving
 from tests.unit.server.test_batcher import Device, until
@@ -360,6 +361,22 @@ def test_who_has_no_key_or_an_unknown_one_gets_nothing_but_health() -> None:
         assert client(place, KEYS["shop"]).moderations.create(input="0.95").results[0].flagged
         with pytest.raises(openai.AuthenticationError):
             client(place, "wrong").moderations.create(input="0.95")
+
+
+def test_a_thread_that_hangs_is_named_to_who_would_start_it_again_and_in_the_log(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    read, *deciders = place.service._threads
+    for one in (read, *deciders):
+        one.begins(-STALLED - 1)  # as if it had been at one thing for so long
+    status, _, answer = ask(place, "/healthz")
+    told = ask(place, "/metrics")[2].decode()
+    for one in (read, *deciders):
+        one.rests()
+    assert (status, answer) == (503, {"state": "stalled: decide, read"})
+    assert "moderation_stuck_threads 2.0" in told
+    assert "stalled: decide, read" in caplog.text
+    assert ask(place, "/healthz")[0] == 200
 
 
 def test_a_key_is_no_password_of_another_scheme() -> None:

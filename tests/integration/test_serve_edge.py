@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from moderation.encoder.base import Encoded
+from moderation.telemetry import REQUEST, JsonLines
 from tests.served import Place, serving
 from tests.unit.server.test_batcher import Device, until
 
@@ -53,6 +55,45 @@ def test_a_request_keeps_its_id_if_it_is_one_and_else_gets_one(place: Place) -> 
     made += [ask(place, KEY, ("x-request-id", "x" * 65))[1]["x-request-id"], ask(place)[1]["x-request-id"]]
     assert all(re.fullmatch("[0-9a-f]{32}", one) for one in made)
     assert len(set(made)) == 4
+
+
+def test_what_failed_is_found_in_the_log_by_the_id_that_its_caller_was_told(caplog: pytest.LogCaptureFixture) -> None:
+    class Dead(Device):
+        dead = False
+
+        def encode_text(self, texts: Sequence[str]) -> Encoded:
+            if self.dead:
+                raise RuntimeError("0.7")
+            return super().encode_text(texts)
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("0.7")
+
+    with serving(encoder=(device := Dead())) as place:
+        device.dead = True
+        status, headers, _ = ask(place, ("x-request-id", "mine"), body=b'{"input": "0.7"}')
+        assert (status, logged(caplog)) == (503, [("answered with 503: EncoderError", "mine")])
+        place.service.decide = broken  # type: ignore[method-assign, assignment]
+        status, headers, _ = ask(place)
+        assert (status, logged(caplog)) == (500, [("answered with 500: RuntimeError", headers["x-request-id"])])
+        place.service.pipeline = broken  # type: ignore[method-assign, assignment]
+        with closing(http.client.HTTPConnection(urlsplit(place.url).netloc, timeout=20)) as connection:
+            connection.request("GET", "/v1/policies", headers={"x-request-id": "two\twords"})
+            answer = connection.getresponse()
+        told = answer.headers["x-request-id"]
+        assert (answer.status, logged(caplog)) == (500, [("answered with 500: RuntimeError", told)])
+        assert re.fullmatch("[0-9a-f]{32}", told)
+        assert "0.7" not in "".join(JsonLines().format(one) for one in caplog.records)
+        for body in (b"{", b'{"input": "0.1", "more": 1}', b'{"input": "0.1"}'):  # refused, and never asked twice
+            ask(place, body=body, length=10**9 if body == b"{" else None)
+        assert [one for one, _ in logged(caplog)] == ["answered with 500: RuntimeError"]
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    """What was told of requests since it was asked last, each with the request's id."""
+    found = [(one.getMessage(), vars(one)["told"]) for one in caplog.records if hasattr(one, "told")]
+    caplog.clear()
+    return [(message, told[REQUEST]) for message, told in found if REQUEST in told]
 
 
 @pytest.mark.parametrize("given", ["0", "600001", "-5", "1e3", "", "9999999", "2.5"])

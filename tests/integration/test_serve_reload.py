@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 import logging
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,10 +15,16 @@ from typing import Any
 import pytest
 
 from moderation import assemble_serve
+from moderation.errors import SettingsError
 from moderation.plugin.brought import Plugins
 from moderation.policy.lock import lock_path, write_lock
+from moderation.sections import KeySettings, ServeSettings
+from moderation.server.batcher import Batcher
+from moderation.server.errors import ApiError
+from moderation.server.in_force import InForce, keys_of
+from moderation.server.watched import STALLED, Watched
 from moderation.settings import EncoderSettings, Settings
-from tests.fakes import FakeEncoder, lock, plugins_with
+from tests.fakes import FakeEncoder, FakeReader, lock, plugins_with
 from tests.integration.test_serve import ask
 from tests.served import BOTH, Place, listening
 from tests.unit.server.test_batcher import until
@@ -32,17 +41,26 @@ def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 @contextmanager
-def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **more: Any) -> Iterator[str]:
-    """A server of two policies; of two encoders in the settings the locks need one."""
-    known = Plugins((), plugins_with().detectors, {"fake": lambda _: FakeEncoder()})
+def started(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    reader: FakeReader | None = None,
+    file: Path | None = None,
+    **more: Any,
+) -> Iterator[str]:
+    """A server of two policies; of two encoders in the settings the locks need one. A fault of the reader is one too many. Keys are taken anew from `file`."""
+    readers = {reader.id: reader} if reader else {}
+    known = Plugins((), plugins_with().detectors, {"fake": lambda _: FakeEncoder()}, readers=readers)
     monkeypatch.setattr(assemble_serve, "plugins", lambda _: known)
     for policy in ("weapons", "drugs"):
         write_lock(lock(policy, modalities=BOTH), lock_path(tmp_path, policy))
     own = {"locks": ("weapons.lock.json", "drugs.lock.json"), "port": 0, "reload_seconds": 0.05, **more}
     encoders = {name: EncoderSettings(loader="fake") for name in ("default", "other")}
-    settings = Settings.model_validate({"encoders": encoders, "serve": own})
+    once = {"use": tuple(readers), "faults_before_quarantine": 1, "quarantine_seconds": 600}
+    settings = Settings.model_validate({"encoders": encoders, "serve": own, "readers": once})
     assert settings.serve
-    with assemble_serve.server(settings, folder=tmp_path) as app, listening(app, settings.serve) as address:
+    with assemble_serve.server(settings, folder=tmp_path, file=file) as app, listening(app, settings.serve) as address:
         yield address
 
 
@@ -90,3 +108,188 @@ def test_categories_stand_without_any_key_at_the_start_and_for_a_new_build(
         assert versions(url, "") == {"weapons": "1.0.0", "drugs": "1.0.0"}
         write_lock(lock("weapons", version="2.0.0", modalities=BOTH), lock_path(tmp_path, "weapons"))
         until(lambda: versions(url, "") == {"weapons": "2.0.0", "drugs": "1.0.0"})
+
+
+def test_a_server_of_true_settings_tells_of_threads_that_get_nowhere(url: str) -> None:
+    place = Place(url, None, None, None)  # type: ignore[arg-type]
+    (read,) = [one for one in threading.enumerate() if isinstance(one, Watched) and one.name == "read"]
+    for seconds, stuck in ((0.0, 0), (-STALLED - 1, 1)):
+        read.begins(seconds)
+        assert f"moderation_stuck_threads {stuck}.0" in ask(place, "/metrics")[2].decode()
+    read.rests()
+
+
+def test_what_is_known_of_a_plugin_that_failed_outlives_a_new_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else every new build lets it fail again, and takes what its counters told."""
+    reader = FakeReader(answer=lambda _: 1 / 0)
+    picture = {"items": [{"image": base64.b64encode(b"0.95").decode()}]}
+    with started(tmp_path, monkeypatch, reader=reader) as url:
+        place = Place(url, None, None, None)  # type: ignore[arg-type]
+        for version in ("1.0.0", "2.0.0"):
+            write_lock(lock("weapons", version=version, modalities=BOTH), lock_path(tmp_path, "weapons"))
+            until(lambda expected=version: versions(url, "")["weapons"] == expected)  # type: ignore[misc]
+            assert ask(place, "/v1/decisions", picture)[0] == 200
+            assert 'moderation_reader_quarantined{reader="ocr"} 1.0' in ask(place, "/metrics")[2].decode()
+            assert len(reader.batches) == 1
+
+
+def digest(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+class Keys:
+    """A settings file whose keys change while a server runs, and that server; each key is its caller's name, unless another one is told."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.file, self.url = folder, folder / "serve.toml", ""
+        self._monkeypatch = monkeypatch
+
+    def write(self, *lines: str, **keys: Mapping[str, Any]) -> None:
+        """By a rename, as editors do, so that no half of it is read."""
+        told = ["[serve]", 'locks = ["weapons.lock.json"]', *lines]
+        for name, one in keys.items():
+            told += [f"[serve.keys.{name}]", *(f"{key} = {json.dumps(value)}" for key, value in one.items())]
+        new = self.file.with_suffix(".new")
+        new.write_text("\n".join(told), encoding="utf-8")
+        new.replace(self.file)
+
+    @contextmanager
+    def served(self, **keys: Mapping[str, Any]) -> Iterator[None]:
+        self.write(**keys)
+        with started(self.folder, self._monkeypatch, keys=keys, file=self.file) as self.url:
+            yield
+
+    def status(self, key: str, path: str = "/v1/decisions") -> int:
+        body = {"items": [{"text": "0.95"}]} if path == "/v1/decisions" else None
+        return ask(Place(self.url, None, None, None), path, body, key=key)[0]  # type: ignore[arg-type]
+
+    def refused(self) -> bool:
+        told = ask(Place(self.url, None, None, None), "/metrics")[2].decode()  # type: ignore[arg-type]
+        return 'moderation_reloads_total{result="refused"} 1.0' in told
+
+
+@pytest.fixture
+def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Keys:
+    return Keys(tmp_path, monkeypatch)
+
+
+SHOP, CHAT, ALL = ({"sha256": digest(name)} for name in ("shop", "chat", "all"))
+
+
+def batchers(monkeypatch: pytest.MonkeyPatch) -> list[Batcher]:
+    """Those of servers that start from now on."""
+    made = list[Batcher]()
+
+    class Told(Batcher):
+        def __init__(self, *args: Any, **more: Any) -> None:
+            super().__init__(*args, **more)
+            made.append(self)
+
+    monkeypatch.setattr(assemble_serve, "Batcher", Told)
+    return made
+
+
+def test_a_door_that_was_open_is_shut_by_the_first_key_whose_weight_counts(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = batchers(monkeypatch)
+    with keys.served():
+        assert keys.status("") == 200
+        keys.write(shop={**SHOP, "weight": 3.0})
+        until(lambda: keys.status("") == 401)
+        assert keys.status("shop") == 200
+        assert made[0]._queue.weight("shop") == 3.0
+
+
+def test_a_key_that_leaks_is_taken_away_and_a_new_one_counts_while_others_never_notice(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = batchers(monkeypatch)
+    with keys.served(shop=SHOP, all=ALL):
+        assert [keys.status(one) for one in ("shop", "all", "rotated", "chat")] == [200, 200, 401, 401]
+        keys.write(shop={"sha256": digest("rotated"), "weight": 3.0}, all=ALL, chat={**CHAT, "policies": ["weapons"]})
+        others = list[int]()
+        until(lambda: others.append(keys.status("all")) or keys.status("chat") == 200)  # type: ignore[func-returns-value]
+        assert [keys.status(one) for one in ("shop", "rotated", "")] == [401, 200, 401]
+        assert set(others) == {200}
+        assert versions(keys.url, "chat") == {"weapons": "1.0.0"}
+        assert versions(keys.url, "all") == {"weapons": "1.0.0", "drugs": "1.0.0"}
+        assert made[0]._queue.weight("shop") == made[0].weights["shop"] == 3.0
+        keys.write(shop={"sha256": digest("rotated")})
+        until(lambda: keys.status("chat") == 401)
+        assert [keys.status(one) for one in ("rotated", "all")] == [200, 401]
+        until(lambda: made[0].weights == {"shop": 1.0})
+    told = [one for one in caplog.messages if one.startswith("key of")]
+    ends = [
+        f"key of {name}: {what}" for name, what in (("all", "taken away"), ("chat", "taken away"), ("shop", "in force"))
+    ]
+    assert told == ["key of shop: taken away", "key of chat: in force", "key of shop: in force", *ends]
+
+
+@pytest.mark.parametrize(
+    ("lines", "shop", "said"),
+    [
+        (["[serve"], SHOP, "is not valid TOML"),
+        ([], {"sha256": "mod-a-key"}, "serve.keys.shop.sha256: found '***'"),
+        ([], {**SHOP, "policies": ["weapon"]}, "serve.keys.shop: unknown policy 'weapon'"),
+        ([], None, "serve.keys: none is left"),
+    ],
+    ids=["no TOML", "a key itself", "of no policy", "nobody"],
+)
+def test_keys_that_cannot_be_read_or_would_let_everybody_in_leave_those_in_force(
+    keys: Keys, lines: list[str], shop: Mapping[str, Any] | None, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with keys.served(shop=SHOP):
+        keys.write(*lines, **({"shop": shop} if shop else {}))
+        until(keys.refused)
+        assert [keys.status(one) for one in ("shop", "", "mod-a-key")] == [200, 401, 401]
+    assert said in caplog.text
+    assert "what is in force stays" in caplog.text
+    assert "mod-a-key" not in caplog.text
+
+
+def test_a_key_is_taken_away_though_a_build_is_refused_and_nobody_is_let_in_for_that(
+    keys: Keys, caplog: pytest.LogCaptureFixture
+) -> None:
+    with keys.served(shop=SHOP):
+        lock_path(keys.folder, "weapons").write_text("no lock", encoding="utf-8")
+        keys.write(shop={"sha256": digest("rotated")})
+        until(keys.refused)
+        assert [keys.status(one) for one in ("shop", "", "rotated")] == [401] * 3
+        write_lock(lock("weapons", version="2.0.0", modalities=BOTH), lock_path(keys.folder, "weapons"))
+        until(lambda: keys.status("rotated") == 200)
+        assert [keys.status(one) for one in ("shop", "")] == [401] * 2
+    assert "key of shop: taken away" in caplog.messages
+
+
+def test_who_asked_before_its_key_was_taken_away_gets_nothing_by_it() -> None:
+    """Least of all by policies that it was not bound to."""
+    bound: Any = KeySettings(sha256="0" * 64, policies=("weapons",))
+    everything, some = object(), object()
+    one = InForce(everything, {frozenset({"weapons"}): some}, {"shop": bound})  # type: ignore[arg-type, dict-item]
+    assert one.pipeline("shop") is some
+    one.revoke({"shop": bound.model_copy(update={"policies": None})})
+    assert one.pipeline("shop") is some
+    one.revoke({"chat": bound})
+    for caller in ("shop", "chat", ""):
+        with pytest.raises(ApiError, match="this key is not known"):
+            one.pipeline(caller)
+    everybody = InForce(everything, {}, None)  # type: ignore[arg-type]
+    everybody.revoke({"shop": bound})
+    assert everybody.pipeline("") is everything
+
+
+def test_a_door_that_was_open_at_the_start_may_be_shut(tmp_path: Path) -> None:
+    own = ServeSettings.model_validate({"locks": ("x",)})
+    file = tmp_path / "serve.toml"
+    file.write_text('[serve]\nlocks = ["x"]\n', encoding="utf-8")
+    assert keys_of(own, file) is keys_of(own, None) is None
+    file.write_text(f'[serve]\nlocks = ["x"]\n[serve.keys.shop]\nsha256 = "{"0" * 64}"\n', encoding="utf-8")
+    found = keys_of(own, file)
+    assert found
+    assert [*found] == ["shop"]
+    file.write_text("", encoding="utf-8")
+    with pytest.raises(SettingsError, match="none is left"):
+        keys_of(own.model_copy(update={"keys": found}), file)

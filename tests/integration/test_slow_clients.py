@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 import time
@@ -16,6 +17,7 @@ import pytest
 
 from moderation.sections import ServeSettings
 from moderation.server import listen, protocol
+from moderation.server.metrics import CUTS
 from tests import served
 from tests.served import Place, serving
 from tests.unit.server.test_batcher import Device, until
@@ -247,6 +249,7 @@ def test_an_answer_that_nobody_reads_does_not_keep_its_connection(monkeypatch: p
             one.sendall(HEAD.replace(b"moderations", b"decisions") + b"content-length: %d\r\n\r\n" % len(body) + body)
         time.sleep(3 * SECONDS)
         until(lambda: _closed(one))
+        assert cuts(place) == dict.fromkeys(CUTS, 0) | {"unread": 1}
 
 
 def _closed(one: socket.socket) -> bool:
@@ -292,6 +295,89 @@ def answered(place: Place, route: str) -> int:
     return sum(int(float(line.split()[-1])) for line in told)
 
 
+def cuts(place: Place) -> dict[str, int]:
+    """How many connections were cut, by why."""
+    with raw(place) as one:
+        return cuts_by(one)
+
+
+def cuts_by(one: socket.socket) -> dict[str, int]:
+    """The same, asked by this connection, which is closed then."""
+    one.sendall(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+    found = re.findall(r'^moderation_connections_cut_total\{reason="(\w+)"\} (\d+)', rest(one).decode(), re.MULTILINE)
+    return {reason: int(count) for reason, count in found}
+
+
+PROBE = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("reason", "sent"),
+    [
+        ("invalid_http", b"no such thing\r\n\r\n"),
+        ("headers_too_large", HEAD + b"x-more: " + b"y" * 4 * protocol.HEAD_BYTES),
+        ("headers_too_large", CHUNKED + b"0\r\nx-more: " + b"y" * 4 * protocol.HEAD_BYTES),
+        ("too_many_headers", HEAD + b"a:\r\n" * protocol.MOST_HEADERS + GOOD.removeprefix(HEAD)),
+        ("too_many_ahead", GOOD + PROBE * (protocol.MOST_AHEAD + 1)),
+        ("too_slow", HEAD),
+        ("silent", b""),
+    ],
+    ids=["no HTTP", "large head", "large tail", "many headers", "many ahead", "slow head", "silent"],
+)
+def test_what_is_cut_before_any_route_is_asked_is_counted_once_by_why(reason: str, sent: bytes) -> None:
+    device = Device()
+    with serving(encoder=device, read_seconds=SECONDS) as place:
+        device.go.clear()
+        assert cuts(place) == dict.fromkeys(CUTS, 0)
+        with raw(place) as one, suppress(ConnectionError):
+            one.sendall(sent)
+            rest(one)
+        until(lambda: sum(cuts(place).values()) > 0)
+        assert cuts(place) == dict.fromkeys(CUTS, 0) | {reason: 1}
+        device.go.set()
+
+
+def test_who_is_answered_or_refused_by_a_route_or_leaves_or_is_idle_is_not_cut(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = cuts(place)
+    with raw(place) as one:
+        one.sendall(GOOD)
+        whole(one)
+        one.sendall(HEAD + b"content-length: 90\r\n\r\n{")  # too slow for its route, which says so
+        assert whole(one).startswith(b"HTTP/1.1 408")
+    monkeypatch.setattr(listen, "_KEPT", SECONDS)
+    with serving() as other, raw(other) as one:
+        one.sendall(GOOD)
+        whole(one)
+        assert rest(one) == b""
+        assert cuts(other) == dict.fromkeys(CUTS, 0)
+    assert cuts(place) == before
+
+
+def test_who_ends_its_side_is_gone_and_gets_what_is_answered_by_then() -> None:
+    """Nothing tells it from a caller who went away, whose place is freed."""
+    device = Device()
+    with serving(encoder=device) as place:
+        for _ in range(20):  # which hangs on no chance
+            with raw(place) as one:
+                one.sendall(PROBE)
+                one.shutdown(socket.SHUT_WR)
+                assert rest(one).startswith(b"HTTP/1.1 200")
+        device.go.clear()
+        with raw(place) as first, raw(place) as second:
+            first.sendall(GOOD)
+            until(lambda: len(device.batches) == 1)
+            second.sendall(GOOD.replace(b"0.9", b"0.4"))
+            until(lambda: place.service.batcher.waiting[0] == 1)
+            second.shutdown(socket.SHUT_WR)
+            assert rest(second) == b""
+            until(lambda: place.service.batcher.waiting[0] == 0)
+            device.go.set()
+            assert whole(first).startswith(b"HTTP/1.1 200")
+        assert device.batches == [("0.9",)]
+
+
 def test_of_answers_that_nobody_reads_those_are_dropped_that_wait_longest(unread: bytes) -> None:
     with serving(answers_bytes=1000) as place, deaf(place) as first, deaf(place) as second:
         first.sendall(unread)
@@ -300,6 +386,7 @@ def test_of_answers_that_nobody_reads_those_are_dropped_that_wait_longest(unread
         second.sendall(unread)
         until(lambda: _closed(first))
         assert b"200 OK" in whole(second)
+        assert cuts(place) == dict.fromkeys(CUTS, 0) | {"unread": 1}
 
 
 def test_answers_within_the_bound_are_kept_for_who_reads_late(unread: bytes) -> None:
@@ -342,6 +429,7 @@ def test_a_connection_too_many_takes_the_place_of_the_one_that_is_idle_longest()
             fourth.sendall(GOOD)
             assert whole(fourth).startswith(b"HTTP/1.1 200")
             assert rest(second) == b""
+            assert cuts_by(fourth)["crowded"] == 1
             for one in (first, third):  # who asked last stays
                 one.sendall(GOOD)
                 assert whole(one).startswith(b"HTTP/1.1 200")
@@ -358,6 +446,19 @@ def test_small_answers_that_nobody_reads_keep_nobody_out(unread: bytes) -> None:
         with raw(place) as third:
             third.sendall(GOOD)
             assert whole(third).startswith(b"HTTP/1.1 200")
+
+
+def test_who_is_cut_and_reads_nothing_of_it_is_counted_once(unread: bytes) -> None:
+    """Its refusal waits behind sixty others, longer than its time to send the rest of what it began."""
+    with serving(read_seconds=SECONDS, keys={"shop": {"sha256": "0" * 64}}) as place, deaf(place) as one:
+        for _ in range(60):  # as above
+            one.sendall(CHUNKED + b"0\r\n\r\n")
+            time.sleep(0.005)
+        one.sendall(CHUNKED)
+        until(lambda: answered(place, "/v1/moderations") == 61)
+        one.sendall(b"no such size\r\n")
+        time.sleep(3 * SECONDS)
+        assert cuts(place) == dict.fromkeys(CUTS, 0) | {"invalid_http": 1}
 
 
 @pytest.mark.parametrize("last", ["keep-alive", "close"])

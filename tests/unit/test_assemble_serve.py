@@ -21,6 +21,7 @@ from moderation.policy.lock import lock_path, write_lock
 from moderation.rollout.selftest import check_golden
 from moderation.server.batcher import Batcher
 from moderation.server.costs import Kind
+from moderation.server.service import THREADS, Service
 from moderation.settings import EncoderSettings, ImageLimits, Settings
 from tests.fakes import FakeEncoder, golden, lock, plugins_with
 
@@ -116,6 +117,23 @@ def test_what_waits_is_bounded_and_shared_as_the_settings_say_and_what_is_rememb
     caches = [one["embedders"]["default"].cache for one in made]
     assert (alone["far"], alone["near"]) == (False, caches[0])
     assert (shared["far"], shared["near"]) == (True, caches[1].near)
+
+
+def test_who_reads_and_decides_may_be_at_it_for_as_long_as_plugins_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Service] = []
+
+    class Told(Service):
+        def close(self) -> None:
+            made.append(self)
+            super().close()
+
+    monkeypatch.setattr(assemble_serve, "Service", Told)
+    limits = {"readers": {"timeout_seconds": 7.0}, "detectors": {"timeout_seconds": 3.0}}
+    assert serve(FakeEncoder(), tmp_path, monkeypatch, **limits)
+    seconds = {one.name: one._seconds for one in made[0]._threads}
+    assert seconds == {"read": 7.0, "decide": 2 * 2 * THREADS * 3.0}
 
 
 def test_a_picture_that_will_be_refused_for_its_pixels_is_charged_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,7 +62,7 @@ def test_a_bad_build_leaves_what_is_in_force_and_a_good_one_after_it_is_taken(
         for _ in range(4):
             one.look()
         assert (one.current(), one.reloads, one.refusals) == (lock().revision, 0, 1)
-        assert "those in force stay: LockError" in caplog.text
+        assert "what is in force stays: LockError" in caplog.text
         path.unlink()
         for _ in range(3):
             one.look()

@@ -69,6 +69,11 @@ def ask(batcher: Batcher, *texts: str, caller: str = "", seconds: float = 10.0) 
     return batcher.ask({"default": [Part.text(text) for text in texts]}, caller=caller, seconds=seconds)
 
 
+def stuck(batcher: Batcher) -> list[str]:
+    """The names of its threads that get nowhere."""
+    return [one.name for one in batcher.threads if one.stuck]
+
+
 def until(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + 20
     while not condition():
@@ -195,14 +200,14 @@ def test_a_batch_that_gets_nowhere_is_told_and_so_is_a_look_that_ended() -> None
     device, now = Device(), [5.0]
     with batching(device, far=True, clock=lambda: now[0]) as batcher:
         with held(device, batcher):
-            assert batcher.alive
+            assert stuck(batcher) == []
             now[0] += 61
-            assert not batcher.alive
+            assert stuck(batcher) == ["device"]
             now[0] -= 61
-        assert batcher.alive
+        assert stuck(batcher) == []
         assert batcher._far
         batcher._far.close(20)
-        assert not batcher.alive
+        assert stuck(batcher) == ["lookup"]
 
 
 def test_the_next_batch_begins_before_anybody_is_told_of_the_last_one() -> None:
@@ -233,11 +238,54 @@ def test_closing_waits_until_everybody_is_told() -> None:
     assert others == [True] * 3
 
 
+def test_who_tells_or_looks_up_and_hangs_is_told_and_the_device_that_waits_for_it() -> None:
+    device, now, far = Device(), [0.0], Slow()
+    with batching(device, far=far, largest=1, clock=lambda: now[0]) as batcher:
+        ask(batcher, "0.1", seconds=1000)
+        until(lambda: bool(device.batches) and batcher.forecast.drain() == 0)
+        time.sleep(0.1)
+        now[0] += 61
+        assert stuck(batcher) == ["tell"]  # while the device rests, for as long as you like
+        for number in range(6):
+            ask(batcher, f"0.2{number}", seconds=1000)
+        until(lambda: len(device.batches) == 6)  # one is being kept, four wait for that, and one is ready to
+        time.sleep(0.1)
+        now[0] += 61
+        assert stuck(batcher) == ["tell", "device"]
+        far.go.set()
+        until(lambda: stuck(batcher) == [])
+        far.there.clear()
+        ask(batcher, "0.3", seconds=1000)
+        until(lambda: far.asked)
+        now[0] += 61
+        assert stuck(batcher) == ["lookup"]
+        far.there.set()
+
+
+def test_a_device_whose_thread_tells_for_too_long_is_told() -> None:
+    """Where nothing waits for the device, its own thread tells who waited. That has its own time, whatever the batch took."""
+    device, now, go = Device(), [0.0], threading.Event()
+    with batching(device, clock=lambda: now[0]) as batcher:
+        device.go.clear()
+        one = ask(batcher, "0.1", seconds=1000)
+        one.done.add_done_callback(lambda _: go.wait(20))
+        until(lambda: bool(device.batches))
+        now[0] += 40
+        device.go.set()
+        until(one.done.done)
+        now[0] += 50
+        assert stuck(batcher) == []
+        now[0] += 11
+        assert stuck(batcher) == ["device"]
+        go.set()
+        until(lambda: stuck(batcher) == [])
+
+
 def test_who_tells_answers_and_ended_is_missed() -> None:
     with batching(Device()) as batcher:
-        assert batcher.alive
+        assert stuck(batcher) == []
         batcher._teller.close(20)
-        assert not batcher.alive
+        assert stuck(batcher) == ["tell"]
 
 
 def test_hits_and_misses_are_counted_once_each() -> None:
@@ -509,7 +557,7 @@ def test_what_the_encoder_has_no_tower_for_is_that_parts_error_and_nobody_hangs(
             "unsupported_input",
             "",
         ]
-        assert batcher.alive
+        assert stuck(batcher) == []
 
 
 def test_a_far_cache_that_breaks_fails_who_asked_and_is_asked_again() -> None:
@@ -772,11 +820,17 @@ def test_what_was_answered_is_let_go_of_at_once() -> None:
 
 
 class Slow(MemoryCache):
-    """Keeps nothing before it is let go on."""
+    """Keeps nothing before it is let go on, and, if it is not to be `there`, tells nothing; `asked` is whether it was then."""
 
     def __init__(self) -> None:
         super().__init__(10**7)
-        self.go = threading.Event()
+        self.go, self.there, self.asked = threading.Event(), threading.Event(), False
+        self.there.set()
+
+    def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        self.asked = not self.there.is_set()
+        assert self.there.wait(20)
+        return super().get_many(keys)
 
     def put_many(self, values: Mapping[str, bytes]) -> Mapping[str, bytes]:
         assert self.go.wait(20)
@@ -825,7 +879,7 @@ def test_who_waits_is_told_where_what_was_made_cannot_be_kept() -> None:
             ask(batcher, "0.1").done.result(20)
         broken[0] = False
         assert len(ask(batcher, "0.1").done.result(20)) == 1
-        assert batcher.alive
+        assert stuck(batcher) == []
 
 
 def test_one_of_several_callers_leaves_room_for_the_others_whatever_its_deadlines() -> None:

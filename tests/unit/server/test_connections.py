@@ -18,8 +18,8 @@ class One:
         self.idle, self.answered, self.dropped, self._others = idle, answered or idle, False, others
         self.transport: Any = SimpleNamespace(get_write_buffer_size=lambda: bytes_)
 
-    def drop(self) -> None:
-        self.dropped = True
+    def drop(self, why: str = "") -> None:
+        self.dropped, self.why = True, why
         self._others.lose(self)  # type: ignore[arg-type]
 
 
@@ -77,6 +77,7 @@ def test_there_are_never_more_than_that(places: Any) -> None:
     _, let_in = places
     ones = let_in(*[False] * 7)
     assert [one.dropped for one in ones] == [False] * 4 + [True] * 3
+    assert {one.why for one in ones[4:]} == {"crowded"}
 
 
 def three_unread(places: Any) -> tuple[Any, Any]:
@@ -96,6 +97,7 @@ def test_too_much_that_nobody_reads_costs_who_has_not_read_for_longest(places: A
     assert not any(one.dropped for one in ones)
     others.stops_reading(ones[2])
     assert [one.dropped for one in ones] == [True, False, False]
+    assert ones[0].why == "unread"
 
 
 def test_what_a_connection_that_is_gone_left_unread_counts_no_more(places: Any) -> None:

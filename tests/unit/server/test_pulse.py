@@ -11,6 +11,7 @@ import pytest
 from moderation.sections import ServeSettings
 from moderation.server.edge import Edge
 from moderation.server.pulse import Pulse
+from moderation.telemetry import REQUEST
 
 
 def told(*turns: tuple[float, float]) -> list[float]:
@@ -40,6 +41,20 @@ def test_what_was_long_ago_says_nothing() -> None:
     assert told((0.2, 0.0), (0.2, 0.6)) == pytest.approx([0.0, 0.0, 0.2])
     assert told((0.2, 0.0), (0.2, 0.8)) == [0.0, 0.0, 0.0]
     assert told((0.2, 0.8), (0.2, 0.0)) == [0.0, 0.0, 0.0]
+
+
+def test_what_no_handler_caught_is_logged_with_the_id_of_its_request(caplog: pytest.LogCaptureFixture) -> None:
+    async def app(*_: Any) -> None:
+        raise KeyError("a secret")
+
+    async def nothing(*_: Any) -> Any:
+        return {"type": "http.request"}
+
+    scope = {"type": "http", "path": "/v1/models", "headers": [(b"x-request-id", b"mine")]}
+    with pytest.raises(KeyError):
+        asyncio.run(Edge(app, ServeSettings.model_validate({"locks": ("x",)}))(scope, nothing, nothing))
+    (one,) = caplog.records
+    assert (one.getMessage(), vars(one)["told"][REQUEST]) == ("not answered: KeyError", "mine")
 
 
 def test_what_has_waited_too_long_is_refused_unread_and_less_is_counted() -> None:

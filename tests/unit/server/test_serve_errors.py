@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from moderation.errors import OverloadedError
 from moderation.server import handlers
 from moderation.server.errors import overloaded
-from moderation.telemetry import JsonLines
+from moderation.telemetry import REQUEST, JsonLines
 
 
 def told(seconds: float) -> tuple[int, int]:
@@ -38,7 +38,8 @@ def test_not_all_come_back_at_once() -> None:
 def test_what_nobody_foresaw_is_logged_with_its_place_and_without_its_words(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(KeyError) as raised:
         {}["a secret"]
-    assert handlers.told(raised.value).status == 500
+    assert handlers.told(raised.value, b"an-id").status == 500
     (one,) = caplog.records
     assert re.search(r"test_serve_errors.py:\d+ test_what_nobody_foresaw", vars(one)["told"]["exception.stacktrace"])
+    assert vars(one)["told"][REQUEST] == "an-id"
     assert "secret" not in JsonLines().format(one) + caplog.text

@@ -25,6 +25,7 @@ from moderation.server.batcher import Batcher
 from moderation.server.job import Job
 from moderation.server.ready import TOGETHER
 from moderation.server.service import MOST_UNREAD, Service
+from moderation.server.watched import STALLED
 from tests.fakes import FakeReader, Swayed, item
 from tests.served import serving
 from tests.unit.server.test_batcher import Device, costs, until
@@ -200,11 +201,26 @@ class Deciding:
 
 
 @contextmanager
-def service(clock: list[float], device: Device | None = None, **pipelines: Deciding) -> Iterator[Service]:
-    """One thread that decides by the pipeline of the caller's name."""
+def service(
+    clock: list[float],
+    device: Device | None = None,
+    *,
+    threads: int = 1,
+    readers_seconds: float = 10.0,
+    detectors_seconds: float = 10.0,
+    **pipelines: Deciding,
+) -> Iterator[Service]:
+    """One thread that decides by the pipeline of the caller's name, or several."""
     near, device = MemoryCache(10**6), device or Device()
     batcher = Batcher({"default": Embedder(device, near)}, costs(lambda _: 0.001), near=near, clock=lambda: clock[0])
-    made = Service(lambda caller: pipelines[caller], batcher, threads=1, clock=lambda: clock[0])  # type: ignore[arg-type, return-value]
+    made = Service(
+        lambda caller: pipelines[caller],  # type: ignore[arg-type, return-value]
+        batcher,
+        threads=threads,
+        readers_seconds=readers_seconds,
+        detectors_seconds=detectors_seconds,
+        clock=lambda: clock[0],
+    )
     try:
         yield made
     finally:
@@ -218,13 +234,47 @@ def begun(made: Service, caller: str, *ids: str, seconds: float = 10.0) -> list[
     return [made.decide([item(Part.text("0.1"), id=one)], caller=caller, seconds=seconds) for one in ids]
 
 
-@pytest.mark.parametrize("line", ["_unread", "_ready"])
-def test_a_server_whose_readers_or_deciders_are_gone_is_not_alive(line: str) -> None:
+@pytest.mark.parametrize(("line", "name"), [("_unread", "read"), ("_ready", "decide")])
+def test_a_server_whose_readers_or_deciders_are_gone_says_so(line: str, name: str) -> None:
     with service([0.0]) as made:
-        assert made.alive
+        assert made.stuck == []
         getattr(made, line).close()  # as if its thread had died
         made._threads[line == "_ready"].join(20)
-        assert not made.alive
+        assert made.stuck == [name]
+
+
+def test_a_server_whose_reader_hangs_says_so_and_not_of_one_that_is_slow_within_its_limit() -> None:
+    clock, reading, go = [0.0], threading.Event(), threading.Event()
+
+    class Slow(Deciding):
+        def read(self, items: Sequence[ContentItem]) -> Sequence[ContentItem]:
+            reading.set()
+            assert go.wait(20)
+            return items
+
+    with service(clock, readers_seconds=300.0, a=Slow(clock, readers=READERS)) as made:
+        begun(made, "a", "a0", seconds=10_000)
+        assert reading.wait(20)
+        clock[0] += 300 + STALLED
+        assert made.stuck == []
+        clock[0] += 1
+        assert made.stuck == ["read"]
+        go.set()
+        until(lambda: made.stuck == [])
+
+
+def test_a_server_that_hangs_where_it_decides_says_so_and_not_of_detectors_that_are_slow_within_their_limit() -> None:
+    """Which are asked twice by each of so many threads, in turn, and all of it again once the one encoder had something alone."""
+    clock = [0.0]
+    with service(clock, threads=3, detectors_seconds=10.0, a=(a := Deciding(clock))) as made:
+        begun(made, "a", "a0", seconds=10_000)
+        assert a.begun.wait(20)
+        clock[0] += 2 * 2 * 3 * 10 + STALLED
+        assert made.stuck == []
+        clock[0] += 1
+        assert made.stuck == ["decide"]
+        a.go.set()
+        until(lambda: made.stuck == [])
 
 
 @pytest.mark.parametrize("readers", [None, READERS])
@@ -254,6 +304,20 @@ def test_who_waits_to_be_decided_is_decided_with_its_like_and_in_turn_and_closin
         assert [len(one.answer.result(20)) for one in jobs] == [1] * 10
     assert a.calls == [["a0"], ["a1", "a2"] * 3]
     assert b.calls == [["b1"] * 3]
+
+
+def test_closing_waits_for_what_is_being_read_before_the_device_takes_nothing_more() -> None:
+    reader = Reading()
+    with held(reader) as service:
+        waits = ask(service, "0.2", "bulk")
+        closing = threading.Thread(target=service.close, daemon=True)
+        closing.start()
+        until(lambda: service._closed)
+        assert not threading.Event().wait(0.2)
+        assert service.state == "working"
+        reader.go.set()
+        closing.join(20)
+        assert waits.answer.result(20)
 
 
 def test_who_has_thousands_of_remembered_items_decided_keeps_nobody_waiting_for_more_than_two_calls() -> None:
