@@ -134,6 +134,17 @@ def test_all_pieces_of_a_batch_are_alike_since_their_size_moves_last_bits(
     assert sizes == pieces
 
 
+def test_a_rows_bits_hang_on_no_place_in_its_batch() -> None:
+    weights, rows = torch.randn(2, 96, 96), torch.randn(16, 96)
+    one, order = CpuLane(threads=4), torch.randperm(16)
+
+    def run(batch: torch.Tensor) -> torch.Tensor:
+        return torch.relu(batch @ weights[0]) @ weights[1]
+
+    assert one.submit(run, rows[order])().tobytes() == one.submit(run, rows)()[order].tobytes()
+    one._pool.shutdown()
+
+
 def test_a_cpu_runs_every_usual_size() -> None:
     assert lane_on(CPU).buckets == lane_on(CPU, small=True).buckets == BATCH_BUCKETS
 
