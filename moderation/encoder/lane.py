@@ -1,4 +1,4 @@
-"""How a tower's batches run on a device: at once on a CPU, a small tower's in pieces side by side; on a GPU each is copied while the one before is computed.
+"""How a tower's batches run on a device: on a CPU in pieces side by side; on a GPU each is copied while the one before is computed.
 
 The GPU's lane was never run on a GPU by who wrote it: its tests stand in for one, those that need one are marked so.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -47,36 +47,34 @@ class Lane(Protocol):
 
 
 class CpuLane:
-    """Runs at once: two batches at a time would share the cores, and spin against each other."""
+    """Pieces of a batch side by side, each on one thread: threads inside one product wait for each other, the longer the more else the machine does.
 
-    buckets: Sequence[int] = BATCH_BUCKETS
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-
-    def submit(self, run: Run, *batch: Tensor) -> Callable[[], Vectors]:
-        """The vectors, made before this returns."""
-        with self._lock:
-            made = _vectors(run, batch)
-        return lambda: made
-
-
-class PiecesLane:
-    """A small tower's on a CPU: pieces of a batch side by side, each on one thread.
-
-    Two threads inside one small product wait for each other longer than they compute, and how many there are would move last bits:
-    here a vector hangs on no number of threads. `threads` are as many pieces as run at a time, torch's number of threads by default.
+    `piece` are the rows of one, and then a vector hangs on no number of threads. Without it a batch runs in as many pieces as there are threads (the
+    power of two below), and one of fewer rows whole, on all of them, so that a lone row need not wait for one thread. `threads` are torch's by default.
     """
 
     buckets: Sequence[int] = BATCH_BUCKETS
 
-    def __init__(self, threads: int | None = None) -> None:
-        self._pool = ThreadPoolExecutor(threads or torch.get_num_threads(), "tower", initializer=stay_on_one_thread)
+    def __init__(self, piece: int | None = None, *, threads: int | None = None) -> None:
+        self._threads = threads or torch.get_num_threads()
+        self.piece = piece
+        self.pieces = 1 << (self._threads.bit_length() - 1)
+        self._pool = ThreadPoolExecutor(self._threads, "tower", initializer=stay_on_one_thread)
+        self._lock = threading.Lock()
+        self._begun: list[Future[Vectors]] = []
 
     def submit(self, run: Run, *batch: Tensor) -> Callable[[], Vectors]:
-        """Begin; the caller may prepare the next batch meanwhile, and submit it."""
-        pieces = zip(*(torch.split(one, PIECE) for one in batch), strict=True)
-        begun = [self._pool.submit(_vectors, run, piece) for piece in pieces]
+        """Begin; the caller may prepare the next batch meanwhile, and submit it. What runs whole is made before this returns."""
+        rows = len(batch[0])
+        piece = self.piece or rows // self.pieces
+        with self._lock:
+            if not piece:
+                wait(self._begun)  # beside others its threads would spin
+                made = _vectors(run, batch)
+                return lambda: made
+            pieces = zip(*(torch.split(one, piece) for one in batch), strict=True)
+            begun = [self._pool.submit(_vectors, run, one) for one in pieces]
+            self._begun = [one for one in self._begun if not one.done()] + begun
         return lambda: np.concatenate([one.result() for one in begun])
 
 
@@ -169,5 +167,5 @@ def _vectors(run: Run, batch: Sequence[Tensor]) -> Vectors:
 
 
 def lane_on(device: torch.device, *, small: bool = False) -> Lane:
-    """The lane of a device; `small` says that a tower's products are too small for two threads."""
-    return CudaLane(device) if device.type == "cuda" else PiecesLane() if small else CpuLane()
+    """The lane of a device; `small` says that a tower's products are too small for two threads in any of them."""
+    return CudaLane(device) if device.type == "cuda" else CpuLane(PIECE if small else None)

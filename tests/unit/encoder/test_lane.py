@@ -1,4 +1,4 @@
-"""Lanes: one batch at a time on a CPU; on a GPU, which a stand-in is here, the order of copies, towers and replays, and the way back to eager."""
+"""Lanes: pieces of a batch side by side on a CPU; on a GPU, which a stand-in is here, the order of copies, towers and replays, and the way back to eager."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 from moderation.encoder import lane
 from moderation.encoder.checkpoint import _is_small, load
 from moderation.encoder.clip import TorchEncoder
-from moderation.encoder.lane import GPU_BUCKETS, PIECE, CpuLane, CudaLane, PiecesLane, lane_on
+from moderation.encoder.lane import GPU_BUCKETS, PIECE, CpuLane, CudaLane, lane_on
 from moderation.encoder.tokens import BATCH_BUCKETS
 from tests.unit.encoder import checkpoints
 from tests.unit.encoder.pictures import jpeg
@@ -90,28 +90,63 @@ def halves(*numbers: int) -> torch.Tensor:
     return torch.tensor(numbers, dtype=torch.float16)
 
 
-def test_a_cpu_runs_at_once_one_batch_at_a_time() -> None:
-    inside, most = 0, 0
+def test_a_batch_of_fewer_rows_than_threads_runs_whole_on_all_of_them_and_beside_no_other() -> None:
+    inside, most, seen = 0, 0, set[tuple[int, int]]()
+    counting = threading.Lock()
 
     def run(batch: torch.Tensor) -> torch.Tensor:
         nonlocal inside, most
-        inside += 1
-        most = max(most, inside)
+        with counting:
+            inside += 1
+            most = max(most, inside * len(batch))
+        seen.add((len(batch), torch.get_num_threads()))
         threading.Event().wait(0.01)
-        inside -= 1
+        with counting:
+            inside -= 1
         return batch + 1
 
-    one = CpuLane()
-    threads = [threading.Thread(target=one.submit, args=(run, halves(1))) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert most == 1
-    assert one.submit(run, halves(1, 2))().tolist() == [2, 3]
-    assert one.buckets == BATCH_BUCKETS
-    assert isinstance(lane_on(CPU), CpuLane)
-    assert isinstance(lane_on(CPU, small=True), PiecesLane)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        one = CpuLane()
+        ran = [one.submit(run, halves(*range(4))), one.submit(run, halves(1)), one.submit(run, halves(7))]
+    finally:
+        torch.set_num_threads(before)
+    assert [wait().tolist() for wait in ran] == [[1, 2, 3, 4], [2], [8]]
+    assert (seen, most) == ({(2, 1), (1, 2)}, 4)  # two rows on one thread each; and a lone one on two
+
+
+@pytest.mark.parametrize(
+    ("threads", "rows", "pieces"), [(1, 32, [32]), (2, 8, [4, 4]), (4, 32, [8] * 4), (6, 8, [2] * 4), (16, 8, [8])]
+)
+def test_all_pieces_of_a_batch_are_alike_since_their_size_moves_last_bits(
+    threads: int, rows: int, pieces: list[int]
+) -> None:
+    sizes: list[int] = []
+
+    def run(batch: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(batch))
+        return batch
+
+    one = CpuLane(threads=threads)
+    one.submit(run, torch.zeros(rows))()
+    one._pool.shutdown()  # a thread that begins late would set back what the next test sets
+    assert sizes == pieces
+
+
+def test_a_rows_bits_hang_on_no_place_in_its_batch() -> None:
+    weights, rows = torch.randn(2, 96, 96), torch.randn(16, 96)
+    one, order = CpuLane(threads=4), torch.randperm(16)
+
+    def run(batch: torch.Tensor) -> torch.Tensor:
+        return torch.relu(batch @ weights[0]) @ weights[1]
+
+    assert one.submit(run, rows[order])().tobytes() == one.submit(run, rows)()[order].tobytes()
+    one._pool.shutdown()
+
+
+def test_a_cpu_runs_every_usual_size() -> None:
+    assert lane_on(CPU).buckets == lane_on(CPU, small=True).buckets == BATCH_BUCKETS
 
 
 def test_pieces_of_a_batch_run_side_by_side_each_on_one_thread_and_come_back_in_order() -> None:
@@ -126,7 +161,7 @@ def test_pieces_of_a_batch_run_side_by_side_each_on_one_thread_and_come_back_in_
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        found = PiecesLane(2).submit(doubled, torch.arange(2 * PIECE))()
+        found = CpuLane(PIECE, threads=2).submit(doubled, torch.arange(2 * PIECE))()
         later: list[int] = []
         new = threading.Thread(target=lambda: later.append(torch.get_num_threads()))
         new.start()
@@ -139,7 +174,7 @@ def test_pieces_of_a_batch_run_side_by_side_each_on_one_thread_and_come_back_in_
 
 
 def test_a_piece_that_fails_is_its_batchs_error_and_the_next_batch_runs() -> None:
-    lane, rows = PiecesLane(1), torch.ones(2 * PIECE)
+    lane, rows = CpuLane(PIECE, threads=1), torch.ones(2 * PIECE)
     wait = lane.submit(lambda _: torch.ones(2) @ torch.ones(3), rows)
     with pytest.raises(RuntimeError):
         wait()
@@ -160,10 +195,11 @@ def test_the_bundled_pictures_vectors_hang_on_no_number_of_threads_and_on_no_buc
     assert encoder.encode_images(pictures).vectors.tobytes() == on_two.tobytes()
 
 
-def test_a_small_image_tower_runs_in_pieces_and_a_large_one_on_all_threads() -> None:
+def test_a_small_image_towers_pieces_hang_on_no_number_of_threads() -> None:
     bundled = load("bundled", device="cpu")
     assert isinstance(bundled, TorchEncoder)
-    assert isinstance(bundled.lane, PiecesLane)
+    assert isinstance(bundled.lane, CpuLane)
+    assert (bundled.lane.piece, CpuLane().piece) == (PIECE, None)
 
     class Weights:
         def __init__(self, count: int) -> None:
