@@ -29,7 +29,7 @@ from moderation.server.app import make_app
 from moderation.server.batcher import Batcher
 from moderation.server.costs import Costs, Kind, measure
 from moderation.server.edge import Edge
-from moderation.server.in_force import InForce, Keys, keys_of
+from moderation.server.in_force import InForce, Keys, keys_of, tell_gone
 from moderation.server.metrics import ServerMetrics
 from moderation.server.posts import Served
 from moderation.server.service import Service
@@ -62,7 +62,9 @@ def server(settings: Settings, *, folder: Path, file: Path | None = None) -> Ite
         embedders = {name: embedder(settings, name, known=known, cache=cache) for name in names}
         times.append(time.perf_counter())
         weights: dict[str, float] = {}
-        builds = stack.enter_context(closing(_reloader(settings, locks, embedders, known, file=file, weights=weights)))
+        standing = stack.enter_context(closing(_standing(own, file)))
+        made = _reloader(settings, locks, embedders, known, standing=standing, file=file, weights=weights)
+        builds = stack.enter_context(closing(made))
         for name in names:
             check_golden([lock for lock in built if lock.encoder == name], embedders[name].encoder)
         times.append(time.perf_counter())
@@ -78,10 +80,14 @@ def server(settings: Settings, *, folder: Path, file: Path | None = None) -> Ite
             most_bytes=own.queue_bytes,
             weights=weights,
         )
+
+        def in_force() -> InForce:
+            return builds.current().among(standing.current())
+
         service = stack.enter_context(
             closing(
                 Service(
-                    lambda caller: builds.current().pipeline(caller),
+                    lambda caller: in_force().pipeline(caller),
                     batcher,
                     readers_seconds=settings.readers.timeout_seconds,
                     detectors_seconds=settings.detectors.timeout_seconds,
@@ -91,7 +97,7 @@ def server(settings: Settings, *, folder: Path, file: Path | None = None) -> Ite
         metrics = ServerMetrics(batcher, lambda: service.stuck)
         told = Gauges(lambda: builds.current().everything, embedders, builds, metrics.answers.limited)
         metrics.registry.register(told)
-        yield make_app(Served(service, own, settings.actions, metrics, keys=lambda: builds.current().keys))
+        yield make_app(Served(service, own, settings.actions, metrics, keys=lambda: in_force().keys))
 
 
 def serve_settings(settings: Settings) -> ServeSettings:
@@ -110,25 +116,36 @@ def _check_policies(own: ServeSettings, keys: Keys, policies: Collection[str]) -
             raise SettingsError(f"settings: serve.{place}: unknown policy {unknown!r}; expected one of {known}")
 
 
+def _standing(own: ServeSettings, file: Path | None) -> Reloader[Keys]:
+    """The keys that stand in the file now, apart from builds, one of which may be minutes under way: whose key is not among these is not answered."""
+    made: list[Keys] = [own.keys or None]
+
+    def look() -> Keys:
+        before, made[0] = made[0], keys_of(made[0], file)
+        tell_gone(before, made[0])
+        return made[0]
+
+    return Reloader(look, [file] if file else [], seconds=own.reload_seconds)
+
+
 def _reloader(
     settings: Settings,
     locks: list[Path],
     embedders: dict[str, Embedder],
     known: Plugins,
     *,
+    standing: Reloader[Keys],
     file: Path | None,
     weights: dict[str, float],
 ) -> Reloader[InForce]:
-    """What makes builds and keys anew; `weights` are then the keys'."""
+    """What makes builds and keys anew; `weights` are then the keys'. Of the keys those count that are `standing`, too."""
     own = serve_settings(settings)
     counter, made = quota_counter(settings), list[InForce]()
     there = frozenset(embedders)
 
     def build() -> InForce:
         last = made[-1] if made else None
-        keys = keys_of(own, file if last else None)
-        if last:
-            last.revoke(keys)  # whatever becomes of the builds
+        keys = keys_of(standing.current(), file)
         before, paths = last.everything if last else None, {}
         for path in locks:
             lock = read_lock(path)

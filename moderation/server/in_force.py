@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from moderation.errors import SettingsError
 from moderation.pipeline import Pipeline
-from moderation.sections import KeySettings, ServeSettings
+from moderation.sections import KeySettings
 from moderation.server.errors import denied
 from moderation.settings import load_settings
 
@@ -18,7 +18,7 @@ Keys = Mapping[str, KeySettings] | None  # by the caller's name; None where ever
 _log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class InForce:
     """What decides for all policies, and for each set of them that some of the keys is bound to."""
 
@@ -34,12 +34,11 @@ class InForce:
             raise denied()
         return self.everything if key.policies is None else self.of[frozenset(key.policies)]
 
-    def revoke(self, now: Keys) -> None:
-        """Answer no key that is not among those of now, from now on."""
-        kept = {name: key for name, key in (self.keys or {}).items() if _same(key, (now or {}).get(name))}
-        for name in sorted({*(self.keys or {})} - {*kept}):
-            _log.warning("key of %s: taken away", name)
-        self.keys = kept if self.keys is not None else None
+    def among(self, now: Keys) -> InForce:
+        """The same for those keys alone that are among these."""
+        if self.keys is None:
+            return self
+        return replace(self, keys={name: key for name, key in self.keys.items() if _same(key, (now or {}).get(name))})
 
     def tell_new(self, before: Keys) -> None:
         """Log what keys count, or count otherwise, that did not before."""
@@ -48,15 +47,22 @@ class InForce:
                 _log.warning("key of %s: in force", name)
 
 
-def keys_of(own: ServeSettings, file: Path | None) -> Keys:
-    """The keys by now, as the settings file says, or those of the start without one. Raises SettingsError where it cannot be read, or where it leaves nobody: that would let everybody in."""
-    keys = own.keys
-    if file:
-        found = load_settings(file).serve
-        keys = found.keys if found else {}
-    if own.keys and not keys:
-        raise SettingsError(f"settings ({file}): serve.keys: none is left; expected at least one, as at the start")
+def keys_of(before: Keys, file: Path | None) -> Keys:
+    """The keys by now, as the settings file says, or those before without one. Raises SettingsError where it cannot be read, or where it leaves nobody: that would let everybody in."""
+    if file is None:
+        return before
+    found = load_settings(file).serve
+    keys = found.keys if found else {}
+    if before is not None and not keys:
+        raise SettingsError(f"settings ({file}): serve.keys: none is left; expected at least one, as before")
     return keys or None
+
+
+def tell_gone(before: Keys, now: Keys) -> None:
+    """Log what keys count no more."""
+    for name, key in sorted((before or {}).items()):
+        if not _same(key, (now or {}).get(name)):
+            _log.warning("key of %s: taken away", name)
 
 
 def _same(key: KeySettings, other: KeySettings | None) -> bool:
