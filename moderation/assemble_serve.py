@@ -89,7 +89,8 @@ def server(settings: Settings, *, folder: Path, file: Path | None = None) -> Ite
                 Service(
                     lambda caller: in_force().pipeline(caller),
                     batcher,
-                    readers_seconds=settings.readers.timeout_seconds,
+                    # One may read what another derived, and each wave of them has its deadline.
+                    readers_seconds=settings.readers.timeout_seconds * max(1, len(settings.readers.use)),
                     detectors_seconds=settings.detectors.timeout_seconds,
                 )
             )

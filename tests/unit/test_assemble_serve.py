@@ -23,7 +23,7 @@ from moderation.server.batcher import Batcher
 from moderation.server.costs import Kind
 from moderation.server.service import THREADS, Service
 from moderation.settings import EncoderSettings, ImageLimits, Settings
-from tests.fakes import FakeEncoder, golden, lock, plugins_with
+from tests.fakes import FakeEncoder, FakeReader, golden, lock, plugins_with
 
 
 class Broken(FakeEncoder):
@@ -43,9 +43,12 @@ def serve(
     encoder: FakeEncoder,
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
+    *,
+    brought: Sequence[FakeReader] = (),
     **more: Any,
 ) -> bool:
-    known = Plugins((), plugins_with().detectors, {"fake": lambda _: encoder})
+    readers = {one.id: one for one in brought}
+    known = Plugins((), plugins_with().detectors, {"fake": lambda _: encoder}, readers=readers)
     monkeypatch.setattr(assemble_serve, "plugins", lambda _: known)
     write_lock(lock(modalities=(Modality.IMAGE, Modality.TEXT)), lock_path(folder, "weapons"))
     own = {"serve": {"locks": ("weapons.lock.json",)}, **more}
@@ -130,10 +133,13 @@ def test_who_reads_and_decides_may_be_at_it_for_as_long_as_plugins_may(
             super().close()
 
     monkeypatch.setattr(assemble_serve, "Service", Told)
-    limits = {"readers": {"timeout_seconds": 7.0}, "detectors": {"timeout_seconds": 3.0}}
-    assert serve(FakeEncoder(), tmp_path, monkeypatch, **limits)
-    seconds = {one.name: one._seconds for one in made[0]._threads}
-    assert seconds == {"read": 7.0, "decide": 2 * 2 * THREADS * 3.0}
+    several = [FakeReader(name) for name in ("frames", "ocr", "speech")]
+    for brought, read in (([], 7.0), (several, 3 * 7.0)):  # one may be shown what another derived, in a wave of its own
+        use = tuple(one.id for one in brought)
+        limits = {"readers": {"timeout_seconds": 7.0, "use": use}, "detectors": {"timeout_seconds": 3.0}}
+        assert serve(FakeEncoder(), tmp_path, monkeypatch, brought=brought, **limits)
+        seconds = {one.name: one._seconds for one in made.pop()._threads}
+        assert seconds == {"read": read, "decide": 2 * 2 * THREADS * 3.0}
 
 
 def test_a_picture_that_will_be_refused_for_its_pixels_is_charged_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
