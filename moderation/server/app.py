@@ -86,7 +86,7 @@ async def model(request: Request, name: str) -> dict[str, Any]:
 
 async def healthz(request: Request) -> JSONResponse:
     """Whether it should be left running."""
-    stuck = ", ".join(_served(request).service.stuck)
+    stuck = ", ".join(dict.fromkeys(_served(request).service.stuck))  # four may decide
     if stuck:
         _log.error("stalled: %s", stuck)
     return JSONResponse({"state": f"stalled: {stuck}" if stuck else "working"}, 503 if stuck else 200)

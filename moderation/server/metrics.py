@@ -24,7 +24,7 @@ CUTS = (
 
 
 class ServerMetrics:
-    """Every counter of one server, in a registry of its own; `stuck` names threads that get nowhere."""
+    """Every counter of one server, in a registry of its own; `stuck` names each thread that gets nowhere."""
 
     def __init__(self, batcher: Batcher, stuck: Callable[[], Sequence[str]] = tuple) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]

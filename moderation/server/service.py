@@ -102,8 +102,8 @@ class Service:
 
     @property
     def stuck(self) -> list[str]:
-        """The names of the threads that get nowhere: `tell`, `lookup`, `device`, `read`, `decide`."""
-        return sorted({one.name for one in (*self.batcher.threads, *self._threads) if one.stuck})
+        """The names of the threads that get nowhere, one for each: `tell`, `lookup`, `device`, `read`, `decide`."""
+        return sorted(one.name for one in (*self.batcher.threads, *self._threads) if one.stuck)
 
     @property
     def state(self) -> str:
