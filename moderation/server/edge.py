@@ -193,10 +193,8 @@ class Edge:
         most = self._settings.body_bytes
         if size > most:
             raise ApiError(413, "body_too_large", f"the body is too large; expected at most {most} bytes")
-        own, several = (
-            self._held[caller] - read,
-            len(self._keys() or ()) > 1,
-        )  # a caller's lone body may be as large as any
+        own = self._held[caller] - read
+        several = len(self._keys() or ()) > 1  # a caller's lone body may be as large as any
         if not room(most=self._settings.bodies_bytes, held=self._held.total(), own=own, new=more, several=several):
             raise ApiError(429, "overloaded", "refused: too many bytes are in work", kind=LIMITED, headers=AGAIN)
 
