@@ -146,7 +146,7 @@ def _reloader(
 
     def build() -> InForce:
         last = made[-1] if made else None
-        keys = keys_of(standing.current(), file)
+        keys = keys_of(last.keys if last else standing.current(), file)
         before, paths = last.everything if last else None, {}
         for path in locks:
             lock = read_lock(path)

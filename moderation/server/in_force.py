@@ -35,10 +35,10 @@ class InForce:
         return self.everything if key.policies is None else self.of[frozenset(key.policies)]
 
     def among(self, now: Keys) -> InForce:
-        """The same for those keys alone that are among these."""
-        if self.keys is None:
+        """The same for those keys alone that are among these, None where there were never any."""
+        if self.keys is None or now is None:
             return self
-        return replace(self, keys={name: key for name, key in self.keys.items() if _same(key, (now or {}).get(name))})
+        return replace(self, keys={name: key for name, key in self.keys.items() if _same(key, now.get(name))})
 
     def tell_new(self, before: Keys) -> None:
         """Log what keys count, or count otherwise, that did not before."""
