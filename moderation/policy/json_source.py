@@ -38,11 +38,16 @@ def holds_more_values(text: bytes | bytearray, most: int) -> bool:
     """
     if len(text) <= 2 * most:  # a value takes two bytes, with what parts it from the next
         return False
+    parting = (b",", b"[", b"{")
+    if (
+        sum(map(text.count, parting)) <= most
+    ):  # inside strings and outside: one long string, as a picture's, is not copied
+        return False
     bare = text.replace(b"\\\\", b"").replace(b'\\"', b"")  # so that every quote begins or ends a string
     if bare.count(b'"') > 4 * most:  # a key and a value for each
         return True
     outside = b"".join(bare.split(b'"')[::2])
-    return sum(map(outside.count, (b",", b"[", b"{"))) > most
+    return sum(map(outside.count, parting)) > most
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

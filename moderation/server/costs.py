@@ -107,7 +107,10 @@ def _worth_waiting_for(row: Sequence[tuple[int, float]]) -> int:
 
 
 def measure(run: Callable[[int], object], *, clock: Callable[[], float] = time.perf_counter) -> dict[int, float]:
-    """Seconds of `run(parts)` by size: of the first round that takes as long as the one before, about; else the median of some after one that warms up."""
+    """Seconds of `run(parts)` by size: of the first round that takes as long as the one before, about; else the median of some after one that warms up.
+
+    A batch is taken to need no longer than a larger one: where it did, the machine had something else to do, and lone parts would be refused for it.
+    """
     found = {}
     for parts in SIZES:
         seconds: list[float] = []
@@ -116,7 +119,7 @@ def measure(run: Callable[[int], object], *, clock: Callable[[], float] = time.p
             run(parts)
             seconds.append(clock() - began)
         found[parts] = seconds[-1] if _settled(seconds) else sorted(seconds[1:])[ROUNDS // 2]
-    return found
+    return {parts: min(found[other] for other in SIZES if other >= parts) for parts in SIZES}
 
 
 def _settled(seconds: Sequence[float]) -> bool:

@@ -46,6 +46,7 @@ TINY = {
     "recovery.py": ["--rounds", "1"],
     "stream.py": ["--rounds", "1", "--texts", "6000", "--pictures", "8"],
     "serve.py": ["--seconds", "0.2", "--requests", "200"],
+    "pieces.py": ["--rounds", "1", "--sizes", "1", "--busy", "0", "--threads", "1"],
     "search.py": ["--rows", "3000", "--queries", "3"],
     # The environments of the others are made by `make bench`.
     "serve_peers.py": ["--rounds", "1", "--seconds", "0.3", "--only", "ours"],
@@ -84,6 +85,7 @@ KEYS = {
         "added_alone_http_vectors_ms", "share_of_device_64_clients_decisions", "overload_in_time_of_capacity", "calm_after_answered",
         "small_key_p99_ratio", "cancels_batches_begun_for_nobody", "cancels_hung", "memory_growth",
     },
+    "pieces.py": {"threads", "load_before", "beside 0"},
     "search.py": {"rows", "width", "top", "load_before", "engines", "files"},
     "serve_peers.py": {"load_before", "versions", "absent", "servers", "each_round"},
     "hashes.py": {"hashes", "load_before", "engines", "hash_ms"},

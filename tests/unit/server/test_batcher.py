@@ -751,7 +751,7 @@ def measured(*seconds: float) -> tuple[float, int]:
     now, rounds = [0.0], iter(seconds)
 
     def run(parts: int) -> None:
-        now[0] += next(rounds) if parts == 1 else 1.0
+        now[0] += next(rounds) if parts == 1 else 9.0
 
     found = measure(run, clock=lambda: now[0])[1]
     return pytest.approx(found), len(seconds) - len(list(rounds))
@@ -762,6 +762,15 @@ def test_a_size_is_timed_until_two_rounds_agree_and_else_by_the_median_after_the
     assert measured(9.0, 1.0, 1.0, 7.0) == (1.0, 3)
     assert measured(9.0, 1.0, 3.0, 2.0, 8.0) == (2.0, 4)
     assert measured(1.0, 9.0, 3.0, 5.0, 8.0) == (5.0, 4)
+
+
+def test_a_size_that_was_timed_on_a_busy_machine_is_thought_to_take_no_longer_than_a_larger_one() -> None:
+    now = [0.0]
+
+    def run(parts: int) -> None:
+        now[0] += {1: 40.0, 8: 2.0, 16: 9.0}.get(parts, parts / 4)
+
+    assert measure(run, clock=lambda: now[0]) == {1: 0.5, 2: 0.5, 4: 1.0, 8: 2.0, 16: 8.0, 32: 8.0}
 
 
 def test_who_leaves_while_a_batch_is_handed_out_takes_no_answer_from_others() -> None:
