@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moderation.errors import ItemError
+from moderation.errors import DataError, ItemError
 from moderation.source.find import find
 
 KEYS = st.sampled_from(["id", "path", "text", "parts", "attributes", "name", "target"])
@@ -27,9 +28,14 @@ def test_every_line_that_says_anything_is_one_item_or_one_reason(lines: list[byt
     with TemporaryDirectory() as folder:
         path = Path(folder, "items.jsonl")
         path.write_bytes(b"\n".join(lines))
+        count = sum(bool(line.strip()) for line in lines)
+        if not count:
+            with pytest.raises(DataError, match="no item in it"):
+                find([path], max_bytes=1000)
+            return
         found = find([path], max_bytes=1000)
         entries = list(found.entries)
-        assert len(entries) == found.total == sum(bool(line.strip()) for line in lines)
+        assert len(entries) == found.total == count
         for entry in entries:
             assert entry.id
             try:
