@@ -29,7 +29,7 @@ from moderation.server.app import make_app
 from moderation.server.batcher import Batcher
 from moderation.server.costs import Costs, Kind, measure
 from moderation.server.edge import Edge
-from moderation.server.in_force import InForce, Keys, keys_of, tell_gone
+from moderation.server.in_force import InForce, Keys, Standing, keys_of, tell_gone
 from moderation.server.metrics import ServerMetrics
 from moderation.server.posts import Served
 from moderation.server.service import Service
@@ -80,10 +80,7 @@ def server(settings: Settings, *, folder: Path, file: Path | None = None) -> Ite
             most_bytes=own.queue_bytes,
             weights=weights,
         )
-
-        def in_force() -> InForce:
-            return builds.current().among(standing.current())
-
+        in_force = Standing(builds.current, standing.current)
         service = stack.enter_context(
             closing(
                 Service(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -45,6 +45,21 @@ class InForce:
         for name, key in sorted((self.keys or {}).items()):
             if key != (before or {}).get(name):
                 _log.warning("key of %s: in force", name)
+
+
+class Standing:
+    """What of a build is in force: for those of its keys that stand in the settings file now. Put together once for each change, since every request asks."""
+
+    def __init__(self, build: Callable[[], InForce], keys: Callable[[], Keys]) -> None:
+        self._build, self._keys = build, keys
+        self._known: tuple[InForce, Keys, InForce] | None = None
+
+    def __call__(self) -> InForce:
+        """As of now. Safe to call from several threads."""
+        build, keys, known = self._build(), self._keys(), self._known
+        if known is None or known[0] is not build or known[1] is not keys:
+            known = self._known = build, keys, build.among(keys)
+        return known[2]
 
 
 def keys_of(before: Keys, file: Path | None) -> Keys:

@@ -21,7 +21,7 @@ from moderation.policy.lock import lock_path, write_lock
 from moderation.sections import KeySettings
 from moderation.server.batcher import Batcher
 from moderation.server.errors import ApiError
-from moderation.server.in_force import InForce, keys_of
+from moderation.server.in_force import InForce, Standing, keys_of
 from moderation.server.watched import STALLED, Watched
 from moderation.settings import EncoderSettings, Settings
 from tests.fakes import FakeEncoder, FakeReader, lock, plugins_with
@@ -276,6 +276,19 @@ def test_who_asked_before_its_key_was_taken_away_gets_nothing_by_it() -> None:
     everybody = InForce(everything, {}, None)  # type: ignore[arg-type]
     assert everybody.among({"shop": bound}).pipeline("") is everything
     assert one.among(None).pipeline("shop") is some  # a door that was open: the key came this moment
+
+
+def test_what_is_in_force_is_put_together_once_for_each_change_of_builds_or_keys() -> None:
+    key = KeySettings(sha256="0" * 64)
+    builds: list[InForce] = [InForce(object(), {}, {"shop": key, "lab": key})]  # type: ignore[arg-type]
+    keys: list[Mapping[str, KeySettings] | None] = [{"shop": key}]
+    in_force = Standing(lambda: builds[-1], lambda: keys[-1])
+    first = in_force()
+    assert (first.keys, in_force()) == ({"shop": key}, first)  # the very same: every request asks
+    keys.append({"lab": key})
+    assert in_force().keys == {"lab": key}
+    builds.append(InForce(object(), {}, {"lab": key}))  # type: ignore[arg-type]
+    assert in_force().everything is builds[-1].everything
 
 
 def test_a_door_that_was_open_at_the_start_may_be_shut_and_stays_so(tmp_path: Path) -> None:
