@@ -116,12 +116,13 @@ def _check_policies(own: ServeSettings, keys: Keys, policies: Collection[str]) -
 
 def _standing(own: ServeSettings, file: Path | None) -> Reloader[Keys]:
     """The keys that stand in the file now, apart from builds, one of which may be minutes under way: whose key is not among these is not answered."""
-    made: list[Keys] = [own.keys or None]
+    now: Keys = own.keys or None
 
     def look() -> Keys:
-        before, made[0] = made[0], keys_of(made[0], file)
-        tell_gone(before, made[0])
-        return made[0]
+        nonlocal now
+        before, now = now, keys_of(now, file)
+        tell_gone(before, now)
+        return now
 
     return Reloader(look, [file] if file else [], seconds=own.reload_seconds)
 
@@ -138,11 +139,11 @@ def _reloader(
 ) -> Reloader[InForce]:
     """What makes builds and keys anew; `weights` are then the keys'. Of the keys those count that are `standing`, too."""
     own = serve_settings(settings)
-    counter, made = quota_counter(settings), list[InForce]()
-    there = frozenset(embedders)
+    counter, there = quota_counter(settings), frozenset(embedders)
+    last: InForce | None = None
 
     def build() -> InForce:
-        last = made[-1] if made else None
+        nonlocal last
         keys = keys_of(last.keys if last else standing.current(), file)
         before, paths = last.everything if last else None, {}
         for path in locks:
@@ -159,13 +160,14 @@ def _reloader(
             return pipeline(settings, some, embedders=embedders, known=known, counter=counter, earlier=everything)
 
         sets = {frozenset(key.policies) for key in (keys or {}).values() if key.policies is not None}
-        made[:] = [InForce(everything, {one: under(one) for one in sets}, keys)]
+        now = InForce(everything, {one: under(one) for one in sets}, keys)
         weights.clear()
         weights.update((name, key.weight) for name, key in (keys or {}).items())
-        tell_change(before.running if before else None, made[0].everything.running)
+        tell_change(before.running if before else None, everything.running)
         if last:
-            made[0].tell_new(last.keys)
-        return made[0]
+            now.tell_new(last.keys)
+        last = now
+        return now
 
     return Reloader(build, [*lock_files(locks), *([file] if file else [])], seconds=own.reload_seconds)
 

@@ -10,7 +10,7 @@ import typer
 from moderation.errors import PolicyError, Problem
 from moderation.meant import neighbour
 
-LOCK = ".lock.json"
+_LOCK = ".lock.json"  # as policy.lock has it, which takes long to import
 
 
 def in_a_folder(path: Path | None) -> Path | None:
@@ -46,8 +46,8 @@ def there(path: Path) -> Path:
 
         named = "".join(f", such as {one}" for one in policy_files(path)[:1])
         raise PolicyError([Problem(path, 0, 0, "Y001", f"is a folder; name one policy{named}")])
-    if path.name.endswith(LOCK):  # which scan takes as well
-        meant = path.with_name(path.name.removesuffix(LOCK) + ".yaml")
+    if path.name.endswith(_LOCK):  # which scan takes as well
+        meant = path.with_name(path.name.removesuffix(_LOCK) + ".yaml")
         named = f", such as {meant}" if meant.exists() else ""
         raise PolicyError([Problem(path, 0, 0, "Y001", f"is a lock; name the policy that it was made from{named}")])
     return path

@@ -56,17 +56,17 @@ class CpuLane:
     buckets: Sequence[int] = BATCH_BUCKETS
 
     def __init__(self, piece: int | None = None, *, threads: int | None = None) -> None:
-        self._threads = threads or torch.get_num_threads()
+        threads = threads or torch.get_num_threads()
         self.piece = piece
-        self.pieces = 1 << (self._threads.bit_length() - 1)
-        self._pool = ThreadPoolExecutor(self._threads, "tower", initializer=stay_on_one_thread)
+        self._pieces = 1 << (threads.bit_length() - 1)
+        self._pool = ThreadPoolExecutor(threads, "tower", initializer=stay_on_one_thread)
         self._lock = threading.Lock()
         self._begun: list[Future[Vectors]] = []
 
     def submit(self, run: Run, *batch: Tensor) -> Callable[[], Vectors]:
         """Begin; the caller may prepare the next batch meanwhile, and submit it. What runs whole is made before this returns."""
         rows = len(batch[0])
-        piece = self.piece or rows // self.pieces
+        piece = self.piece or rows // self._pieces
         with self._lock:
             if not piece:
                 wait(self._begun)  # beside others its threads would spin

@@ -39,9 +39,8 @@ def holds_more_values(text: bytes | bytearray, most: int) -> bool:
     if len(text) <= 2 * most:  # a value takes two bytes, with what parts it from the next
         return False
     parting = (b",", b"[", b"{")
-    if (
-        sum(map(text.count, parting)) <= most
-    ):  # inside strings and outside: one long string, as a picture's, is not copied
+    # Inside strings and outside: one long string, as a picture's, is not copied.
+    if sum(map(text.count, parting)) <= most:
         return False
     bare = text.replace(b"\\\\", b"").replace(b'\\"', b"")  # so that every quote begins or ends a string
     if bare.count(b'"') > 4 * most:  # a key and a value for each

@@ -17,9 +17,10 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMap
 from typing import Any
 
 from moderation.errors import OverloadedError
-from moderation.sections import KeySettings, ServeSettings
+from moderation.sections import ServeSettings
 from moderation.server.errors import AGAIN, LIMITED, OURS, ApiError, denied, overloaded
 from moderation.server.fair import room
+from moderation.server.in_force import Keys
 from moderation.server.pulse import Pulse
 from moderation.telemetry import REQUEST, places
 
@@ -59,7 +60,7 @@ class Edge:
         routes: Collection[str] = (),
         told: Told = lambda *_: None,
         cut: Callable[[str], object] = lambda _: None,
-        keys: Callable[[], Mapping[str, KeySettings] | None] | None = None,
+        keys: Callable[[], Keys] | None = None,
     ) -> None:
         self.cut = cut
         self._app, self._settings, self._told, self._routes = app, settings, told, {*routes, *OPEN}

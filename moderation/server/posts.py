@@ -23,8 +23,9 @@ from moderation.errors import ItemError, OverloadedError
 from moderation.item import ContentItem, Modality, Part
 from moderation.item_json import item_of
 from moderation.pipeline import Pipeline
-from moderation.sections import KeySettings, ServeSettings
+from moderation.sections import ServeSettings
 from moderation.server.errors import ApiError, api_error
+from moderation.server.in_force import Keys
 from moderation.server.metrics import ServerMetrics
 from moderation.server.service import Service
 from moderation.server.wire import (
@@ -59,7 +60,7 @@ class Served:
     order: Sequence[str]
     metrics: ServerMetrics
     woken: Woken = field(default_factory=Woken)
-    keys: Callable[[], Mapping[str, KeySettings] | None] | None = None
+    keys: Callable[[], Keys] | None = None
 
 
 @dataclass(frozen=True, slots=True)
