@@ -98,13 +98,13 @@ class Embedder:
         self.tenant, self.prefix = tenant, prefix
         self.tried: dict[Modality, Sequence[Sides]] = {}
         self._prepares = encoder if isinstance(encoder, PreparesImages) else None  # asked once: it takes long
-        self._stats = EmbedderStats()
+        self._hits = self._misses = self._damaged = 0
         self._lock = threading.Lock()
 
     @property
     def stats(self) -> EmbedderStats:
         """The counters as they stand."""
-        return self._stats
+        return EmbedderStats(self._hits, self._misses, self._damaged)
 
     def embed(self, parts: Sequence[Part]) -> Embedded:
         """The vectors of parts, in order; content that stands in the batch twice is encoded once.
@@ -247,8 +247,7 @@ class Embedder:
     def count(self, *, hits: int = 0, misses: int = 0, damaged: int = 0) -> None:
         """Add to the counters; `embed` and `look_up` do so themselves but for what is looked up by others, and made."""
         with self._lock:
-            now = self._stats
-            self._stats = EmbedderStats(now.hits + hits, now.misses + misses, now.damaged + damaged)
+            self._hits, self._misses, self._damaged = self._hits + hits, self._misses + misses, self._damaged + damaged
 
 
 class Alone(Embedder):

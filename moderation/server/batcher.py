@@ -60,7 +60,10 @@ class Batcher:
         self.embedders, self._costs, self._near = dict(embedders), costs, near
         self._alone = {name: Alone.of(one) for name, one in embedders.items()}
         self._most_parts, self.most_bytes, self._largest, self._clock = most_parts, most_bytes, largest, clock
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(
+            self._lock
+        )  # as the device sees it; entering one is slower than entering its lock
         self.weights = {} if weights is None else weights  # which may change
         self._queue: FairQueue[Waiting] = FairQueue(lambda one: self.forecast.each(one.kind) + one.extra, self.weights)
         self.forecast = Forecast(costs, self._queue, largest=largest, clock=clock)
@@ -77,7 +80,7 @@ class Batcher:
     @property
     def waiting(self) -> tuple[int, int]:
         """Parts that wait for the device, and their bytes."""
-        return len(self._queue), self._queue.bytes
+        return self._queue.held.count, self._queue.held.bytes
 
     @property
     def threads(self) -> list[Watched]:
@@ -117,9 +120,9 @@ class Batcher:
                 else:
                     by_kind.setdefault(Kind(encoder, part.modality, alone), {})[embedder.key(part)] = part
         ticket.expect(1)
-        unknown = {kind: self._recall(kind, parts, self._near, found) for kind, parts in by_kind.items()}
-        unknown = {kind: parts for kind, parts in unknown.items() if parts}
-        with self._changed:
+        recalled = ((kind, self._recall(kind, parts, found)) for kind, parts in by_kind.items())
+        unknown = {kind: parts for kind, parts in recalled if parts}
+        with self._lock:
             if unknown:
                 self._check_open()
             if self._far and unknown:
@@ -143,7 +146,7 @@ class Batcher:
         self._release(ticket)
 
     def _release(self, ticket: Ticket) -> None:
-        with self._changed:
+        with self._lock:
             for one in [one for one in ticket.waits if ticket in one.tickets]:
                 one.tickets.remove(ticket)
                 if not one.tickets and one.queued:
@@ -153,73 +156,75 @@ class Batcher:
 
     def close(self) -> None:
         """Take nothing more, finish what waits, and end; a device that hangs is left behind."""
-        with self._changed:
+        with self._lock:
             self._closed = True
         if self._far:
             self._far.close(STALLED)  # what is still looked up may yet want the device
-        with self._changed:
+        with self._lock:
             self._ending = True
             self._changed.notify_all()
         self._device.join(STALLED)
         if not self._device.is_alive():
             self._teller.close(STALLED)
 
-    def _recall(self, kind: Kind, parts: Mapping[str, Part], cache: EmbeddingCache, found: Found) -> dict[str, Part]:
-        """Add what a cache has; gives the parts that it has not."""
-        known = self._of(kind).look_up(list(parts), cache)
+    def _recall(self, kind: Kind, parts: Mapping[str, Part], found: Found) -> Mapping[str, Part]:
+        """Add what is near at hand; gives the parts that are not."""
+        known = self._of(kind).look_up(list(parts), self._near)
+        if not known:  # as of all that is new
+            return parts
         self._of(kind).count(hits=len(known))
         found.update((content_of(kind.encoder, parts[key]), Outcome(vector, hit=True)) for key, vector in known.items())
         return {key: part for key, part in parts.items() if key not in known}
 
     def _admit(self, ticket: Ticket, unknown: Mapping[Kind, Mapping[str, Part]]) -> None:
         """Let parts wait for the device. Raises OverloadedError, and then nothing of them waits."""
-        with self._changed:
-            extra = {
-                (kind, key): self._costs.added(kind, one)
-                for kind, parts in unknown.items()
-                for key, one in parts.items()
-            }
-            self._check(ticket, unknown, extra)
-            ticket.expect(sum(map(len, unknown.values())))
+        new: list[Waiting] = []
+        known: list[Waiting] = []
+        with self._lock:
+            now = self._clock()
+            for kind, parts in unknown.items():
+                for key, part in parts.items():
+                    if one := self._waiting.get((kind, key)):
+                        known.append(one)
+                    else:
+                        extra = self._costs.added(kind, part)
+                        new.append(Waiting(key, part, kind, ticket.caller, [], extra=extra, since=now))
+            self._check(ticket, new, [one for one in known if one.queued])
+            ticket.expect(len(new) + len(known))
             for kind, parts in unknown.items():
                 self._of(kind).count(misses=len(parts))
-                if len(self._queue) < self._largest:  # or `_run` will, when their turn is near
-                    self._of(kind).prepare(one for key, one in parts.items() if (kind, key) not in self._waiting)
-                for key, part in parts.items():
-                    one = self._waiting.get((kind, key))
-                    if one is None:
-                        one = Waiting(key, part, kind, ticket.caller, [], extra=extra[kind, key], since=self._clock())
-                        self._waiting[kind, key] = one
-                        self._queue.push(one)
-                    elif one.queued and self._sooner(ticket.caller, one.caller):
-                        self._queue.discard(one)
-                        one.caller = ticket.caller
-                        self._queue.push(one)
-                    one.tickets.append(ticket)
-                    ticket.waits.append(one)
-            self._changed.notify_all()
+            prepares = len(self._queue) < self._largest  # or `_run` will, when their turn is near
+            for one in new:
+                if prepares:
+                    self._of(one.kind).prepare([one.part])
+                self._waiting[one.kind, one.key] = one
+                self._queue.push(one)
+            for one in known:
+                if one.queued and self._sooner(ticket.caller, one.caller):
+                    self._queue.discard(one)
+                    one.caller = ticket.caller
+                    self._queue.push(one)
+            for one in (*new, *known):
+                one.tickets.append(ticket)
+                ticket.waits.append(one)
+            self._changed.notify()
 
     def _sooner(self, caller: str, other: str) -> bool:
         """Whether a part that another caller queued first comes sooner in this one's line, so that it need not wait for what the other has."""
-        return caller != other and sum(self._queue.of(caller).values()) < sum(self._queue.of(other).values())
+        return caller != other and self._queue.of(caller).count < self._queue.of(other).count
 
-    def _check(
-        self, ticket: Ticket, unknown: Mapping[Kind, Mapping[str, Part]], extra_of: Mapping[_Key, float]
-    ) -> None:
-        """Who waits for what another one queued is charged for it, too: it may have to wait as long. `extra_of` are seconds of each."""
-        asked = {(kind, key): part for kind, parts in unknown.items() for key, part in parts.items()}
-        waits = [one for one in asked if one not in self._waiting or self._waiting[one].queued]
+    def _check(self, ticket: Ticket, new: Sequence[Waiting], queued: Sequence[Waiting]) -> None:
+        """Who waits for what another one `queued` is charged for it, too: it may have to wait as long."""
+        waits = [*new, *queued]
         if not waits:
             return
-        counts = Counter(kind for kind, _ in waits)
-        new = [part for one, part in asked.items() if one not in self._waiting]
-        size, left = sum(len(part.content) for part in new), ticket.deadline - self._clock()
-        extra = sum(extra_of[one] for one in waits)
+        counts = Counter(one.kind for one in waits)
+        size, extra = sum(one.size for one in new), sum(one.extra for one in waits)
         usual = sum(self._costs.usual(kind, count) for kind, count in counts.items()) + extra
         if len(new) > self._most_parts or size > self.most_bytes or ticket.whole < usual:
             why = f"it takes {usual:.2f} s alone, of {ticket.whole:.2f}: fewer parts, or a longer deadline"
             raise ItemError("too_much", why, cause="too_much")
-        bounds = {"most": self._most_parts, "most_bytes": self.most_bytes}
+        left, bounds = ticket.deadline - self._clock(), {"most": self._most_parts, "most_bytes": self.most_bytes}
         full = not self._queue.has_room(ticket.caller, len(new), size, **bounds)
         wait = self.forecast.ahead(ticket.caller, counts, extra)
         if full or wait > SURE * left:
@@ -265,7 +270,7 @@ class Batcher:
 
     def _begin(self, *, waits: bool = True) -> list[Waiting]:
         """The batch that runs from now on; none where nothing is to come, or nothing is there and it `waits` for nothing."""
-        with self._changed:
+        with self._lock:
             while not (batch := self._take()):
                 if self._ending or not waits:
                     self._device.begins()  # with telling
@@ -287,7 +292,7 @@ class Batcher:
             encoded = error
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
             encoded = _failed(kind, error)
-        with self._changed:
+        with self._lock:
             took = self._clock() - began
             self._costs.took(kind, len(batch), took, sum(one.extra for one in batch))
             self._light.had([one.caller for one in batch], took / len(batch), self._queue.callers)
@@ -305,7 +310,7 @@ class Batcher:
             outcomes = encoded if isinstance(encoded, EncoderError) else remembered(self._of(kind), encoded)
         except Exception as error:  # noqa: BLE001 - the next batch is told, too
             outcomes = _failed(kind, error)
-        with self._changed:
+        with self._lock:
             served = [(one, one.tickets) for one in batch]
             for one in batch:
                 del self._waiting[one.kind, one.key]

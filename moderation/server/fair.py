@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from itertools import chain, count, islice, zip_longest
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -36,7 +37,43 @@ class Queued(Protocol):
 
 
 One = TypeVar("One", bound=Queued)
-_Line = dict[Any, OrderedDict[int, One]]  # one caller's own, by kind and place in time
+
+
+@dataclass(slots=True)
+class Held:
+    """How much waits: how many things, in all and by kind, their bytes, and the seconds that they take beside what their kinds do."""
+
+    count: int = 0
+    bytes: int = 0
+    extra: float = 0.0
+    kinds: dict[Any, int] = field(default_factory=dict)
+
+    def add(self, one: Queued) -> None:
+        """It waits, too."""
+        self.count += 1
+        self.bytes += one.size
+        self.extra += one.extra
+        self.kinds[one.kind] = self.kinds.get(one.kind, 0) + 1
+
+    def drop(self, one: Queued) -> None:
+        """It waits no more."""
+        self.count -= 1
+        self.bytes -= one.size
+        self.extra = self.extra - one.extra if self.count else 0.0  # no rounding error outlives the queue
+        self.kinds[one.kind] -= 1
+        if not self.kinds[one.kind]:
+            del self.kinds[one.kind]  # which else would be held for ever
+
+
+@dataclass(slots=True)
+class _Line(Generic[One]):
+    """What waits of one caller, by kind and place in time."""
+
+    by_kind: dict[Any, OrderedDict[int, One]] = field(default_factory=dict)
+    held: Held = field(default_factory=Held)
+
+
+_NOTHING = Held()
 
 
 class FairQueue(Generic[One]):
@@ -52,31 +89,27 @@ class FairQueue(Generic[One]):
         self._lines: dict[str, _Line[One]] = {}
         self._served: dict[str, float] = {}  # seconds of the device, by weight
         self._now = 0.0  # how much the caller had that was served last
-        self.kinds: Counter[Any] = Counter()
-        self.bytes, self.extra = 0, 0.0
-        self._bytes = Counter[str]()  # by caller
-        self._extra: defaultdict[str, float] = defaultdict(float)  # by caller
+        self.held = Held()
 
     def __len__(self) -> int:
-        return self.kinds.total()
+        return self.held.count
 
     def push(self, one: One) -> None:
         """Put it at the end of its caller's line."""
-        if one.caller not in self._lines:
-            self._lines[one.caller] = {}
+        line = self._lines.get(one.caller)
+        if line is None:
+            line = self._lines[one.caller] = _Line()
             self._served[one.caller] = max(self._now, self._served.get(one.caller, 0.0))
         one.place = next(self._places)
-        self._lines[one.caller].setdefault(one.kind, OrderedDict())[one.place] = one
-        self.kinds[one.kind] += 1
-        self.bytes += one.size
-        self._bytes[one.caller] += one.size
-        self.extra += one.extra
-        self._extra[one.caller] += one.extra
+        line.by_kind.setdefault(one.kind, OrderedDict())[one.place] = one
+        line.held.add(one)
+        self.held.add(one)
 
     def discard(self, one: One) -> None:
         """It waits no more."""
-        del self._lines[one.caller][one.kind][one.place]
-        self._left(one)
+        line = self._lines[one.caller]
+        del line.by_kind[one.kind][one.place]
+        self._left(one, line)
 
     @property
     def callers(self) -> Collection[str]:
@@ -88,7 +121,7 @@ class FairQueue(Generic[One]):
         callers = [
             (self._served[name], name)
             for name, line in self._lines.items()
-            if (kind is None or kind in line) and (of is None or name in of)
+            if (kind is None or kind in line.by_kind) and (of is None or name in of)
         ]
         if not callers:
             return None
@@ -96,10 +129,10 @@ class FairQueue(Generic[One]):
         if kind is None:  # who only fills up a batch is not whose turn it is
             self._now = tag
         line = self._lines[caller]
-        chosen = min(line, key=lambda one: next(iter(line[one]))) if kind is None else kind
-        _, one = line[chosen].popitem(last=False)
+        chosen = min(line.by_kind, key=lambda one: next(iter(line.by_kind[one]))) if kind is None else kind
+        _, one = line.by_kind[chosen].popitem(last=False)
         self._served[caller] += self._cost(one) / self.weight(caller)
-        self._left(one)
+        self._left(one, line)
         return one
 
     def refund(self, one: One) -> None:
@@ -113,25 +146,22 @@ class FairQueue(Generic[One]):
     def soon(self, most: int) -> list[One]:
         """About what comes next: the oldest of each caller in turn."""
         lines = [
-            [one for waiting in line.values() for one in islice(waiting.values(), most)]
+            [one for waiting in line.by_kind.values() for one in islice(waiting.values(), most)]
             for line in self._lines.values()
         ]
         turns = chain.from_iterable(zip_longest(*lines))
         return list(islice((one for one in turns if one is not None), most))
 
-    def of(self, caller: str) -> dict[Any, int]:
-        """How many of each kind a caller has waiting."""
-        return {kind: len(waiting) for kind, waiting in self._lines.get(caller, {}).items()}
-
-    def extra_of(self, caller: str) -> float:
-        """Seconds that a caller's waiting ones take beside what their kinds do."""
-        return self._extra.get(caller, 0.0)
+    def of(self, caller: str) -> Held:
+        """How much of a caller waits."""
+        line = self._lines.get(caller)
+        return line.held if line else _NOTHING
 
     def has_room(self, caller: str, count: int, size: int, *, most: float, most_bytes: float) -> bool:
         """Whether so many new ones of a caller, of so many bytes, may wait, too, as `room` says."""
-        several = len(self._weights) > 1
-        counted = room(most=most, held=len(self), own=sum(self.of(caller).values()), new=count, several=several)
-        return counted and room(most=most_bytes, held=self.bytes, own=self._bytes[caller], new=size, several=several)
+        several, own = len(self._weights) > 1, self.of(caller)
+        counted = room(most=most, held=self.held.count, own=own.count, new=count, several=several)
+        return counted and room(most=most_bytes, held=self.held.bytes, own=own.bytes, new=size, several=several)
 
     def lag(self, caller: str) -> float:
         """Seconds of the device that others have before it is this caller's turn again, since it had more than they."""
@@ -155,19 +185,10 @@ class FairQueue(Generic[One]):
         """What a caller counts."""
         return self._weights.get(caller, 1.0)
 
-    def _left(self, one: One) -> None:
-        line = self._lines[one.caller]
-        if not line[one.kind]:
-            del line[one.kind]
-        if not line:
+    def _left(self, one: One, line: _Line[One]) -> None:
+        if not line.by_kind[one.kind]:
+            del line.by_kind[one.kind]
+        line.held.drop(one)
+        self.held.drop(one)
+        if not line.held.count:
             del self._lines[one.caller]
-            del self._extra[one.caller]
-            del self._bytes[one.caller]
-        else:
-            self._extra[one.caller] -= one.extra
-            self._bytes[one.caller] -= one.size
-        self.kinds[one.kind] -= 1
-        if not self.kinds[one.kind]:
-            del self.kinds[one.kind]  # which else would be held for ever
-        self.bytes -= one.size
-        self.extra = self.extra - one.extra if self.kinds.total() else 0.0  # no rounding error outlives the queue

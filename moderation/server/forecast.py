@@ -77,13 +77,14 @@ class Forecast:
         """
         if self._until is None and not self._queue:
             return self.alone(new, extra)
-        own = self._whole(self._queue.of(caller), new) + self._queue.extra_of(caller) + extra
-        everything = self._whole(self._queue.kinds, new) + self._queue.extra + extra
+        own, everything = (
+            self._whole(held.kinds, new) + held.extra + extra for held in (self._queue.of(caller), self._queue.held)
+        )
         return self._rest() + self._queue.ahead(caller, own, everything)  # what has begun is waited for in any case
 
     def drain(self) -> float:
         """Seconds until all that waits is done."""
-        return self._rest() + self._whole(self._queue.kinds) + self._queue.extra
+        return self._rest() + self._whole(self._queue.held.kinds) + self._queue.held.extra
 
     def _rest(self) -> float:
         """Of the running batch; one that is overdue may take as long again as it is."""

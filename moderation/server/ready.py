@@ -43,7 +43,7 @@ class Ready:
     def ahead(self, caller: str, items: int) -> float:
         """How many items are decided until these new ones of a caller are, by what waits now: within its fair share it waits for nobody else."""
         with self._changed:
-            return self._jobs.ahead(caller, self._jobs.extra_of(caller) + items, self._jobs.extra + items)
+            return self._jobs.ahead(caller, self._jobs.of(caller).extra + items, self._jobs.held.extra + items)
 
     def close(self) -> None:
         """Nothing more will come."""

@@ -78,12 +78,12 @@ class Turns(Generic[Thing]):
     @property
     def bytes(self) -> int:
         """Of all that wait."""
-        return self._queue.bytes
+        return self._queue.held.bytes
 
     def of(self, caller: str) -> int:
         """How many things of a caller wait."""
         with self._changed:
-            return sum(self._queue.of(caller).values())
+            return self._queue.of(caller).count
 
     def has_room(self, caller: str, size: int, *, most: int, most_bytes: int) -> bool:
         """Whether one more of a caller may wait, of so many bytes: it has fewer than `most`, and `most_bytes` are for all, as `fair.room` says."""

@@ -386,10 +386,10 @@ def test_large_pictures_are_charged_by_their_pixels_and_leave_turns_to_others() 
             usual = one.forecast.full(kind)
             assert one.forecast.drain() > 8 * SIDE**2 * 1e-6 + usual
             small = ask(one, "0.5", caller="small")
-            assert one._queue.extra == pytest.approx(8 * SIDE**2 * 1e-6)
+            assert one._queue.held.extra == pytest.approx(8 * SIDE**2 * 1e-6)
         small.done.result(20)
         asked.done.result(20)
-        assert one._queue.extra == 0
+        assert one._queue.held.extra == 0
     finally:
         device.go.set()
         one.close()

@@ -104,12 +104,12 @@ def test_what_large_ones_take_beside_is_gone_with_them() -> None:
     for number, one in enumerate(ones):
         one.extra = 0.5 + number
         queue.push(one)
-    assert (queue.extra, queue.extra_of("a"), queue.extra_of("b")) == (4.5, 4.5, 0.0)
+    assert (queue.held.extra, queue.of("a").extra, queue.of("b").extra) == (4.5, 4.5, 0.0)
     queue.pop()
     queue.discard(ones[2])
-    assert (queue.extra, queue.extra_of("a"), queue.bytes) == (1.5, 1.5, 1)
+    assert (queue.held.extra, queue.of("a").extra, queue.held.bytes) == (1.5, 1.5, 1)
     queue.pop()
-    assert (queue.extra, queue.extra_of("a"), len(queue), queue.bytes) == (0.0, 0.0, 0, 0)
+    assert (queue.held.extra, queue.of("a").extra, len(queue), queue.held.bytes) == (0.0, 0.0, 0, 0)
 
 
 def test_a_lag_is_what_all_others_have_before_it_is_ones_turn() -> None:
@@ -128,7 +128,7 @@ def taken_all(queue: FairQueue[Waiting], caller: str, *, most: float, most_bytes
     """How many a caller has waiting that takes all it gets, five bytes each."""
     while queue.has_room(caller, 1, 5, most=most, most_bytes=most_bytes):
         queue.push(waiting(caller, "12345"))
-    return sum(queue.of(caller).values())
+    return queue.of(caller).count
 
 
 @pytest.mark.parametrize(("most", "most_bytes"), [(100, 10**6), (10**6, 500)])

@@ -362,7 +362,7 @@ def test_a_pipeline_that_nothing_waits_for_is_held_by_no_queue() -> None:
     with service(clock, a=a) as made:
         a.go.set()
         begun(made, "a", "a0")[0].answer.result(20)
-        assert (made._ready._jobs.kinds, made._ready._jobs._lines) == ({}, {})
+        assert (made._ready._jobs.held.kinds, made._ready._jobs._lines) == ({}, {})
 
 
 def test_where_others_detectors_stand_callers_are_not_decided_together() -> None:
