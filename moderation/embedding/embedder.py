@@ -159,18 +159,19 @@ class Embedder:
         made: dict[str, Vectors] = {}
         errors: dict[str, ItemError] = {}
         decode_seconds = 0.0
-        for modality in Modality:
-            chosen = {key: part for key, part in missing.items() if part.modality is modality}
-            if chosen:
-                encoded = self._by_halves(modality, list(chosen.values()))
-                decode_seconds += encoded.decode_seconds
-                packed, refused = self._packed(encoded)
-                self._blame(modality, refused, of=len(chosen))
-                for row, key in enumerate(chosen):
-                    if row in refused:
-                        errors[key] = refused[row]
-                    else:
-                        values[key], made[key] = packed[row]
+        by_modality: dict[Modality, dict[str, Part]] = {}
+        for key, part in missing.items():
+            by_modality.setdefault(part.modality, {})[key] = part
+        for modality, chosen in by_modality.items():
+            encoded = self._by_halves(modality, list(chosen.values()))
+            decode_seconds += encoded.decode_seconds
+            packed, refused = self._packed(encoded)
+            self._blame(modality, refused, of=len(chosen))
+            for row, key in enumerate(chosen):
+                if row in refused:
+                    errors[key] = refused[row]
+                else:
+                    values[key], made[key] = packed[row]
         return Encoding(made, values, errors, decode_seconds, time.perf_counter() - began - decode_seconds)
 
     def remember(self, made: Encoding) -> Mapping[str, Vectors]:
@@ -288,6 +289,8 @@ def _encode_decodable(encode: Callable[[Sequence[str]], Encoded], parts: Sequenc
         else:
             texts[row] = part.content.decode("utf-8")
     encoded = encode(list(texts.values()))
+    if not errors:
+        return encoded
     vectors = np.zeros((len(parts), width), dtype=np.float16)
     for at, row in enumerate(texts):
         vectors[row] = encoded.vectors[at]

@@ -43,6 +43,7 @@ SECURE = [
 ]
 _log = logging.getLogger(__name__)
 _LONGEST = 600.0  # seconds that a caller may name as its deadline
+_WATCHED = 0.001  # seconds from which on it is seen that a caller goes away
 _BEHIND = 0.2  # of a request's time: where more is gone before anybody looked at it, it is refused before it is read, which is cheap
 
 
@@ -224,7 +225,8 @@ class Edge:
                 answering.cancel()
 
         watching: list[asyncio.Task[None]] = []
-        soon = asyncio.get_running_loop().call_soon(lambda: watching.append(asyncio.ensure_future(watch())))
+        loop = asyncio.get_running_loop()
+        soon = loop.call_later(_WATCHED, lambda: watching.append(asyncio.ensure_future(watch())))
         try:
             await self._app(scope, again, told)
         except asyncio.CancelledError:
@@ -232,7 +234,7 @@ class Edge:
                 raise
             answering.uncancel()
         finally:
-            soon.cancel()  # what is answered at once, as a refusal is, needs no watch
+            soon.cancel()  # what is answered at once, as a refusal is, needs no watch, and the device begins without waiting for one
             for one in watching:
                 one.cancel()
 

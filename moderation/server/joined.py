@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Joined:
-    """A transport that sends together what is written in one turn of the loop: all else it does as it is.
+    """A transport that sends together two pieces that are written in one turn of the loop: all else it does as it is.
 
     Once it is closed, who does not read the rest has `patience` seconds for it.
     """
@@ -20,10 +20,12 @@ class Joined:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Send it before the loop does anything else that is waited for."""
-        if not self._held:
-            self._loop.call_soon(self._send)
+        """Send it with what was held before, or else hold it for what comes next in this turn."""
         self._held.append(data)
+        if len(self._held) > 1:  # at once: what else is done about an answer, as counting it, is not waited for
+            self._send()
+        else:
+            self._loop.call_soon(self._send)
 
     def get_write_buffer_size(self) -> int:
         """Bytes that wait to be sent."""

@@ -52,6 +52,18 @@ def test_what_is_written_in_one_turn_goes_out_as_one_in_order() -> None:
     assert joined(use).sent == [b"head body", b"next"]
 
 
+def test_a_body_waits_for_nothing_that_the_turn_does_after_it() -> None:
+    async def use(one: Any) -> None:
+        one.write(b"head ")
+        one.write(b"body")
+        assert one._transport.sent == [b"head body"]
+        for data in (b"more ", b"and ", b"more"):  # as of a long answer
+            one.write(data)
+        await asyncio.sleep(0)
+
+    assert joined(use).sent == [b"head body", b"more and ", b"more"]
+
+
 @pytest.mark.parametrize("how", ["close", "abort"])
 def test_closing_sends_what_is_held_first_and_nothing_after(how: str) -> None:
     async def use(one: Any) -> None:
