@@ -34,6 +34,7 @@ from benchmarks.loops.open_clip_twin import open_clip_twin
 from moderation.encoder.bench import Run, matrix_rate, photographs, product, rounds_of
 from moderation.encoder.checkpoint import load
 from moderation.encoder.towers import LeanImageTower
+from moderation.encoder.weights import Weights
 
 BATCH, SIDE, PATCH, WIDTH, LAYERS, OUT = 16, 224, 32, 768, 12, 512
 TOKENS = (SIDE // PATCH) ** 2 + 1
@@ -92,7 +93,7 @@ PRODUCTS = {
 def shares(model: Any, dtype: str, count: int, clock: Callable[[], float]) -> dict[str, Any]:
     """Table (a): the tower's rate over the matrix rate of the same round."""
     kind = getattr(torch, dtype)
-    ours, theirs = LeanImageTower.of(model, kind), random_clip().to(kind)
+    ours, theirs = LeanImageTower.of(Weights.of(model), model.config.to_dict(), kind), random_clip().to(kind)
     pixels = torch.randn(BATCH, 3, SIDE, SIDE).to(kind)
     runs: dict[str, Run] = {
         **{name: product(shape, kind, CPU) for name, shape in PRODUCTS.items()},

@@ -1,6 +1,6 @@
-"""How long `import moderation` and `moderation --help` take beside an empty interpreter and an empty typer app.
+"""How long `import moderation` and `moderation --help` take beside an empty interpreter and an empty typer app, and the bundled encoder's first vector beside an import of torch.
 
-Every round runs all four in a fresh interpreter, one after another, so that a busy machine slows them alike; what is
+Every round runs all of them in a fresh interpreter, one after another, so that a busy machine slows them alike; what is
 reported is the median over the rounds of the ratio within each round.
 
     python benchmarks/startup.py [--rounds 15] [--json]
@@ -16,13 +16,16 @@ import sys
 import time
 
 EMPTY_APP = "import typer; app = typer.Typer(); app.command()(lambda: None); app()"
+VECTOR = "from moderation.encoder.checkpoint import load; load('bundled', device='cpu').encode_text(['a cat'])"
 COMMANDS = {
     "pass": [sys.executable, "-c", "pass"],
     "import": [sys.executable, "-c", "import moderation"],
     "empty_app": [sys.executable, "-c", EMPTY_APP, "--help"],
     "help": [sys.executable, "-m", "moderation", "--help"],
+    "torch": [sys.executable, "-c", "import torch"],
+    "vector": [sys.executable, "-c", VECTOR],
 }
-AIMS = {"import": ("pass", 3.0), "help": ("empty_app", 1.3)}
+AIMS = {"import": ("pass", 3.0), "help": ("empty_app", 1.3), "vector": ("torch", 2.5)}
 
 
 def seconds(command: list[str]) -> float:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 import transformers
 from pydantic import ValidationError
 from safetensors import SafetensorError
+from torch.nn import functional
 from transformers.utils import logging
 
 from moderation.encoder import lean
 from moderation.encoder.base import Encoder, Fingerprint
+from moderation.encoder.bert import Bert
 from moderation.encoder.card import CARD_FILE, EncoderCard
 from moderation.encoder.clip import ImageSide, TextSide, TorchEncoder
 from moderation.encoder.derive import Family, activation, derive_card, family_of, positions, projection_width, read_json
@@ -23,6 +26,7 @@ from moderation.encoder.device import find_device
 from moderation.encoder.identity import identity
 from moderation.encoder.lane import lane_on
 from moderation.encoder.locate import locate, weight_files
+from moderation.encoder.mobilenet import MobileNet
 from moderation.encoder.tokens import TextTokenizer
 from moderation.encoder.towers import (
     DualImageTower,
@@ -31,9 +35,11 @@ from moderation.encoder.towers import (
     ImageTower,
     LeanImageTower,
     LeanTextTower,
+    MobileNetTower,
     PooledTextTower,
     TextTower,
 )
+from moderation.encoder.weights import UnusualError, Weights
 from moderation.errors import CheckpointError, EncoderError
 from moderation.settings import ImageLimits, PixelsWay
 
@@ -55,9 +61,11 @@ _ANY_SIZE = frozenset({"convnext", "convnextv2", "resnet", "regnet", "mobilenet_
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What a checkpoint is, checked against its card, without a model of it in memory."""
+    """What a checkpoint is, checked against its card, without a model of it in memory; the `config` has transformers' defaults in it."""
 
     folder: Path
+    weights: tuple[Path, ...]
+    config: Mapping[str, Any]
     family: Family
     card: EncoderCard
     identity: str
@@ -72,6 +80,14 @@ class Checkpoint:
     card: EncoderCard
     model: Any
     identity: str
+
+
+class _Towers(NamedTuple):
+    """What encodes, and whether pictures are encoded by a small tower."""
+
+    image: ImageTower | None
+    text: TextTower | None
+    small: bool
 
 
 def load(
@@ -91,28 +107,26 @@ def load(
     place, kind = find_device(device), _DTYPES.get(dtype)
     if kind is None:
         raise EncoderError(f"dtype {dtype!r}; expected one of {', '.join(_DTYPES)}")
-    found = open_checkpoint(reference, pixels=pixels)
+    found = describe(reference, pixels=pixels)
     card = found.card
     mark = Fingerprint(found.identity, f"torch-{place.type}-{dtype}")
-    image, text = _towers(found.model, found.family, card, place, kind)
+    towers = _read(found, place, kind) or _towers(found, place, kind)
     return TorchEncoder(
         card=card,
         fingerprint=mark,
         device=place,
-        image=ImageSide(card.image, image) if card.image and image else None,
-        text=TextSide(tokenizer(found.folder, card), text) if card.text and text else None,
+        image=ImageSide(card.image, towers.image) if card.image and towers.image else None,
+        text=TextSide(tokenizer(found.folder, card), towers.text) if card.text and towers.text else None,
         limits=limits or ImageLimits(),
         pixels=pixels,
-        lane=lane_on(place, small=_is_small(found.model)),
+        lane=lane_on(place, small=towers.small),
     )
 
 
 def open_checkpoint(reference: str, *, pixels: PixelsWay = "exact") -> Checkpoint:
     """The checkpoint that a reference means, found and checked as `load` does; also where training starts from."""
     found = describe(reference, pixels=pixels)
-    return Checkpoint(
-        found.folder, found.family, found.card, _model(found.folder, found.family, found.card), found.identity
-    )
+    return Checkpoint(found.folder, found.family, found.card, _model(found), found.identity)
 
 
 def describe(reference: str, *, pixels: PixelsWay = "exact") -> Described:
@@ -126,8 +140,10 @@ def describe(reference: str, *, pixels: PixelsWay = "exact") -> Described:
     if "auto_map" in config:
         raise CheckpointError(f"{folder}: the checkpoint wants to run its own code (auto_map); that is never done")
     family = family_of(config, folder)
-    card = _card(folder, config, family, name=_name(reference, folder))
-    return Described(folder, family, card, identity(folder, weights, config, card, pixels=pixels))
+    full = _with_defaults(folder, config)
+    card = _card(folder, full, family, name=_name(reference, folder))
+    mark = identity(folder, weights, config, card, pixels=pixels)
+    return Described(folder, weights, full, family, card, mark)
 
 
 def _name(reference: str, folder: Path) -> str:
@@ -137,16 +153,15 @@ def _name(reference: str, folder: Path) -> str:
 
 def _card(folder: Path, config: dict[str, Any], family: Family, *, name: str) -> EncoderCard:
     path = folder / CARD_FILE
-    full = _with_defaults(folder, config)
     if not path.is_file():
-        card = derive_card(folder, full, family, name=name)
+        card = derive_card(folder, config, family, name=name)
     else:
         try:
             card = EncoderCard.model_validate(read_json(path))
         except ValidationError as error:
             details = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
             raise CheckpointError(f"{path}: {details}") from None
-    _check(card, full, family, folder)
+    _check(card, config, family, folder)
     return card
 
 
@@ -181,10 +196,11 @@ def _check(card: EncoderCard, config: dict[str, Any], family: Family, folder: Pa
         raise CheckpointError(f"{folder}: the card does not fit the checkpoint: {'; '.join(wrong)}")
 
 
-def _model(folder: Path, family: Family, card: EncoderCard) -> Any:
+def _model(found: Described) -> Any:
+    folder, card = found.folder, found.card
     try:
         with quiet_transformers():
-            model, report = getattr(transformers, _MODELS[family]).from_pretrained(
+            model, report = getattr(transformers, _MODELS[found.family]).from_pretrained(
                 folder,
                 use_safetensors=True,
                 local_files_only=True,
@@ -217,29 +233,57 @@ def quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _towers(
-    model: Any, family: Family, card: EncoderCard, device: torch.device, dtype: torch.dtype
-) -> tuple[ImageTower | None, TextTower | None]:
-    pooling = card.text.pooling if card.text else "pooler"
-    if family == "clip" and _lean_fits(model.config):
-        model = model.to(device)
-        return LeanImageTower.of(model, dtype), LeanTextTower.of(model, dtype)
-    model = model.to(device, dtype)
-    if family == "sentence":
-        return None, PooledTextTower(model, pooling)
-    if family == "dual":
-        return DualImageTower(model), PooledTextTower(model.text_model, pooling, model.text_projection)
-    return FeatureImageTower(model), FeatureTextTower(model)
+def _read(found: Described, device: torch.device, dtype: torch.dtype) -> _Towers | None:
+    """Towers of ours with the weights as the files hold them, which need none of transformers' models; None where they do not fit."""
+    with suppress(UnusualError):
+        if _is_lean(found):
+            return _clip(Weights.read(found.weights, torch.float32, device), found, dtype)
+        vision, text = (found.config.get(f"{kind}_config", {}) for kind in ("vision", "text"))
+        if found.family == "dual" and MobileNet.fits(vision) and Bert.fits(text):
+            weights, width = Weights.read(found.weights, dtype, device), found.config["projection_dim"]
+            image = MobileNetTower(
+                MobileNet.of(weights.under("vision_model"), vision),
+                weights.take("visual_projection.weight", width, vision["hidden_size"]),
+            )
+            pooling = _pooling(found.card)
+            bert = Bert.of(weights.under("text_model"), text, pools=pooling == "pooler")
+            projection = weights.take("text_projection.weight", width, text["hidden_size"])
+            words = PooledTextTower(bert, pooling, partial(functional.linear, weight=projection))
+            return _Towers(image, words, _is_small(weights))
+    return None
 
 
-def _is_small(model: Any) -> bool:
+def _towers(found: Described, device: torch.device, dtype: torch.dtype) -> _Towers:
+    """Towers with the weights as transformers' own model of the checkpoint has them. Raises CheckpointError."""
+    model, pooling = _model(found), _pooling(found.card)
+    if _is_lean(found):
+        return _clip(Weights.of(model.to(device)), found, dtype)
+    small, model = _is_small(Weights.of(model)), model.to(device, dtype)
+    if found.family == "sentence":
+        return _Towers(None, PooledTextTower(model, pooling), small)
+    if found.family == "dual":
+        text = PooledTextTower(model.text_model, pooling, model.text_projection)
+        return _Towers(DualImageTower(model), text, small)
+    return _Towers(FeatureImageTower(model), FeatureTextTower(model), small)
+
+
+def _clip(weights: Weights, found: Described, dtype: torch.dtype) -> _Towers:
+    image, text = LeanImageTower.of(weights, found.config, dtype), LeanTextTower.of(weights, found.config, dtype)
+    return _Towers(image, text, _is_small(weights))
+
+
+def _is_lean(found: Described) -> bool:
+    acts = {found.config.get(f"{kind}_config", {}).get("hidden_act") for kind in ("vision", "text")}
+    return found.family == "clip" and acts <= lean.ACTIVATIONS
+
+
+def _pooling(card: EncoderCard) -> str:
+    return card.text.pooling if card.text else "pooler"
+
+
+def _is_small(weights: Weights) -> bool:
     """Whether a checkpoint's image tower is small. Told by its weights, not by a measurement: the choice moves bits, and is the same in every process."""
-    tower = getattr(model, "vision_model", None)
-    return tower is not None and sum(one.numel() for one in tower.parameters()) < _SMALL
-
-
-def _lean_fits(config: Any) -> bool:
-    return {config.vision_config.hidden_act, config.text_config.hidden_act} <= lean.ACTIVATIONS
+    return 0 < weights.count("vision_model") < _SMALL
 
 
 def tokenizer(folder: Path, card: EncoderCard) -> TextTokenizer:

@@ -8,13 +8,15 @@ that makes it; QuickGELU, x·sigmoid(1.702·x), becomes one SiLU with 1.702 fold
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from moderation.encoder.weights import Weights
 
 ACTIVATIONS = frozenset({"quick_gelu", "gelu"})
 _QUICK = 1.702
@@ -80,41 +82,44 @@ class Transformer:
         return functional.silu(hidden, inplace=True) if self.quick else functional.gelu(hidden)
 
 
-def build(module: Any, *, dtype: torch.dtype, causal: bool) -> Transformer:
-    """The lean form of transformers' `CLIPEncoder` on the module's own device."""
-    config = module.config
-    quick = config.hidden_act == "quick_gelu"
-    layers = tuple(_layer(layer, config.layer_norm_eps, dtype, quick=quick) for layer in module.layers)
-    return Transformer(layers, config.num_attention_heads, quick, causal)
+def build(weights: Weights, config: Mapping[str, Any], *, dtype: torch.dtype, causal: bool) -> Transformer:
+    """From the float32 weights of transformers' `CLIPEncoder`, and its tower's config. Raises UnusualError."""
+    quick = config["hidden_act"] == "quick_gelu"
+    count = config["num_hidden_layers"]
+    layers = tuple(_layer(weights.under(f"layers.{at}"), config, dtype, quick=quick) for at in range(count))
+    return Transformer(layers, config["num_attention_heads"], quick, causal)
 
 
-def norm(module: Any, dtype: torch.dtype) -> Norm:
-    """A layer norm's weights in another dtype."""
-    return Norm(cast(module.weight, dtype), cast(module.bias, dtype), module.eps)
+def norm(weights: Weights, config: Mapping[str, Any], dtype: torch.dtype) -> Norm:
+    """A layer norm over a tower's width. Raises UnusualError."""
+    weight, bias = (cast(weights.take(name, config["hidden_size"]), dtype) for name in ("weight", "bias"))
+    return Norm(weight, bias, config["layer_norm_eps"])
 
 
 def cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """A detached, contiguous copy in a dtype."""
-    return tensor.detach().to(dtype).contiguous()
+    """Contiguous, in a dtype."""
+    return tensor.to(dtype).contiguous()
 
 
-def _layer(module: Any, eps: float, dtype: torch.dtype, *, quick: bool) -> Layer:
-    attention, mlp, scale = module.self_attn, module.mlp, _QUICK if quick else 1.0
-    value_bias = attention.v_proj.bias.detach()
+def _layer(weights: Weights, config: Mapping[str, Any], dtype: torch.dtype, *, quick: bool) -> Layer:
+    width, wide, scale = config["hidden_size"], config["intermediate_size"], _QUICK if quick else 1.0
+    attention, mlp = weights.under("self_attn"), weights.under("mlp")
+    query, key, value, out = (attention.under(f"{name}_proj") for name in ("q", "k", "v", "out"))
+    out_weight, value_bias = out.take("weight", width, width), value.take("bias", width)
     return Layer(
-        attention_norm=Norm(cast(module.layer_norm1.weight, dtype), cast(module.layer_norm1.bias, dtype), eps),
-        qkv=_joined((attention.q_proj, attention.k_proj, attention.v_proj), dtype),
-        query_bias=cast(attention.q_proj.bias, dtype),
-        out=cast(attention.out_proj.weight.t(), dtype),
-        out_bias=cast(attention.out_proj.bias + attention.out_proj.weight @ value_bias, dtype),
-        mlp_norm=Norm(cast(module.layer_norm2.weight, dtype), cast(module.layer_norm2.bias, dtype), eps),
-        up=cast(mlp.fc1.weight.t() * scale, dtype),
-        up_bias=cast(mlp.fc1.bias * scale, dtype),
+        attention_norm=norm(weights.under("layer_norm1"), config, dtype),
+        qkv=_joined((one.take("weight", width, width) for one in (query, key, value)), dtype),
+        query_bias=cast(query.take("bias", width), dtype),
+        out=cast(out_weight.t(), dtype),
+        out_bias=cast(out.take("bias", width) + out_weight @ value_bias, dtype),
+        mlp_norm=norm(weights.under("layer_norm2"), config, dtype),
+        up=cast(mlp.take("fc1.weight", wide, width).t() * scale, dtype),
+        up_bias=cast(mlp.take("fc1.bias", wide) * scale, dtype),
         # Kept [out, in] and viewed the other way: for this long product oneDNN is 7 % faster so in bfloat16.
-        down=cast(mlp.fc2.weight / scale, dtype).t(),
-        down_bias=cast(mlp.fc2.bias, dtype),
+        down=cast(mlp.take("fc2.weight", width, wide) / scale, dtype).t(),
+        down_bias=cast(mlp.take("fc2.bias", width), dtype),
     )
 
 
-def _joined(linears: Iterable[Any], dtype: torch.dtype) -> Tensor:
-    return cast(torch.cat([linear.weight.t() for linear in linears], dim=1), dtype)
+def _joined(matrices: Iterable[Tensor], dtype: torch.dtype) -> Tensor:
+    return cast(torch.cat([one.t() for one in matrices], dim=1), dtype)

@@ -1,17 +1,21 @@
 """Towers: prepared pixels or tokens into unnormalised vectors, one small adapter for each family of checkpoints.
 
-CLIP runs the lean transformer; SigLIP, dual encoders and sentence encoders run transformers' own modules.
+CLIP runs the lean transformer, and the bundled encoder's kind of dual encoder a MobileNet and a BERT of ours; all others run transformers' own modules.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from moderation.encoder import lean
+from moderation.encoder.mobilenet import MobileNet
+from moderation.encoder.weights import Weights
 
 
 class ImageTower(Protocol):
@@ -44,19 +48,22 @@ class LeanImageTower:
     projection: Tensor
 
     @classmethod
-    def of(cls, model: Any, dtype: torch.dtype) -> LeanImageTower:
-        """From transformers' CLIPModel."""
-        vision, embeddings = model.vision_model, model.vision_model.embeddings
-        positions = embeddings.position_embedding.weight
+    def of(cls, weights: Weights, config: Mapping[str, Any], dtype: torch.dtype) -> LeanImageTower:
+        """From the float32 weights and the config of transformers' CLIPModel. Raises UnusualError."""
+        vision, own = config["vision_config"], weights.under("vision_model")
+        patch, width = vision["patch_size"], vision["hidden_size"]
+        embeddings, patches = own.under("embeddings"), (vision["image_size"] // patch) ** 2
+        positions = embeddings.take("position_embedding.weight", patches + 1, width)
+        patch_weight = embeddings.take("patch_embedding.weight", width, vision["num_channels"], patch, patch)
         return cls(
-            patch=vision.config.patch_size,
-            patch_weight=lean.cast(embeddings.patch_embedding.weight.flatten(1).t(), dtype),
-            class_token=lean.cast(embeddings.class_embedding + positions[0], dtype),
+            patch=patch,
+            patch_weight=lean.cast(patch_weight.flatten(1).t(), dtype),
+            class_token=lean.cast(embeddings.take("class_embedding", width) + positions[0], dtype),
             positions=lean.cast(positions[1:], dtype),
-            before=lean.norm(vision.pre_layrnorm, dtype),
-            transformer=lean.build(vision.encoder, dtype=dtype, causal=False),
-            after=lean.norm(vision.post_layernorm, dtype),
-            projection=lean.cast(model.visual_projection.weight.t(), dtype),
+            before=lean.norm(own.under("pre_layrnorm"), vision, dtype),
+            transformer=lean.build(own.under("encoder"), vision, dtype=dtype, causal=False),
+            after=lean.norm(own.under("post_layernorm"), vision, dtype),
+            projection=lean.cast(weights.take("visual_projection.weight", config["projection_dim"], width).t(), dtype),
         )
 
     def __call__(self, pixels: Tensor, /) -> Tensor:
@@ -80,16 +87,17 @@ class LeanTextTower:
     projection: Tensor
 
     @classmethod
-    def of(cls, model: Any, dtype: torch.dtype) -> LeanTextTower:
-        """From transformers' CLIPModel."""
-        text, embeddings = model.text_model, model.text_model.embeddings
+    def of(cls, weights: Weights, config: Mapping[str, Any], dtype: torch.dtype) -> LeanTextTower:
+        """From the float32 weights and the config of transformers' CLIPModel. Raises UnusualError."""
+        text, own = config["text_config"], weights.under("text_model")
+        embeddings, width, longest = own.under("embeddings"), text["hidden_size"], text["max_position_embeddings"]
         return cls(
-            end_id=text.eos_token_id,
-            tokens=lean.cast(embeddings.token_embedding.weight, dtype),
-            positions=lean.cast(embeddings.position_embedding.weight, dtype),
-            transformer=lean.build(text.encoder, dtype=dtype, causal=True),
-            after=lean.norm(text.final_layer_norm, dtype),
-            projection=lean.cast(model.text_projection.weight.t(), dtype),
+            end_id=text["eos_token_id"],
+            tokens=lean.cast(embeddings.take("token_embedding.weight", text["vocab_size"], width), dtype),
+            positions=lean.cast(embeddings.take("position_embedding.weight", longest, width), dtype),
+            transformer=lean.build(own.under("encoder"), text, dtype=dtype, causal=True),
+            after=lean.norm(own.under("final_layer_norm"), text, dtype),
+            projection=lean.cast(weights.take("text_projection.weight", config["projection_dim"], width).t(), dtype),
         )
 
     def __call__(self, ids: Tensor, mask: Tensor, /) -> Tensor:  # noqa: ARG002  causal: nothing looks at padding
@@ -120,6 +128,17 @@ class FeatureTextTower:
 
     def __call__(self, ids: Tensor, mask: Tensor, /) -> Tensor:  # noqa: ARG002
         return _pooled(self.model.get_text_features(input_ids=ids))
+
+
+@dataclass(frozen=True, slots=True)
+class MobileNetTower:
+    """The image tower of a dual encoder whose features a MobileNet makes."""
+
+    features: MobileNet
+    projection: Tensor
+
+    def __call__(self, pixels: Tensor, /) -> Tensor:
+        return functional.linear(self.features(pixels.to(self.projection.dtype)), self.projection)
 
 
 @dataclass(frozen=True, slots=True)

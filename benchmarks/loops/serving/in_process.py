@@ -95,8 +95,10 @@ def tower(checkpoint: str) -> Callable[[Files], Any]:
 
     from moderation.encoder.lane import CpuLane
     from moderation.encoder.towers import LeanImageTower
+    from moderation.encoder.weights import Weights
 
-    run = LeanImageTower.of(transformers.CLIPModel.from_pretrained(checkpoint).eval(), torch.float32)
+    model = transformers.CLIPModel.from_pretrained(checkpoint)
+    run = LeanImageTower.of(Weights.of(model), model.config.to_dict(), torch.float32)
     pixels, lane = torch.randn(BATCH, 3, 224, 224), CpuLane()
 
     def passed(files: Files) -> None:

@@ -62,6 +62,7 @@ VISIONS: dict[str, Any] = {
     "resnet": lambda: transformers.ResNetConfig(
         embedding_size=16, hidden_sizes=[16, 24, 32, 40], depths=[1, 1, 1, 1], layer_type="basic", hidden_size=40
     ),
+    "mobilenet": lambda: transformers.MobileNetV2Config(image_size=48, hidden_size=1280),
 }
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from functools import partial
 
 import numpy as np
 import pytest
 
+from moderation.encoder import checkpoint
 from moderation.encoder.checkpoint import load
+from moderation.encoder.lane import PIECE
 from moderation.encoder.locate import BUNDLED
 from moderation.encoder.tokens import BATCH_BUCKETS
+from moderation.encoder.towers import DualImageTower, MobileNetTower
 from moderation.testing import EncoderKit
 from tests.unit.encoder.pictures import encoded, picture
 
@@ -33,6 +38,26 @@ def test_its_vectors_are_stable_and_tell_things_apart() -> None:
     assert again.encode_images(files).vectors.tobytes() == images.vectors.tobytes()
     close = texts.vectors.astype(np.float32) @ texts.vectors.astype(np.float32).T
     assert close[0, 1] > close[0, 2]
+
+
+def test_its_vectors_have_every_bit_of_transformers_own_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    files, words = [encoded(picture(70, 60, seed=n)) for n in range(9)], ["a gun", "a slice of cake on a plate", "a"]
+    ours = load("bundled", device="cpu")
+    monkeypatch.setattr(checkpoint, "_read", lambda *_: None)
+    theirs = load("bundled", device="cpu")
+    assert (type(ours.image.tower), type(theirs.image.tower)) == (MobileNetTower, DualImageTower)  # type: ignore[attr-defined]
+    assert ours.lane.piece == theirs.lane.piece == PIECE  # type: ignore[attr-defined]
+    assert ours.encode_images(files).vectors.tobytes() == theirs.encode_images(files).vectors.tobytes()
+    for some in (words, words[:1]):
+        assert ours.encode_text(some).vectors.tobytes() == theirs.encode_text(some).vectors.tobytes()
+
+
+def test_it_starts_without_transformers_models_which_take_longer_to_import_than_torch() -> None:
+    code = (
+        "import sys; from moderation.encoder.checkpoint import load; load('bundled', device='cpu').encode_text(['a'])"
+    )
+    code += "; sys.exit('transformers.modeling_utils' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("size", BATCH_BUCKETS)

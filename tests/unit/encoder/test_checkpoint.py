@@ -15,6 +15,7 @@ import torch
 
 from moderation.encoder import checkpoint, locate
 from moderation.encoder.checkpoint import load
+from moderation.encoder.weights import Weights
 from moderation.errors import CheckpointError, EncoderError
 from tests.unit.encoder import checkpoints
 from tests.unit.encoder.pictures import jpeg
@@ -339,6 +340,16 @@ def test_half_precision_weights_are_read_into_float32(copy: Callable[[str], Path
     safetensors.torch.save_file(half, folder / "model.safetensors", metadata={"format": "pt"})
     found, expected = load(str(folder)).encode_images([jpeg()]), load(str(originals / "dual")).encode_images([jpeg()])
     assert np.abs(found.vectors.astype(float) - expected.vectors.astype(float)).max() < 5e-3
+
+
+def test_weights_whose_names_are_unusual_are_left_to_transformers(
+    originals: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = load(str(originals / "clip"))
+    monkeypatch.setattr(Weights, "read", lambda *_: Weights({}))
+    after = load(str(originals / "clip"))
+    assert after.encode_images([jpeg()]).vectors.tobytes() == before.encode_images([jpeg()]).vectors.tobytes()
+    assert after.encode_text(["a gun"]).vectors.tobytes() == before.encode_text(["a gun"]).vectors.tobytes()
 
 
 def test_bundled_means_the_folder_in_the_package(

@@ -18,6 +18,7 @@ from moderation.encoder.checkpoint import _is_small, load
 from moderation.encoder.clip import TorchEncoder
 from moderation.encoder.lane import GPU_BUCKETS, PIECE, CpuLane, CudaLane, lane_on
 from moderation.encoder.tokens import BATCH_BUCKETS
+from moderation.encoder.weights import Weights
 from tests.unit.encoder import checkpoints
 from tests.unit.encoder.pictures import jpeg
 
@@ -201,13 +202,12 @@ def test_a_small_image_towers_pieces_hang_on_no_number_of_threads() -> None:
     assert isinstance(bundled.lane, CpuLane)
     assert (bundled.lane.piece, CpuLane().piece) == (PIECE, None)
 
-    class Weights:
-        def __init__(self, count: int) -> None:
-            self.vision_model = SimpleNamespace(parameters=lambda: [torch.empty(count, device="meta")])
+    def of(tower: str, count: int) -> Weights:
+        return Weights({f"{tower}.weight": torch.empty(count, device="meta")})
 
-    assert _is_small(Weights(9_000_000))
-    assert not _is_small(Weights(10_000_000))
-    assert not _is_small(SimpleNamespace())  # a text encoder's may be long
+    assert _is_small(of("vision_model", 9_000_000))
+    assert not _is_small(of("vision_model", 10_000_000))
+    assert not _is_small(of("text_model", 9_000_000))  # a text encoder's may be long
 
 
 def test_a_gpu_copies_beside_the_tower_and_replays_what_it_recorded(monkeypatch: pytest.MonkeyPatch) -> None:

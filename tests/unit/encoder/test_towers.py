@@ -10,6 +10,8 @@ import torch
 import transformers
 
 from moderation.encoder import checkpoint
+from moderation.encoder.bert import Bert
+from moderation.encoder.mobilenet import MobileNet
 from moderation.encoder.towers import (
     DualImageTower,
     FeatureImageTower,
@@ -18,10 +20,15 @@ from moderation.encoder.towers import (
     LeanTextTower,
     PooledTextTower,
 )
+from moderation.encoder.weights import UnusualError, Weights
 from tests.unit.encoder import checkpoints
 from tests.unit.encoder.checkpoints import TINY, VISIONS, randomised
 
 TOLERANCE = 1e-5
+
+
+def lean(tower: Any, model: Any, dtype: torch.dtype) -> Any:
+    return tower.of(Weights.of(model), model.config.to_dict(), dtype)
 
 
 @pytest.fixture(params=["quick_gelu", "gelu"])
@@ -79,21 +86,21 @@ def text_reference(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> torch.T
 @torch.inference_mode()
 def test_the_lean_image_tower_agrees(tiny: Any) -> None:
     pixels = torch.randn(3, 3, 64, 64)
-    found, expected = LeanImageTower.of(tiny, torch.float32)(pixels), image_reference(tiny, pixels)
+    found, expected = lean(LeanImageTower, tiny, torch.float32)(pixels), image_reference(tiny, pixels)
     assert (unit(found) - unit(expected)).abs().max() <= TOLERANCE
     assert torch.allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
 @torch.inference_mode()
 def test_pixels_may_lie_channels_last(tiny: Any) -> None:
-    tower, pixels = LeanImageTower.of(tiny, torch.float32), torch.randn(2, 64, 64, 3).permute(0, 3, 1, 2)
+    tower, pixels = lean(LeanImageTower, tiny, torch.float32), torch.randn(2, 64, 64, 3).permute(0, 3, 1, 2)
     assert torch.equal(tower(pixels), tower(pixels.contiguous()))
 
 
 @torch.inference_mode()
 def test_the_lean_text_tower_agrees(tiny: Any) -> None:
     ids, mask = texts(tiny, 40)
-    found, expected = LeanTextTower.of(tiny, torch.float32)(ids, mask), text_reference(tiny, ids, mask)
+    found, expected = lean(LeanTextTower, tiny, torch.float32)(ids, mask), text_reference(tiny, ids, mask)
     assert (unit(found) - unit(expected)).abs().max() <= TOLERANCE
 
 
@@ -110,17 +117,17 @@ def test_the_end_token_of_old_configurations() -> None:
     ids = torch.randint(3, 58, (4, 12))
     ids[torch.arange(4), torch.tensor([3, 5, 8, 11])] = 59
     mask = torch.ones_like(ids)
-    found, expected = LeanTextTower.of(model, torch.float32)(ids, mask), text_reference(model, ids, mask)
+    found, expected = lean(LeanTextTower, model, torch.float32)(ids, mask), text_reference(model, ids, mask)
     assert (unit(found) - unit(expected)).abs().max() <= TOLERANCE
 
 
 @torch.inference_mode()
 def test_the_towers_of_vit_b_32_agree(base_32: Any) -> None:
     pixels = torch.randn(2, 3, 224, 224)
-    found, expected = LeanImageTower.of(base_32, torch.float32)(pixels), image_reference(base_32, pixels)
+    found, expected = lean(LeanImageTower, base_32, torch.float32)(pixels), image_reference(base_32, pixels)
     assert (unit(found) - unit(expected)).abs().max() <= TOLERANCE
     ids, mask = texts(base_32, 77)
-    found, expected = LeanTextTower.of(base_32, torch.float32)(ids, mask), text_reference(base_32, ids, mask)
+    found, expected = lean(LeanTextTower, base_32, torch.float32)(ids, mask), text_reference(base_32, ids, mask)
     assert (unit(found) - unit(expected)).abs().max() <= TOLERANCE
 
 
@@ -128,12 +135,12 @@ def test_the_towers_of_vit_b_32_agree(base_32: Any) -> None:
 def test_in_bfloat16_the_lean_tower_is_as_near_as_transformers_own(base_32: Any) -> None:
     pixels = torch.randn(2, 3, 224, 224)
     expected = unit(image_reference(base_32, pixels))
-    lean = unit(LeanImageTower.of(base_32, torch.bfloat16)(pixels))
+    ours = unit(lean(LeanImageTower, base_32, torch.bfloat16)(pixels))
     base_32.to(torch.bfloat16)
     theirs = unit(image_reference(base_32, pixels.bfloat16()))
     base_32.to(torch.float32)
-    assert (lean * expected).sum(-1).min() >= 0.999
-    assert (lean - expected).abs().mean() <= 1.5 * (theirs - expected).abs().mean()
+    assert (ours * expected).sum(-1).min() >= 0.999
+    assert (ours - expected).abs().mean() <= 1.5 * (theirs - expected).abs().mean()
 
 
 def own_forward(family: str, model: Any, pixels: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor) -> list[Any]:
@@ -189,7 +196,7 @@ def test_soak_the_towers_of_siglip_b_16_agree() -> None:
 
 @torch.inference_mode()
 def test_trimming_padding_changes_nothing_for_a_causal_tower(base_32: Any) -> None:
-    tower = LeanTextTower.of(base_32, torch.float32)
+    tower = lean(LeanTextTower, base_32, torch.float32)
     ids, mask = texts(base_32, 16)
     padded = torch.full((6, 77), base_32.config.text_config.eos_token_id)
     padded[:, :16] = ids
@@ -225,8 +232,45 @@ def test_mean_pooling_leaves_padding_out(tmp_path: Any) -> None:
     assert torch.allclose(PooledTextTower(model, "cls")(ids, mask), hidden[:, 0], atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rows", [1, 3, 16])
+@torch.inference_mode()
+def test_our_mobilenet_has_every_bit_of_transformers_own(dtype: torch.dtype, rows: int, tmp_path: Any) -> None:
+    model = checkpoints.dual(tmp_path, "mobilenet").vision_model.to(dtype).eval()
+    ours = MobileNet.of(Weights(model.state_dict(), dtype=dtype), model.config.to_dict())
+    for side in (96, 61, 32):  # padding hangs on the side
+        pixels = torch.randn(rows, 3, side, side, dtype=dtype)
+        assert torch.equal(ours(pixels), model(pixel_values=pixels).pooler_output.flatten(1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("masked", [True, False])
+@torch.inference_mode()
+def test_our_bert_has_every_bit_of_transformers_own(dtype: torch.dtype, masked: bool, tmp_path: Any) -> None:
+    model = checkpoints.dual(tmp_path, "vit").text_model.to(dtype).eval()
+    ours = Bert.of(Weights(model.state_dict(), dtype=dtype), model.config.to_dict(), pools=True)
+    for rows, length in ((1, 4), (3, 9), (16, 40)):
+        ids, mask = torch.randint(0, 50, (rows, length)), torch.ones(rows, length, dtype=torch.int64)
+        if masked:
+            mask[:, 3 + rows // 4 :] = 0
+        found, expected = ours(ids, mask), model(input_ids=ids, attention_mask=mask)
+        assert torch.equal(found.last_hidden_state, expected.last_hidden_state)
+        assert found.pooler_output is not None
+        assert torch.equal(found.pooler_output, expected.pooler_output)
+
+
+def test_weights_that_are_not_there_or_of_another_shape_are_unusual() -> None:
+    weights = Weights({"a.b.weight": torch.zeros(2, 3, dtype=torch.float16)})
+    assert weights.under("a").under("b").take("weight", 2, 3).dtype is torch.float32
+    assert weights.count("a") == 6
+    assert weights.count("a.b.w") == 0
+    for name, shape in (("b.weight", (3, 2)), ("b.bias", (2,))):
+        with pytest.raises(UnusualError, match=f"a.{name}"):
+            weights.under("a").take(name, *shape)
+
+
 def test_building_a_lean_tower_leaves_the_model_alone(tiny: Any) -> None:
     before = {name: value.clone() for name, value in tiny.state_dict().items()}
     with torch.inference_mode():
-        LeanImageTower.of(tiny, torch.bfloat16)(torch.zeros(1, 3, 64, 64))
+        lean(LeanImageTower, tiny, torch.bfloat16)(torch.zeros(1, 3, 64, 64))
     assert all(np.array_equal(before[name], value) for name, value in tiny.state_dict().items())
