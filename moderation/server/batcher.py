@@ -6,7 +6,6 @@ Content that is asked for twice is encoded once; content that is remembered does
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 import time
@@ -24,7 +23,7 @@ from moderation.server.fair import FairQueue
 from moderation.server.far import FarLook
 from moderation.server.forecast import Forecast
 from moderation.server.light import Light
-from moderation.server.teller import Teller, remembered, tell
+from moderation.server.teller import Teller, failed, remembered, tell
 from moderation.server.ticket import Found, Ticket, Waiting
 from moderation.server.watched import STALLED, Watched
 
@@ -34,7 +33,6 @@ _BROKEN = 10.0  # seconds after a batch on which the encoder failed altogether
 _SOON, _LATE = 0.05, 120.0  # seconds that a refused caller is told to stay away: clients obey no longer ones
 
 _Key = tuple[Kind, str]  # two encoders may be one, and keep vectors under one key: each name is answered for itself
-_log = logging.getLogger(__name__)
 
 
 class Batcher:
@@ -291,7 +289,7 @@ class Batcher:
         except EncoderError as error:
             encoded = error
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
-            encoded = _failed(kind, error)
+            encoded = failed(kind, error)
         with self._lock:
             took = self._clock() - began
             self._costs.took(kind, len(batch), took, sum(one.extra for one in batch))
@@ -309,15 +307,10 @@ class Batcher:
         try:
             outcomes = encoded if isinstance(encoded, EncoderError) else remembered(self._of(kind), encoded)
         except Exception as error:  # noqa: BLE001 - the next batch is told, too
-            outcomes = _failed(kind, error)
+            outcomes = failed(kind, error)
         with self._lock:
             served = [(one, one.tickets) for one in batch]
             for one in batch:
                 del self._waiting[one.kind, one.key]
                 one.tickets = []  # who leaves from here on is not in what is gone through; and no part holds its tickets any more
         tell(served, outcomes)
-
-
-def _failed(kind: Kind, error: Exception) -> EncoderError:
-    _log.error("a batch failed: %s", type(error).__name__)
-    return EncoderError(f"encoder {kind.encoder!r}: {type(error).__name__}")

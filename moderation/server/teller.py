@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -10,11 +11,13 @@ from queue import Full, Queue
 from moderation.embedding.embedder import Embedder, Encoding
 from moderation.embedding.prepared import Outcome, content_of
 from moderation.errors import EncoderError
+from moderation.server.costs import Kind
 from moderation.server.ticket import Ticket, Waiting
 from moderation.server.watched import Each
 
 _MOST_UNTOLD = 4  # batches
 Served = Sequence[tuple[Waiting, Sequence[Ticket]]]  # parts, and who waits for each
+_log = logging.getLogger(__name__)
 
 
 class Teller:
@@ -55,3 +58,9 @@ def tell(served: Served, outcomes: EncoderError | Mapping[str, Outcome]) -> None
                 ticket.fail(outcomes)
             else:
                 ticket.step({content_of(one.kind.encoder, one.part): outcomes[one.key]})
+
+
+def failed(kind: Kind, error: Exception) -> EncoderError:
+    """What is told of a batch of this kind that failed as a whole."""
+    _log.error("a batch failed: %s", type(error).__name__)
+    return EncoderError(f"encoder {kind.encoder!r}: {type(error).__name__}")
