@@ -268,6 +268,16 @@ def test_where_all_wait_behind_it_the_next_one_tells_whose_fault_it_is() -> None
     assert sink.first(0) == ids(0, (n for n in range(10) if n != 3))
 
 
+def test_whose_fault_it_is_is_told_however_many_lie_between_that_nobody_sends() -> None:
+    """A stand-in is read for: what is passed over fills no partition up."""
+    passed_over = [json.dumps({"decision_id": f"a-{n}", "action": "allow"}).encode() for n in range(40 * AHEAD)]
+    sink = Receiver(lambda one: Again("status_500") if one.id == "0-0" else Delivered())
+    values = decisions(0, 3)
+    topic = delivered(sink, [values[0], *passed_over, *values[1:]], actions=["remove"], tries=2, within=5.0)
+    assert [one.offset for one in topic.letters] == [0]
+    assert sink.first(0) == ["0-1", "0-2"]
+
+
 def test_who_gets_through_after_the_next_one_did_in_its_place_is_not_given_up() -> None:
     """The sink came back between the two: better late than set aside."""
     calls: list[str] = []
