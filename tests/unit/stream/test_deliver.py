@@ -358,10 +358,45 @@ def test_who_is_busy_most_of_the_time_costs_no_decision(busy: bool) -> None:
         assert topic.letters  # or this test would not tell the two apart
 
 
+def lane_of(count: int) -> Lane:
+    """A lane of so many decisions, which is given up on after three tries."""
+    lane = Lane(3, Pauses(1.0, 60.0, chance=random.Random(0)))
+    for offset, value in enumerate(decisions(0, count)):
+        lane.add(read_entry(record(Partition("decisions", 0), offset, value), None))
+    return lane
+
+
+def test_what_is_refused_after_it_failed_tells_how_often_it_was_sent() -> None:
+    lane = lane_of(2)
+    for sent, says in enumerate([Again("status_500"), Again("status_500"), Refused("status_422")], start=1):
+        lane.told(lane.next(1, lane.not_before), [says], through=0, now=0.0)
+        assert lane.suspect == (sent < 3)
+    (entry,) = lane.settled()
+    assert entry.ending is not None
+    assert (entry.ending.cause, entry.ending.attempts) == ("status_422", 3)
+
+
+@pytest.mark.parametrize(
+    ("count", "says", "through", "lonely"),
+    [
+        (1, None, 0, False),
+        (1, Again("status_500"), 0, True),
+        (2, Again("status_500"), 0, False),  # the one behind it can tell
+        (1, Again("status_500"), 1, False),  # another partition's can
+        (1, Again("status_429", busy=True), 0, False),
+    ],
+)
+def test_a_lane_is_lonely_where_its_first_one_fails_and_nobody_can_tell_whose_fault_it_is(
+    count: int, says: Again | None, through: int, lonely: bool
+) -> None:
+    lane = lane_of(count)
+    if says:
+        lane.told(lane.next(1, 0.0), [says], through=through, now=0.0)
+    assert lane.lonely == lonely
+
+
 def test_a_sink_that_is_busy_is_asked_less_and_less() -> None:
-    pauses = Pauses(1.0, 60.0, chance=random.Random(0))
-    lane = Lane(3, pauses)
-    lane.add(read_entry(record(Partition("decisions", 0), 0, decisions(0, 1)[0]), None))
+    lane = lane_of(1)
     waits = []
     for _ in range(6):
         lane.told(lane.next(1, lane.not_before), [Again("status_429", busy=True)], through=0, now=0.0)
