@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +45,6 @@ def read_facts(path: Path, policy: str | None, *, max_bytes: int) -> dict[str, F
     if problems:
         raise DataError(problems)
     return facts
-
-
-def lacking_policy(entries: Iterable[Mapping[str, Any]], policy: str | None) -> bool:
-    """Whether there are targets that no policy was named for."""
-    return policy is None and any("target" in row for row in entries)
 
 
 def _refused(entry: Entry) -> Entry:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import fcntl
 import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,25 +77,40 @@ def put(
     if missing:
         return missing
     target = record_path(file)
-    before = read_record(target)
-    if before is not None and before.policy != policy.id:
-        raise LockError(f"release record {target}: is of policy {before.policy!r}; expected {policy.id!r}")
-    verdict = audit.get("verdict") if audit and to == LIVE and policy.audit else None
-    known = f"audit: {verdict}" if verdict and verdict != Verdict.PASS else ""
-    told = "; ".join(one for one in (reason, f"no audit: {no_audit_reason}" if no_audit_reason else "", known) if one)
-    change = Change(
-        status=to,
-        revision=lock.revision,
-        policy_hash=lock.policy_hash,
-        date=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        by=by,
-        reason=told,
-        evidence={one.name: hashlib.sha256(one.read_bytes()).hexdigest() for one in _files(file) if one.exists()},
-    )
-    record = Record(policy.id, (*(before.changes if before else ()), change))
-    with terminal.replacing(target) as stream:
-        stream.write(encode_record(record))
+    with _alone(target.parent):
+        before = read_record(target)
+        if before is not None and before.policy != policy.id:
+            raise LockError(f"release record {target}: is of policy {before.policy!r}; expected {policy.id!r}")
+        verdict = audit.get("verdict") if audit and to == LIVE and policy.audit else None
+        known = f"audit: {verdict}" if verdict and verdict != Verdict.PASS else ""
+        told = "; ".join(
+            one for one in (reason, f"no audit: {no_audit_reason}" if no_audit_reason else "", known) if one
+        )
+        change = Change(
+            status=to,
+            revision=lock.revision,
+            policy_hash=lock.policy_hash,
+            date=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+            by=by,
+            reason=told,
+            evidence={one.name: hashlib.sha256(one.read_bytes()).hexdigest() for one in _files(file) if one.exists()},
+        )
+        record = Record(policy.id, (*(before.changes if before else ()), change))
+        with terminal.replacing(target) as stream:
+            stream.write(encode_record(record))
     return record
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Whoever else changes a record in this folder waits: of two that read the same record, the second would write over the change of the first."""
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system may have no locks
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
 
 
 def _files(lock: Path) -> list[Path]:

@@ -86,11 +86,7 @@ def scan(
             _write(decision, file=file, as_json=as_json, quiet=quiet)
             del entry  # a row of a table holds its content
     summary.print(to_stderr=as_json)
-    if summary_file:
-        with terminal.replacing(summary_file) as file:
-            terminal.emit(summary.to_dict(), to=file)
-    if sheet and report:
-        _write_report(report, sheet, summary)
+    _write_files(summary, sheet, summary_file=summary_file, report=report)
 
 
 def _check_ray(address: str | None, folder: Path | None) -> None:
@@ -110,11 +106,17 @@ def _sheet(locks: Sequence[Path], settings: Settings) -> Sheet:
     return Sheet([read_lock(one) for one in locks], settings.actions, settings.images)
 
 
-def _write_report(path: Path, sheet: Sheet, summary: Summary) -> None:
-    from moderation.cli.scan_sheet import render_scan
+def _write_files(summary: Summary, sheet: Sheet | None, *, summary_file: Path | None, report: Path | None) -> None:
+    """What is told of the run as a whole, where that was asked for."""
+    told = summary.to_dict()
+    if summary_file:
+        with terminal.replacing(summary_file) as file:
+            terminal.emit(told, to=file)
+    if sheet and report:
+        from moderation.cli.scan_sheet import render_scan
 
-    with terminal.replacing(path) as file:
-        file.write(render_scan(sheet, summary.to_dict()))
+        with terminal.replacing(report) as file:
+            file.write(render_scan(sheet, told))
 
 
 def _locks(policies: Sequence[Path], settings: Settings) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Intervals to show beside a rate, never to promise with: Wilson's for one share, Newcombe's for the difference of two."""
+"""The interval to show beside a rate, never to promise with: Wilson's."""
 
 from __future__ import annotations
 
@@ -19,20 +19,3 @@ def wilson(hits: ArrayLike, trials: ArrayLike, confidence: float) -> tuple[Float
     reach = z * np.sqrt(share * (1.0 - share) / some + z * z / (4.0 * some * some)) / (1.0 + z * z / some)
     low, high = np.clip(middle - reach, 0.0, share), np.clip(middle + reach, share, 1.0)
     return np.where(n > 0, low, 0.0), np.where(n > 0, high, 1.0)
-
-
-def newcombe(
-    hits_a: ArrayLike, trials_a: ArrayLike, hits_b: ArrayLike, trials_b: ArrayLike, confidence: float
-) -> tuple[Floats, Floats]:
-    """Newcombe's interval (1998, method 10) of the difference of two independent shares, a less b; (-1, 1) where nothing was tried."""
-    (ka, na), (kb, nb) = (
-        (np.asarray(one, np.float64) for one in (hits_a, trials_a)),
-        (np.asarray(one, np.float64) for one in (hits_b, trials_b)),
-    )
-    low_a, high_a = wilson(ka, na, confidence)
-    low_b, high_b = wilson(kb, nb, confidence)
-    a, b = ka / np.where(na > 0, na, 1.0), kb / np.where(nb > 0, nb, 1.0)
-    tried = (na > 0) & (nb > 0)
-    below = a - b - np.sqrt((a - low_a) ** 2 + (high_b - b) ** 2)
-    above = a - b + np.sqrt((high_a - a) ** 2 + (b - low_b) ** 2)
-    return np.where(tried, below, -1.0), np.where(tried, above, 1.0)

@@ -37,6 +37,7 @@ _BYTES = 8
 _PIECE = 5
 _HASHES, _ROWS = 64, 4
 _PRIME = (1 << 31) - 1
+_CONFIRMED = 64  # thumbnails that are looked at together: of many copies the first tell enough
 _MATES = 20  # a thousand copies make a thousand times as many pairs at most, not half a million
 
 # Compile, certify and audit look at the same pictures one after another, and decoding them is what takes the time.
@@ -66,7 +67,9 @@ def near_duplicates(parts: Iterable[Part], *, limits: ImageLimits) -> list[Pair]
             texts[place] = pieces(part.content.decode("utf-8", "replace"))
         else:
             with suppress(ItemError):
-                pictures[place] = _remembered(part, limits)
+                seen = _remembered(part, limits)
+                if seen.thumbnail.any():  # what is all one colour is like nothing
+                    pictures[place] = seen
     return sorted([*_named(pictures, _near_pictures), *_named(texts, _near_texts)])
 
 
@@ -115,8 +118,13 @@ def _near_pictures(found: Sequence[Signature]) -> Iterator[Pair]:
     thumbnails = np.stack([one.thumbnail for one in found])
     for other, earlier in _sharing_a_byte(bits):
         likely = earlier[np.bitwise_count(bits[earlier] ^ bits[other]) <= FAR]
-        for one in likely[thumbnails[likely] @ thumbnails[other] >= ALIKE][:_MATES].tolist():
-            yield one, other
+        near: list[int] = []
+        for start in range(0, len(likely), _CONFIRMED):
+            if len(near) >= _MATES:
+                break
+            some = likely[start : start + _CONFIRMED]
+            near += some[thumbnails[some] @ thumbnails[other] >= ALIKE].tolist()
+        yield from ((one, other) for one in near[:_MATES])
 
 
 def _sharing_a_byte(bits: NDArray[np.uint64]) -> Iterator[tuple[int, NDArray[np.intp]]]:
@@ -125,7 +133,14 @@ def _sharing_a_byte(bits: NDArray[np.uint64]) -> Iterator[tuple[int, NDArray[np.
     buckets = [[np.nonzero(column == value)[0] for value in range(256)] for column in columns.T]
     for other, values in enumerate(columns):
         mates = [buckets[position][values[position]] for position in range(_BYTES)]
-        earlier = np.unique(np.concatenate([own[: np.searchsorted(own, other)] for own in mates]))
+        sharing = np.concatenate([own[: np.searchsorted(own, other)] for own in mates])
+        # Of many that are alike nearly all, several times: to mark them is quicker than to sort.
+        if len(sharing) > other:
+            marked = np.zeros(other, np.bool_)
+            marked[sharing] = True
+            earlier = np.flatnonzero(marked)
+        else:
+            earlier = np.unique(sharing)
         if len(earlier):
             yield other, earlier
 

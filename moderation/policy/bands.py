@@ -27,14 +27,8 @@ class Band:
 
 
 def bands(actions: Iterable[LockedAction], order: Sequence[str]) -> tuple[Band, ...]:
-    """The bands of all certified actions, the strongest first; `order` names actions by force, weakest first.
-
-    An action that promises several things begins at the lowest of its thresholds, as `decide` takes it.
-    """
-    lows: dict[str, float] = {}
-    for one in actions:
-        if one.threshold is not None:
-            lows[one.action] = min(one.threshold, lows.get(one.action, one.threshold))
+    """The bands of all certified actions, the strongest first; `order` names actions by force, weakest first."""
+    lows = {one.action: one.threshold for one in actions if one.threshold is not None}
     found: list[Band] = []
     for action in sorted(lows, key=order.index, reverse=True):
         above = min(found, key=lambda band: band.low, default=None)

@@ -213,7 +213,7 @@ def _strongest_cut(cuts: Sequence[Cut], value: float, order: Sequence[str]) -> C
     fired = [cut for cut in cuts if value >= cut.threshold]
     if len(fired) < 2:
         return fired[0] if fired else None
-    return max(fired, key=lambda cut: (order.index(cut.action), -cut.threshold), default=None)
+    return max(fired, key=lambda cut: order.index(cut.action))
 
 
 def _force(action: str | None, order: Sequence[str]) -> int:

@@ -137,10 +137,7 @@ class _Counter:
 
     def __init__(self, lock: Lock, order: Sequence[str]) -> None:
         self.lock = lock
-        thresholds: dict[str, float | None] = {}
-        for one in lock.actions:
-            known = [cut for cut in (one.threshold, thresholds.get(one.action)) if cut is not None]
-            thresholds[one.action] = min(known, default=None)
+        thresholds = {one.action: one.threshold for one in lock.actions}
         self.loads, self.rates, self.actions = LoadCounter(thresholds, order), RateCounter(order), list(thresholds)
 
     def add(self, chunk: Chunk, side: Side) -> None:

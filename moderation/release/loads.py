@@ -61,7 +61,7 @@ class Loads:
 
 
 class LoadCounter:
-    """Counts what one build's actions take, some items at a time. `thresholds` by action: the lowest certified, None where there is none."""
+    """Counts what one build's actions take, some items at a time. `thresholds` by action: the one certified, None where there is none."""
 
     def __init__(self, thresholds: Mapping[str, float | None], order: Sequence[str]) -> None:
         self._order = tuple(order)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from moderation.errors import EncoderError, SettingsError
+from moderation.errors import ClusterError, SettingsError
 from moderation.scaleout.cluster import QUIET
 from moderation.server.edge import App, Message, Receive, Send
 
@@ -40,10 +41,10 @@ class Replica:
         return _Together(self._own)
 
     async def check_health(self) -> None:
-        """Raises where the device gets nowhere; Serve then starts another replica in its place."""
-        status, _ = await _asked(self._own, "/healthz")
+        """Raises where a thread gets nowhere, and names it; Serve then starts another replica in its place."""
+        status, body = await _asked(self._own, "/healthz")
         if status != 200:
-            raise EncoderError("the encoder gets nowhere")
+            raise ClusterError(f"a replica is {json.loads(body)['state']}")
 
     async def exposition(self) -> tuple[str, str]:
         """The name of this replica, and what it tells Prometheus."""

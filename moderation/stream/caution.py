@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 SHRINK = 8
+_ENOUGH = 21  # deaths: no window is larger than what they divide by
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Caution:
         deaths, until, alone, by = told
         if by in {"", worker}:
             return cls(offset, deaths, until, alone)
-        one_at_a_time = SHRINK**deaths >= window
+        one_at_a_time = _shrunk(deaths) >= window
         return cls(offset, deaths + 1, max(until, offset + window), alone + 1 if one_at_a_time else 0)
 
     @property
@@ -50,7 +51,7 @@ class Caution:
 
     def size(self, window: int) -> int:
         """How many records may be tried together, at most `window`."""
-        return max(1, window // SHRINK**self.deaths) if self.suspicious else window
+        return max(1, window // _shrunk(self.deaths)) if self.suspicious else window
 
     def trying(self, worker: str) -> str:
         """The note to leave before the records at `offset` are tried."""
@@ -73,6 +74,11 @@ class Caution:
 
     def _note(self, by: str) -> str:
         return json.dumps({"deaths": self.deaths, "until": self.until, "alone": self.alone, "by": by})
+
+
+def _shrunk(deaths: int) -> int:
+    """By how much batches are smaller after so many deaths; whoever can commit for the group can write any number in a note."""
+    return int(SHRINK ** min(deaths, _ENOUGH))
 
 
 def _read(note: str) -> tuple[int, int, int, str] | None:

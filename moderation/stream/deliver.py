@@ -27,6 +27,7 @@ from moderation.stream.liveness import Progress
 BUSY, IDLE = 0.1, 1.0  # seconds a poll may wait
 RARELY = 0.5  # seconds between two polls while there is enough to send: the group must still hear of this process
 AHEAD = 4  # calls' worth of records that a partition may have in hand
+FAR = 200  # the same of one that looks for who could tell whose fault it is, past all that nobody sends
 
 
 class Session(Protocol):
@@ -202,7 +203,11 @@ class Deliverer:
 
     def _hold(self) -> None:
         """Read no further where enough is in hand: a lane that waits must not keep the others' records out of memory."""
-        full = {partition for partition, lane in self._lanes.items() if len(lane) >= AHEAD * self._most}
+        full = {
+            partition
+            for partition, lane in self._lanes.items()
+            if len(lane) >= (FAR if lane.lonely else AHEAD) * self._most
+        }
         self._session.pause(full - self._full)
         self._session.resume(self._full - full)
         self._full = full

@@ -89,6 +89,11 @@ class Lane:
         """Whether its first one failed when it was sent last."""
         return self._failures > 0
 
+    @property
+    def lonely(self) -> bool:
+        """Whether its first one fails, and nobody is there who could tell whose fault it is: neither another lane nor one behind it."""
+        return self._alone > 0 and len(self._open(2)) < 2
+
     def next(self, size: int, now: float) -> list[Entry]:
         """What may be sent now: at most so many, in order; of a lane whose first one failed, that one alone."""
         if now < self.not_before:

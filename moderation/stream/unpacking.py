@@ -119,11 +119,15 @@ _READERS: Mapping[int, Callable[[io.BytesIO], _Reader]] = MappingProxyType(
 
 
 def _unpacked(batch: Any, packed: bytes, place: Any, most: int) -> bytes | bytearray:
-    """The bytes of a batch. Raises StreamError where there are more than `most`."""
-    found = _at_most(batch.compression_type, packed, most)
+    """The bytes of a batch. Raises StreamError where there are more than `most`, and where it cannot be unpacked, which no new start would change."""
+    where = f"the batch at {place.topic}-{place.partition}:{batch.base_offset}"
+    try:
+        found = _at_most(batch.compression_type, packed, most)
+    except Exception as error:  # noqa: BLE001 - each library raises errors of its own, and no two are related
+        message = f"{where} cannot be unpacked: {type(error).__name__}"
+        raise StreamError(message, exit_code=ExitCode.UNREADABLE) from None
     if found is None:
-        where = f"{place.topic}-{place.partition}:{batch.base_offset}"
-        message = f"the batch at {where} unpacks into more than {most} bytes (stream.in_flight_bytes)"
+        message = f"{where} unpacks into more than {most} bytes (stream.in_flight_bytes)"
         raise StreamError(message, exit_code=ExitCode.UNREADABLE)
     return found
 

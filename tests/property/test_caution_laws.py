@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -86,6 +88,12 @@ def test_a_note_is_read_as_it_was_written_and_ones_own_tells_of_no_death(
     other = Caution.found(offset, caution.trying("me"), worker="other", window=500)
     assert other.deaths == deaths + 1
     assert other.size(500) <= max(1, caution.size(500))
+
+
+def test_a_note_of_more_deaths_than_anybody_can_count_costs_nothing() -> None:
+    note = json.dumps({"deaths": 2**63 - 1, "until": 100, "alone": 0, "by": "other"})
+    found = Caution.found(7, note, worker="w", window=2000)
+    assert (found.size(2000), found.alone) == (1, 1)
 
 
 def test_a_kafka_note_of_wrong_kinds_is_no_note() -> None:

@@ -12,6 +12,7 @@ Floats = NDArray[np.floating]
 CONFIDENCE = 0.95
 _DRAWS = 1000
 _SEED = 7
+_NO_SPREAD = 1e-12  # of draws that differ by how their sums were rounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ def share(values: Floats, clusters: Sequence[str] | None = None, *, groups: Sequ
     """Mean of `values` [n] in [0, 1]; with `groups` (classes) the mean of the groups' means, so that each counts alike.
 
     The interval is Clopper-Pearson's where every value is its own cluster, else a bootstrap over clusters, within groups.
-    A bootstrap of values that are all alike knows no spread: then the exact bounds of so many clusters, their mean over groups.
+    A bootstrap of clusters that are all alike, or of one, knows no spread: then the exact bounds of so many clusters, their mean over groups.
     """
     values = np.asarray(values, np.float64)
     if not len(values):
@@ -40,11 +41,11 @@ def share(values: Floats, clusters: Sequence[str] | None = None, *, groups: Sequ
     parts = [(values[kinds == kind], names[kinds == kind]) for kind in range(kinds.max() + 1)]
     value = float(np.mean([part.mean() for part, _ in parts]))
     alone = number == len(values) and groups is None
-    if alone or all(np.ptp(part) == 0 for part, _ in parts):
+    draws = None if alone else np.mean([_draws(part, of, kind) for kind, (part, of) in enumerate(parts)], axis=0)
+    if draws is None or np.ptp(draws) < _NO_SPREAD:
         bounds = [_exact(float(part.mean()), len(np.unique(of))) for part, of in parts]
         low, high = (float(bound) for bound in np.mean(bounds, axis=0))
     else:
-        draws = np.mean([_draws(part, of, kind) for kind, (part, of) in enumerate(parts)], axis=0)
         low, high = (float(bound) for bound in np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]))
     return Share(value, min(low, value), max(high, value), len(values), number)
 
@@ -59,8 +60,13 @@ class Change:
 
 
 def change(after: Floats, before: Floats, clusters: Sequence[str]) -> Change:
-    """Mean of `after` less `before` [n], thing by thing, which tells more than their two intervals; a bootstrap over clusters."""
+    """Mean of `after` less `before` [n], thing by thing, which tells more than their two intervals; a bootstrap over clusters.
+
+    One cluster tells nothing of others, and the interval says so: -1 to 1.
+    """
     difference = np.asarray(after, np.float64) - before
+    if len(set(clusters)) == 1:
+        return Change(float(difference.mean()), -1.0, 1.0)
     draws = _draws(difference, np.asarray(clusters, str), 0)
     low, high = (float(bound) for bound in np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]))
     return Change(float(difference.mean()), low, high)

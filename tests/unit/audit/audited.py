@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from moderation.audit.gaps import square_and_add
 from moderation.audit.sample import Judged, Sample, make_sample
+from moderation.compiler.intervals import wilson
 from moderation.policy.audit_block import Audit
 from moderation.policy.manifest import TargetRow
 
@@ -45,3 +47,10 @@ def block(*harms: Mapping[str, Any], **settings: Any) -> Audit:
     attributes = settings.pop("attributes", [{"name": "group", "about": "depicted", "source": "annotators"}])
     made = {"attributes": attributes, "harms": [{**usual, **one} for one in (harms or ({},))], **settings}
     return Audit.model_validate(made, strict=False)
+
+
+def newcombe(hits_a: float, trials_a: float, hits_b: float, trials_b: float) -> tuple[float, float]:
+    """Newcombe's interval of the difference of two independent shares, by what the audit's own intervals are made of."""
+    one, other = ((np.array(k / n), *wilson(k, n, 0.95)) for k, n in ((hits_a, trials_a), (hits_b, trials_b)))
+    low, high = square_and_add(one, other, correlation=np.array(0.0))
+    return float(low), float(high)

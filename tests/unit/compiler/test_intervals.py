@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from moderation.compiler.intervals import newcombe, wilson
+from moderation.compiler.intervals import wilson
 
 
 @pytest.mark.parametrize(("hits", "trials"), [(0, 20), (1, 29), (15, 148), (81, 263), (20, 20)])
@@ -17,7 +17,6 @@ def test_wilson_is_scipys(hits: int, trials: int):
 
 def test_nothing_tried_says_nothing():
     assert [float(one) for one in wilson(0, 0, 0.95)] == [0.0, 1.0]
-    assert [float(one) for one in newcombe(0, 0, 3, 10, 0.95)] == [-1.0, 1.0]
 
 
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.floats(0.5, 0.999))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from moderation.compiler.near import ALIKE, FAR, near_duplicates, pieces, signature
+from moderation.compiler.near import ALIKE, FAR, Signature, _near_pictures, near_duplicates, pieces, signature
 from moderation.encoder.images import decode
 from moderation.item import Part
 from moderation.settings import ImageLimits
@@ -124,6 +124,16 @@ def test_each_of_many_that_are_alike_is_paired_with_an_earlier_one_and_not_with_
         found = near(*parts)
         assert {other for _, other in found} == set(range(1, len(parts)))
         assert len(found) < 60 * len(parts)
+
+
+def test_of_many_with_one_hash_each_is_paired_with_the_first_whose_thumbnails_are_alike() -> None:
+    """Those come late where thumbnails of the others, looked at before them, are not."""
+    kinds = np.eye(768, dtype=np.float32)[:2]
+    mine = [0] * 200 + [1, 0] * 100
+    found = list(_near_pictures([Signature(np.uint64(7), kinds[kind]) for kind in mine]))
+    for other, kind in enumerate(mine):
+        first = [one for one in range(other) if mine[one] == kind][:20]
+        assert [one for one, own in found if own == other] == first
 
 
 def test_what_was_seen_before_is_not_decoded_again_and_gives_the_same_pairs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,10 +20,6 @@ def test_an_action_that_begins_above_a_stronger_one_has_an_empty_band() -> None:
     assert found[-2:] == (Band("limit", 0.1, 0.5, "remove"), Band("label", 0.55, 0.1, "limit"))
 
 
-def test_an_action_with_two_promises_begins_at_the_lower_threshold() -> None:
-    assert bands([action("remove", 0.9), action("remove", 0.7)], ACTIONS) == (Band("remove", 0.7),)
-
-
 def test_bands_are_what_decides() -> None:
     actions = [action("remove", 0.5), action("review", 0.6), action("limit", 0.1), action("label", 0.3)]
     cuts = tuple(Cut(one.action, one.threshold) for one in actions if one.threshold is not None)

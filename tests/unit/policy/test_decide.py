@@ -109,6 +109,13 @@ def test_trap_08_a_missing_score_is_an_error_and_never_safe() -> None:
         assert (found.outcome, found.action, found.error, found.score) == (Outcome.ERROR, "review", reason, None)
 
 
+def test_an_error_names_whose_score_is_missing_and_never_the_label_of_another() -> None:
+    scored = Finding("p0", Score("weapons", 0.2), "clip")
+    for silent, label in (("ocr", None), ("clip", "weapons")):
+        found = judge(TERMS, [scored, Finding("p1", SILENT, silent)], parts=2, order=ACTIONS)
+        assert (found.error, found.detector, found.label) == ("unsupported_input", silent, label)
+
+
 def test_a_match_stands_beside_a_part_that_could_not_be_judged() -> None:
     found = verdict(0.95, SILENT, parts=2)
     assert (found.outcome, found.action, found.error) == (Outcome.MATCH, "remove", None)

@@ -144,6 +144,24 @@ def test_items_of_one_cluster_are_worth_less_than_as_many_of_their_own() -> None
     assert together.low < apart.low < apart.high < together.high
 
 
+def test_items_that_stand_for_different_numbers_are_worth_less_than_as_many_that_stand_for_equally_many() -> None:
+    unseen = [*[Row(after="review")] * 40, *judged("nothing", False, 5, weight=1.0)]
+    alike, unlike = (
+        only(rates([*unseen, *(Row(after="review", target=t, weight=w) for t in (True, False) for w in weights)]))[0]
+        for weights in ([3.0] * 10, [1.0, 5.0] * 5)
+    )
+    assert (alike.value, alike.effective) == (unlike.value, 20.0) == (0.5, 20.0)
+    assert (alike.low, alike.high) == pytest.approx((exact(10, 20).low, exact(10, 20).high))
+    assert unlike.effective < 20.0
+    assert unlike.low < alike.low < alike.high < unlike.high
+
+
+def test_where_all_that_violates_was_let_alone_recall_is_nothing() -> None:
+    found = only(rates([*judged("review", False, 5, weight=1.0), *judged("nothing", True, 3, weight=1.0)]))[1]
+    assert (found.value, found.low, found.judged, found.hits) == (0.0, 0.0, 3, 0)
+    assert 0.3 < found.high < 1.0
+
+
 @given(
     st.lists(
         st.tuples(st.sampled_from(["nothing", "review"]), st.booleans(), st.sampled_from([1.0, 3.0, 20.0])),

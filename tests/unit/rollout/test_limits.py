@@ -51,6 +51,12 @@ def test_outside_of_the_share_nothing_is_asked_for_not_even_for_what_could_not_b
         assert (held.limit, held.limited_to, held.asked, held.action) == ("rollout", None, None, verdict.action)
 
 
+def test_only_what_is_outside_of_the_share_is_held_back() -> None:
+    for item in (f"item-{number}" for number in range(20)):
+        held = hold(REMOVE, replace(TERMS, share=0.5), item=item)
+        assert held.limit == (None if in_share("weapons", item, 0.5) else "rollout")
+
+
 def test_a_quota_counts_what_is_stronger_than_what_comes_then() -> None:
     terms, counter = replace(TERMS, quota=Quota(2, "review")), LocalCounter(clock=lambda: 0.0)
     review = replace(REMOVE, outcome=Outcome.REVIEW, action="review")

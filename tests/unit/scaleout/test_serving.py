@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from moderation.errors import SettingsError
-from moderation.scaleout.serving import _asked, _Together, application
+from moderation.errors import ClusterError, SettingsError
+from moderation.scaleout.serving import Replica, _asked, _Together, application
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,17 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 def test_a_replica_asks_its_own_app() -> None:
     assert asyncio.run(_asked(app, "/healthz")) == (503, b"half and half")
+
+
+def test_a_replica_that_gets_nowhere_says_what_is_stuck() -> None:
+    async def stalled(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 503, "headers": []})
+        await send({"type": "http.response.body", "body": b'{"state":"stalled: readers"}'})
+
+    replica = Replica.__new__(Replica)
+    replica._own = stalled
+    with pytest.raises(ClusterError, match="a replica is stalled: readers"):
+        asyncio.run(replica.check_health())
 
 
 def test_the_request_is_named_once_by_serve() -> None:

@@ -268,6 +268,16 @@ def test_where_all_wait_behind_it_the_next_one_tells_whose_fault_it_is() -> None
     assert sink.first(0) == ids(0, (n for n in range(10) if n != 3))
 
 
+def test_whose_fault_it_is_is_told_however_many_lie_between_that_nobody_sends() -> None:
+    """A stand-in is read for: what is passed over fills no partition up."""
+    passed_over = [json.dumps({"decision_id": f"a-{n}", "action": "allow"}).encode() for n in range(40 * AHEAD)]
+    sink = Receiver(lambda one: Again("status_500") if one.id == "0-0" else Delivered())
+    values = decisions(0, 3)
+    topic = delivered(sink, [values[0], *passed_over, *values[1:]], actions=["remove"], tries=2, within=5.0)
+    assert [one.offset for one in topic.letters] == [0]
+    assert sink.first(0) == ["0-1", "0-2"]
+
+
 def test_who_gets_through_after_the_next_one_did_in_its_place_is_not_given_up() -> None:
     """The sink came back between the two: better late than set aside."""
     calls: list[str] = []
@@ -348,10 +358,45 @@ def test_who_is_busy_most_of_the_time_costs_no_decision(busy: bool) -> None:
         assert topic.letters  # or this test would not tell the two apart
 
 
+def lane_of(count: int) -> Lane:
+    """A lane of so many decisions, which is given up on after three tries."""
+    lane = Lane(3, Pauses(1.0, 60.0, chance=random.Random(0)))
+    for offset, value in enumerate(decisions(0, count)):
+        lane.add(read_entry(record(Partition("decisions", 0), offset, value), None))
+    return lane
+
+
+def test_what_is_refused_after_it_failed_tells_how_often_it_was_sent() -> None:
+    lane = lane_of(2)
+    for sent, says in enumerate([Again("status_500"), Again("status_500"), Refused("status_422")], start=1):
+        lane.told(lane.next(1, lane.not_before), [says], through=0, now=0.0)
+        assert lane.suspect == (sent < 3)
+    (entry,) = lane.settled()
+    assert entry.ending is not None
+    assert (entry.ending.cause, entry.ending.attempts) == ("status_422", 3)
+
+
+@pytest.mark.parametrize(
+    ("count", "says", "through", "lonely"),
+    [
+        (1, None, 0, False),
+        (1, Again("status_500"), 0, True),
+        (2, Again("status_500"), 0, False),  # the one behind it can tell
+        (1, Again("status_500"), 1, False),  # another partition's can
+        (1, Again("status_429", busy=True), 0, False),
+    ],
+)
+def test_a_lane_is_lonely_where_its_first_one_fails_and_nobody_can_tell_whose_fault_it_is(
+    count: int, says: Again | None, through: int, lonely: bool
+) -> None:
+    lane = lane_of(count)
+    if says:
+        lane.told(lane.next(1, 0.0), [says], through=through, now=0.0)
+    assert lane.lonely == lonely
+
+
 def test_a_sink_that_is_busy_is_asked_less_and_less() -> None:
-    pauses = Pauses(1.0, 60.0, chance=random.Random(0))
-    lane = Lane(3, pauses)
-    lane.add(read_entry(record(Partition("decisions", 0), 0, decisions(0, 1)[0]), None))
+    lane = lane_of(1)
     waits = []
     for _ in range(6):
         lane.told(lane.next(1, lane.not_before), [Again("status_429", busy=True)], through=0, now=0.0)

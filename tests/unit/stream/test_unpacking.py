@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import tracemalloc
 from typing import Any, Self
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from kafka.consumer.fetcher import Fetcher
 from kafka.errors import CorruptRecordError
 from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
+from kafka.record.util import calc_crc32c
 from kafka.structs import TopicPartition
 
 from moderation.errors import ExitCode, StreamError
@@ -19,6 +21,7 @@ from moderation.stream.unpacking import _Unpacking
 
 AT = TopicPartition("in", 0)
 CODECS = (0, 1, 2, 3, 4)  # none, gzip, snappy, lz4, zstd
+_SIGNATURE, _HEAD = 17, 61  # bytes of a batch before its checksum, and before its records
 NAMES = st.binary(max_size=20)
 HEADERS = st.lists(st.tuples(NAMES, st.none() | st.binary(max_size=20)), max_size=4)
 RECORDS = st.lists(st.tuples(st.none() | st.binary(max_size=20), st.none() | st.binary(max_size=200), HEADERS), min_size=1, max_size=6)  # fmt: skip
@@ -74,6 +77,16 @@ def test_a_batch_that_unpacks_into_too_much_says_where_and_is_not_held(magic: in
     tracemalloc.stop()
     assert refused.value.exit_code == ExitCode.UNREADABLE
     assert unpacked(batch, most_bytes=size + 100)[0].value == bytes(size)
+
+
+@pytest.mark.parametrize("codec", CODECS[1:])
+def test_a_batch_that_was_packed_badly_and_signed_says_where_and_waits_for_a_person(codec: int) -> None:
+    batch = bytearray(packed([(None, bytes(1000), [])], codec))
+    batch[_HEAD : _HEAD + 8] = bytes(8)
+    struct.pack_into(">I", batch, _SIGNATURE, calc_crc32c(memoryview(batch)[_SIGNATURE + 4 :]))
+    with pytest.raises(StreamError, match=r"the batch at in-0:0 cannot be unpacked: \w+$") as refused:
+        unpacked(bytes(batch))
+    assert refused.value.exit_code == ExitCode.UNREADABLE
 
 
 @pytest.mark.parametrize("magic", [0, 1])

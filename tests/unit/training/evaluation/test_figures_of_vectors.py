@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from moderation.compiler.bounds import lower, upper
 from moderation.training.evaluation.calibration import calibration
 from moderation.training.evaluation.linear_probe import linear_probe
 from moderation.training.evaluation.retrieval import retrieval
@@ -98,6 +99,22 @@ def test_groups_that_are_all_right_or_all_wrong_still_have_an_interval() -> None
     assert 0.6 < found.high < 0.7
 
 
+@pytest.mark.parametrize(
+    ("clusters", "groups", "exact"),
+    [("aaaaaa", None, (2 / 3, 1)), ("aaabbb", "xxxyyy", (2 / 3, 1)), ("aaabbbccc", None, (2 / 3, 3))],
+)
+def test_what_shows_no_spread_is_not_known_for_sure(
+    clusters: str, groups: str | None, exact: tuple[float, int]
+) -> None:
+    """One object in six pictures, one in each class, or three objects of which each is right in two of three."""
+    found = share(np.tile([1.0, 1.0, 0.0], len(clusters) // 3), list(clusters), groups=list(groups) if groups else None)
+    rate, objects = exact
+    assert found.low == pytest.approx(lower(rate * objects, objects, 0.025))
+    assert found.high == pytest.approx(upper(rate * objects, objects, 0.025))
+    assert found.low < 0.1
+    assert found.high > 0.97
+
+
 def test_a_change_is_measured_thing_by_thing() -> None:
     before = np.tile([1.0, 1.0, 0.0, 0.0], 25)
     after = before.copy()
@@ -107,3 +124,5 @@ def test_a_change_is_measured_thing_by_thing() -> None:
     assert found.value == -0.02
     assert -0.06 < found.low < found.value < found.high <= 0.0  # the two shares' own intervals overlap almost wholly
     assert change(before, before, names).high == 0.0
+    one = change(after, before, ["a"] * 100)
+    assert (one.value, one.low, one.high) == (-0.02, -1.0, 1.0)
