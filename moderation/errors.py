@@ -138,7 +138,7 @@ class ItemError(ModerationError):
     code = "item"
 
     def __init__(self, reason: str, message: str, *, cause: str = "") -> None:
-        self.reason, self.cause = reason, cause
+        self.reason, self.cause, self.message = reason, cause, message
         super().__init__(f"{reason}: {message}")
 
 

@@ -220,8 +220,14 @@ def _shown(value: Any, keys: Keys) -> Any:
 
 
 def _nearest(keys: Keys) -> Keys | None:
-    """The setting with the most similar name: of the same section, or else of any; where no section was written, of the very name first."""
+    """The setting with the most similar name: of the same section, or else of any; where no section was written, of the very name first.
+
+    Before all others that whose levels are parted by one underscore in place of two.
+    """
     places = [_beside(keys, place) for place in _places()]
+    run_together = [place for place in places if "_".join(place) == "_".join(keys)]
+    if run_together:
+        return run_together[0]
     meant = [place for place in places if keys == place[-1:]]
     for among in (meant, [place for place in places if place[:-1] == keys[:-1]], places):
         close = nearest(keys[-1], sorted({place[-1] for place in among}))

@@ -44,7 +44,8 @@ def classify(
     from moderation.embedding.zero_shot import zero_shot
     from moderation.settings import load_settings
 
-    asked = [*(texts or ()), *(_lines(texts_file) if texts_file else ())]
+    # A text given twice is one: else its probability would be split in two.
+    asked = list(dict.fromkeys([*(texts or ()), *(_lines(texts_file) if texts_file else ())]))
     if not asked:
         raise typer.BadParameter("expected at least one --text, or --texts FILE")
     queries, settings = of_words(asked), load_settings()
@@ -76,7 +77,7 @@ def _print(asked: Sequence[str], nearest: Sequence[tuple[str, Likeness]]) -> Non
     rows = [[name, best.text, f"{best.similarity:.4f}", f"{best.probability:.4f}"] for name, best in nearest]
     terminal.table(["picture", "nearest text", "similarity", "probability"], rows)
     counts = Counter(best.text for _, best in nearest)
-    terminal.table(["text", "nearest to"], [[text, counts[text]] for text in dict.fromkeys(asked)])
+    terminal.table(["text", "nearest to"], [[text, counts[text]] for text in asked])
 
 
 def _lines(path: Path) -> list[str]:

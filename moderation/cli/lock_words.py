@@ -171,8 +171,9 @@ def merged(evidence: Mapping[str, Any]) -> Iterator[str]:
     """Warnings where objects were counted under two names, and where the search for copies could not see everything."""
     shown = evidence.get("certify", {})
     if shown.get("merged"):
-        held = "1 cluster holds" if len(shown["merged"]) == 1 else f"{len(shown['merged'])} clusters hold"
-        yield f"WARNING: {held} a near-duplicate of another one and were counted as one with it (D008)"
+        one = len(shown["merged"]) == 1
+        held = "1 cluster holds" if one else f"{len(shown['merged'])} clusters hold"
+        yield f"WARNING: {held} a near-duplicate of another one and {'was' if one else 'were'} counted as one with it (D008)"
     if shown.get("unseen"):
         yield (
             f"WARNING: {shown['unseen']} contents or clusters that the classifier was made from are in no manifest now: certify targets "

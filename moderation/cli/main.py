@@ -31,6 +31,7 @@ from moderation.cli import (
 from moderation.cli.process import GARBAGE
 from moderation.errors import ExitCode, ModerationError
 
+INTERRUPTED = 130  # what shells say of SIGINT
 _UsageError: Any = typer.BadParameter.__base__  # which typer has under another name in each version
 
 
@@ -174,6 +175,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return int(failure.exit_code)
     except SystemExit as leaving:
         return _flushed(leaving.code if isinstance(leaving.code, int) else int(ExitCode.OK))
+    except KeyboardInterrupt:  # before the command began; from then on typer says the same
+        return INTERRUPTED
     return _flushed(int(ExitCode.OK))
 
 

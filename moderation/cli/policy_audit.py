@@ -210,9 +210,10 @@ def _tell(found: Audit, written: Path) -> None:
         )
     for pairs in found.counterfactuals:
         if pairs.pairs:
-            terminal.say(
-                f"  {pairs.attribute}: {pairs.flips:,} of {pairs.pairs:,} pairs that differ in nothing else are treated differently"
+            what = (
+                "pair that differs in nothing else is" if pairs.pairs == 1 else "pairs that differ in nothing else are"
             )
+            terminal.say(f"  {pairs.attribute}: {pairs.flips:,} of {pairs.pairs:,} {what} treated differently")
     terminal.say(
         f"  not assessed: {terminal.counted(len(found.not_assessed), 'point')}, listed in the report (--html, --markdown)"
     )

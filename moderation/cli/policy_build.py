@@ -45,7 +45,8 @@ def compile_lock(path: Path, *, out: Path | None, background: Path | None, as_js
         terminal.note(f"no background manifest at {path}: phrases are not compared with ordinary content")
     _evidence(policy)  # a manifest that is not there is found before the encoder is loaded
     known = assemble.plugins(settings)
-    check_detectors(policy.id, policy.detectors, policy.scope.modalities, known)
+    policy_lint.refuse(policy_lint.check_named(policy, known))
+    check_detectors(policy.id, policy.detectors, policy.scope.modalities, known)  # one that is not here
     with terminal.working("loading the encoder"):
         embedder = assemble.embedder(settings, policy.encoder, known=known)
     detectors = [name.partition("/")[0] for name in policy.detectors]

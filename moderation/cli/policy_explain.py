@@ -80,7 +80,7 @@ def _asks(verdict: Verdict, order: Sequence[str]) -> bool:
 
 def _tell(decision: Decision, statement: Statement, *, as_json: bool) -> None:
     if as_json:
-        terminal.emit({"item_id": decision.item_id, **statement.to_dict()})
+        terminal.write(terminal.json_line({"item_id": decision.item_id, **statement.to_dict()}))
         return
     terminal.say(terminal.one_line(f"item {decision.item_id}, decision {decision.decision_id}"))
     if statement.preview:

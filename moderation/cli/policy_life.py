@@ -12,9 +12,24 @@ from moderation.extras import need
 
 app = typer.Typer()
 
+
+def _an_id(policy: str | None) -> str | None:
+    """A policy's id as typed; a usage error for what is none, such as its file, which other commands' --policy takes: targets kept under that are found by no backtest."""
+    from moderation.detector.names import is_slug
+
+    if policy is not None and not is_slug(policy):
+        raise typer.BadParameter(f"found {policy!r}; expected the policy's id, such as 'weapons'")
+    return policy
+
+
 TargetsOf = Annotated[
     str | None,
-    typer.Option("--policy", help="The id of the policy that targets are about; without it they are left out."),
+    typer.Option(
+        "--policy",
+        metavar="ID",
+        help="The id of the policy that targets are about; without it they are left out.",
+        callback=_an_id,
+    ),
 ]
 KnownItems = Annotated[
     Path | None,
@@ -184,7 +199,9 @@ def explain_(  # noqa: PLR0917 - typer passes options by name
         str | None, typer.Option(help="How the platform came to look, the database's SOURCE_ value.")
     ] = None,
     out: BuildFolder = None,
-    as_json: Json = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Every statement as one line of JSON on stdout, keys stable.")
+    ] = False,
 ) -> None:
     """Turn decisions into statements of reasons: plain words, and the fields of the EU transparency database.
 

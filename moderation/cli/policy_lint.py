@@ -31,6 +31,7 @@ from moderation.settings import ImageLimits, Settings, load_settings
 
 if TYPE_CHECKING:
     from moderation.encoder.base import Encoder
+    from moderation.plugin.brought import Plugins
 
 ERROR, WARNING = "error", "warning"
 KINDS = {"policy": json_schema, "tests": suite_file.json_schema, "decision": decision_schema.json_schema}
@@ -101,7 +102,7 @@ def lint_all(paths: Sequence[Path], settings: Settings) -> Linted:
         findings.update(_finding(problem) for path in policy.tests for problem in suite_file.check(path, policy=policy))
         findings.update(_data(policy, settings.images))
     findings.update(_detectors([one for one in loaded if one.detectors], settings))
-    return Linted(len(files), tuple(sorted(findings)))
+    return Linted(sum(file.exists() for file in files), tuple(sorted(findings)))
 
 
 def check(
@@ -119,11 +120,25 @@ def check(
     )
 
 
+def check_named(policy: Policy, known: Plugins) -> Iterator[Finding]:
+    """Detectors that the policy names and that have no such label, or would never be asked. What is not to be had here, another machine may have: a warning."""
+    from moderation.rollout.detectors import check_detectors
+
+    for place, name in enumerate(policy.detectors):
+        node = policy.locate("detectors", place)
+        try:
+            check_detectors(policy.id, [name], policy.scope.modalities, known)
+        except LockError as error:
+            yield _finding(node.problem("P114", str(error)))
+        except PluginError as error:
+            yield _finding(node.problem("P114", f"not to be had on this machine: {error}"), WARNING)
+
+
 def refuse(findings: Iterable[Finding]) -> None:
     """Raises PolicyError with all findings that are errors, if there are any."""
     wrong = [f for f in findings if f.severity == ERROR]
     if wrong:
-        raise PolicyError(Problem(f.path, f.line, f.column, f.code, f"{f.message}; {f.fix}") for f in wrong)
+        raise PolicyError(Problem(f.path, f.line, f.column, f.code, f.told) for f in wrong)
 
 
 def schema(kind: str, out: Path | None) -> None:
@@ -153,25 +168,14 @@ def _card(policy: Policy, settings: Settings) -> EncoderCard | None:
 
 
 def _detectors(policies: Sequence[Policy], settings: Settings) -> Iterator[Finding]:
-    """What compile would refuse of the detectors that these policies name. Plugins run third parties' code: they are loaded only for a policy that names some.
-
-    What is not to be had here, another machine may have: a warning.
-    """
+    """What is wrong with the detectors that these policies name. Plugins run third parties' code: they are loaded only for a policy that names some."""
     if not policies:
         return
     from moderation import assemble
-    from moderation.rollout.detectors import check_detectors
 
     with closing(assemble.plugins(settings)) as known:
         for policy in policies:
-            for place, name in enumerate(policy.detectors):
-                node = policy.locate("detectors", place)
-                try:
-                    check_detectors(policy.id, [name], policy.scope.modalities, known)
-                except LockError as error:
-                    yield _finding(node.problem("P114", str(error)))
-                except PluginError as error:
-                    yield _finding(node.problem("P114", f"not to be had on this machine: {error}"), WARNING)
+            yield from check_named(policy, known)
 
 
 def _data(policy: Policy, limits: ImageLimits) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ import typer
 
 from moderation.cli import terminal
 from moderation.cli.places import Json, in_a_folder
+from moderation.meant import neighbour
 
 if TYPE_CHECKING:
     from moderation.cli.hits import Found
@@ -64,7 +65,7 @@ def search(  # noqa: PLR0917 - typer passes options by name
     words, paths = ([], arguments) if like else (arguments[:1], arguments[1:])
     if not paths:
         raise typer.BadParameter("expected what to look for and then at least one PATH (with --like, paths alone)")
-    _check_order(words, paths)
+    _check_order(words, paths, like=like or ())
     settings = load_settings()
     most = settings.images.max_bytes
     queries = [*of_words([*words, *(also or ())]), *of_pictures(like or (), max_bytes=most)]
@@ -87,8 +88,14 @@ def search(  # noqa: PLR0917 - typer passes options by name
     told.leave()
 
 
-def _check_order(words: Sequence[str], paths: Sequence[str]) -> None:
-    """A usage error for arguments that are turned round: what should be words is there, and the last of the paths is not."""
+def _check_order(words: Sequence[str], paths: Sequence[str], *, like: Sequence[Path]) -> None:
+    """A usage error for arguments that are turned round (what should be words is there, and the last of the paths is not), and for words beside a picture."""
+    first = Path(paths[0])
+    if like and len(paths) > 1 and paths[0] != "-" and not first.exists() and not neighbour(first):
+        meant = shlex.join([*paths[1:], "--also", paths[0], *(word for one in like for word in ("--like", str(one)))])
+        raise typer.BadParameter(
+            f"with --like each argument is a PATH, and {paths[0]!r} is none; did you mean: search {meant}"
+        )
     if words and Path(words[0]).exists() and not Path(paths[-1]).exists() and paths[-1] != "-":
         meant = shlex.join([paths[-1], words[0], *paths[:-1]])
         raise typer.BadParameter(f"WORDS come first, then each PATH; did you mean: search {meant}")

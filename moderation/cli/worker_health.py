@@ -31,7 +31,8 @@ def _stream(file: Path | None) -> Finding:
             "stream", True, f"brokers answer and take us; {', '.join((*settings.stream.inputs, *written))} are there"
         )
     code = ExitCode.UNAVAILABLE if set(missing) & set(settings.stream.inputs) else ExitCode.UNWRITABLE
-    said = f"brokers answer and take us, but know no {terminal.counted(len(missing), 'topic')}: {', '.join(missing)}, or show us none"
+    what = "topic" if len(missing) == 1 else f"{len(missing)} topics"
+    said = f"brokers answer and take us, but have no {what} {', '.join(missing)}, or show us none"
     return Finding("stream", False, said, exit_code=int(code))
 
 

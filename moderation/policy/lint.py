@@ -34,8 +34,12 @@ class Finding:
     fix: str
 
     def __str__(self) -> str:
-        fix = f"; {self.fix}" if self.fix else ""
-        return one_line(f"{place(self.path, self.line, self.column)}: {self.code} {self.severity}: {self.message}{fix}")
+        return one_line(f"{place(self.path, self.line, self.column)}: {self.code} {self.severity}: {self.told}")
+
+    @property
+    def told(self) -> str:
+        """The message, with its cure where there is one."""
+        return f"{self.message}; {self.fix}" if self.fix else self.message
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ WAY_OF = {
     "no_match": Expected.ALLOWED,
     "at_most review": Expected.ALLOWED,
 }
+_NEITHER = ("error", "no_match or error")
 _EXPECTING = {"cases": ("expect",), "pairs": ("a_expect", "b_expect"), "capabilities": ("expect",)}
 _LACKS = {
     Expected.FLAGGED: (
@@ -60,11 +61,18 @@ def _ways(suite: Mapping[str, Any]) -> Iterator[Expected]:
     for section, keys in _EXPECTING.items():
         for test in _tests(suite, section):
             words = [test.get(key) for key in keys if test.get("floor") != 0]
-            yield from (WAY_OF[word] for word in words if isinstance(word, str) and word in WAY_OF)
+            yield from (way for word in words for way in _ways_of(word))
     for test in _tests(suite, "benign"):
         cap = test.get("cap")
         if isinstance(cap, int | float) and cap < 1:
             yield Expected.ALLOWED
+
+
+def _ways_of(word: Any) -> Iterable[Expected]:
+    """Which way an expectation goes; a misspelt one, which is told where it stands, may mean either."""
+    if word is None or word in _NEITHER:
+        return ()
+    return (WAY_OF[word],) if isinstance(word, str) and word in WAY_OF else Expected
 
 
 def _tests(suite: Mapping[str, Any], section: str) -> list[Mapping[str, Any]]:

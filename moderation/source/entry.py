@@ -55,25 +55,25 @@ def item_of(one: str, rows: Sequence[Mapping[str, Any]], attributes: Any, folder
 
 
 def file_part(path: Path, *, most: Most, name: str = "") -> Part:
-    """What a file holds. Raises ItemError where it is none, of the wrong kind, too large, or not UTF-8."""
+    """What a file holds. Raises ItemError where it is none, of the wrong kind, too large, or not UTF-8; which file, its entry's name says."""
     suffix = path.suffix.lower()
-    what = f"{path}: a file of kind {suffix or 'unknown'!r} is neither picture nor text; expected {', '.join(sorted(most))}"
+    what = f"a file of kind {suffix or 'unknown'!r} is neither picture nor text; expected {', '.join(sorted(most))}"
     if suffix in VIDEOS:
-        what = f'{path}: no reader in force reads videos; name one that does, such as readers.use = ["video"], in the settings (plugin moderation-video)'
+        what = 'no reader in force reads videos; name one that does, such as readers.use = ["video"], in the settings (plugin moderation-video)'
     expect(suffix in most, what, cause="wrong_kind")
     max_bytes = most[suffix]
     try:
         # A pipe or a device would be read for ever.
-        expect(stat.S_ISREG(path.stat().st_mode), f"{path}: not a regular file", cause="not_a_file")
+        expect(stat.S_ISREG(path.stat().st_mode), "not a regular file", cause="not_a_file")
         with path.open("rb") as stream:
             content = stream.read(max_bytes + 1)
     except OSError as error:
-        raise unreadable(path, error) from None
+        raise unreadable(error) from None
     except ValueError as error:
-        raise ItemError("unreadable", f"{path!r}: {error}", cause="wrong_path") from None
-    expect(len(content) <= max_bytes, f"{path}: larger than {max_bytes} bytes", cause="too_many_bytes")
+        raise ItemError("unreadable", str(error), cause="wrong_path") from None
+    expect(len(content) <= max_bytes, f"larger than {max_bytes} bytes", cause="too_many_bytes")
     part = Part.from_file(path, content, name=name)
-    expect(part.modality is Modality.VIDEO or part.fault is None, f"{path}: not UTF-8", cause="not_utf8")
+    expect(part.modality is Modality.VIDEO or part.fault is None, "not UTF-8", cause="not_utf8")
     return part
 
 
@@ -82,11 +82,11 @@ def printable(path: Path) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def unreadable(path: Path, error: OSError) -> ItemError:
+def unreadable(error: OSError) -> ItemError:
     """Why a file cannot be read."""
     causes = {FileNotFoundError: "no_such_file", PermissionError: "no_permission"}
     cause = causes.get(type(error), "read_failed")
-    return ItemError("unreadable", f"{path}: {error.strerror}", cause=cause)
+    return ItemError("unreadable", str(error.strerror), cause=cause)
 
 
 def expect(holds: bool, message: str, *, cause: str = "wrong_item") -> None:  # noqa: FBT001
@@ -103,7 +103,11 @@ def _part(row: Mapping[str, Any], folder: Path, most: Most) -> Part:
         return Part.image(row["image"], name=name)
     if "text" in row:
         return _text(row["text"], name)
-    return file_part(folder / row["path"], name=name, most=most)
+    path = folder / row["path"]
+    try:
+        return file_part(path, name=name, most=most)
+    except ItemError as error:  # the item's name need not be the file's
+        raise ItemError(error.reason, f"{path}: {error.message}", cause=error.cause) from None
 
 
 def _text(text: str, name: str) -> Part:

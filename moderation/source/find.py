@@ -115,7 +115,7 @@ def entries_of(path: Path, most: Most, *, first: int = 1, at: int = 0, count: in
     if path == STDIN:
         yield from line_entries(sys.stdin.buffer, "stdin", Path(), most)
     elif path.is_dir():
-        yield failing(path.as_posix(), ItemError("unreadable", f"{path}: the folder cannot be read", cause="folder"))
+        yield failing(path.as_posix(), ItemError("unreadable", "the folder cannot be read", cause="folder"))
     elif path.suffix.lower() in LINES:
         yield from file_line_entries(path, most, first=first, at=at, count=count)
     elif path.suffix.lower() in TABLES:

@@ -39,7 +39,7 @@ def file_line_entries(
             stream.seek(at)
             yield from islice(line_entries(stream, path.as_posix(), path.parent, most, first=first), count)
     except OSError as error:
-        yield failing(path.as_posix(), unreadable(path, error))
+        yield failing(path.as_posix(), unreadable(error))
 
 
 def line_places(path: Path) -> Iterator[tuple[int, int]]:

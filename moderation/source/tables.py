@@ -60,11 +60,11 @@ def _opened(path: Path) -> pq.ParquetFile | ItemError:
     import pyarrow.parquet as pq
 
     if path.exists() and not path.is_file():  # a pipe would be waited on for ever
-        return ItemError("unsupported_input", f"{path}: not a regular file", cause="not_a_file")
+        return ItemError("unsupported_input", "not a regular file", cause="not_a_file")
     try:
         return pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False)  # else whole columns of a group are held
     except (OSError, pa.ArrowException):
-        return ItemError("unreadable", f"{path}: cannot be read as Parquet", cause="not_parquet")
+        return ItemError("unreadable", "cannot be read as Parquet", cause="not_parquet")
 
 
 def _rows(file: pq.ParquetFile, first: int) -> Iterator[Mapping[str, Any] | ItemError]:

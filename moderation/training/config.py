@@ -271,10 +271,12 @@ def read_drawing_run(path: Path) -> DrawingRun:
 def _told(error: Mapping[str, Any], kind: type[BaseModel]) -> str:
     """Where a value is wrong, and for a key that nobody knows, the one that was probably meant."""
     keys = [str(key) for key in error["loc"]]
-    message = f"{'.'.join(keys) or 'file'}: {error['msg']}"
+    place = ".".join(keys) or "file"
+    if error["type"] == "missing":
+        return f"{place}: is required, and not there"
     if error["type"] != "extra_forbidden":
-        return message
-    return f"{'.'.join(keys)}: no such key{did_you_mean(keys[-1], _names(kind), listed=False)}"
+        return f"{place}: {error['msg']}"
+    return f"{place}: no such key{did_you_mean(keys[-1], _names(kind), listed=False)}"
 
 
 def _names(model: type[BaseModel]) -> list[str]:

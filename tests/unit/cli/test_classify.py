@@ -89,6 +89,12 @@ def test_for_people_it_is_the_nearest_text_of_each_and_how_many_each_has(
     ]
 
 
+def test_a_text_that_is_given_twice_counts_once(encoder: FakeEncoder, folder: Path, run: Run) -> None:
+    once, twice = (run("classify", "pictures", *["--text", "1.0"] * n, "--text", "0", "--json") for n in (1, 2))
+    assert once == twice
+    assert once[0] == ExitCode.OK
+
+
 def test_kept_vectors_are_classified_alike(encoder: FakeEncoder, folder: Path, run: Run) -> None:
     run("policy", "embed", "pictures", "--out", "kept")
     found = [

@@ -187,6 +187,14 @@ def test_control_c_leaves_without_a_traceback(
     assert "Traceback" not in "".join(capsys.readouterr())
 
 
+def test_control_c_before_a_command_begins_leaves_without_a_traceback_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(**_options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main, "app", interrupted)
+    assert main.run(["doctor"]) == 130
+
+
 def test_a_reader_that_leaves_gives_no_traceback() -> None:
     command = [sys.executable, "-m", "moderation", "--version"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

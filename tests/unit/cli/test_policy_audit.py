@@ -51,6 +51,11 @@ def audited(
     return path
 
 
+def test_one_pair_is_told_as_one(tmp_path: Path, run: Run) -> None:
+    out = run("policy", "audit", audited(tmp_path, run, slang="pills", size=1))[1]
+    assert "  dialect: 1 of 1 pair that differs in nothing else is treated differently\n" in out
+
+
 def test_a_policy_that_takes_a_dialect_for_an_advert_fails(tmp_path: Path, run: Run) -> None:
     path = audited(tmp_path, run, slang="pills")
     code, out, _ = run("policy", "audit", path, "--html", tmp_path / "a.html", "--markdown", tmp_path / "a.md")

@@ -216,6 +216,13 @@ def test_targets_are_left_out_unless_their_policy_is_named(run: Run) -> None:
     assert "\nviolating share not estimable: no item is judged\n" in told
 
 
+def test_a_policys_file_is_no_id_that_targets_could_be_kept_under(project: Path, run: Run) -> None:
+    for command in (("embed", "items.jsonl"), ("keep", "old.jsonl", "--items", "items.jsonl")):
+        code, _, err = run("policy", *command, "--policy", "weapons.yaml", "--out", "kept")
+        assert (code, Path("kept").exists()) == (ExitCode.USAGE, False)
+        assert "found 'weapons.yaml'; expected the policy's id" in re.sub(r"[\s│]+", " ", err)
+
+
 def test_several_parts_and_what_cannot_be_read_or_encoded(project: Path, run: Run) -> None:
     (project / "bad.png").write_text("no picture", encoding="latin-1")
     rows = [

@@ -414,15 +414,21 @@ def test_compile_asks_the_plugins_for_every_detector(
     before = replace(read_lock(path), detectors=(named,))
     brought = plugins_with(FakeDetector("keywords", labels=("pills",)), FakeDetector("flyers"))
     monkeypatch.setattr("moderation.assemble.plugins", lambda _settings: brought)
-    # What scan says of a lock with such a detector, compile says of the policy, in the same words and with the same code.
+    # What scan says of a lock with such a detector, compile says of the policy, in the same words; where the policy is wrong, at its line and
+    # with lint's code.
     write_lock(before, path)
     later = run("scan", policy.parent / "data", "--policy", path)
     path.unlink()
     monkeypatch.setattr("moderation.assemble.encoder", refuse)
     policy.write_text(POLICY + f"detectors: [{named}]\n")
     code, _, err = run("policy", "compile", policy)
-    assert (code, err) == (later[0], later[2].splitlines(keepends=True)[-1])
-    assert code == (ExitCode.PLUGIN if named == "keyword" else ExitCode.ENCODER)
+    same = later[2].splitlines()[-1].removeprefix("error: ")
+    if named == "keyword":
+        assert (code, err) == (ExitCode.PLUGIN, f"error: {same}\n")
+    else:
+        line = POLICY.count("\n") + 1
+        assert (code, err) == (ExitCode.POLICY, f"{policy}:{line}:13: P114: {same}\nerror: 1 policy problem\n")
+        assert f"{policy}:{line}:13: P114 error: {same}\n" in run("policy", "lint", policy)[1]
     assert says in err
     assert not path.exists()
 
@@ -648,6 +654,12 @@ def test_a_decision_is_explained_under_its_own_revision_and_no_other(certified: 
     assert "category: missing" in out
     found = json.loads(run("policy", "explain", certified, decisions, "--json")[1])
     assert found["schema"] == "statement-of-reasons/v1"
+    line = decisions.read_text()
+    decisions.write_text(line + line)
+    assert [json.loads(one) for one in run("policy", "explain", certified, decisions, "--json")[1].splitlines()] == [
+        found
+    ] * 2
+    decisions.write_text(line)
     code, _, err = run("policy", "explain", certified, decisions, "--item-id", "nobody")
     assert code == ExitCode.DATA
     assert "holds no decision on item 'nobody'" in err

@@ -74,6 +74,25 @@ def test_a_mistake_in_a_test_file_is_found_here_too(folder: Path, run: Run) -> N
     assert "did you mean 'expect'?" in out
 
 
+def test_a_misspelt_expectation_is_one_mistake_and_no_lack_of_tests(folder: Path, run: Run) -> None:
+    (folder / "tests" / "flyers.yaml").write_text(TESTS.replace("expect: no_match", "expect: nomatch"))
+    code, out, _ = run("policy", "lint", folder)
+    assert (code, out.splitlines()[-1]) == (ExitCode.POLICY, "1 file, 1 error, 0 warnings")
+    assert "found 'nomatch'; expected 'no_match'" in out
+
+
+def test_a_test_file_in_place_of_a_policy_is_one_mistake(folder: Path, run: Run) -> None:
+    file = folder / "tests" / "flyers.yaml"
+    file.write_text("schema: policy-tests/v1\n" + TESTS)
+    told = f"{file}:1:9: P103 error: a test file is no policy; lint reads it with the policy whose `tests` name it\n"
+    assert run("policy", "lint", file) == (ExitCode.POLICY, f"{told}1 file, 1 error, 0 warnings\n", "")
+
+
+def test_what_is_not_there_is_no_file_that_was_checked(tmp_path: Path, run: Run) -> None:
+    code, out, _ = run("policy", "lint", tmp_path / "nowhere")
+    assert (code, out.splitlines()[-1]) == (ExitCode.POLICY, "0 files, 1 error, 0 warnings")
+
+
 def test_an_error_that_lets_pass_is_warned_of(folder: Path, run: Run) -> None:
     (file,) = folder.glob("*.yaml")
     file.write_text(file.read_text().replace("on_error: review", "on_error: allow"))

@@ -200,6 +200,12 @@ def test_what_cannot_be_searched_is_told(  # noqa: PLR0917
         ),
         (["search", "pictures", "a car"], ExitCode.USAGE, "did you mean: search 'a car' pictures"),
         (["search", "pictures", "pictures/a.png", "a car"], ExitCode.USAGE, "search 'a car' pictures pictures/a.png"),
+        (["search", "picturse", "pictures", "--like", "pictures/a.png"], ExitCode.DATA, "did you mean 'pictures'?"),
+        (
+            ["search", "a car", "pictures", "--like", "pictures/a.png"],
+            ExitCode.USAGE,
+            "'a car' is none; did you mean: search pictures --also 'a car' --like pictures/a.png",
+        ),
         (["classify", "--text", "1.0", "nowhere"], ExitCode.DATA, "nowhere: D000: no such file or folder\n"),
     ],
 )

@@ -275,6 +275,11 @@ def test_a_policy_that_lets_pass_what_it_cannot_judge_is_found(tmp_path: Path) -
         (TESTS.replace("no_match", "match"), "P110"),
         (TESTS.replace("at_least review", "no_match"), "P110"),
         (TESTS.replace("cases:", "todo:"), "P108"),
+        (
+            TESTS.replace("no_match", "nomatch"),
+            None,
+        ),  # which is told where it stands, and says nothing of the tests' ways
+        (TESTS.replace("no_match", "error"), "P110"),
         ("[", "P109"),
         (
             "schema: policy-tests/v1\npairs:\n  - {id: p, a: x.png, b: z.png, a_expect: match, b_expect: no_match}\n",

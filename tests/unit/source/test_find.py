@@ -71,8 +71,12 @@ def test_what_cannot_be_judged_is_an_entry_that_says_why(tmp_path: Path) -> None
     (tmp_path / "latin.txt").write_bytes(b"\xe9")
     (tmp_path / "odd.exe").write_bytes(b"x")
     large, latin = entries(tmp_path)
-    assert "larger than 1000 bytes" in refusal(large)
-    assert "not UTF-8" in refusal(latin)
+    # Which file it is, the entry's name says.
+    assert refusal(large) == "unsupported_input: larger than 1000 bytes"
+    assert refusal(latin) == "unsupported_input: not UTF-8"
+    (tmp_path / "one.jsonl").write_text('{"id": "one", "path": "latin.txt"}')
+    (row,) = entries(tmp_path / "one.jsonl")
+    assert refusal(row) == f"unsupported_input: {tmp_path / 'latin.txt'}: not UTF-8"
     kinds = ".gif, .jpeg, .jpg, .png, .txt, .webp"
     assert f"neither picture nor text; expected {kinds}" in refusal(*entries(tmp_path / "odd.exe"))
 

@@ -80,6 +80,11 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_config(tmp_path / "none.toml")
 
 
+def test_a_key_that_is_missing_is_told_as_in_settings(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"run\.toml: steps: is required, and not there$"):
+        read_config(written(tmp_path, 'out = "run"\nbatch = 4\n[data]\npairs = ["a.jsonl"]\n[model]\nstart = "clip"\n'))
+
+
 def test_a_captioned_set_to_measure_on_is_no_fact_of_the_run(tmp_path: Path) -> None:
     text = 'out = "run"\nsteps = 3\nbatch = 4\n[data]\npairs = ["a.jsonl"]\n[model]\nstart = "clip"\n'
     plain, measured = (read_config(written(tmp_path, text + more)) for more in ("", '[valid]\npairs = ["b.jsonl"]\n'))
