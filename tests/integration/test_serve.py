@@ -401,20 +401,15 @@ def test_a_thread_that_hangs_is_named_to_who_would_start_it_again_and_in_the_log
     assert ask(place, "/healthz")[0] == 200
 
 
-@pytest.mark.parametrize(
-    ("path", "body"), [("/v1/decisions", {"items": [{"text": "0.2"}]}), ("/v1/embeddings", {"input": "0.2"})]
-)
-def test_who_waits_behind_a_device_that_hangs_is_told_so_in_time_and_waits_no_more(path: str, body: Any) -> None:
+def test_whose_vectors_wait_behind_a_device_that_hangs_waits_no_more_once_it_is_told_so() -> None:
     device = Device()
     with serving(encoder=device) as place, ThreadPoolExecutor(1) as pool:
         try:
             device.go.clear()
             first = pool.submit(ask, place, "/v1/embeddings", {"input": "0.1"}, headers={"x-deadline-ms": "20000"})
             until(lambda: len(device.batches) > 0)
-            began = time.monotonic()
-            status, _, answer = ask(place, path, body, headers={"x-deadline-ms": "1000"})
+            status, _, answer = ask(place, "/v1/embeddings", {"input": "0.2"}, headers={"x-deadline-ms": "1000"})
             assert (status, "longer than was thought" in answer["error"]["message"]) == (429, True)
-            assert 1.0 <= time.monotonic() - began < 5.0
             until(lambda: place.service.batcher.waiting == (0, 0))
         finally:
             device.go.set()
