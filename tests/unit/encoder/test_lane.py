@@ -122,6 +122,21 @@ def test_a_batch_of_fewer_rows_than_threads_runs_whole_on_all_of_them_and_beside
     assert (seen, most) == ({(2, 1), (1, 2)}, 4)  # two rows on one thread each; and a lone one on two
 
 
+def test_what_runs_whole_waits_for_a_piece_of_any_batch_before_it() -> None:
+    ended: list[float] = []
+
+    def run(batch: torch.Tensor) -> torch.Tensor:
+        threading.Event().wait(0.3 if batch[0] == 0 else 0)
+        ended.append(float(batch[0]))
+        return batch
+
+    one = CpuLane(threads=2)
+    for batch in (halves(0, 1), halves(2, 3), halves(9)):
+        one.submit(run, batch)
+    one._pool.shutdown()
+    assert ended[-2:] == [0, 9]
+
+
 @pytest.mark.parametrize(
     ("threads", "rows", "pieces"), [(1, 32, [32]), (2, 8, [4, 4]), (4, 32, [8] * 4), (6, 8, [2] * 4), (16, 8, [8])]
 )
