@@ -26,6 +26,7 @@ GPU_BUCKETS = (*BATCH_BUCKETS, 64, 128, 256)
 PIECE = 16
 # Of any number of a vector of length 1, between what a recorded graph gives and what the same run gave.
 _TOLERANCE = 2e-3
+_RECORDING = threading.Lock()  # torch lets a process record one graph at a time
 
 Run = Callable[..., Tensor]
 """What a side of an encoder does to a batch on the device: tensors in, finished vectors out, float16 [n, d]."""
@@ -89,6 +90,7 @@ class CudaLane:
     def __init__(self, device: torch.device) -> None:
         self._device, self._lock = device, threading.Lock()
         self._copying, self._computing = _stream(device), _stream(device)
+        self._computing.wait_stream(torch.cuda.current_stream(device))  # on which the weights were put there
         self._recorded: dict[tuple[Any, ...], _Recorded | None] = {}  # by what runs and the batch's shapes; None: eager
         self._memory: Any = None  # that all graphs share, since only one runs at a time
 
@@ -130,7 +132,10 @@ class CudaLane:
             self._memory = self._memory or torch.cuda.graph_pool_handle()
             graph = torch.cuda.CUDAGraph()
             # Of this thread alone: other threads may allocate while this records.
-            with torch.cuda.graph(graph, pool=self._memory, stream=self._computing, capture_error_mode="thread_local"):
+            with (
+                _RECORDING,
+                torch.cuda.graph(graph, pool=self._memory, stream=self._computing, capture_error_mode="thread_local"),
+            ):
                 made = run(*static)
             recorded = _Recorded(graph, static, made)
             if torch.allclose(recorded(given), expected, rtol=0, atol=_TOLERANCE, equal_nan=True):
@@ -138,6 +143,8 @@ class CudaLane:
             _log.warning("a recorded graph gave other vectors than its run: batches of %s run without", static[0].shape)
         except RuntimeError as error:  # a tower that synchronises cannot be recorded
             _log.info("batches of %s run without a graph: %s", tuple(static[0].shape), type(error).__name__)
+            # Torch before 2.13 never lets go, from here on, of what two streams have used.
+            self._copying = self._computing
         return None
 
 

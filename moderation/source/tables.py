@@ -101,19 +101,26 @@ def _plain(batch: pa.RecordBatch) -> Iterator[Mapping[str, Any] | ItemError]:
         return
     try:
         rows = batch.to_pylist() or [{}] * len(batch)
-    except ValueError:
-        yield from _one_by_one(batch)
+    except (
+        ArithmeticError,
+        LookupError,
+        ValueError,
+    ) as error:  # no UTF-8, a date beyond all calendars, an unknown time zone
+        yield from [_unplain(error)] if len(batch) == 1 else _one_by_one(batch)
         return
     yield from ({name: value for name, value in row.items() if value is not None} for row in rows)
 
 
 def _one_by_one(batch: pa.RecordBatch) -> Iterator[Mapping[str, Any] | ItemError]:
-    """The rows of a batch that is large, or of which one at least holds no UTF-8 where a text should be."""
-    if len(batch) > 1:
-        for place in range(len(batch)):
-            yield from _plain(batch.slice(place, 1))
-    else:
-        yield ItemError("unsupported_input", "the row holds a text that is not UTF-8", cause="not_utf8")
+    """The rows of a batch that is large, or of which one at least holds what cannot be told."""
+    for place in range(len(batch)):
+        yield from _plain(batch.slice(place, 1))
+
+
+def _unplain(error: Exception) -> ItemError:
+    if isinstance(error, UnicodeDecodeError):
+        return ItemError("unsupported_input", "the row holds a text that is not UTF-8", cause="not_utf8")
+    return ItemError("unsupported_input", "the row holds a date or time that cannot be told", cause="wrong_item")
 
 
 def _entry(row: Mapping[str, Any], where: str, folder: Path, most: Most) -> Entry:

@@ -25,7 +25,7 @@ import pytest
 from moderation.errors import OverloadedError
 from moderation.item import ContentItem, Part
 from moderation.server.watched import STALLED
-from tests.fakes import WIDTH, FakeEncoder, FakeReader, Swayed, item, lock
+from tests.fakes import WIDTH, FakeEncoder, FakeReader, Swayed, action, item, lock
 from tests.served import BOTH, Place, serving
 from tests.unit.server.test_batcher import Device, until
 
@@ -123,6 +123,28 @@ def test_standard_categories_are_filled_as_the_settings_say() -> None:
         result = client(place).moderations.create(input="0.95").results[0]
     assert (result.categories.illicit, result.categories.illicit_violent) == (True, True)
     assert result.category_scores.illicit == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.parametrize("policies", [("high", "low"), ("low", "high")])
+def test_a_category_of_several_policies_is_true_where_one_asks_and_has_the_largest_score(policies: Any) -> None:
+    mild = {**lock().arrays, "numbers": np.array([10.0, 0.6, 0.25, 0.0, 0.0])}
+    changes: dict[str, Any] = {"high": {}, "low": {"arrays": mild, "actions": (action("remove", 0.9),)}}
+    locks = [lock(one, modalities=BOTH, **changes[one]) for one in policies]
+    with serving(*locks, categories=dict.fromkeys(policies, ("illicit",))) as place:
+        result = client(place).moderations.create(input="0.95").results[0]
+    scores, asks = result.category_scores.model_extra or {}, result.categories.model_extra or {}
+    assert asks == {"high": True, "low": False}
+    assert scores["high"] > scores["low"]
+    assert (result.categories.illicit, result.category_scores.illicit) == (True, scores["high"])
+
+
+def test_a_policy_that_lets_pass_what_it_cannot_judge_asks_for_nothing_there() -> None:
+    with serving(lock(modalities=BOTH, on_error="allow")) as place:
+        broken = [{"type": "image_url", "image_url": {"url": url_of(b"no picture")}}]
+        result = client(place).moderations.create(input=broken).results[0]  # type: ignore[arg-type]
+    assert (result.flagged, result.categories.model_extra) == (False, {"weapons": False})
+    (verdict,) = result.model_extra["decision"]["verdicts"]  # type: ignore[index]
+    assert (verdict["outcome"], verdict["action"]) == ("error", "allow")
 
 
 def test_a_build_that_is_not_live_flags_nothing_and_is_told_beside() -> None:
@@ -377,6 +399,21 @@ def test_a_thread_that_hangs_is_named_to_who_would_start_it_again_and_in_the_log
     assert f"moderation_stuck_threads {1 + len(deciders)}.0" in told
     assert "stalled: decide, read" in caplog.text
     assert ask(place, "/healthz")[0] == 200
+
+
+def test_whose_vectors_wait_behind_a_device_that_hangs_waits_no_more_once_it_is_told_so() -> None:
+    device = Device()
+    with serving(encoder=device) as place, ThreadPoolExecutor(1) as pool:
+        try:
+            device.go.clear()
+            first = pool.submit(ask, place, "/v1/embeddings", {"input": "0.1"}, headers={"x-deadline-ms": "20000"})
+            until(lambda: len(device.batches) > 0)
+            status, _, answer = ask(place, "/v1/embeddings", {"input": "0.2"}, headers={"x-deadline-ms": "1000"})
+            assert (status, "longer than was thought" in answer["error"]["message"]) == (429, True)
+            until(lambda: place.service.batcher.waiting == (0, 0))
+        finally:
+            device.go.set()
+        assert first.result()[0] == 200
 
 
 def test_a_key_is_no_password_of_another_scheme() -> None:

@@ -108,6 +108,11 @@ def test_of_a_header_that_stands_twice_the_first_counts(place: Place) -> None:
     assert [ask(place, *two)[0] for two in ((KEY, other), (other, KEY))] == [200, 401]
 
 
+@pytest.mark.parametrize("given", ["bearer mod-shop", "BEARER   mod-shop"])
+def test_a_scheme_has_no_case_and_as_many_blanks_behind_it_as_one_likes(place: Place, given: str) -> None:
+    assert ask(place, ("authorization", given))[0] == 200
+
+
 def test_a_body_that_is_said_to_be_too_large_is_refused_before_it_comes() -> None:
     with serving(body_bytes=1000, read_seconds=15) as place:
         began = time.monotonic()

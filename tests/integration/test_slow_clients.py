@@ -355,6 +355,28 @@ def test_who_is_answered_or_refused_by_a_route_or_leaves_or_is_idle_is_not_cut(
     assert cuts(place) == before
 
 
+def test_who_asks_on_is_idle_no_more_and_what_it_asked_before_is_let_go_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, connects = list[protocol.BoundedProtocol](), protocol.BoundedProtocol.connection_made
+
+    def made_(self: protocol.BoundedProtocol, transport: Any) -> None:
+        made.append(self)
+        connects(self, transport)
+
+    monkeypatch.setattr(protocol.BoundedProtocol, "connection_made", made_)
+    monkeypatch.setattr(listen, "_KEPT", 1)
+    device = Device()
+    with serving(encoder=device, deadline_seconds=20.0) as place, raw(place) as one:
+        for _ in range(5):
+            one.sendall(GOOD)
+            assert whole(one).startswith(b"HTTP/1.1 200")
+        device.go.clear()
+        one.sendall(GOOD.replace(b"0.9", b"0.4"))
+        time.sleep(1.5)  # its answer takes longer than it may be idle
+        device.go.set()
+        assert whole(one).startswith(b"HTTP/1.1 200")
+        assert [len(connection._asked) for connection in made] == [1]
+
+
 def test_who_ends_its_side_is_gone_and_gets_what_is_answered_by_then() -> None:
     """Nothing tells it from a caller who went away, whose place is freed."""
     device = Device()

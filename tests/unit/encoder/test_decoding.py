@@ -56,6 +56,15 @@ def test_what_is_asked_early_changes_no_pixel_and_no_order(early: list[bytes], a
         assert isinstance(one, ItemError) if pixels is None else np.array_equal(np.asarray(one), pixels)
 
 
+def test_no_more_are_begun_than_who_asks_is_to_be_ahead_of(decoded: list[bytes]) -> None:
+    """Pixels of all of a long folder would not fit into memory."""
+    decoder = Decoder(1)
+    for number, one in enumerate(decoder.decoded(FILES, RECIPE, ahead=2), start=1):
+        one.result()
+        decoder._pool.submit(int).result()  # once what was begun is done
+        assert len(set(decoded)) == min(number + 2, len(FILES))
+
+
 def test_a_picture_that_was_begun_early_is_decoded_once(decoded: list[bytes]) -> None:
     decoder = Decoder(2)
     decoder.prepare(FILES[:4], RECIPE)

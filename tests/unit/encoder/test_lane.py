@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,9 +33,11 @@ class Gpu:
         self.told: list[str] = []
         self.refuses, self.wrong, self.now = refuses, wrong, "nothing"
         self.recording: Any = None
-        self.names = iter(("copying", "computing"))
+        self.names = iter(("copying", "computing") * 2)
+        self.inside = self.most = 0  # recordings at once
         of_cuda = {"Stream": self.new_stream, "Event": self.new_event, "CUDAGraph": self.new_graph, "graph": self.graph}
         of_cuda |= {"stream": self.stream, "device": self.device, "graph_pool_handle": lambda: "pool"}
+        of_cuda["current_stream"] = lambda _: SimpleNamespace(name="loading")
         for name, value in of_cuda.items():
             patch.setattr(torch.cuda, name, value)
         made = torch.empty
@@ -73,9 +76,12 @@ class Gpu:
         self.told.append("record")
         if self.refuses:
             raise RuntimeError("operation not permitted when stream is capturing")
+        self.inside += 1
+        self.most = max(self.most, self.inside)
         self.recording = one
         yield
         self.recording = None
+        self.inside -= 1
 
     def doubled(self, batch: torch.Tensor) -> torch.Tensor:
         """What runs on it; while it is recorded, a graph learns to do it again on the same tensors."""
@@ -101,7 +107,7 @@ def test_a_batch_of_fewer_rows_than_threads_runs_whole_on_all_of_them_and_beside
             inside += 1
             most = max(most, inside * len(batch))
         seen.add((len(batch), torch.get_num_threads()))
-        threading.Event().wait(0.01)
+        threading.Event().wait(0.03)
         with counting:
             inside -= 1
         return batch + 1
@@ -115,6 +121,21 @@ def test_a_batch_of_fewer_rows_than_threads_runs_whole_on_all_of_them_and_beside
         torch.set_num_threads(before)
     assert [wait().tolist() for wait in ran] == [[1, 2, 3, 4], [2], [8]]
     assert (seen, most) == ({(2, 1), (1, 2)}, 4)  # two rows on one thread each; and a lone one on two
+
+
+def test_what_runs_whole_waits_for_a_piece_of_any_batch_before_it() -> None:
+    ended: list[float] = []
+
+    def run(batch: torch.Tensor) -> torch.Tensor:
+        threading.Event().wait(0.3 if batch[0] == 0 else 0)
+        ended.append(float(batch[0]))
+        return batch
+
+    one = CpuLane(threads=2)
+    for batch in (halves(0, 1), halves(2, 3), halves(9)):
+        one.submit(run, batch)
+    one._pool.shutdown()
+    assert ended[-2:] == [0, 9]
 
 
 @pytest.mark.parametrize(
@@ -213,6 +234,7 @@ def test_a_small_image_towers_pieces_hang_on_no_number_of_threads() -> None:
 def test_a_gpu_copies_beside_the_tower_and_replays_what_it_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = Gpu(monkeypatch)
     one = CudaLane(CPU)
+    assert gpu.told.pop() == "computing waits for loading", "weights are made on the stream of who loads them"
     first = one.submit(gpu.doubled, halves(1, 2))
     assert gpu.told[:3] == ["pin", "computing waits for copying", "kept for computing"]
     assert gpu.told[3:] == ["run on computing", "run on computing", "record", "run on computing", "replay", "replay", "event on computing"]  # fmt: skip
@@ -239,6 +261,19 @@ def test_what_cannot_be_recorded_runs_without(
     assert gpu.told.count("record") == 1, "it is tried once for a shape"
     assert len(caplog.records) == 1
     assert "without" in caplog.text
+    assert (one._copying is one._computing) == (trouble == "refuses"), "torch may keep what two streams have used"
+
+
+def test_two_encoders_of_a_gpu_record_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = Gpu(monkeypatch)
+
+    def slow(batch: torch.Tensor) -> torch.Tensor:
+        threading.Event().wait(0.03)
+        return gpu.doubled(batch)
+
+    with ThreadPoolExecutor(2) as pool:
+        ran = list(pool.map(lambda one: one.submit(slow, halves(1))().tolist(), [CudaLane(CPU), CudaLane(CPU)]))
+    assert (ran, gpu.most) == ([[2], [2]], 1)
 
 
 def test_an_encoder_on_a_gpu_gives_the_rows_of_the_cpu_in_order(

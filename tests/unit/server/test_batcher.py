@@ -363,6 +363,12 @@ def test_costs_learn_from_batches_that_ran() -> None:
     assert known.usual(KIND, 4) == pytest.approx(0.1)
 
 
+def test_a_batch_is_no_larger_than_makes_parts_nearly_as_cheap_as_any() -> None:
+    kind = Kind("default", Modality.TEXT)
+    table = {size: size * (1.0 if size == 32 else 1.05 if size == 16 else 1.15) for size in SIZES}
+    assert Costs({kind: table}).largest(kind) == 16
+
+
 def test_what_is_encoded_alone_costs_a_batch_of_one_for_each_part() -> None:
     known, alone = costs(lambda n: 1.0 + 0.1 * n), KIND._replace(alone=True)
     assert known.seconds(alone, 5) == pytest.approx(5 * 1.1)
@@ -814,6 +820,10 @@ def test_large_pictures_that_take_less_than_charged_make_small_ones_no_cheaper()
         known.took(kind, 4, known.seconds(kind, 4) + 0.3, extra=4 * known.added(kind, large))
     assert known.seconds(kind, 32) == pytest.approx(0.36)
     assert known.added(kind, large) == pytest.approx(0.25)  # the least that is believed
+    for _ in range(100):
+        known.took(kind, 4, known.seconds(kind, 4) + 2.0, extra=4 * known.added(kind, large))
+    assert known.added(kind, large) == pytest.approx(0.5, rel=0.01)
+    assert known.added(kind, Part.image(b"no picture")) == 0.0
     for _ in range(100):
         known.took(kind, 4, 0.16, extra=0.01)
     assert known.seconds(kind, 4) == pytest.approx(0.15, rel=0.02)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import gc
+import hashlib
 import json
 import tracemalloc
 from collections.abc import MutableMapping
@@ -15,7 +16,8 @@ import pytest
 
 from moderation.sections import ServeSettings
 from moderation.server.direct import Direct
-from moderation.server.edge import Edge
+from moderation.server.edge import App, Edge
+from moderation.server.errors import ApiError
 
 SIZE = 3_000_000  # of the picture
 URL = "data:image/png;base64," + base64.b64encode(bytes(SIZE)).decode()
@@ -155,6 +157,53 @@ def test_who_goes_away_with_its_answer_ends_nothing_that_is_still_to_be_done() -
 
     asyncio.run(run())
     assert said == ["asked", "gone", "done"]
+
+
+def statuses(
+    app: App, *pieces: bytes, keys: int = 0, length: int = 0, whole: bool = True, **settings: Any
+) -> list[int]:
+    """What is answered to a body that comes in pieces, and after which the caller is gone, `whole` or not."""
+    known = {str(one): {"sha256": hashlib.sha256(b"%d" % one).hexdigest()} for one in range(keys)}
+    own = ServeSettings.model_validate({"locks": ("x.lock.json",), "keys": known, **settings})
+    come = [
+        {"type": "http.request", "body": one, "more_body": not whole or at < len(pieces)}
+        for at, one in enumerate(pieces, 1)
+    ]
+    given, sent = iter([*come, {"type": "http.disconnect"}]), list[int]()
+
+    async def receive() -> MutableMapping[str, Any]:
+        return next(given)
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.extend([message["status"]] if "status" in message else [])
+
+    headers = [(b"content-length", b"%d" % length), (b"authorization", b"Bearer 0")]
+    scope = {"type": "http", "path": "/v1/moderations", "method": "POST", "headers": headers}
+    asyncio.run(Edge(app, own)(scope, receive, send))
+    return sent
+
+
+async def good(_scope: Any, _receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+
+
+def test_a_body_may_be_as_large_as_any_whoever_else_has_a_key() -> None:
+    assert statuses(good, *[bytes(50)] * 19, keys=2, body_bytes=950, bodies_bytes=1000) == [200]
+    assert statuses(good, bytes(950), keys=2, length=950, body_bytes=950, bodies_bytes=1000) == [200]
+    assert statuses(good, *[bytes(50)] * 19, b"1", body_bytes=950) == [413]
+    assert statuses(good, length=951, body_bytes=950) == [413]
+
+
+def test_half_a_body_is_never_answered() -> None:
+    assert statuses(good, b"{}", whole=False) == []
+
+
+def test_what_goes_wrong_within_an_answer_gives_no_second_one() -> None:
+    async def breaks(scope: Any, receive: Any, send: Any) -> None:
+        await good(scope, receive, send)
+        raise ApiError(503, "stopping", "too late")
+
+    assert statuses(breaks, b"{}") == [200]
 
 
 def test_of_two_headers_of_a_name_the_first_counts() -> None:

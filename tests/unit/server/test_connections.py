@@ -8,15 +8,18 @@ from typing import Any
 import pytest
 
 from moderation.server import protocol
-from moderation.server.protocol import Connections
+from moderation.server.protocol import BoundedProtocol, Connections
 
 
 class One:
-    """A connection: in work, answered, or idle, with so many bytes that wait to be read."""
+    """A connection: in work, idle, or answered with a byte that waits to be read."""
 
-    def __init__(self, others: Connections, *, idle: bool = False, answered: bool = False, bytes_: int = 0) -> None:
-        self.idle, self.answered, self.dropped, self._others = idle, answered or idle, False, others
-        self.transport: Any = SimpleNamespace(get_write_buffer_size=lambda: bytes_)
+    answered, idle = BoundedProtocol.answered, BoundedProtocol.idle
+
+    def __init__(self, others: Connections, *, idle: bool = False, answered: bool = False) -> None:
+        self.dropped, self._others = False, others
+        self.cycle = SimpleNamespace(response_complete=answered or idle)
+        self.transport: Any = SimpleNamespace(get_write_buffer_size=lambda: int(answered))
 
     def drop(self, why: str = "") -> None:
         self.dropped, self.why = True, why

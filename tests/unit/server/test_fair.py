@@ -67,8 +67,13 @@ def test_who_had_more_than_its_share_waits_for_others_to_have_as_much() -> None:
     assert queue.lag("usual") <= 1.0
 
 
-def test_who_wanted_nothing_for_a_while_has_no_claim_on_that_time() -> None:
+@pytest.mark.parametrize("before", [0, 1])
+def test_who_wanted_nothing_for_a_while_has_no_claim_on_that_time(before: int) -> None:
+    """Neither who comes for the first time, nor who had something `before`."""
     queue: FairQueue[Waiting] = FairQueue(lambda _: 1.0)
+    for _ in range(before):
+        queue.push(waiting("b", "b"))
+        queue.pop()
     for number in range(30):
         queue.push(waiting("a", f"a{number}"))
     for _ in range(20):
@@ -77,6 +82,19 @@ def test_who_wanted_nothing_for_a_while_has_no_claim_on_that_time() -> None:
         queue.push(waiting("b", f"b{number}"))
     taken = [one.caller for one in (queue.pop() for _ in range(10)) if one]
     assert taken.count("b") == 5
+
+
+def test_what_was_popped_in_vain_gives_its_caller_no_claim() -> None:
+    queue: FairQueue[Waiting] = FairQueue(lambda _: 1.0, {"heavy": 4.0})
+    for number in range(20):
+        queue.push(waiting("heavy", f"h{number}"))
+        queue.push(waiting("usual", f"u{number}"))
+    for _ in range(10):
+        one = queue.pop()
+        assert one
+        assert one.caller == "heavy"
+        queue.refund(one)
+    assert [one.caller for one in (queue.pop() for _ in range(5)) if one].count("usual") == 1
 
 
 def test_what_a_caller_had_counts_though_its_line_ran_empty() -> None:
@@ -110,6 +128,7 @@ def test_what_large_ones_take_beside_is_gone_with_them() -> None:
     assert (queue.held.extra, queue.of("a").extra, queue.held.bytes) == (1.5, 1.5, 1)
     queue.pop()
     assert (queue.held.extra, queue.of("a").extra, len(queue), queue.held.bytes) == (0.0, 0.0, 0, 0)
+    assert list(queue.held.kinds) == [], "a kind may be a build, which is not held once nothing of it waits"
 
 
 def test_a_lag_is_what_all_others_have_before_it_is_ones_turn() -> None:

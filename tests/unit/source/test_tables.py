@@ -113,6 +113,20 @@ def test_a_text_that_is_not_utf8_costs_its_row_alone(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("times", "wrong"),
+    [
+        (pa.array([1, 2**31 - 1, 3], pa.date32()), [1]),
+        (pa.array([1, 2**62, 3], pa.duration("s")), [1]),
+        (pa.array([1, 2, 3], pa.timestamp("us", "Nowhere/Nowhere")), [0, 1, 2]),
+    ],
+)
+def test_a_time_of_no_calendar_or_zone_costs_its_row_alone(times: pa.Array, wrong: list[int], tmp_path: Path) -> None:
+    found = read(table(tmp_path / "t.parquet", rows=3, text=["a", "b", "c"], time=times))
+    assert [place for place, one in enumerate(found) if isinstance(one, str)] == wrong
+    assert all("cannot be told" in str(found[place]) for place in wrong)
+
+
 def test_a_damaged_table_has_an_entry_for_every_row(tmp_path: Path) -> None:
     path = table(tmp_path / "t.parquet", rows=10, text=[f"{n} {'x' * 50}" for n in range(100)])
     at = pq.read_metadata(path).row_group(5).column(0).dictionary_page_offset
