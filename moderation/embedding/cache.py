@@ -42,10 +42,11 @@ def _escaped(part: str) -> str:
     return quote(part.encode("utf-8", "surrogatepass"), safe="")
 
 
-def pack(vector: Vector) -> bytes:
-    """A vector as one header line (format, dtype, width, CRC-32C of both) and little-endian float16 values."""
-    values = vector.astype("<f2").tobytes()
-    return _header(values) + values
+def pack(vectors: Vectors) -> list[bytes]:
+    """Each of vectors [n, width] as one header line (format, dtype, width, CRC-32C of both) and little-endian float16 values."""
+    size, held = _BYTES_PER_VALUE * vectors.shape[1], vectors.astype("<f2").tobytes()
+    rows = (held[start : start + size] for start in range(0, len(held), size))
+    return [_header(values) + values for values in rows]
 
 
 def unpack(values: Sequence[bytes], width: int) -> tuple[Vectors, NDArray[np.bool_]]:
@@ -63,8 +64,8 @@ def unpack(values: Sequence[bytes], width: int) -> tuple[Vectors, NDArray[np.boo
 def are_sound(vectors: Vectors) -> NDArray[np.bool_]:
     """Which vectors [n, width] are finite and of norm 1 [n]: no reader takes others."""
     exact = vectors.astype(np.float32)
-    norms: NDArray[np.float32] = np.sqrt(np.einsum("nd,nd->n", exact, exact))
-    return np.abs(norms - 1) < _NORM_TOLERANCE  # False for NaN and infinity
+    squares: NDArray[np.float32] = np.einsum("nd,nd->n", exact, exact)
+    return np.abs(squares - 1) < 2 * _NORM_TOLERANCE  # False for NaN and infinity
 
 
 def _is_whole(value: bytes, size: int) -> bool:

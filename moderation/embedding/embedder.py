@@ -192,10 +192,10 @@ class Embedder:
     def _packed(self, encoded: Encoded) -> tuple[dict[int, tuple[bytes, Vectors]], Mapping[int, ItemError]]:
         """By row the value to store and what it unpacks to, and every row's error: a vector that no reader would take is one."""
         vectors = encoded.vectors.astype(np.float16)
-        wrong = ItemError(ENCODER_ERROR, "its vector is not finite and of norm 1")
-        unsound = {row: wrong for row, sound in enumerate(are_sound(vectors).tolist()) if not sound}
-        errors = {**unsound, **encoded.errors}
-        return {row: (pack(vector), vector) for row, vector in enumerate(vectors) if row not in errors}, errors
+        sound = are_sound(vectors).tolist()
+        errors = {row: _unsound() for row, whole in enumerate(sound) if not whole} | {**encoded.errors}
+        packed = zip(pack(vectors), vectors, strict=True)
+        return {row: one for row, one in enumerate(packed) if row not in errors}, errors
 
     def _blame(self, modality: Modality, errors: Mapping[int, ItemError], *, of: int) -> None:
         """Where the encoder failed on every one of a batch's parts, ask it for what it always could do.
@@ -297,6 +297,10 @@ def _encode_decodable(encode: Callable[[Sequence[str]], Encoded], parts: Sequenc
         if at in encoded.errors:
             errors[row] = encoded.errors[at]
     return Encoded(vectors, errors, encoded.decode_seconds)
+
+
+def _unsound() -> ItemError:
+    return ItemError(ENCODER_ERROR, "its vector is not finite and of norm 1")
 
 
 def _refused(count: int, width: int, error: ItemError) -> Encoded:

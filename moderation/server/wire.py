@@ -243,5 +243,4 @@ def embedded_parts(body: EmbeddingRequest | ChatEmbeddingRequest, field: str) ->
 
 def written(vector: Vectors, encoding: Encoding) -> list[float] | str:
     """A vector as numbers, or as base64 of little-endian float32, which clients ask for by default."""
-    exact = vector.astype("<f4")
-    return base64.b64encode(exact.tobytes()).decode() if encoding == "base64" else exact.tolist()
+    return base64.b64encode(vector.astype("<f4").tobytes()).decode() if encoding == "base64" else vector.tolist()

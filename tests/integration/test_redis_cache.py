@@ -153,14 +153,14 @@ def spoil(server: Redis) -> None:
             client.delete(key)
             client.rpush(key, "a list")
         else:
-            client.set(key, pack(np.zeros(3, np.float16)))
+            client.set(key, pack(np.atleast_2d(np.zeros(3, np.float16)))[0])
 
 
 def forge(server: Redis) -> None:
     """A value that is whole and of norm 1, but of another width."""
     client = plain(server)
     for key in list(client.scan_iter()):
-        client.set(key, pack(np.array([1.0, 0.0], np.float16)))
+        client.set(key, pack(np.atleast_2d(np.array([1.0, 0.0], np.float16)))[0])
 
 
 def flush(server: Redis) -> None:

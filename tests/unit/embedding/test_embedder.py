@@ -133,7 +133,7 @@ def test_where_another_worker_was_first_its_vector_is_used() -> None:
 
     class Racing(MemoryCache):
         def put_many(self, values: Mapping[str, bytes]) -> Mapping[str, bytes]:
-            super().put_many({key: pack(other.encode_images([b"a"]).vectors[0]) for key in values})
+            super().put_many({key: pack(np.atleast_2d(other.encode_images([b"a"]).vectors[0]))[0] for key in values})
             return super().put_many(values)
 
     other = FakeEncoder(nudge=1e-3)
