@@ -26,6 +26,7 @@ _USUAL = {
     "num_channels": 3,
     "output_stride": 32,
     "hidden_act": "relu6",
+    "hidden_size": _LAST,
     "tf_padding": True,
 }
 
