@@ -11,9 +11,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+_PLAIN = frozenset({torch.float32, torch.float16, torch.bfloat16})
+
 
 class UnusualError(Exception):
-    """A weight is missing, or of another shape than its name tells: transformers may know what it is, or says what is wrong."""
+    """A weight is missing, quantised, or of another shape than its name tells: transformers may know what it is, or says what is wrong."""
 
 
 class Weights:
@@ -48,9 +50,9 @@ class Weights:
         return Weights(self._state, prefix=f"{self._prefix}{name}.", dtype=self._dtype, device=self._device)
 
     def take(self, name: str, *shape: int) -> Tensor:
-        """The one of this name, contiguous. Raises UnusualError where it is not there, or has another shape."""
+        """The one of this name, contiguous. Raises UnusualError where it is not there, has another shape, or is quantised."""
         found = self._state.get(self._prefix + name)
-        if found is None or found.shape != shape:
+        if found is None or found.shape != shape or found.dtype not in _PLAIN:
             raise UnusualError(self._prefix + name)
         # A copy, since files are mapped, not read.
         return found.detach().to(self._device, torch.float32, copy=True).to(self._dtype).contiguous()

@@ -259,12 +259,13 @@ def test_our_bert_has_every_bit_of_transformers_own(dtype: torch.dtype, masked: 
         assert torch.equal(found.pooler_output, expected.pooler_output)
 
 
-def test_weights_that_are_not_there_or_of_another_shape_are_unusual() -> None:
-    weights = Weights({"a.b.weight": torch.zeros(2, 3, dtype=torch.float16)})
+def test_weights_that_are_not_there_or_quantised_or_of_another_shape_are_unusual() -> None:
+    halves, eighths = torch.zeros(2, 3, dtype=torch.float16), torch.zeros(2, dtype=torch.int8)
+    weights = Weights({"a.b.weight": halves, "a.b.quantised": eighths})
     assert weights.under("a").under("b").take("weight", 2, 3).dtype is torch.float32
-    assert weights.count("a") == 6
+    assert weights.count("a") == 8
     assert weights.count("a.b.w") == 0
-    for name, shape in (("b.weight", (3, 2)), ("b.bias", (2,))):
+    for name, shape in (("b.weight", (3, 2)), ("b.bias", (2,)), ("b.quantised", (2,))):
         with pytest.raises(UnusualError, match=f"a.{name}"):
             weights.under("a").take(name, *shape)
 
