@@ -110,7 +110,7 @@ def load(
     found = describe(reference, pixels=pixels)
     card = found.card
     mark = Fingerprint(found.identity, f"torch-{place.type}-{dtype}")
-    towers = _read(found, place, kind) or _towers(found, place, kind)
+    towers = _ours(found, place, kind) or _theirs(found, place, kind)
     return TorchEncoder(
         card=card,
         fingerprint=mark,
@@ -233,7 +233,7 @@ def quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _read(found: Described, device: torch.device, dtype: torch.dtype) -> _Towers | None:
+def _ours(found: Described, device: torch.device, dtype: torch.dtype) -> _Towers | None:
     """Towers of ours with the weights as the files hold them, which need none of transformers' models; None where they do not fit."""
     with suppress(UnusualError):
         if _is_lean(found):
@@ -253,7 +253,7 @@ def _read(found: Described, device: torch.device, dtype: torch.dtype) -> _Towers
     return None
 
 
-def _towers(found: Described, device: torch.device, dtype: torch.dtype) -> _Towers:
+def _theirs(found: Described, device: torch.device, dtype: torch.dtype) -> _Towers:
     """Towers with the weights as transformers' own model of the checkpoint has them. Raises CheckpointError."""
     model, pooling = _model(found), _pooling(found.card)
     if _is_lean(found):

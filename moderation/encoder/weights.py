@@ -11,10 +11,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from moderation.errors import CheckpointError
+
 _PLAIN = frozenset({torch.float32, torch.float16, torch.bfloat16})
 
 
-class UnusualError(Exception):
+class UnusualError(CheckpointError):
     """A weight is missing, quantised, or of another shape than its name tells: transformers may know what it is, or says what is wrong."""
 
 
@@ -37,7 +39,7 @@ class Weights:
         try:
             state = {name: one for file in files for name, one in load_file(file).items()}
         except (OSError, SafetensorError, ValueError) as error:
-            raise UnusualError from error
+            raise UnusualError(f"the weights do not load: {error}") from None
         return cls(state, dtype=dtype, device=device)
 
     @classmethod
@@ -53,7 +55,7 @@ class Weights:
         """The one of this name, contiguous. Raises UnusualError where it is not there, has another shape, or is quantised."""
         found = self._state.get(self._prefix + name)
         if found is None or found.shape != shape or found.dtype not in _PLAIN:
-            raise UnusualError(self._prefix + name)
+            raise UnusualError(f"weight {self._prefix + name}: missing, quantised, or not of shape {shape}")
         # A copy, since files are mapped, not read.
         return found.detach().to(self._device, torch.float32, copy=True).to(self._dtype).contiguous()
 
