@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -98,8 +99,9 @@ class Bert:
     def __call__(self, input_ids: Tensor, attention_mask: Tensor) -> Hidden:
         """int64 [n, tokens], and which of them count."""
         x = self.before(self.words[input_ids] + self.kind + self.positions[: input_ids.shape[1]])
-        # Where nothing is masked, attention runs its fast kernel, as transformers has it. A GPU is not asked: it would be waited for, and could not be recorded.
-        whole = attention_mask.device.type == "cpu" and bool(attention_mask.all())
+        # Where nothing is masked, attention runs its fast kernel, as transformers has it. What is recorded must do for any mask, and a GPU would be waited for.
+        asks = attention_mask.device.type == "cpu" and not torch.compiler.is_compiling()
+        whole = asks and bool(attention_mask.all())
         mask = None if whole else attention_mask[:, None, None, :].bool()
         for layer in self.layers:
             x = layer(x, mask)
