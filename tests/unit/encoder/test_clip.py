@@ -176,8 +176,11 @@ def test_fast_pixels_are_another_identity_and_exact_ones_the_one_there_always_wa
     assert fast.fingerprint.numeric == encoder.fingerprint.numeric
     assert checkpoint.load(str(folder), device="cpu", pixels="exact").fingerprint == encoder.fingerprint
     images = [jpeg(640, 480, seed=n) for n in range(3)]
-    left, right = fast.encode_images(images).vectors, encoder.encode_images(images).vectors
-    assert left.tobytes() != right.tobytes()
+    assert fast.encode_images(images).vectors.tobytes() != encoder.encode_images(images).vectors.tobytes()
+    # A tower of random weights may make much of a pixel that is moved by a step or two: which weights, hangs on the version of transformers.
+    left, right = (
+        checkpoint.load("bundled", device="cpu", pixels=way).encode_images(images).vectors for way in ("fast", "exact")
+    )
     assert (left.astype(np.float32) * right.astype(np.float32)).sum(1).min() >= 0.999
     checkpoints.sentence(tmp_path)
     assert checkpoint.load(str(tmp_path), pixels="fast").fingerprint == checkpoint.load(str(tmp_path)).fingerprint
