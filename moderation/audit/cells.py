@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import coo_array
 
 from moderation.audit.sample import Codes, Flags, Floats, Groups, Sample
 from moderation.compiler.intervals import wilson
@@ -60,9 +60,9 @@ def cells_of(codes: Codes, event: Floats, cluster: Codes, *, groups: int, weight
     With `weight` [n], positive, `items` and `events` are sums of it, and no more than Kish's number (Σw)²/Σw² of items is effective.
     """
     weight = np.ones(len(codes)) if weight is None else weight
-    # Most clusters hold few of the groups, so tables of clusters by groups are kept sparse.
+    # Most clusters hold few of the groups, so tables of clusters by groups are kept sparse. `tocsr` adds up what stands in one place; a CSR array made at once does not with scipy 1.13.
     shape = (int(cluster.max(initial=-1)) + 1, groups)
-    size, rest = (csr_array((one, (cluster, codes)), shape=shape) for one in (weight, weight * event))
+    size, rest = (coo_array((one, (cluster, codes)), shape=shape).tocsr() for one in (weight, weight * event))
     group = size.indices
     items, events = (np.bincount(group, one.data, groups).astype(np.float64) for one in (size, rest))
     clusters = np.bincount(group, minlength=groups).astype(np.float64)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import coo_array
 from scipy.stats import binomtest
 
 from moderation.audit.cells import cells_of
@@ -162,9 +162,10 @@ def _moves(sample: Sample, alike: _Alike, order: Sequence[str]) -> tuple[Move, .
     """Pairs by the actions of their two items."""
     levels, force = np.unique(sample.force[alike.row], return_inverse=True)
     shape, one = (max(len(alike.items), 1), max(len(levels), 1)), np.ones(len(force))
-    of_unit = csr_array((one, (alike.unit, force)), shape=shape)
+    of_unit = coo_array((one, (alike.unit, force)), shape=shape).tocsr()
     width = alike.items.shape[1]
-    of_code = csr_array((one, (alike.unit * width + alike.code, force)), shape=(shape[0] * max(width, 1), shape[1]))
+    codes = coo_array((one, (alike.unit * width + alike.code, force)), shape=(shape[0] * max(width, 1), shape[1]))
+    of_code = codes.tocsr()
     # Pairs of one group are none that differ; what is left counts each pair from both its ends.
     met = (of_unit.T @ of_unit - of_code.T @ of_code).toarray()
     return tuple(

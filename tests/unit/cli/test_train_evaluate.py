@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -35,7 +36,9 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def see_through(path: Path) -> None:
     picture = Image.open(path).convert("RGBA").resize((64, 64))
-    picture.putdata([(*pixel[:3], 0 if min(pixel[:3]) > 250 else 255) for pixel in picture.get_flattened_data()])
+    pixels = np.array(picture)
+    pixels[..., 3] = np.where(pixels[..., :3].min(axis=2) > 250, 0, 255)
+    picture = Image.fromarray(pixels)
     picture.save(path)
 
 
