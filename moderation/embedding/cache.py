@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 from moderation.encoder.base import Fingerprint, Vectors
 from moderation.item import Modality
 
-Vector = NDArray[np.float16]
-
 _FORMAT = "mv1 f16"
 _BYTES_PER_VALUE = 2
 _NORM_TOLERANCE = 0.01

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from moderation.encoder.lean import Norm
+from moderation.encoder.lean import Norm, norm
 from moderation.encoder.weights import Weights
 
 _USUAL = {
@@ -85,13 +85,13 @@ class Bert:
     @classmethod
     def of(cls, weights: Weights, config: Mapping[str, Any], *, pools: bool) -> Bert:
         """From the weights under the tower's name, with its pooler where it `pools`. Raises UnusualError."""
-        width, eps, embeddings = config["hidden_size"], config["layer_norm_eps"], weights.under("embeddings")
+        width, embeddings = config["hidden_size"], weights.under("embeddings")
         layers = weights.under("encoder")
         return cls(
             words=embeddings.take("word_embeddings.weight", config["vocab_size"], width),
             positions=embeddings.take("position_embeddings.weight", config["max_position_embeddings"], width),
             kind=embeddings.take("token_type_embeddings.weight", config["type_vocab_size"], width)[0],
-            before=_norm(embeddings.under("LayerNorm"), width, eps),
+            before=norm(embeddings.under("LayerNorm"), config, weights.dtype),
             layers=tuple(_layer(layers.under(f"layer.{at}"), config) for at in range(config["num_hidden_layers"])),
             pooler=_linear(weights.under("pooler.dense"), width, width) if pools else None,
         )
@@ -109,7 +109,7 @@ class Bert:
 
 
 def _layer(weights: Weights, config: Mapping[str, Any]) -> _Layer:
-    width, wide, eps = config["hidden_size"], config["intermediate_size"], config["layer_norm_eps"]
+    width, wide = config["hidden_size"], config["intermediate_size"]
     attention, after = weights.under("attention.self"), weights.under("attention.output")
     query, key, value = (_linear(attention.under(name), width, width) for name in ("query", "key", "value"))
     return _Layer(
@@ -117,17 +117,13 @@ def _layer(weights: Weights, config: Mapping[str, Any]) -> _Layer:
         key=key,
         value=value,
         out=_linear(after.under("dense"), width, width),
-        after_attention=_norm(after.under("LayerNorm"), width, eps),
+        after_attention=norm(after.under("LayerNorm"), config, weights.dtype),
         up=_linear(weights.under("intermediate.dense"), width, wide),
         down=_linear(weights.under("output.dense"), wide, width),
-        after=_norm(weights.under("output.LayerNorm"), width, eps),
+        after=norm(weights.under("output.LayerNorm"), config, weights.dtype),
         heads=config["num_attention_heads"],
     )
 
 
 def _linear(weights: Weights, into: int, out: int) -> _Linear:
     return _Linear(weights.take("weight", out, into), weights.take("bias", out))
-
-
-def _norm(weights: Weights, width: int, eps: float) -> Norm:
-    return Norm(weights.take("weight", width), weights.take("bias", width), eps)

@@ -31,7 +31,7 @@ class Weights:
         dtype: torch.dtype = torch.float32,
         device: torch.device | None = None,
     ) -> None:
-        self._state, self._prefix, self._dtype, self._device = state, prefix, dtype, device
+        self._state, self._prefix, self.dtype, self._device = state, prefix, dtype, device
 
     @classmethod
     def read(cls, files: Sequence[Path], dtype: torch.dtype, device: torch.device) -> Weights:
@@ -49,7 +49,7 @@ class Weights:
 
     def under(self, name: str) -> Weights:
         """Those whose names go on behind this one and a dot."""
-        return Weights(self._state, prefix=f"{self._prefix}{name}.", dtype=self._dtype, device=self._device)
+        return Weights(self._state, prefix=f"{self._prefix}{name}.", dtype=self.dtype, device=self._device)
 
     def take(self, name: str, *shape: int) -> Tensor:
         """The one of this name, contiguous. Raises UnusualError where it is not there, has another shape, or is quantised."""
@@ -57,7 +57,7 @@ class Weights:
         if found is None or found.shape != shape or found.dtype not in _PLAIN:
             raise UnusualError(f"weight {self._prefix + name}: missing, quantised, or not of shape {shape}")
         # A copy, since files are mapped, not read.
-        return found.detach().to(self._device, torch.float32, copy=True).to(self._dtype).contiguous()
+        return found.detach().to(self._device, torch.float32, copy=True).to(self.dtype).contiguous()
 
     def count(self, name: str) -> int:
         """How many numbers those have whose names begin with this one and a dot."""
