@@ -6,6 +6,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import crc32c  # noqa: F401 - without it, the client checks sums in Python: 36 times slower on pictures
@@ -14,7 +15,7 @@ import snappy  # noqa: F401      ends the worker, however often it is started ag
 import zstandard  # noqa: F401
 from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.coordinator.assignors.range import RangePartitionAssignor
-from kafka.errors import KafkaTimeoutError, UnknownError
+from kafka.errors import KafkaError, KafkaTimeoutError, UnknownError
 from kafka.partitioner.default import DefaultPartitioner, murmur2
 from kafka.structs import TopicPartition
 
@@ -28,6 +29,7 @@ from moderation.stream.unpacking import unpack_safely
 _BEGAN = time.time() - ticks()
 # By itself the client sends the first of many records alone, and the others in scraps: a third slower.
 _LINGER_MS = 1000
+_TOLD = 1.0  # seconds within which a record is told of the failure for which the client takes no other: moments
 OLDEST_BROKER = (2, 7)  # before it, a worker that comes back from the dead may fence the one that took its place
 
 
@@ -172,12 +174,22 @@ def make_admin(settings: StreamSettings) -> KafkaAdminClient:
 
 
 def publish(producer: KafkaProducer, outputs: Iterable[Output], *, seconds: float) -> None:
-    """D1: a record that the client gave up fails nothing but its own future, so every one is awaited before anything is committed."""
+    """D1: a record that the client gave up fails nothing but its own future, so every one is awaited before anything is committed.
+
+    The brokers may refuse one while others are still handed over. Then the client takes no more, and tells why only to the first that it strikes.
+    """
     end, now_ms = time.monotonic() + seconds, _ms(_BEGAN + ticks())
     producer.config["partitioner"].begin()
-    futures = [
-        producer.send(one.topic, one.value, one.key, list(one.headers), one.partition, now_ms) for one in outputs
-    ]
+    futures: list[Any] = []
+    failures: SimpleQueue[Exception] = SimpleQueue()
+    try:
+        for one in outputs:
+            sent = producer.send(one.topic, one.value, one.key, list(one.headers), one.partition, now_ms)
+            futures.append(sent.add_errback(failures.put))
+    except KafkaError:
+        with contextlib.suppress(Empty):
+            raise failures.get(timeout=_TOLD) from None
+        raise
     for future in futures:
         # The first has all of them sent. Where the broker found a batch too large, the client cuts it, and flush ends at once: the
         # pieces are waited for here, each future knows of its own.

@@ -6,6 +6,7 @@ import random
 import signal
 import time
 from collections import Counter
+from collections.abc import Iterator
 from functools import partial
 
 import pytest
@@ -14,7 +15,8 @@ from kafka import KafkaProducer
 from moderation.errors import ExitCode, StreamError
 from moderation.sections import StreamSettings
 from moderation.stream.batch import Membership, Output
-from moderation.stream.client import make_consumer, make_producer
+from moderation.stream.client import make_consumer, make_producer, publish
+from moderation.stream.faults import fatal
 from tests.integration.stream.test_session import copies, moved, next_records, opened
 from tests.services import proxy as kinds
 from tests.services.proxy import FaultProxy
@@ -64,6 +66,48 @@ def test_d1_a_record_that_its_topic_refuses_is_not_passed_over(ground: Ground, d
             session.commit(batch, [Output(narrow.input, value) for value in values])
     assert found.value.exit_code == ExitCode.UNWRITABLE
     assert sum(ground.committed().values()) == 0
+
+
+def refused_amid_others(topic: str) -> Iterator[Output]:
+    """A record that goes out at once, being too much for a batch, and others that follow, for as long as they are taken."""
+    yield Output(topic, bytes(200_000), b"key")
+    for _ in range(20_000):
+        time.sleep(0.0002)  # some come amid what the client asks the brokers for, once it is refused
+        yield Output(topic, b"0", b"key")
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["before the first record", "after the first record"])
+def test_d1_who_is_fenced_while_it_hands_records_over_is_told_so(ground: Ground, begun: bool) -> None:
+    """Or it would start again, and fence out the worker that took its place, which would do the same."""
+    settings = StreamSettings.model_validate_json(ground.settings_json())
+    producer, successor = make_producer(settings), make_producer(settings)
+    producer.init_transactions()
+    producer.begin_transaction()
+
+    def outputs() -> Iterator[Output]:
+        if begun:
+            yield Output(ground.output, b"0", b"key")
+            producer.flush()
+        successor.init_transactions()
+        yield from refused_amid_others(ground.output)
+
+    with pytest.raises(StreamError, match=r"Fenced|InvalidProducerEpoch") as found, fatal("commit"):
+        publish(producer, outputs(), seconds=10)
+    assert found.value.exit_code == ExitCode.FENCED
+    producer.close(timeout=10)
+    successor.close()
+
+
+def test_d1_what_its_topic_refuses_while_others_are_handed_over_is_told_so(ground: Ground) -> None:
+    """Or the worker would be started again without end, for what calls a person."""
+    narrow = Ground.made(ground.address, 1, **{"max.message.bytes": "20000"})
+    producer = make_producer(StreamSettings.model_validate_json(ground.settings_json(compression="none")))
+    producer.init_transactions()
+    producer.begin_transaction()
+    with pytest.raises(StreamError, match="MessageSizeTooLarge") as found, fatal("commit"):
+        publish(producer, refused_amid_others(narrow.input), seconds=20)
+    assert found.value.exit_code == ExitCode.UNWRITABLE
+    producer.close(timeout=10)
 
 
 def test_d2_no_transactional_call_is_waited_for_beyond_its_deadline(ground: Ground, proxy: FaultProxy) -> None:
