@@ -73,8 +73,12 @@ class Place:
 
     def release(self, made: Lock) -> None:
         """Put a build in its place, live."""
+        write_lock(made, lock_path(self.locks, made.policy))
+        self.record(made)
+
+    def record(self, made: Lock) -> None:
+        """Say that a build is live, wherever it is."""
         path = lock_path(self.locks, made.policy)
-        write_lock(made, path)
         change = Change("live", made.revision, made.policy_hash, "2026-11-28T00:00:00+00:00", "tests", "", {})
         record_path(path).write_text(encode_record(Record(made.policy, (change,))))
 

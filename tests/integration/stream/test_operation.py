@@ -50,6 +50,13 @@ def wait_for(port: int, path: str, status: int) -> str:
     raise TimeoutError(f"{path}: {found}")
 
 
+def wait_for_reloads(port: int, result: str, count: int) -> None:
+    end = time.monotonic() + 180
+    while samples(wait_for(port, "/metrics", 200))[f"moderation_reloads_total{{result={result}}}"] < count:
+        assert time.monotonic() < end, result
+        time.sleep(0.1)
+
+
 def lines(log: Path) -> Iterator[dict[str, Any]]:
     """Every line of a log: each must be JSON."""
     for line in log.read_text().splitlines():

@@ -25,6 +25,8 @@ from moderation.stream.dead_letter import PREFIX, Stage
 from moderation.stream.letters import DeadLetterTopic
 from tests.conftest import ROOT
 from tests.fakes import at
+from tests.integration.stream.test_operation import wait_for_reloads
+from tests.services.process import free_ports
 from tests.stream.crew import SHORT, Crew
 from tests.stream.forms import forms
 from tests.stream.place import CONFIDENCES, POISON, Place, mixed, running, texts
@@ -133,17 +135,17 @@ def test_a_header_whose_name_is_no_utf8_is_set_aside_with_its_bytes_and_goes_bac
 def test_builds_are_replaced_while_it_runs_and_a_bad_one_is_not_taken(place: Place) -> None:
     first = read_lock(lock_path(place.locks, "weapons"))
     other = replace(first, version="2.0.0", actions=(replace(first.actions[0], threshold=0.3), *first.actions[1:]))
-    config = place.config()
-    config.write_text(config.read_text().replace("[worker]", "[worker]\nreload_seconds = 0.2"))
+    (port,) = free_ports(1)
+    config = place.config(worker=f"reload_seconds = 0.2\nprobe = {{port = {port}}}")
     with running(config):
         place.feed(texts(60))
         place.wait_for(60)
         place.release(other)
-        time.sleep(2.0)
+        wait_for_reloads(port, "taken", 1)
         place.feed(texts(60, seed=1))
         place.wait_for(120)
         arrays_path(lock_path(place.locks, "weapons")).write_bytes(b"a disk was full")
-        time.sleep(2.0)
+        wait_for_reloads(port, "refused", 1)
         place.feed(texts(60, seed=2))
         place.wait_for(180)
     decided = [Decision.from_dict(json.loads(record.value)) for record in place.read("decisions")]
