@@ -23,6 +23,10 @@ _USUAL = {
     "add_cross_attention": False,
     "position_embedding_type": "absolute",
 }
+_READ = {
+    "model_type": str, "vocab_size": int, "max_position_embeddings": int, "type_vocab_size": int, "hidden_size": int,
+    "intermediate_size": int, "num_hidden_layers": int, "num_attention_heads": int, "layer_norm_eps": float,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,11 @@ class Bert:
     before: Norm
     layers: tuple[_Layer, ...]
     pooler: _Linear | None
+
+    @staticmethod
+    def is_whole(config: Mapping[str, Any]) -> bool:
+        """Whether a config says all that is read of it, as its file has it."""
+        return all(isinstance(config.get(name), kind) for name, kind in _READ.items())
 
     @staticmethod
     def fits(config: Mapping[str, Any]) -> bool:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
-import transformers
 from pydantic import ValidationError
-from safetensors import SafetensorError
 from torch.nn import functional
-from transformers.utils import logging
 
 from moderation.encoder import lean
 from moderation.encoder.base import Encoder, Fingerprint
@@ -40,18 +37,13 @@ from moderation.encoder.towers import (
     TextTower,
 )
 from moderation.encoder.weights import UnusualError, Weights
+from moderation.encoder.wordpiece import WordPieces
 from moderation.errors import CheckpointError, EncoderError
 from moderation.settings import ImageLimits, PixelsWay
 
 Dtype = Literal["float32", "bfloat16"]
 
 _DTYPES: Mapping[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-_MODELS: Mapping[Family, str] = {
-    "clip": "CLIPModel",
-    "siglip": "SiglipModel",
-    "dual": "VisionTextDualEncoderModel",
-    "sentence": "AutoModel",
-}
 # Weights below which two threads in a tower wait for each other longer than they compute: the
 # bundled image tower has two million, a ViT-B/32 88 million.
 _SMALL = 10_000_000
@@ -61,7 +53,7 @@ _ANY_SIZE = frozenset({"convnext", "convnextv2", "resnet", "regnet", "mobilenet_
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What a checkpoint is, checked against its card, without a model of it in memory; the `config` has transformers' defaults in it."""
+    """What a checkpoint is, checked against its card, without a model of it in memory; the `config` has transformers' defaults in it where they are read."""
 
     folder: Path
     weights: tuple[Path, ...]
@@ -125,8 +117,11 @@ def load(
 
 def open_checkpoint(reference: str, *, pixels: PixelsWay = "exact") -> Checkpoint:
     """The checkpoint that a reference means, found and checked as `load` does; also where training starts from."""
+    from moderation.encoder.generic import load_model
+
     found = describe(reference, pixels=pixels)
-    return Checkpoint(found.folder, found.family, found.card, _model(found), found.identity)
+    model = load_model(found.folder, found.family, found.card)
+    return Checkpoint(found.folder, found.family, found.card, model, found.identity)
 
 
 def describe(reference: str, *, pixels: PixelsWay = "exact") -> Described:
@@ -140,7 +135,7 @@ def describe(reference: str, *, pixels: PixelsWay = "exact") -> Described:
     if "auto_map" in config:
         raise CheckpointError(f"{folder}: the checkpoint wants to run its own code (auto_map); that is never done")
     family = family_of(config, folder)
-    full = _with_defaults(folder, config)
+    full = _full(folder, config, family)
     card = _card(folder, full, family, name=_name(reference, folder))
     mark = identity(folder, weights, config, card, pixels=pixels)
     return Described(folder, weights, full, family, card, mark)
@@ -165,12 +160,15 @@ def _card(folder: Path, config: dict[str, Any], family: Family, *, name: str) ->
     return card
 
 
-def _with_defaults(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
-    """The config with what its file leaves out, since files hold only what differs from transformers' defaults."""
-    try:
-        return transformers.AutoConfig.for_model(**config).to_dict()  # type: ignore[no-any-return]
-    except Exception as error:  # noqa: BLE001  transformers validates by many types
-        raise CheckpointError(f"{folder / 'config.json'}: {error}") from None
+def _full(folder: Path, config: dict[str, Any], family: Family) -> dict[str, Any]:
+    """The config with transformers' defaults, where its file leaves out any that is read here."""
+    if family == "dual" and isinstance(config.get("projection_dim"), int):
+        vision, text = config.get("vision_config"), config.get("text_config")
+        if isinstance(vision, dict) and isinstance(text, dict) and MobileNet.is_whole(vision) and Bert.is_whole(text):
+            return config
+    from moderation.encoder.generic import with_defaults
+
+    return with_defaults(folder, config)
 
 
 def _check(card: EncoderCard, config: dict[str, Any], family: Family, folder: Path) -> None:
@@ -196,43 +194,6 @@ def _check(card: EncoderCard, config: dict[str, Any], family: Family, folder: Pa
         raise CheckpointError(f"{folder}: the card does not fit the checkpoint: {'; '.join(wrong)}")
 
 
-def _model(found: Described) -> Any:
-    folder, card = found.folder, found.card
-    try:
-        with quiet_transformers():
-            model, report = getattr(transformers, _MODELS[found.family]).from_pretrained(
-                folder,
-                use_safetensors=True,
-                local_files_only=True,
-                dtype=torch.float32,
-                ignore_mismatched_sizes=True,  # they are in the report, by name
-                output_loading_info=True,
-            )
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise CheckpointError(f"{folder}: the weights do not load: {error}") from None
-    # transformers fills what is missing with random numbers and goes on.
-    unread = card.text is not None and card.text.pooling != "pooler"
-    missing = sorted(key for key in report["missing_keys"] if not (unread and "pooler." in key))
-    wrong = [*missing, *sorted(map(str, report["mismatched_keys"]))]
-    if wrong:
-        raise CheckpointError(f"{folder}: {len(wrong)} weights are missing or of the wrong shape, first {wrong[0]}")
-    return model.eval().requires_grad_(False)
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """No progress bar, and no report on stderr of what is checked and named here."""
-    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if shown:
-            logging.enable_progress_bar()
-
-
 def _ours(found: Described, device: torch.device, dtype: torch.dtype) -> _Towers | None:
     """Towers of ours with the weights as the files hold them, which need none of transformers' models; None where they do not fit."""
     with suppress(UnusualError):
@@ -255,7 +216,9 @@ def _ours(found: Described, device: torch.device, dtype: torch.dtype) -> _Towers
 
 def _theirs(found: Described, device: torch.device, dtype: torch.dtype) -> _Towers:
     """Towers with the weights as transformers' own model of the checkpoint has them. Raises CheckpointError."""
-    model, pooling = _model(found), _pooling(found.card)
+    from moderation.encoder.generic import load_model
+
+    model, pooling = load_model(found.folder, found.family, found.card), _pooling(found.card)
     if _is_lean(found):
         return _clip(Weights.of(model.to(device)), found, dtype)
     small, model = _is_small(Weights.of(model)), model.to(device, dtype)
@@ -287,11 +250,10 @@ def _is_small(weights: Weights) -> bool:
 
 
 def tokenizer(folder: Path, card: EncoderCard) -> TextTokenizer:
-    """The tokenizer of a checkpoint, with the rules of its card."""
-    if card.text is None:
-        raise CheckpointError(f"{folder}: a tokenizer was asked for, but the card has no text section")
-    try:
-        backend = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # noqa: BLE001  tokenizers raise bare Exception
-        raise CheckpointError(f"{folder}: the tokenizer does not load: {error}") from None
-    return TextTokenizer(backend, card.text)
+    """The tokenizer of a checkpoint, with the rules of its card. Raises CheckpointError."""
+    ours = WordPieces.read(folder) if card.text else None
+    if ours and card.text:
+        return TextTokenizer(ours, card.text)
+    from moderation.encoder.generic import load_tokenizer
+
+    return load_tokenizer(folder, card)

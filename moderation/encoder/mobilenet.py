@@ -79,6 +79,11 @@ class MobileNet:
     blocks: tuple[_Block, ...]
 
     @staticmethod
+    def is_whole(config: Mapping[str, Any]) -> bool:
+        """Whether a config says all that is read of it, as its file has it."""
+        return config.keys() >= _USUAL.keys() and isinstance(config.get("layer_norm_eps"), float)
+
+    @staticmethod
     def fits(config: Mapping[str, Any]) -> bool:
         """Whether a config, with transformers' defaults in it, is of the form that this reads."""
         return _USUAL.items() <= config.items()

@@ -16,7 +16,7 @@ from torch import Tensor, distributed, nn
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
-from moderation.encoder.checkpoint import quiet_transformers
+from moderation.encoder.generic import quiet_transformers
 from moderation.errors import TrainingError
 from moderation.training import checkpoint
 from moderation.training.config import DrawingRun, PairRun, Run, read_config

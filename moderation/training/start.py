@@ -11,8 +11,9 @@ import torch
 import transformers
 
 from moderation.encoder.card import EncoderCard, ImageCard, TextCard
-from moderation.encoder.checkpoint import open_checkpoint, tokenizer
+from moderation.encoder.checkpoint import open_checkpoint
 from moderation.encoder.derive import Family, activation, derive_card, image_card, positions, read_json
+from moderation.encoder.generic import load_tokenizer
 from moderation.encoder.locate import locate, weight_files
 from moderation.encoder.tokens import TextTokenizer
 from moderation.errors import CheckpointError, TrainingError
@@ -47,7 +48,7 @@ def make_start(run: PairRun) -> Start:
                 f"{settings.start}: reads {', '.join(found.card.modalities)}; expected pictures and text"
             )
         found.model.requires_grad_(True)
-        start = _start(run, found.model, found.family, found.card, tokenizer(found.folder, found.card), new=())
+        start = _start(run, found.model, found.family, found.card, load_tokenizer(found.folder, found.card), new=())
     else:
         start = _joined(run)
     dual = start.dual
@@ -140,7 +141,9 @@ def _made_image(wanted: ImageScratch) -> tuple[Any, ImageCard]:
 def _made_text(wanted: TextScratch) -> tuple[Any, TextTokenizer]:
     folder = locate(wanted.tokenizer)
     card = TextCard(context_length=wanted.context, padding="longest", trim_exact=True)
-    tokens = tokenizer(folder, EncoderCard(name="new", modalities=("text",), width=1, activation="gelu", text=card))
+    tokens = load_tokenizer(
+        folder, EncoderCard(name="new", modalities=("text",), width=1, activation="gelu", text=card)
+    )
     config = transformers.BertConfig(
         vocab_size=len(tokens.backend), hidden_size=wanted.width, num_hidden_layers=wanted.layers,
         num_attention_heads=wanted.heads, intermediate_size=4 * wanted.width, max_position_embeddings=wanted.context,
@@ -165,7 +168,7 @@ def _text_tower(reference: str) -> tuple[Any, TextTokenizer]:
     else:
         text = TextCard(context_length=positions(config), padding="longest", trim_exact=True)
         card = EncoderCard(name=folder.name, modalities=("text",), width=1, activation="unknown", text=text)
-    return _loaded(folder), tokenizer(folder, card)
+    return _loaded(folder), load_tokenizer(folder, card)
 
 
 def _sound(reference: str) -> Path:

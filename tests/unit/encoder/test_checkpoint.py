@@ -13,7 +13,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from moderation.encoder import checkpoint, locate
+from moderation.encoder import generic, locate
 from moderation.encoder.checkpoint import load
 from moderation.encoder.weights import Weights
 from moderation.errors import CheckpointError, EncoderError
@@ -373,4 +373,4 @@ def test_loading_is_silent_and_leaves_the_switches_alone(
 
 
 def test_every_family_has_a_model() -> None:
-    assert set(checkpoint._MODELS) == {"clip", "siglip", "dual", "sentence"}
+    assert set(generic._MODELS) == {"clip", "siglip", "dual", "sentence"}
