@@ -15,10 +15,11 @@ import pytest
 
 from moderation.cli import lock_words
 from moderation.decision import Score
+from moderation.detector.base import Detector
 from moderation.encoder.base import Encoded, Fingerprint
 from moderation.errors import ExitCode
 from moderation.item import Modality, Part
-from moderation.plugin.brought import PluginRecord, PluginState
+from moderation.plugin.brought import PluginRecord, Plugins, PluginState
 from moderation.policy.lock import read_lock, write_lock
 from tests.fakes import FakeDetector, FakeReader, plugins_with
 from tests.unit.cli.conftest import Run
@@ -431,6 +432,21 @@ def test_compile_asks_the_plugins_for_every_detector(
         assert f"{policy}:{line}:13: P114 error: {same}\n" in run("policy", "lint", policy)[1]
     assert says in err
     assert not path.exists()
+
+
+def test_compile_asks_for_each_detector_once(policy: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, answer = [], Plugins.detector
+
+    def detector(plugins: Plugins, id_: str, *, needed_by: str) -> Detector:
+        asked.append(id_)
+        return answer(plugins, id_, needed_by=needed_by)
+
+    brought = plugins_with(FakeDetector("keywords", labels=("pills",)), FakeDetector("other"))
+    monkeypatch.setattr("moderation.assemble.plugins", lambda _settings: brought)
+    monkeypatch.setattr(Plugins, "detector", detector)
+    policy.write_text(POLICY + "detectors: [keywords/pills, other]\n")
+    assert run("policy", "compile", policy)[0] == ExitCode.OK
+    assert asked == ["keywords", "other"]
 
 
 def test_a_detector_that_raises_ends_certification_with_its_name(
