@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="See dead letters, and send them back once their cause is gone.")
 
+PLACE = "PARTITION:OFFSET"
 Config = Annotated[
     Path, typer.Argument(metavar="CONFIG.toml", help="The settings of the worker, or of what delivers.", dir_okay=False)
 ]
@@ -60,7 +61,7 @@ def list_(  # noqa: PLR0917 - typer passes options by name
 @app.command()
 def show(
     config: Config,
-    place: Annotated[str, typer.Argument(metavar="PARTITION:OFFSET", help="Where it lies, as list shows it.")],
+    place: Annotated[str, typer.Argument(metavar=PLACE, help="Where it lies, as list shows it.")],
     out: Annotated[
         Path | None,
         typer.Option(
@@ -84,7 +85,7 @@ def show(
         letters = topic.find(Choice(places={where})).letters
         records = list(topic.records([where])) if letters else []
     if not records:
-        raise typer.BadParameter(f"there is no dead letter at {place} in topic {topic.name!r}", param_hint="PLACE")
+        raise typer.BadParameter(f"there is no dead letter at {place} in topic {topic.name!r}", param_hint=PLACE)
     _tell_one(letters[0], records[0], as_json=as_json)
     if out is not None:
         _write(records[0], letters[0], out)
@@ -93,9 +94,7 @@ def show(
 @app.command()
 def replay(  # noqa: PLR0917 - typer passes options by name
     config: Config,
-    places: Annotated[
-        list[str] | None, typer.Argument(metavar="PARTITION:OFFSET", help="Only these; else all that fit.")
-    ] = None,
+    places: Annotated[list[str] | None, typer.Argument(metavar=PLACE, help="Only these; else all that fit.")] = None,
     stage: Stages = None,
     cause: Causes = None,
     since: Since = None,
@@ -140,7 +139,7 @@ def _planned(found: Found, choice: Choice, inputs: tuple[str, ...], most_replays
     lacking = set(choice.places) - {one.place for one in found.letters}
     if lacking:
         named = ", ".join(str(one) for one in sorted(lacking))
-        raise typer.BadParameter(f"there is no dead letter that fits at {named}", param_hint="PLACE")
+        raise typer.BadParameter(f"there is no dead letter that fits at {named}", param_hint=PLACE)
     return plan(found.letters, inputs=inputs, most_replays=most_replays)
 
 
@@ -168,7 +167,7 @@ def _place(text: str) -> Any:
     try:
         return Place.parse(text)
     except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="PLACE") from None
+        raise typer.BadParameter(str(error), param_hint=PLACE) from None
 
 
 def _milliseconds(text: str | None, option: str) -> int | None:

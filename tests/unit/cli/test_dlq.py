@@ -26,8 +26,8 @@ LETTER = Letter(Place(0, 17), TOLD, 5000, 80, whole=True)
         (["list", "--stage", "decoding"], "decode, fetch, publish, crash"),
         (["list", "--since", "yesterday"], "a time with its zone"),
         (["list", "--until", "2026-08-31T12:00:00"], "a time with its zone"),
-        (["show", "17"], "PARTITION:OFFSET"),
-        (["replay", "0:17", "0:-1"], "PARTITION:OFFSET"),
+        (["show", "17"], "Invalid value for PARTITION:OFFSET: found"),
+        (["replay", "0:17", "0:-1"], "Invalid value for PARTITION:OFFSET: found"),
         (["list"], "[stream]"),
     ],
 )
