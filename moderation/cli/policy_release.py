@@ -44,8 +44,7 @@ def release(
     lock, file = current_lock(policy, out), lock_file(policy, out)
     found = put(policy, lock, file, settings, to=to, by=by, reason=reason, no_audit_reason=no_audit_reason)
     if not isinstance(found, Record):
-        told = [replace(one, command=one.command + elsewhere(out)) if one.of_a_build else one for one in found]
-        _tell_missing(told, to, as_json=as_json)
+        _tell_missing([replace(one, command=_typed(one, out)) for one in found], to, as_json=as_json)
         raise typer.Exit(ExitCode.RELEASE_REFUSED)
     if as_json:
         terminal.emit(plain(found))
@@ -57,6 +56,16 @@ def release(
         if to == "shadow":
             without = "" if policy.audit else " --no-audit-reason 'why there is none'"
             terminal.say(f"next: {command('release', path, out=out)} --to {LIVE} --by TEAM{without}")
+
+
+def next_step(policy: Policy, lock: Lock, path: Path, out: Path | None) -> str:
+    """What to type after the tests and the audit of a build that lint passed: its release, or what would first stand in its way."""
+    missing = shut_gates(policy, lock, Evidence((), None, None), "shadow")
+    return _typed(missing[0], out) if missing else f"{command('release', path, out=out)} --to shadow --by TEAM"
+
+
+def _typed(missing: Missing, out: Path | None) -> str:
+    return missing.command + (elsewhere(out) if missing.of_a_build else "")
 
 
 def put(
