@@ -81,7 +81,7 @@ def audit(
     if found.refuses:
         raise typer.Exit(ExitCode.AUDIT_FAILED)
     if not as_json:
-        terminal.say(f"next: {next_step(policy, lock, path, out)}")
+        terminal.say(f"next: {next_step(policy, lock, path, out, to='shadow')}")
 
 
 def ask(policy: Policy, lock: Path, *, order: Sequence[str]) -> Request:

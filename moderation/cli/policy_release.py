@@ -54,14 +54,18 @@ def release(
         if last.reason:
             terminal.say(f"  on record: {last.reason}")
         if to == "shadow":
-            without = "" if policy.audit else " --no-audit-reason 'why there is none'"
-            terminal.say(f"next: {command('release', path, out=out)} --to {LIVE} --by TEAM{without}")
+            terminal.say(f"next: {next_step(policy, lock, path, out, to='live')}")
 
 
-def next_step(policy: Policy, lock: Lock, path: Path, out: Path | None) -> str:
-    """What to type after the tests and the audit of a build that lint passed: its release, or what would first stand in its way."""
-    missing = shut_gates(policy, lock, Evidence((), None, None), "shadow")
-    return _typed(missing[0], out) if missing else f"{command('release', path, out=out)} --to shadow --by TEAM"
+def next_step(policy: Policy, lock: Lock, path: Path, out: Path | None, *, to: Status) -> str:
+    """What to type on the way to a status, of a build that lint passed: its release, or what would first stand in its way."""
+    file, without = lock_file(policy, out), "" if policy.audit or to != LIVE else "why there is none"
+    tests, audit = (report_beside(file, one) if to == LIVE else None for one in (TESTS_SUFFIX, AUDIT_SUFFIX))
+    if missing := shut_gates(policy, lock, Evidence((), tests, audit), to, no_audit_reason=without):
+        return _typed(missing[0], out)
+    return f"{command('release', path, out=out)} --to {to} --by TEAM" + (
+        f" --no-audit-reason '{without}'" if without else ""
+    )
 
 
 def _typed(missing: Missing, out: Path | None) -> str:

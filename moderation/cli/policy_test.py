@@ -64,7 +64,7 @@ def test(path: Path, *, out: Path | None, as_json: bool, junit: Path | None, str
         raise typer.Exit(ExitCode.TESTS_FAILED)
     if not as_json:
         audit = command("audit", path, out=out) if policy.audit else ""
-        terminal.say(f"next: {audit or next_step(policy, lock, path, out)}")
+        terminal.say(f"next: {audit or next_step(policy, lock, path, out, to='shadow')}")
 
 
 def inputs_of(policy: Policy, suites: Sequence[Suite]) -> dict[str, str]:
