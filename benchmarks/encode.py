@@ -64,6 +64,11 @@ def random_clip() -> Any:
     return transformers.CLIPModel(config).eval()
 
 
+def lean(model: Any, dtype: torch.dtype) -> LeanImageTower:
+    """Our image tower with the weights of transformers' model."""
+    return LeanImageTower.of(Weights.of(model), model.config.to_dict(), dtype)
+
+
 def write_checkpoint(model: Any, folder: Path) -> None:
     """The model with a processor and a small tokenizer, as a checkpoint folder."""
     model.save_pretrained(folder)
@@ -93,7 +98,7 @@ PRODUCTS = {
 def shares(model: Any, dtype: str, count: int, clock: Callable[[], float]) -> dict[str, Any]:
     """Table (a): the tower's rate over the matrix rate of the same round."""
     kind = getattr(torch, dtype)
-    ours, theirs = LeanImageTower.of(Weights.of(model), model.config.to_dict(), kind), random_clip().to(kind)
+    ours, theirs = lean(model, kind), random_clip().to(kind)
     pixels = torch.randn(BATCH, 3, SIDE, SIDE).to(kind)
     runs: dict[str, Run] = {
         **{name: product(shape, kind, CPU) for name, shape in PRODUCTS.items()},

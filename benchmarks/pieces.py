@@ -19,11 +19,9 @@ from typing import Any
 
 import torch
 
-from benchmarks.encode import random_clip
+from benchmarks.encode import lean, random_clip
 from moderation.encoder.lane import CpuLane
 from moderation.encoder.tokens import BATCH_BUCKETS
-from moderation.encoder.towers import LeanImageTower
-from moderation.encoder.weights import Weights
 
 ROWS = 8  # of a way and round, at least
 
@@ -60,8 +58,7 @@ def rate(run: Callable[[], Any], rows: int) -> float:
 def measured(sizes: Sequence[int], rounds: int, threads: int) -> dict[str, Any]:
     """By rows of a batch, the median of each way, and of the ratios of both in one round."""
     torch.set_num_threads(threads)
-    model = random_clip()
-    tower = LeanImageTower.of(Weights.of(model), model.config.to_dict(), torch.float32)
+    tower = lean(random_clip(), torch.float32)
     pieces, pixels = CpuLane(threads=threads), torch.randn(max(sizes), 3, 224, 224)
 
     def both(rows: int) -> tuple[float, float]:

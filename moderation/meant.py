@@ -21,10 +21,11 @@ def did_you_mean(name: str, known: Iterable[str], *, listed: bool = True) -> str
     return f"; expected one of {', '.join(names)}" if names and listed else ""
 
 
-def neighbour(path: Path) -> str:
-    """`; did you mean 'mine/x.yaml'?` for a path that is not there, where something of a similar name lies beside it."""
+def neighbour(path: Path, ending: str = "") -> str:
+    """`; did you mean 'mine/x.yaml'?` for a path that is not there, where something of a similar name lies beside it; with `ending`, one that ends alike."""
     try:
-        close = nearest(path.name, sorted(one.name for one in path.parent.iterdir()))
+        names = sorted(one.name.removesuffix(ending) for one in path.parent.iterdir() if one.name.endswith(ending))
     except OSError:
         return ""
-    return "" if close is None else f"; did you mean {str(path.with_name(close))!r}?"
+    close = nearest(path.name.removesuffix(ending), names)
+    return "" if close is None else f"; did you mean {str(path.with_name(close + ending))!r}?"

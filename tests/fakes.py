@@ -12,6 +12,7 @@ import numpy as np
 from moderation.compiler.golden import golden_pictures
 from moderation.decision import Abstention, Score, Severity, Sink
 from moderation.detector.base import Detection, DetectionBatch, Detector
+from moderation.embedding.cache import pack
 from moderation.encoder.base import Encoded, Fingerprint
 from moderation.encoder.card import EncoderCard
 from moderation.errors import ItemError
@@ -145,6 +146,12 @@ def lock(policy: str = "weapons", **changes: Any) -> Lock:
 def action(name: str, threshold: float | None, *, budget: float | None = None) -> LockedAction:
     certificate = None if budget is None else {"budget": budget}
     return LockedAction(name, "precision", 0.9, 0.95, threshold=threshold, certificate=certificate)
+
+
+def packed(vector: Any) -> bytes:
+    """What a cache keeps of one vector."""
+    (value,) = pack(vector[np.newaxis])
+    return value
 
 
 def picture(cosine: float | str, *, name: str = "") -> Part:

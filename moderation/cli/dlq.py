@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections import Counter
+import heapq
+from collections import Counter, deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="See dead letters, and send them back once their cause is gone.")
 
+PLACE = "PARTITION:OFFSET"
 Config = Annotated[
     Path, typer.Argument(metavar="CONFIG.toml", help="The settings of the worker, or of what delivers.", dir_okay=False)
 ]
@@ -50,17 +53,30 @@ def list_(  # noqa: PLR0917 - typer passes options by name
     from moderation.settings import load_settings
 
     choice = _choice([], stage, cause, since, until)
+    counts: Counter[tuple[str, str]] = Counter()
+    replayed = 0
+
+    def waiting(found: Found) -> Iterator[Letter]:
+        nonlocal replayed
+        for one in found:
+            if one.replayed:
+                replayed += 1
+            else:
+                counts[one.told.stage.value, one.told.cause] += 1
+                yield one
+
     with assemble.dead_letters(load_settings(config)) as topic:
         found = topic.find(choice)
-    waiting = [one for one in found.letters if not one.replayed]
-    newest = sorted(waiting, key=lambda one: (one.set_aside_ms, one.place))[-limit:] if limit else []
-    _tell_list(topic.name, found, waiting, newest, as_json=as_json)
+        walk = waiting(found)
+        newest = heapq.nlargest(limit, walk, key=lambda one: (one.set_aside_ms, one.place))[::-1]
+        deque(walk, maxlen=0)  # which a limit of 0 has not looked at
+    _tell_list(topic.name, counts, newest, replayed=replayed, foreign=found.foreign, as_json=as_json)
 
 
 @app.command()
 def show(
     config: Config,
-    place: Annotated[str, typer.Argument(metavar="PARTITION:OFFSET", help="Where it lies, as list shows it.")],
+    place: Annotated[str, typer.Argument(metavar=PLACE, help="Where it lies, as list shows it.")],
     out: Annotated[
         Path | None,
         typer.Option(
@@ -81,10 +97,10 @@ def show(
 
     where = _place(place)
     with assemble.dead_letters(load_settings(config)) as topic:
-        letters = topic.find(Choice(places={where})).letters
+        letters = list(topic.find(Choice(places={where})))
         records = list(topic.records([where])) if letters else []
     if not records:
-        raise typer.BadParameter(f"there is no dead letter at {place} in topic {topic.name!r}", param_hint="PLACE")
+        raise typer.BadParameter(f"there is no dead letter at {place} in topic {topic.name!r}", param_hint=PLACE)
     _tell_one(letters[0], records[0], as_json=as_json)
     if out is not None:
         _write(records[0], letters[0], out)
@@ -93,9 +109,7 @@ def show(
 @app.command()
 def replay(  # noqa: PLR0917 - typer passes options by name
     config: Config,
-    places: Annotated[
-        list[str] | None, typer.Argument(metavar="PARTITION:OFFSET", help="Only these; else all that fit.")
-    ] = None,
+    places: Annotated[list[str] | None, typer.Argument(metavar=PLACE, help="Only these; else all that fit.")] = None,
     stage: Stages = None,
     cause: Causes = None,
     since: Since = None,
@@ -137,11 +151,12 @@ def replay(  # noqa: PLR0917 - typer passes options by name
 def _planned(found: Found, choice: Choice, inputs: tuple[str, ...], most_replays: int) -> Plan:
     from moderation.stream.replay import plan
 
-    lacking = set(choice.places) - {one.place for one in found.letters}
+    letters = sorted(found, key=lambda one: one.place)
+    lacking = set(choice.places) - {one.place for one in letters}
     if lacking:
         named = ", ".join(str(one) for one in sorted(lacking))
-        raise typer.BadParameter(f"there is no dead letter that fits at {named}", param_hint="PLACE")
-    return plan(found.letters, inputs=inputs, most_replays=most_replays)
+        raise typer.BadParameter(f"there is no dead letter that fits at {named}", param_hint=PLACE)
+    return plan(letters, inputs=inputs, most_replays=most_replays)
 
 
 def _choice(
@@ -168,7 +183,7 @@ def _place(text: str) -> Any:
     try:
         return Place.parse(text)
     except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="PLACE") from None
+        raise typer.BadParameter(str(error), param_hint=PLACE) from None
 
 
 def _milliseconds(text: str | None, option: str) -> int | None:
@@ -189,17 +204,18 @@ def _time(milliseconds: int) -> str:
     return dt.datetime.fromtimestamp(milliseconds / 1000, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _tell_list(topic: str, found: Found, waiting: list[Letter], newest: list[Letter], *, as_json: bool) -> None:
-    counts = Counter((one.told.stage.value, one.told.cause) for one in waiting)
-    replayed = len(found.letters) - len(waiting)
+def _tell_list(
+    topic: str, counts: Counter[tuple[str, str]], newest: list[Letter], *, replayed: int, foreign: int, as_json: bool
+) -> None:
+    waiting = counts.total()
     if as_json:
         rows = [{"stage": stage, "cause": cause, "letters": n} for (stage, cause), n in sorted(counts.items())]
-        told = {"topic": topic, "waiting": len(waiting), "replayed": replayed, "foreign": found.foreign}
+        told = {"topic": topic, "waiting": waiting, "replayed": replayed, "foreign": foreign}
         terminal.emit({"schema": "dead-letters/v1", **told, "counts": rows, "newest": [_plain(one) for one in newest]})
         return
-    terminal.say(f"{topic}: {terminal.counted(len(waiting), 'letter')} waiting, {replayed} replayed")
-    if found.foreign:
-        terminal.say(f"{terminal.counted(found.foreign, 'record')} in it are no dead letters of ours")
+    terminal.say(f"{topic}: {terminal.counted(waiting, 'letter')} waiting, {replayed} replayed")
+    if foreign:
+        terminal.say(f"{terminal.counted(foreign, 'record')} in it are no dead letters of ours")
     if counts:
         columns = ["stage", "cause", "letters"]
         terminal.table(columns, [[*kind, count] for kind, count in counts.most_common()])
@@ -207,8 +223,8 @@ def _tell_list(topic: str, found: Found, waiting: list[Letter], newest: list[Let
         terminal.say()
         columns = ["place", "set aside", "stage", "cause", "attempts", "replays", "bytes", "from"]
         terminal.table(columns, [_row(one) for one in newest])
-    if len(newest) < len(waiting):
-        terminal.say(f"the newest {len(newest)} of {len(waiting)}; --limit shows more")
+    if len(newest) < waiting:
+        terminal.say(f"the newest {len(newest)} of {waiting}; --limit shows more")
 
 
 def _row(letter: Letter) -> list[Any]:

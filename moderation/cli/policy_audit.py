@@ -22,8 +22,9 @@ from moderation.audit.page import render_html, render_markdown
 from moderation.audit.result import Audit
 from moderation.audit.sample import BATCH, Judged, judge_rows, make_sample, refuse_reviews
 from moderation.cli import terminal
-from moderation.cli.locks import AUDIT_SUFFIX, TESTS_SUFFIX, beside, command, current_lock, lock_file
+from moderation.cli.locks import AUDIT_SUFFIX, TESTS_SUFFIX, beside, current_lock, lock_file
 from moderation.cli.policy_build import background_rows
+from moderation.cli.policy_release import next_step
 from moderation.compiler.phrases import ensemble, templates
 from moderation.detector.head import Head
 from moderation.embedding.embedder import Embedder
@@ -79,9 +80,8 @@ def audit(
         _tell(found, written)
     if found.refuses:
         raise typer.Exit(ExitCode.AUDIT_FAILED)
-    certified = all(action.threshold is not None for action in lock.actions)  # or it would be refused
-    if not as_json and certified:
-        terminal.say(f"next: {command('release', path, out=out)} --to shadow --by TEAM")
+    if not as_json:
+        terminal.say(f"next: {next_step(policy, lock, path, out, to='shadow')}")
 
 
 def ask(policy: Policy, lock: Path, *, order: Sequence[str]) -> Request:

@@ -27,7 +27,6 @@ from moderation.policy.schema import Policy
 from moderation.release import certification
 from moderation.release.record import status_beside
 from moderation.release.splits import NOT_ORDINARY, counted_once, hold_apart
-from moderation.rollout.detectors import check_detectors
 from moderation.settings import ImageLimits, load_settings
 
 BATCH = 64
@@ -45,8 +44,7 @@ def compile_lock(path: Path, *, out: Path | None, background: Path | None, as_js
         terminal.note(f"no background manifest at {path}: phrases are not compared with ordinary content")
     _evidence(policy)  # a manifest that is not there is found before the encoder is loaded
     known = assemble.plugins(settings)
-    policy_lint.refuse(policy_lint.check_named(policy, known))
-    check_detectors(policy.id, policy.detectors, policy.scope.modalities, known)  # one that is not here
+    policy_lint.refuse(policy_lint.check_named(policy, known, here=True))
     with terminal.working("loading the encoder"):
         embedder = assemble.embedder(settings, policy.encoder, known=known)
     detectors = [name.partition("/")[0] for name in policy.detectors]

@@ -16,7 +16,7 @@ from moderation.cli.facts import fact_of, read_facts
 from moderation.cli.summary import of_another_kind
 from moderation.embedding.embedder import Embedder
 from moderation.errors import DataError, ItemError, Problem
-from moderation.history.files import refuse_kept
+from moderation.history.files import kept_whole
 from moderation.history.items import Fact
 from moderation.history.lines import read_lines
 from moderation.history.log import write_decisions
@@ -36,7 +36,11 @@ _NO_POLICY = "targets are left out: name the policy that they are about (--polic
 
 def embed(paths: Sequence[Path], *, out: Path, encoder: str, policy: str | None) -> None:
     """Encode items and keep their vectors; what cannot be read is left out and told, what cannot be encoded is kept as that."""
-    refuse_kept(out)
+    with kept_whole(out):
+        _embed(paths, out=out, encoder=encoder, policy=policy)
+
+
+def _embed(paths: Sequence[Path], *, out: Path, encoder: str, policy: str | None) -> None:
     settings = load_settings()
     found = find(paths, max_bytes=settings.images.max_bytes)
     with terminal.working("loading the encoder"):
@@ -74,9 +78,9 @@ def embed(paths: Sequence[Path], *, out: Path, encoder: str, policy: str | None)
 
 def keep(paths: Sequence[Path], *, out: Path, items: Path | None, policy: str | None) -> None:
     """Keep decisions as Parquet, with what the lines of `items` say of their items."""
-    refuse_kept(out)
-    facts = read_facts(items, policy, max_bytes=load_settings().images.max_bytes) if items else {}
-    kept, known = keep_decisions(paths, out, facts, items=items)
+    with kept_whole(out):
+        facts = read_facts(items, policy, max_bytes=load_settings().images.max_bytes) if items else {}
+        kept, known = keep_decisions(paths, out, facts, items=items)
     terminal.say(
         f"kept {terminal.counted(kept, 'decision')} in {out}" + (f", {known:,} of items in {items}" if items else "")
     )
@@ -89,25 +93,22 @@ def keep_decisions(
 ) -> tuple[int, int]:
     """Every decision of these files as Parquet in a folder; how many there were, and of how many anything was known.
 
-    Raises DataError where there is none, and where `facts`, those of `items`, are about none of them: then nothing is left in `out`.
+    Raises DataError where there is none, and where `facts`, those of `items`, are about none of them.
     """
     kept = known = 0
-    first, written = "", list[Path]()
+    first = ""
     for place, path in enumerate(paths):
         with terminal.progress(f"reading {path.name}", None) as advance:
             for number, batch in enumerate(batches((decision for _, decision in read_lines(path)), DECISIONS)):
                 first = first or batch[0].item_id
                 stated = [facts.get(one.item_id, Fact(one.item_id)) for one in batch]
-                written.append(out / f"{place:03}-{path.stem}-{number:05}.parquet")
-                write_decisions(written[-1], batch, stated)
+                write_decisions(out / f"{place:03}-{path.stem}-{number:05}.parquet", batch, stated)
                 kept, known = kept + len(batch), known + sum(one.item_id in facts for one in batch)
                 advance(len(batch))
     if not kept:
         message = "holds no decisions; expected what `moderation scan --json` writes"
         raise DataError([Problem(paths[0], 0, 0, "D001", message)])
     if items and not known:
-        for path in written:
-            path.unlink()
         raise DataError([_about_none(items, facts, first)])
     return kept, known
 
@@ -130,7 +131,7 @@ def _readable(read: Iterable[Read], policy: str | None, counts: Counter[str]) ->
             continue
         digest = _digest(item)
         if entry.row.get("sha256", digest) != digest:
-            message = f"the content is not what its digest says: found {digest}"
+            message = f"the content is not what its digest says: found {digest}; expected {entry.row['sha256']}"
             raise DataError([Problem(entry.file, entry.line, 1, "D006", message)])
         # Copies of one content are one unit of evidence, whoever posted them.
         yield Fact(fact.item, fact.cluster or digest, fact.time, fact.attributes, fact.targets), item

@@ -120,8 +120,11 @@ def check(
     )
 
 
-def check_named(policy: Policy, known: Plugins) -> Iterator[Finding]:
-    """Detectors that the policy names and that have no such label, or would never be asked. What is not to be had here, another machine may have: a warning."""
+def check_named(policy: Policy, known: Plugins, *, here: bool = False) -> Iterator[Finding]:
+    """Detectors that the policy names and that have no such label, or would never be asked.
+
+    What is not to be had here, another machine may have: a warning; where it is needed `here`, a PluginError is raised.
+    """
     from moderation.rollout.detectors import check_detectors
 
     for place, name in enumerate(policy.detectors):
@@ -131,6 +134,8 @@ def check_named(policy: Policy, known: Plugins) -> Iterator[Finding]:
         except LockError as error:
             yield _finding(node.problem("P114", str(error)))
         except PluginError as error:
+            if here:
+                raise
             yield _finding(node.problem("P114", f"not to be had on this machine: {error}"), WARNING)
 
 

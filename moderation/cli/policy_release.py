@@ -44,8 +44,7 @@ def release(
     lock, file = current_lock(policy, out), lock_file(policy, out)
     found = put(policy, lock, file, settings, to=to, by=by, reason=reason, no_audit_reason=no_audit_reason)
     if not isinstance(found, Record):
-        told = [replace(one, command=one.command + elsewhere(out)) if one.of_a_build else one for one in found]
-        _tell_missing(told, to, as_json=as_json)
+        _tell_missing([replace(one, command=_typed(one, out)) for one in found], to, as_json=as_json)
         raise typer.Exit(ExitCode.RELEASE_REFUSED)
     if as_json:
         terminal.emit(plain(found))
@@ -55,8 +54,22 @@ def release(
         if last.reason:
             terminal.say(f"  on record: {last.reason}")
         if to == "shadow":
-            without = "" if policy.audit else " --no-audit-reason 'why there is none'"
-            terminal.say(f"next: {command('release', path, out=out)} --to {LIVE} --by TEAM{without}")
+            terminal.say(f"next: {next_step(policy, lock, path, out, to='live')}")
+
+
+def next_step(policy: Policy, lock: Lock, path: Path, out: Path | None, *, to: Status) -> str:
+    """What to type on the way to a status, of a build that lint passed: its release, or what would first stand in its way."""
+    file, without = lock_file(policy, out), "" if policy.audit or to != LIVE else "why there is none"
+    tests, audit = (report_beside(file, one) if to == LIVE else None for one in (TESTS_SUFFIX, AUDIT_SUFFIX))
+    if missing := shut_gates(policy, lock, Evidence((), tests, audit), to, no_audit_reason=without):
+        return _typed(missing[0], out)
+    return f"{command('release', path, out=out)} --to {to} --by TEAM" + (
+        f" --no-audit-reason '{without}'" if without else ""
+    )
+
+
+def _typed(missing: Missing, out: Path | None) -> str:
+    return missing.command + (elsewhere(out) if missing.of_a_build else "")
 
 
 def put(

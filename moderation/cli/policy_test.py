@@ -13,6 +13,7 @@ import typer
 from moderation import assemble
 from moderation.cli import lock_words, terminal
 from moderation.cli.locks import TESTS_SUFFIX, beside, command, current_lock, lock_file
+from moderation.cli.policy_release import next_step
 from moderation.embedding.embedder import Embedder
 from moderation.errors import ExitCode
 from moderation.pipeline import Pipeline
@@ -61,9 +62,9 @@ def test(path: Path, *, out: Path | None, as_json: bool, junit: Path | None, str
             _print_coverage(coverage)
     if not told["passed"]:
         raise typer.Exit(ExitCode.TESTS_FAILED)
-    if not as_json and (policy.audit or all(action.threshold is not None for action in lock.actions)):
-        release = f"{command('release', path, out=out)} --to shadow --by TEAM"
-        terminal.say(f"next: {command('audit', path, out=out) if policy.audit else release}")
+    if not as_json:
+        audit = command("audit", path, out=out) if policy.audit else ""
+        terminal.say(f"next: {audit or next_step(policy, lock, path, out, to='shadow')}")
 
 
 def inputs_of(policy: Policy, suites: Sequence[Suite]) -> dict[str, str]:

@@ -63,17 +63,6 @@ class Described:
     identity: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Checkpoint:
-    """A checked checkpoint: transformers' own model of it in evaluation mode, without gradients, and its identity."""
-
-    folder: Path
-    family: Family
-    card: EncoderCard
-    model: Any
-    identity: str
-
-
 class _Towers(NamedTuple):
     """What encodes, and whether pictures are encoded by a small tower."""
 
@@ -115,17 +104,8 @@ def load(
     )
 
 
-def open_checkpoint(reference: str, *, pixels: PixelsWay = "exact") -> Checkpoint:
-    """The checkpoint that a reference means, found and checked as `load` does; also where training starts from."""
-    from moderation.encoder.generic import load_model
-
-    found = describe(reference, pixels=pixels)
-    model = load_model(found.folder, found.family, found.card)
-    return Checkpoint(found.folder, found.family, found.card, model, found.identity)
-
-
 def describe(reference: str, *, pixels: PixelsWay = "exact") -> Described:
-    """What the checkpoint that a reference means is: for another backend, which has its weights in a form of its own.
+    """What the checkpoint that a reference means is: for training, and for another backend, which has its weights in a form of its own.
 
     Reads every weight file once, for the identity. Raises CheckpointError as `load` does, but where weights do not fit the model.
     """
@@ -194,6 +174,13 @@ def _check(card: EncoderCard, config: dict[str, Any], family: Family, folder: Pa
         raise CheckpointError(f"{folder}: the card does not fit the checkpoint: {'; '.join(wrong)}")
 
 
+def model_of(found: Described) -> Any:
+    """Transformers' own model of it in evaluation mode, without gradients. Raises CheckpointError where the weights do not fit it."""
+    from moderation.encoder.generic import load_model
+
+    return load_model(found.folder, found.family, found.card)
+
+
 def _ours(found: Described, device: torch.device, dtype: torch.dtype) -> _Towers | None:
     """Towers of ours with the weights as the files hold them, which need none of transformers' models; None where they do not fit."""
     with suppress(UnusualError):
@@ -216,9 +203,7 @@ def _ours(found: Described, device: torch.device, dtype: torch.dtype) -> _Towers
 
 def _theirs(found: Described, device: torch.device, dtype: torch.dtype) -> _Towers:
     """Towers with the weights as transformers' own model of the checkpoint has them. Raises CheckpointError."""
-    from moderation.encoder.generic import load_model
-
-    model, pooling = load_model(found.folder, found.family, found.card), _pooling(found.card)
+    model, pooling = model_of(found), _pooling(found.card)
     if _is_lean(found):
         return _clip(Weights.of(model.to(device)), found, dtype)
     small, model = _is_small(Weights.of(model)), model.to(device, dtype)

@@ -53,7 +53,7 @@ def read_columns(table: pa.Table, policy: str) -> Items:
     mark = marks_of(items)
     clusters = encoded(table.column("cluster"))
     own = marks_of(clusters.names)
-    target, weight = _targets(table.column("targets"), policy)
+    target, weight, elsewhere = _targets(table.column("targets"), policy)
     return Items(
         item=np.array(items, object),
         mark=mark,
@@ -63,6 +63,7 @@ def read_columns(table: pa.Table, policy: str) -> Items:
         target=target,
         weight=weight,
         day=_days(table.column("time")),
+        elsewhere=elsewhere,
     )
 
 
@@ -114,15 +115,17 @@ def _attributes(column: pa.ChunkedArray) -> dict[str, Column]:
     return dict(sorted(attributes.items()))
 
 
-def _targets(column: pa.ChunkedArray, policy: str) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
+def _targets(column: pa.ChunkedArray, policy: str) -> tuple[NDArray[np.int8], NDArray[np.float64], frozenset[str]]:
+    """What rows say under this policy, and under which others some say anything."""
     maps = column.combine_chunks()
     rows, span = rows_of(maps)
-    own = np.asarray(pc.fill_null(pc.equal(maps.keys[span], policy), fill_value=False))
+    keys = maps.keys[span]
+    own = np.asarray(pc.fill_null(pc.equal(keys, policy), fill_value=False))
     target, weight = np.full(len(maps), UNKNOWN, np.int8), np.full(len(maps), np.nan)
     said = maps.items[span]
     target[rows[own]] = filled(pc.struct_field(said, "violates").cast(pa.int8()), UNKNOWN)[own]
     weight[rows[own]] = filled(pc.struct_field(said, "weight"), np.nan)[own]
-    return target, weight
+    return target, weight, frozenset(pc.unique(keys).to_pylist()) - {policy}
 
 
 def _days(column: pa.ChunkedArray) -> NDArray[np.int64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -48,6 +49,18 @@ def refuse_kept(folder: Path) -> None:
         more = f" and {len(kept) - 1} more like it" if kept[1:] else ""
         message = f"holds {kept[0].name}{more} already; give a new folder (backtest reads several)"
         raise DataError([Problem(folder, 0, 0, "D000", message)])
+
+
+@contextmanager
+def kept_whole(folder: Path) -> Iterator[None]:
+    """What is kept in a folder meanwhile: all of it or nothing, at Ctrl-C neither, so that a second run finds the folder as this one did. Raises as `refuse_kept` does."""
+    refuse_kept(folder)
+    try:
+        yield
+    except BaseException:
+        for one in _ours(folder):
+            one.unlink(missing_ok=True)
+        raise
 
 
 def parquet_files(places: Sequence[Path], command: str) -> list[Path]:

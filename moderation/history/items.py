@@ -53,7 +53,7 @@ class Items:
 
     `item` holds ids; `mark` and `cluster` are uint64 marks of ids and clusters. `target` int8 [n] is 1 where the item violates, 0
     where it does not, UNKNOWN where nobody judged it; `weight` float64 [n] is NaN where it is not said. `day` int64 [n] counts days
-    since 1970 in UTC, NO_DAY where the time is not known.
+    since 1970 in UTC, NO_DAY where the time is not known. `elsewhere` names other policies under which some of them were judged.
     """
 
     item: NDArray[np.object_]
@@ -63,6 +63,7 @@ class Items:
     target: NDArray[np.int8]
     weight: NDArray[np.float64]
     day: NDArray[np.int64]
+    elsewhere: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self.item)
@@ -77,6 +78,7 @@ class Items:
             target=self.target[rows],
             weight=self.weight[rows],
             day=self.day[rows],
+            elsewhere=self.elsewhere,
         )
 
 

@@ -18,6 +18,7 @@ from safetensors import numpy as safetensors
 from moderation.decision import Severity
 from moderation.errors import LockError
 from moderation.item import Modality
+from moderation.meant import neighbour
 from moderation.policy.calibration import Calibration, Knot, Method
 from moderation.whole import written_whole
 
@@ -279,5 +280,5 @@ def _read(path: Path) -> bytes:
     except OSError as error:
         hint = "; a lock is two files, copied together" if path.name.endswith(ARRAYS_SUFFIX) else ""
         if isinstance(error, FileNotFoundError) and not hint:
-            hint = "; moderation policy compile FILE makes one"
+            hint = neighbour(path, SUFFIX) or "; moderation policy compile FILE makes one"
         raise LockError(f"lock {path}: cannot be read: {error.strerror}{hint}") from None

@@ -108,9 +108,11 @@ class RateCounter:
         nothing = np.zeros(0)
         self._parts = [_Judged(nothing, nothing, nothing.astype(np.uint64), nothing.astype(np.int64))]
         self._unrated: dict[str, int] = {}
+        self._elsewhere: frozenset[str] = frozenset()
 
     def add(self, items: Items, side: Side) -> None:
         """Take in those of n items that were judged."""
+        self._elsewhere |= items.elsewhere
         rows = np.flatnonzero(items.target != UNKNOWN)
         weight = items.weight[rows]
         wrong = ~np.isnan(weight) & ~((weight > 0) & np.isfinite(weight))
@@ -134,7 +136,9 @@ class RateCounter:
             )
             for place, one in zip(places, halves, strict=True)
         )
-        prevalence = _prevalence_by_halves(halves[-1]) if weighed and halves else _prevalence(judged, basis)
+        prevalence = (
+            _prevalence_by_halves(halves[-1]) if weighed and halves else _prevalence(judged, basis, self._elsewhere)
+        )
         return Rates(rates, prevalence, dict(sorted(self._unrated.items())))
 
     def _judged(self, kept: int) -> tuple[_Judged, Basis, bool]:
@@ -196,10 +200,13 @@ def _recall(halves: _Halves, judged: _Judged, place: int, basis: Basis) -> Rate:
     return _rate(_whole(judged.take(violating), judged.force[violating] >= place), 0, basis, counts)
 
 
-def _prevalence(judged: _Judged, basis: Basis) -> Rate:
+def _prevalence(judged: _Judged, basis: Basis, elsewhere: frozenset[str]) -> Rate:
     counts = len(judged.target), int(judged.target.sum())
     if not counts[0]:
-        return _unknown(counts, basis, "no item is judged")
+        others = ", ".join(repr(one) for one in sorted(elsewhere))
+        return _unknown(
+            counts, basis, "no item is judged" + (f" under this policy; some are under {others}" if others else "")
+        )
     return _rate(_whole(judged, judged.target > 0), 0, basis, counts)
 
 

@@ -23,6 +23,7 @@ from moderation.stream.credentials import opening
 from moderation.stream.dead_letter import PREFIX, DeadLetter, is_pointer, read_dead_letter
 from moderation.stream.faults import fatal
 
+WINDOW = 10_000  # places of a partition whose letters are held at once
 MARK = PREFIX + "replayed"  # the header of a marker: the place of the letter that was replayed
 
 
@@ -81,12 +82,32 @@ class Choice:
         )
 
 
-@dataclass(frozen=True, slots=True)
 class Found:
-    """The letters of a topic, in the order of their places, and how many records in it are neither letter nor marker."""
+    """The chosen letters of a topic while it is read, once, from its end; `foreign` counts the records met that are neither letter nor marker.
 
-    letters: tuple[Letter, ...]
-    foreign: int
+    `windows` are stretches of it, the last one first, records in order within a partition: a marker lies behind its letter, so that of a stretch
+    that was read nothing need be remembered but the markers of earlier letters.
+    """
+
+    def __init__(self, windows: Iterable[Iterable[Record]], choice: Choice = Choice()) -> None:
+        self._windows, self._choice, self.foreign = windows, choice, 0
+
+    def __iter__(self) -> Iterator[Letter]:
+        marked: set[Place] = set()
+        for window in self._windows:
+            letters: list[Letter] = []
+            for record in window:
+                place, mark = Place(record.partition.number, record.offset), _mark(record)
+                told = read_dead_letter(record)
+                if mark:
+                    marked.add(mark)
+                elif told is None:
+                    self.foreign += 1
+                else:
+                    letters.append(Letter(place, told, record.timestamp_ms, record.size, not is_pointer(record)))
+            for one in filter(self._choice.takes, letters):
+                yield replace(one, replayed=one.place in marked)
+            marked.difference_update(one.place for one in letters)
 
 
 def marker(place: Place, topic: str) -> Output:
@@ -123,19 +144,7 @@ class DeadLetterTopic:
 
     def find(self, choice: Choice = Choice()) -> Found:
         """Every chosen letter that is committed by now. One pass over the topic from `since_ms` on; no content is kept."""
-        letters: dict[Place, Letter] = {}
-        marked: set[Place] = set()
-        foreign = 0
-        for record in self._read(self._starts(choice.since_ms), self._ends()):
-            place, mark = Place(record.partition.number, record.offset), _mark(record)
-            told = read_dead_letter(record)
-            if mark:
-                marked.add(mark)
-            elif told is None:
-                foreign += 1
-            elif choice.takes(one := Letter(place, told, record.timestamp_ms, record.size, not is_pointer(record))):
-                letters[place] = one
-        return Found(tuple(replace(letters[one], replayed=one in marked) for one in sorted(letters)), foreign)
+        return Found(self._windows(self._starts(choice.since_ms), self._ends()), choice)
 
     def records(self, places: Collection[Place]) -> Iterator[Record]:
         """The records of the topic at these places, in order within each partition; a place where nothing lies any more is left out."""
@@ -169,6 +178,13 @@ class DeadLetterTopic:
         with fatal(f"read topic {self.name!r}"):
             found = getattr(self._reader, which)(partitions, timeout_ms=self._timeout_ms) if partitions else {}
         return {one.partition: offset for one, offset in found.items()}
+
+    def _windows(self, starts: Mapping[int, int], ends: Mapping[int, int]) -> Iterator[Iterator[Record]]:
+        """Everything between, so many places of each partition at a time, the last ones first; each is to be read before the next."""
+        while any(starts[number] < end for number, end in ends.items()):
+            lows = {number: max(starts[number], end - WINDOW) for number, end in ends.items()}
+            yield self._read(lows, ends)
+            ends = lows
 
     def _read(self, starts: Mapping[int, int], ends: Mapping[int, int]) -> Iterator[Record]:
         """Everything between, partition by partition as it comes."""

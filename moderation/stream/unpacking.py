@@ -2,7 +2,7 @@
 
 Kafka lets any producer write such a name, and the client would never read past one; a megabyte that is a gigabyte when it is unpacked would end
 the process in the middle of a poll, where no note can find the record. The client has no seam for either. What is replaced is the class of one
-consumer by which it unpacks a partition's batches, and of a batch only the unpacking, and the reading of a record that failed so; all else is the client's own.
+consumer by which it unpacks a partition's batches, and of a batch only the unpacking, and the reading of a record that failed; all else is the client's own.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import zstandard
 from kafka import KafkaConsumer
 from kafka.codec import snappy_decode
 from kafka.consumer.fetcher import Fetcher
+from kafka.errors import CorruptRecordError
 from kafka.record.default_records import DefaultRecordBatch
 from kafka.record.legacy_records import LegacyRecordBatch
 
@@ -75,6 +76,12 @@ class _Batch(DefaultRecordBatch):  # type: ignore[misc]
         found = _unpacked(self, packed, self._place, self._most_bytes)
         self._buffer, self._pos, self._decompressed = bytearray(found), 0, True
 
+    def __next__(self) -> Any:
+        try:
+            return super().__next__()
+        except CorruptRecordError:  # such as half a frame of Zstandard, whose library takes that for all of it
+            raise _unreadable(self, self._place, "holds a record of an invalid structure") from None
+
     def _read_msg(self) -> Any:
         try:
             return super()._read_msg()
@@ -120,16 +127,18 @@ _READERS: Mapping[int, Callable[[io.BytesIO], _Reader]] = MappingProxyType(
 
 def _unpacked(batch: Any, packed: bytes, place: Any, most: int) -> bytes | bytearray:
     """The bytes of a batch. Raises StreamError where there are more than `most`, and where it cannot be unpacked, which no new start would change."""
-    where = f"the batch at {place.topic}-{place.partition}:{batch.base_offset}"
     try:
         found = _at_most(batch.compression_type, packed, most)
     except Exception as error:  # noqa: BLE001 - each library raises errors of its own, and no two are related
-        message = f"{where} cannot be unpacked: {type(error).__name__}"
-        raise StreamError(message, exit_code=ExitCode.UNREADABLE) from None
+        raise _unreadable(batch, place, f"cannot be unpacked: {type(error).__name__}") from None
     if found is None:
-        message = f"{where} unpacks into more than {most} bytes (stream.in_flight_bytes)"
-        raise StreamError(message, exit_code=ExitCode.UNREADABLE)
+        raise _unreadable(batch, place, f"unpacks into more than {most} bytes (stream.in_flight_bytes)")
     return found
+
+
+def _unreadable(batch: Any, place: Any, why: str) -> StreamError:
+    where = f"the batch at {place.topic}-{place.partition}:{batch.base_offset}"
+    return StreamError(f"{where} {why}", exit_code=ExitCode.UNREADABLE)
 
 
 def _at_most(codec: int, packed: bytes, most: int) -> bytes | bytearray | None:

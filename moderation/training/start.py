@@ -11,7 +11,7 @@ import torch
 import transformers
 
 from moderation.encoder.card import EncoderCard, ImageCard, TextCard
-from moderation.encoder.checkpoint import open_checkpoint
+from moderation.encoder.checkpoint import describe, model_of
 from moderation.encoder.derive import Family, activation, derive_card, image_card, positions, read_json
 from moderation.encoder.generic import load_tokenizer
 from moderation.encoder.locate import locate, weight_files
@@ -42,13 +42,13 @@ def make_start(run: PairRun) -> Start:
     settings = run.model
     torch.manual_seed(run.seed)
     if settings.start is not None:
-        found = open_checkpoint(settings.start)
+        found = describe(settings.start)
         if set(found.card.modalities) != {"image", "text"}:
             raise TrainingError(
                 f"{settings.start}: reads {', '.join(found.card.modalities)}; expected pictures and text"
             )
-        found.model.requires_grad_(True)
-        start = _start(run, found.model, found.family, found.card, load_tokenizer(found.folder, found.card), new=())
+        model = model_of(found).requires_grad_(True)
+        start = _start(run, model, found.family, found.card, load_tokenizer(found.folder, found.card), new=())
     else:
         start = _joined(run)
     dual = start.dual

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from moderation.encoder.card import EncoderCard, ImageCard
-from moderation.encoder.checkpoint import open_checkpoint, tokenizer
+from moderation.encoder.checkpoint import describe, model_of, tokenizer
 from moderation.training.dual import Dual
 from moderation.training.tokens import padded
 
@@ -18,11 +18,11 @@ class Teacher:
     """A checkpoint that sees the student's own pictures, crops and all, brought to its size and its normalisation."""
 
     def __init__(self, reference: str, student: EncoderCard, device: torch.device) -> None:
-        found = open_checkpoint(reference)
+        found = describe(reference)
         assert student.image is not None, "a student reads pictures"  # noqa: S101
         assert found.card.image is not None, "checked where the run starts"  # noqa: S101
         self._tokenizer = tokenizer(found.folder, found.card)
-        self._dual = Dual(found.model, found.family, found.card, largest_scale=100.0, bias=0.0).to(device).eval()
+        self._dual = Dual(model_of(found), found.family, found.card, largest_scale=100.0, bias=0.0).to(device).eval()
         self._from, self._to, self._device = student.image, found.card.image, device
 
     def loss(self, images: Tensor, texts: Tensor, pixels: Tensor, captions: Sequence[str]) -> Tensor:

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from moderation import assemble
 from moderation.breaker import Breaker, State
 from moderation.cli import main
-from moderation.embedding.cache import MemoryCache, TieredCache, pack, unpack
+from moderation.embedding.cache import MemoryCache, TieredCache, unpack
 from moderation.embedding.embedder import Embedder
 from moderation.embedding.redis_cache import KEYS_PER_CALL, RedisCache, connect
 from moderation.errors import SettingsError
@@ -26,7 +26,7 @@ from moderation.reader.step import Readers
 from moderation.reader.tiles import Tiles
 from moderation.sections import CacheSettings, RedisSettings
 from moderation.settings import ImageLimits, Settings
-from tests.fakes import FakeEncoder, item, picture
+from tests.fakes import FakeEncoder, item, packed, picture
 from tests.services.redis import Redis
 
 pytestmark = pytest.mark.needs_redis
@@ -153,14 +153,14 @@ def spoil(server: Redis) -> None:
             client.delete(key)
             client.rpush(key, "a list")
         else:
-            client.set(key, pack(np.atleast_2d(np.zeros(3, np.float16)))[0])
+            client.set(key, packed(np.zeros(3, np.float16)))
 
 
 def forge(server: Redis) -> None:
     """A value that is whole and of norm 1, but of another width."""
     client = plain(server)
     for key in list(client.scan_iter()):
-        client.set(key, pack(np.atleast_2d(np.array([1.0, 0.0], np.float16)))[0])
+        client.set(key, packed(np.array([1.0, 0.0], np.float16)))
 
 
 def flush(server: Redis) -> None:

@@ -8,9 +8,10 @@ import numpy as np
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from moderation.embedding.cache import cache_key, pack, unpack
+from moderation.embedding.cache import cache_key, unpack
 from moderation.encoder.base import Fingerprint
 from moderation.item import Modality
+from tests.fakes import packed
 
 # Separators, escapes and what looks like parts of other keys, on purpose.
 awkward = st.one_of(st.text(max_size=12), st.text("/%-2F:emb imagetxt\n\0é\ud800", max_size=12))
@@ -73,14 +74,14 @@ seeds, widths = st.integers(0, 10**6), st.integers(1, 600)
 @given(seeds, widths)
 def test_a_value_comes_back_to_the_last_bit(seed: int, width: int) -> None:
     vector = unit(seed, width)
-    (found,), sound = unpack([pack(np.atleast_2d(vector))[0]], width)
+    (found,), sound = unpack([packed(vector)], width)
     assert sound.tolist() == [True]
     assert (found.dtype, found.tobytes()) == (np.dtype(np.float16), vector.tobytes())
 
 
 @given(seeds, widths, st.data())
 def test_a_flipped_bit_is_a_miss(seed: int, width: int, data: st.DataObject) -> None:
-    value = bytearray(pack(np.atleast_2d(unit(seed, width)))[0])
+    value = bytearray(packed(unit(seed, width)))
     at = data.draw(st.integers(0, 8 * len(value) - 1))
     value[at // 8] ^= 1 << at % 8
     assert not unpack([bytes(value)], width)[1].any()
@@ -88,7 +89,7 @@ def test_a_flipped_bit_is_a_miss(seed: int, width: int, data: st.DataObject) -> 
 
 @given(seeds, widths, st.data())
 def test_a_cut_or_longer_value_is_a_miss(seed: int, width: int, data: st.DataObject) -> None:
-    value = pack(np.atleast_2d(unit(seed, width)))[0]
+    value = packed(unit(seed, width))
     assert not unpack([value[: data.draw(st.integers(0, len(value) - 1))]], width)[1].any()
     assert not unpack([value[data.draw(st.integers(1, len(value))) :]], width)[1].any()
     assert not unpack([value + data.draw(st.binary(min_size=1, max_size=9))], width)[1].any()
@@ -101,7 +102,7 @@ def test_arbitrary_bytes_are_a_miss(value: bytes, width: int) -> None:
 
 @given(st.lists(st.one_of(seeds, st.binary(max_size=300)), max_size=8), widths)
 def test_what_a_value_holds_does_not_hang_on_those_beside_it(given_: list[int | bytes], width: int) -> None:
-    values = [pack(np.atleast_2d(unit(one, width)))[0] if isinstance(one, int) else one for one in given_]
+    values = [packed(unit(one, width)) if isinstance(one, int) else one for one in given_]
     vectors, sound = unpack(values, width)
     assert (vectors.shape, sound.tolist()) == ((len(values), width), [isinstance(one, int) for one in given_])
     for one, vector in zip(given_, vectors, strict=True):

@@ -91,14 +91,11 @@ def decode(checkpoint: str) -> Callable[[Files], Any]:
 def tower(checkpoint: str) -> Callable[[Files], Any]:
     """Our image tower on pixels that are there, as our encoder runs it."""
     import torch
-    import transformers
 
+    from moderation.encoder.checkpoint import load
     from moderation.encoder.lane import CpuLane
-    from moderation.encoder.towers import LeanImageTower
-    from moderation.encoder.weights import Weights
 
-    model = transformers.CLIPModel.from_pretrained(checkpoint)
-    run = LeanImageTower.of(Weights.of(model), model.config.to_dict(), torch.float32)
+    run = load(checkpoint, device="cpu", dtype="float32").image.tower
     pixels, lane = torch.randn(BATCH, 3, 224, 224), CpuLane()
 
     def passed(files: Files) -> None:

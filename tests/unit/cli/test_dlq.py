@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,9 @@ from types import SimpleNamespace
 import pytest
 
 from moderation.errors import ExitCode
-from moderation.stream.batch import Partition, Record
+from moderation.stream.batch import Output, Partition, Record
 from moderation.stream.dead_letter import PREFIX, DeadLetter, Stage
-from moderation.stream.letters import Choice, Found, Letter, Place
+from moderation.stream.letters import Choice, Found, Letter, Place, marker
 from moderation.stream.replay import Obstacle, plan, replayed
 from tests.unit.cli.conftest import Run
 
@@ -26,8 +27,8 @@ LETTER = Letter(Place(0, 17), TOLD, 5000, 80, whole=True)
         (["list", "--stage", "decoding"], "decode, fetch, publish, crash"),
         (["list", "--since", "yesterday"], "a time with its zone"),
         (["list", "--until", "2026-08-31T12:00:00"], "a time with its zone"),
-        (["show", "17"], "PARTITION:OFFSET"),
-        (["replay", "0:17", "0:-1"], "PARTITION:OFFSET"),
+        (["show", "17"], "Invalid value for PARTITION:OFFSET: found"),
+        (["replay", "0:17", "0:-1"], "Invalid value for PARTITION:OFFSET: found"),
         (["list"], "[stream]"),
     ],
 )
@@ -45,11 +46,38 @@ def test_the_help_names_every_stage(run: Run, command: str) -> None:
     assert f"Only of this stage: {', '.join(Stage)};" in told
 
 
+def record_of(told: DeadLetter, offset: int) -> Record:
+    """A dead letter where it lies."""
+    return lying(told.to_output(Record(told.origin, told.offset, 1000, b"k", b"v", (), 9), "in.dlq"), offset)
+
+
+def lying(output: Output, offset: int) -> Record:
+    """An output where it lies."""
+    return Record(Partition("in.dlq", 0), offset, 5000, output.key, output.value, output.headers, 9)
+
+
+def test_a_topic_is_read_once_from_its_end_and_nothing_is_held_of_what_was_read() -> None:
+    read = list[int]()
+
+    def windows() -> Iterator[list[Record]]:
+        kinds = {3: marker(Place(0, 1), "in.dlq"), 4: Output("in.dlq", b"v"), 5: marker(Place(0, 2), "in.dlq")}
+        for window in ((4, 5), (2, 3), (0, 1)):
+            read.extend(window)
+            yield [lying(kinds[one], one) if one in kinds else record_of(TOLD, one) for one in window]
+
+    found = Found(windows())
+    letters = iter(found)
+    first = next(letters)
+    assert (first.place.offset, first.replayed, read) == (2, True, [4, 5, 2, 3])
+    assert [(one.place.offset, one.replayed) for one in letters] == [(0, False), (1, True)]
+    assert (found.foreign, read) == (1, [4, 5, 2, 3, 0, 1])
+
+
 @pytest.mark.parametrize(("words", "told"), [([], True), (["--limit", "26"], False), (["--limit", "0"], True)])
 def test_letters_that_are_not_shown_are_counted(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], told: bool
 ) -> None:
-    found = Found(tuple(replace(LETTER, place=Place(0, number)) for number in range(26)), 0)
+    found = Found([[record_of(TOLD, number) for number in range(26)]])
     topic = SimpleNamespace(name="in.dlq", find=lambda _choice: found)
     monkeypatch.setattr("moderation.assemble.dead_letters", lambda _settings: nullcontext(topic))
     config = tmp_path / "worker.toml"

@@ -6,6 +6,7 @@ import gc
 import inspect
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -193,6 +194,32 @@ def test_control_c_before_a_command_begins_leaves_without_a_traceback_too(monkey
 
     monkeypatch.setattr(main, "app", interrupted)
     assert main.run(["doctor"]) == 130
+
+
+# Ctrl-C in the middle of the first import of a library, and how a process is then to end.
+INTERRUPTED = """
+import os, runpy, signal, sys
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == "typer":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupting())
+{before}
+sys.argv = ["moderation", "--version"]
+runpy.run_module("moderation", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "code", "said"),
+    [("", -signal.SIGINT, ""), ("signal.signal(signal.SIGINT, signal.SIG_IGN)", 0, "moderation ")],
+    ids=["as ever", "ignored"],
+)
+def test_control_c_while_commands_are_loaded_leaves_without_a_traceback(before: str, code: int, said: str) -> None:
+    command = [sys.executable, "-c", INTERRUPTED.format(before=before)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, done.stderr, done.stdout[: len(said)]) == (code, "", said)
 
 
 def test_a_reader_that_leaves_gives_no_traceback() -> None:

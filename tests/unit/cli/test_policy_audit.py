@@ -76,7 +76,7 @@ def test_one_that_treats_both_alike_passes_and_says_so_as_json(tmp_path: Path, r
     assert json.loads(out) == json.loads(path.with_name("flyers.audit.json").read_text())
 
 
-def test_release_is_not_next_where_a_promise_is_not_certified(tmp_path: Path, run: Run) -> None:
+def test_what_release_would_ask_for_is_next_where_it_would_refuse(tmp_path: Path, run: Run) -> None:
     path = audited(tmp_path, run, slang="friend")
     release = f"next: moderation policy release {path} --to shadow --by TEAM"
     assert run("policy", "audit", path)[1].splitlines()[-1] == release
@@ -86,7 +86,13 @@ def test_release_is_not_next_where_a_promise_is_not_certified(tmp_path: Path, ru
     write_lock(replace(lock, actions=(replace(first, threshold=None), *others)), place)
     code, out, err = run("policy", "audit", path)
     assert code == ExitCode.OK, err
-    assert "next:" not in out
+    certify = f"next: moderation policy certify {path}"
+    assert out.splitlines()[-1] == certify
+    write_lock(lock, place)
+    targets = path.parent / "data" / "certify.jsonl"
+    targets.write_text("".join(targets.read_text().splitlines(keepends=True)[:-1]))
+    assert run("policy", "audit", path)[1].splitlines()[-1] == certify
+    assert "certify.jsonl reads otherwise" in run("policy", "release", path, "--to", "shadow", "--by", "us")[1]
 
 
 def test_one_cluster_is_told_as_one(tmp_path: Path, run: Run) -> None:

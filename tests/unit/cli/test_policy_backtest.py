@@ -16,6 +16,7 @@ import pytest
 from moderation.errors import ExitCode
 from moderation.history.log import read_decisions
 from moderation.history.vectors import read_items
+from moderation.item import content_digest
 from moderation.policy.lock import write_lock
 from tests.conftest import ROOT
 from tests.fakes import FakeEncoder, action, lock
@@ -216,6 +217,38 @@ def test_targets_are_left_out_unless_their_policy_is_named(run: Run) -> None:
     assert "\nviolating share not estimable: no item is judged\n" in told
 
 
+@pytest.mark.usefixtures("project")
+def test_targets_under_another_policys_id_are_told(run: Run) -> None:
+    """A misspelt one: an id is never refused by `embed`, which knows of no policy."""
+    run("policy", "embed", "items.jsonl", "--policy", "wepons", "--out", "kept")
+    told = "\nviolating share not estimable: no item is judged under this policy; some are under 'wepons'\n"
+    assert told in backtest(run, "--vectors", "kept")[1]
+    run("scan", "items.jsonl", "--policy", "old/weapons.lock.json", "--out", "old.jsonl")
+    run("policy", "keep", "old.jsonl", "--items", "items.jsonl", "--policy", "wepons", "--out", "log")
+    assert told in backtest(run, "--decisions", "log")[1]
+
+
+@pytest.mark.usefixtures("project")
+def test_where_one_line_is_wrong_nothing_is_kept_and_the_folder_takes_a_second_run(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("BATCH", "FILE", "DECISIONS"):
+        monkeypatch.setattr(f"moderation.cli.policy_history.{name}", 1)
+    run("scan", "items.jsonl", "--policy", "old/weapons.lock.json", "--out", "old.jsonl")
+    lines = Path("old.jsonl").read_text(encoding="utf-8").splitlines()
+    write_lines(Path("odd.jsonl"), [{"text": "0.1"}, {"text": "0.2", "sha256": "0" * 64}])
+    write_lines(Path("half.jsonl"), [*lines[:3], lines[3][:-1]])
+    runs = {
+        "kept": (("embed", "odd.jsonl"), ("embed", "items.jsonl")),
+        "log": (("keep", "half.jsonl"), ("keep", "old.jsonl")),
+    }
+    for out, (wrong, right) in runs.items():
+        assert run("policy", *wrong, "--out", out)[0] == ExitCode.DATA
+        assert list(Path(out).iterdir()) == []
+        assert run("policy", *right, "--out", out)[0] == ExitCode.OK
+        assert len(list(Path(out).iterdir())) == len(COSINES)
+
+
 def test_a_policys_file_is_no_id_that_targets_could_be_kept_under(project: Path, run: Run) -> None:
     for command in (("embed", "items.jsonl"), ("keep", "old.jsonl", "--items", "items.jsonl")):
         code, _, err = run("policy", *command, "--policy", "weapons.yaml", "--out", "kept")
@@ -263,7 +296,10 @@ def test_several_parts_and_what_cannot_be_read_or_encoded(project: Path, run: Ru
         ({"target": True, "weight": 10**400}, "weight: found 1"),
         ({"cluster": 7}, "cluster: found 7; expected a text"),
         ({"attributes": {"surface": 1}}, "attributes: expected an object of texts"),
-        ({"sha256": "0" * 64}, "the content is not what its digest says"),
+        (
+            {"sha256": "0" * 64},
+            f"the content is not what its digest says: found {content_digest(b'0.2')}; expected {'0' * 64}",
+        ),
     ],
 )
 def test_what_a_line_says_wrongly_of_an_item_is_located(

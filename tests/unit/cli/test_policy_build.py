@@ -15,10 +15,11 @@ import pytest
 
 from moderation.cli import lock_words
 from moderation.decision import Score
+from moderation.detector.base import Detector
 from moderation.encoder.base import Encoded, Fingerprint
 from moderation.errors import ExitCode
 from moderation.item import Modality, Part
-from moderation.plugin.brought import PluginRecord, PluginState
+from moderation.plugin.brought import PluginRecord, Plugins, PluginState
 from moderation.policy.lock import read_lock, write_lock
 from tests.fakes import FakeDetector, FakeReader, plugins_with
 from tests.unit.cli.conftest import Run
@@ -433,6 +434,21 @@ def test_compile_asks_the_plugins_for_every_detector(
     assert not path.exists()
 
 
+def test_compile_asks_for_each_detector_once(policy: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, answer = [], Plugins.detector
+
+    def detector(plugins: Plugins, id_: str, *, needed_by: str) -> Detector:
+        asked.append(id_)
+        return answer(plugins, id_, needed_by=needed_by)
+
+    brought = plugins_with(FakeDetector("keywords", labels=("pills",)), FakeDetector("other"))
+    monkeypatch.setattr("moderation.assemble.plugins", lambda _settings: brought)
+    monkeypatch.setattr(Plugins, "detector", detector)
+    policy.write_text(POLICY + "detectors: [keywords/pills, other]\n")
+    assert run("policy", "compile", policy)[0] == ExitCode.OK
+    assert asked == ["keywords", "other"]
+
+
 def test_a_detector_that_raises_ends_certification_with_its_name(
     policy: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -692,21 +708,22 @@ def test_a_build_is_released_on_evidence_and_decisions_say_so(certified: Path, t
     assert not certified.with_name("flyers.release.json").exists()
     assert "status: draft; tests: not run; audit: none is declared\n" in run("policy", "show", certified)[1]
     code, out = release("--to", "shadow")
-    live = f"moderation policy release {certified} --to live --by TEAM --no-audit-reason 'why there is none'"
-    assert (code, out.splitlines()[-1]) == (ExitCode.OK, f"next: {live}")
+    assert (code, out.splitlines()[-1]) == (ExitCode.OK, f"next: moderation policy test {certified}")
     assert run("policy", "test", certified)[0] == ExitCode.OK
+    live = f"moderation policy release {certified} --to live --by TEAM --no-audit-reason 'why there is none'"
+    assert release("--to", "shadow")[1].splitlines()[-1] == f"next: {live}"
     code, out = release("--to", "live", "--no-audit-reason", "nobody is shown")
     assert (code, "live" in out) == (ExitCode.OK, True)
     record = json.loads(certified.with_name("flyers.release.json").read_text())
-    assert [one["status"] for one in record["changes"]] == ["shadow", "live"]
-    assert record["changes"][1]["by"] == "market-safety"
-    assert set(record["changes"][1]["evidence"]) == {"flyers.lock.json", "flyers.tests.json"}
+    assert [one["status"] for one in record["changes"]] == ["shadow", "shadow", "live"]
+    assert record["changes"][-1]["by"] == "market-safety"
+    assert set(record["changes"][-1]["evidence"]) == {"flyers.lock.json", "flyers.tests.json"}
     shown = run("policy", "show", certified)[1]
     assert "status: live; tests: passed; audit: none is declared\n" in shown
-    day = record["changes"][1]["date"]
+    day = record["changes"][-1]["date"]
     assert f"  live since {day}, by market-safety, on record: no audit: nobody is shown\n" in shown
     shown = json.loads(run("policy", "show", certified, "--json")[1])
-    assert (shown["status"], shown["recorded"]) == ("live", record["changes"][1])
+    assert (shown["status"], shown["recorded"]) == ("live", record["changes"][-1])
     (tmp_path / "note.txt").write_text("cheap discount pills")
     told = run("scan", tmp_path / "note.txt", "--policy", certified, "--json")[1]
     assert json.loads(told)["verdicts"][0]["status"] == "live"

@@ -5,9 +5,10 @@ import threading
 import numpy as np
 import pytest
 
-from moderation.embedding.cache import MemoryCache, TieredCache, cache_key, pack, unpack
+from moderation.embedding.cache import MemoryCache, TieredCache, cache_key, unpack
 from moderation.encoder.base import Fingerprint
 from moderation.item import Modality
+from tests.fakes import packed
 
 
 def unit(width: int = 8, seed: int = 0) -> np.ndarray:
@@ -23,7 +24,7 @@ def test_a_key_reads_as_its_parts() -> None:
 
 
 def test_a_value_opens_with_its_header() -> None:
-    head, values = pack(np.atleast_2d(unit()))[0].split(b"\n", 1)
+    head, values = packed(unit()).split(b"\n", 1)
     assert head.startswith(b"mv1 f16 8 ")
     assert len(head.split(b" ")[3]) == 8
     assert values == unit().tobytes()
@@ -34,7 +35,7 @@ def test_the_checksum_is_crc_32c() -> None:
     import crc32c
 
     assert crc32c.crc32c(b"123456789") == 0xE3069283
-    data = pack(np.atleast_2d(unit()))[0]
+    data = packed(unit())
     head, values = data.split(b"\n", 1)
     covered = head[: head.rindex(b" ") + 1] + values
     assert int(head[-8:], 16) == crc32c.crc32c(covered)
@@ -42,12 +43,12 @@ def test_the_checksum_is_crc_32c() -> None:
 
 @pytest.mark.parametrize("vector", [np.zeros(8), np.ones(8), np.full(8, np.nan), np.array([np.inf] + [0.0] * 7)])
 def test_a_vector_that_is_not_a_unit_is_a_miss(vector: np.ndarray) -> None:
-    assert not unpack([pack(np.atleast_2d(vector.astype(np.float16)))[0]], 8)[1].any()
+    assert not unpack([packed(vector.astype(np.float16))], 8)[1].any()
 
 
 @pytest.mark.parametrize("width", [4, 7, 9, 16])
 def test_a_value_of_another_width_is_a_miss(width: int) -> None:
-    assert not unpack([pack(np.atleast_2d(unit(8)))[0]], width)[1].any()
+    assert not unpack([packed(unit(8))], width)[1].any()
 
 
 def test_the_least_recently_used_value_leaves_first() -> None:

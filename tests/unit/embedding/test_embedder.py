@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
-from moderation.embedding.cache import MemoryCache, pack
+from moderation.embedding.cache import MemoryCache
 from moderation.embedding.embedder import Embedder, EmbedderStats
 from moderation.encoder.base import Encoded, Fingerprint
 from moderation.encoder.card import EncoderCard, ImageCard, TextCard
 from moderation.errors import EncoderError, ItemError
 from moderation.item import Part
+from tests.fakes import packed
 
 WIDTH = 16
 BOTH = EncoderCard(
@@ -133,7 +134,7 @@ def test_where_another_worker_was_first_its_vector_is_used() -> None:
 
     class Racing(MemoryCache):
         def put_many(self, values: Mapping[str, bytes]) -> Mapping[str, bytes]:
-            super().put_many({key: pack(np.atleast_2d(other.encode_images([b"a"]).vectors[0]))[0] for key in values})
+            super().put_many({key: packed(other.encode_images([b"a"]).vectors[0]) for key in values})
             return super().put_many(values)
 
     other = FakeEncoder(nudge=1e-3)

@@ -154,6 +154,12 @@ def test_a_damaged_missing_or_foreign_file_is_refused_by_name(
     assert expected in str(error.value)
 
 
+def test_a_lock_that_is_nearly_named_is_told(tmp_path: Path) -> None:
+    write_lock(make_lock(), lock_path(tmp_path, "weapons"))
+    with pytest.raises(LockError, match=r"No such file or directory; did you mean '\S+/weapons\.lock\.json'\?$"):
+        read_lock(lock_path(tmp_path, "wepons"))
+
+
 @pytest.mark.parametrize(
     "change", [{"max_parts": 9}, {"evidence": {}}, {"on_error": "allow"}], ids=lambda one: next(iter(one))
 )

@@ -21,7 +21,7 @@ from moderation.stream.unpacking import _Unpacking
 
 AT = TopicPartition("in", 0)
 CODECS = (0, 1, 2, 3, 4)  # none, gzip, snappy, lz4, zstd
-_SIGNATURE, _HEAD = 17, 61  # bytes of a batch before its checksum, and before its records
+_LENGTH, _SIGNATURE, _HEAD = 8, 17, 61  # bytes of a batch before its length, its checksum, and its records
 NAMES = st.binary(max_size=20)
 HEADERS = st.lists(st.tuples(NAMES, st.none() | st.binary(max_size=20)), max_size=4)
 RECORDS = st.lists(st.tuples(st.none() | st.binary(max_size=20), st.none() | st.binary(max_size=200), HEADERS), min_size=1, max_size=6)  # fmt: skip
@@ -47,6 +47,12 @@ def packed(records: list[tuple[Any, Any, Any]], codec: int = 0, *, magic: int = 
         assert builder.append(1000, key, value, [(_Name(name), told) for name, told in headers]) is not None
     builder.close()
     return bytes(builder.buffer())
+
+
+def signed(batch: bytearray) -> bytes:
+    """The batch with the checksum of what it holds by now."""
+    struct.pack_into(">I", batch, _SIGNATURE, calc_crc32c(memoryview(batch)[_SIGNATURE + 4 :]))
+    return bytes(batch)
 
 
 def unpacked(batch: bytes, most_bytes: int = 10_000_000) -> list[Any]:
@@ -83,9 +89,18 @@ def test_a_batch_that_unpacks_into_too_much_says_where_and_is_not_held(magic: in
 def test_a_batch_that_was_packed_badly_and_signed_says_where_and_waits_for_a_person(codec: int) -> None:
     batch = bytearray(packed([(None, bytes(1000), [])], codec))
     batch[_HEAD : _HEAD + 8] = bytes(8)
-    struct.pack_into(">I", batch, _SIGNATURE, calc_crc32c(memoryview(batch)[_SIGNATURE + 4 :]))
     with pytest.raises(StreamError, match=r"the batch at in-0:0 cannot be unpacked: \w+$") as refused:
-        unpacked(bytes(batch))
+        unpacked(signed(batch))
+    assert refused.value.exit_code == ExitCode.UNREADABLE
+
+
+@pytest.mark.parametrize("codec", CODECS[1:])
+def test_half_a_batch_that_was_signed_says_where_and_waits_for_a_person(codec: int) -> None:
+    whole = packed([(None, bytes(range(256)) * 4, [])], codec)
+    half = bytearray(whole[: (_HEAD + len(whole)) // 2])
+    struct.pack_into(">i", half, _LENGTH, len(half) - _LENGTH - 4)
+    with pytest.raises(StreamError, match=r"^the batch at in-0:0 (cannot be unpacked|holds a record)") as refused:
+        unpacked(signed(half))
     assert refused.value.exit_code == ExitCode.UNREADABLE
 
 
@@ -106,11 +121,11 @@ def test_only_a_name_that_is_no_utf8_is_foreign(name: bytes) -> None:
     assert isinstance(found, ForeignName) == (name.decode("utf-8", "replace").encode() != name)
 
 
-def test_what_is_broken_otherwise_is_refused_as_before() -> None:
+def test_what_is_broken_otherwise_is_refused() -> None:
     batch = bytearray(packed([(None, b"value", [(b"\xff", b"told")])]))
     batch[-1] ^= 1
     with pytest.raises(CorruptRecordError, match="crc"):
         unpacked(bytes(batch))
     batch[-7] = 0x7E  # a longer name than there are bytes
-    with pytest.raises(CorruptRecordError, match="structure"):
+    with pytest.raises(StreamError, match=r"the batch at in-0:0 holds a record of an invalid structure"):
         _Unpacking(0, AT, MemoryRecords(bytes(batch)), check_crcs=False, most_bytes=1000).take()

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from moderation.encoder.card import TextCard
-from moderation.encoder.checkpoint import open_checkpoint
+from moderation.encoder.checkpoint import describe, model_of
 from moderation.training.dual import Dual, by_length
 from tests.unit.encoder import checkpoints
 
@@ -34,8 +34,8 @@ def test_where_trimming_is_not_exact_there_is_one_group() -> None:
 
 def test_vectors_are_those_of_the_whole_batch(tmp_path: Path) -> None:
     checkpoints.clip(tmp_path)
-    found = open_checkpoint(str(tmp_path))
-    dual = Dual(found.model, found.family, found.card, largest_scale=100.0, bias=0.0)
+    found = describe(str(tmp_path))
+    dual = Dual(model_of(found), found.family, found.card, largest_scale=100.0, bias=0.0)
     mask = mask_of(3, 30, 7, 14, 40, 8, 5, 20)
     ids = torch.randint(5, 30, mask.shape, generator=torch.Generator().manual_seed(0))
     ids[torch.arange(len(ids)), mask.sum(1) - 1] = 59

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from moderation.encoder.checkpoint import load, open_checkpoint
+from moderation.encoder.checkpoint import describe, load, model_of
 from moderation.errors import TrainingError
 from moderation.training.dual import Dual
 from moderation.training.loop import train
@@ -34,8 +34,8 @@ def metrics(folder: Path, name: str) -> Any:
 
 
 def dual(folder: Path) -> Dual:
-    found = open_checkpoint(str(folder / "vit"))
-    return Dual(found.model, found.family, found.card, largest_scale=100.0, bias=0.0)
+    found = describe(str(folder / "vit"))
+    return Dual(model_of(found), found.family, found.card, largest_scale=100.0, bias=0.0)
 
 
 def test_where_no_adapters_are_none_are_looked_for_in_peft(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

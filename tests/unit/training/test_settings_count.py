@@ -13,7 +13,7 @@ import torch
 import transformers
 from torch import nn
 
-from moderation.encoder.checkpoint import open_checkpoint
+from moderation.encoder.checkpoint import describe, model_of
 from moderation.errors import TrainingError
 from moderation.training import checkpoint, loop
 from moderation.training.config import PairRun, read_config
@@ -55,20 +55,21 @@ def stored(folder: Path, name: str, part: str = "average.") -> dict[str, torch.T
 
 
 def exported(folder: Path, name: str) -> dict[str, torch.Tensor]:
-    model: nn.Module = open_checkpoint(str(folder / name / "encoder")).model
+    model: nn.Module = model_of(describe(str(folder / name / "encoder")))
     return model.state_dict()
 
 
 def test_a_scale_at_its_bound_still_learns_and_comes_back(folder: Path) -> None:
-    found = open_checkpoint(str(folder / "clip"))
+    found = describe(str(folder / "clip"))
+    model = model_of(found)
     with torch.no_grad():
-        found.model.logit_scale.fill_(math.log(100) + 1e-3)  # OpenAI's stand at the bound, rounded up
-    found.model.logit_scale.requires_grad_(True)
-    dual = Dual(found.model, found.family, found.card, largest_scale=100.0, bias=0.0)
+        model.logit_scale.fill_(math.log(100) + 1e-3)  # OpenAI's stand at the bound, rounded up
+    model.logit_scale.requires_grad_(True)
+    dual = Dual(model, found.family, found.card, largest_scale=100.0, bias=0.0)
     assert dual.scale().item() == pytest.approx(100.0)
     dual.scale().backward()
-    assert found.model.logit_scale.grad is not None
-    assert found.model.logit_scale.grad.item() == pytest.approx(100.0)
+    assert model.logit_scale.grad is not None
+    assert model.logit_scale.grad.item() == pytest.approx(100.0)
 
 
 def test_no_step_leaves_a_scale_beyond_its_bound_nor_does_the_export(folder: Path) -> None:
