@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -23,6 +24,8 @@ def did_you_mean(name: str, known: Iterable[str], *, listed: bool = True) -> str
 
 def neighbour(path: Path, ending: str = "") -> str:
     """`; did you mean 'mine/x.yaml'?` for a path that is not there, where something of a similar name lies beside it; with `ending`, one that ends alike."""
+    if os.path.lexists(path):
+        return ""
     try:
         names = sorted(one.name.removesuffix(ending) for one in path.parent.iterdir() if one.name.endswith(ending))
     except OSError:

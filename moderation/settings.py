@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from moderation.errors import SettingsError
-from moderation.meant import nearest
+from moderation.meant import nearest, neighbour
 from moderation.plugin_sections import DetectorSettings, HeadSettings, PluginSettings, ReaderSettings
 from moderation.sections import (
     CacheSettings,
@@ -154,7 +154,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SettingsError(f"settings: cannot read {path}: {error.strerror}") from None
+        raise SettingsError(f"settings: cannot read {path}: {error.strerror}{neighbour(path)}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"settings: {path} is not valid TOML: {error}") from None
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from moderation.errors import DataError, LockError, Problem
 from moderation.policy.loader import load_policy
-from moderation.policy.lock import SUFFIX, Lock, lock_path, read_lock
+from moderation.policy.lock import ARRAYS_SUFFIX, SUFFIX, Lock, lock_path, read_lock
 from moderation.policy.schema import Policy
 from moderation.settings import Settings
 
@@ -60,6 +60,8 @@ def find_lock(path: Path, settings: Settings) -> Path:
     """The lock that `path` names: itself, or the one beside a policy file, which must still be that policy's."""
     if path.name.endswith(SUFFIX):
         return path
+    if path.name.endswith(ARRAYS_SUFFIX):
+        raise LockError(f"lock {path}: is the second file of a lock; name the first, {path.with_suffix('.json').name}")
     policy = load_policy(path, action_names=settings.actions)
     current_lock(policy, None)
     return lock_file(policy, None)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from moderation.decision import Decision
 from moderation.errors import DataError, Problem
+from moderation.meant import neighbour
 from moderation.policy.manifest import bounded_lines
 
 _TEXTS = ("policy", "version", "revision", "status")
@@ -21,7 +22,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, Decision]]:
     try:
         stream = path.open("rb")
     except OSError as error:
-        raise DataError([Problem(path, 0, 0, "D001", f"cannot be read: {error.strerror}")]) from None
+        raise DataError([Problem(path, 0, 0, "D001", f"cannot be read: {error.strerror}{neighbour(path)}")]) from None
     with stream:
         for number, line in enumerate(bounded_lines(stream), start=1):
             if line is not None and not line.strip():

@@ -13,10 +13,14 @@ from moderation.policy.checks import check_references
 from moderation.policy.explain import explain
 from moderation.policy.extends import resolve
 from moderation.policy.paths import POLICY_PATHS, join_paths
-from moderation.policy.schema import BASE_SCHEMA, POLICY_SCHEMA, TESTS_SCHEMA, Policy
+from moderation.policy.schema import BASE_SCHEMA, LOCK_SCHEMA, POLICY_SCHEMA, TESTS_SCHEMA, Policy
 from moderation.policy.yaml_source import Node, plain, read_yaml
 
 SUFFIXES = (".yaml", ".yml")
+_NO_POLICY = {
+    TESTS_SCHEMA: "a test file is no policy; lint reads it with the policy whose `tests` name it",
+    LOCK_SCHEMA: "a lock is no policy; name the one that it was made from",
+}
 
 
 def load_policy(path: Path, *, action_names: Sequence[str]) -> Policy:
@@ -65,8 +69,7 @@ def _load(path: Path, action_names: Sequence[str], *, bases: bool = False) -> tu
         return None, problems
     if not isinstance(written.value, dict):
         return None, [*problems, written.problem("P103", "found no mapping at the top; expected a policy")]
-    if _schema_of(written) == TESTS_SCHEMA:
-        message = "a test file is no policy; lint reads it with the policy whose `tests` name it"
+    if message := _NO_POLICY.get(str(_schema_of(written))):
         return None, [written.locate("schema").problem("P103", message)]
     is_base = _schema_of(written) == BASE_SCHEMA
     if is_base and not bases:

@@ -32,7 +32,7 @@ from moderation.policy.yaml_source import Node
 
 POLICY_SCHEMA = "policy/v1"
 BASE_SCHEMA = "policy-base/v1"
-TESTS_SCHEMA = "policy-tests/v1"  # of test files, which are read elsewhere
+TESTS_SCHEMA, LOCK_SCHEMA = "policy-tests/v1", "lock/v1"  # of test files and locks, which are read elsewhere
 
 # Left out of the content hash: a resolved policy is the same whether it was inherited or written out.
 _UNHASHED = {"schema_", "extends", "reason"}

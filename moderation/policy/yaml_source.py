@@ -103,10 +103,8 @@ def read_yaml(path: Path) -> tuple[Node | None, list[Problem]]:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
-        meant = neighbour(path) if isinstance(error, FileNotFoundError) else ""
-        return None, [
-            Problem(path, 0, 0, "Y001", f"cannot be read: {getattr(error, 'strerror', None) or error}{meant}")
-        ]
+        said = getattr(error, "strerror", None) or error
+        return None, [Problem(path, 0, 0, "Y001", f"cannot be read: {said}{neighbour(path)}")]
     return parse_yaml(content, path)
 
 

@@ -104,8 +104,9 @@ def test_what_is_wrong_is_said(tmp_path: Path, text: str, says: str) -> None:
 
 
 def test_a_missing_file_is_said(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="cannot read"):
-        load_settings(tmp_path / "none.toml", environ={})
+    path = write(tmp_path, 'actions = ["a", "b"]')
+    with pytest.raises(SettingsError, match=rf"cannot read .*; did you mean '{path}'\?$"):
+        load_settings(path.with_stem(f"{path.stem}s"), environ={})
 
 
 def test_a_variable_below_a_value_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from moderation.errors import ExitCode
 from moderation.item import Modality
-from tests.fakes import FakeDetector, plugins_with
+from moderation.policy.lock import lock_path, write_lock
+from tests.fakes import FakeDetector, lock, plugins_with
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.texts import POLICY, TESTS
 from tests.unit.cli.words import WordEncoder
@@ -86,6 +87,14 @@ def test_a_test_file_in_place_of_a_policy_is_one_mistake(folder: Path, run: Run)
     file.write_text("schema: policy-tests/v1\n" + TESTS)
     told = f"{file}:1:9: P103 error: a test file is no policy; lint reads it with the policy whose `tests` name it\n"
     assert run("policy", "lint", file) == (ExitCode.POLICY, f"{told}1 file, 1 error, 0 warnings\n", "")
+
+
+def test_a_lock_in_place_of_a_policy_is_one_mistake(tmp_path: Path, run: Run) -> None:
+    file = lock_path(tmp_path, "weapons")
+    write_lock(lock(), file)
+    code, out, _ = run("policy", "lint", file)
+    assert (code, out.count("\n")) == (ExitCode.POLICY, 2)
+    assert "P103 error: a lock is no policy; name the one that it was made from\n1 file, 1 error" in out
 
 
 def test_what_is_not_there_is_no_file_that_was_checked(tmp_path: Path, run: Run) -> None:

@@ -396,6 +396,7 @@ def test_that_a_policy_is_uncertified_is_told_once_with_what_mends_it_and_not_fo
         ("gone", "build/weapons.lock.json", ExitCode.DATA, "no such file or folder"),
         ("empty", "build/weapons.lock.json", ExitCode.DATA, "nothing to judge"),
         ("pictures", "gone.lock.json", ExitCode.ENCODER, "gone.lock.json: cannot be read"),
+        ("pictures", "build/weapons.lock.safetensors", ExitCode.ENCODER, "name the first, weapons.lock.json"),
         ("pictures", "broken.lock.json", ExitCode.ENCODER, "broken.lock.json"),
         ("pictures", "foreign.lock.json", ExitCode.ENCODER, "built for encoder ffff"),
     ],

@@ -176,7 +176,8 @@ def test_a_line_that_is_no_decision_is_located(tmp_path: Path, line: str) -> Non
 
 
 def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"gone\.jsonl: D001: cannot be read"):
+    (tmp_path / "gone-2.jsonl").touch()
+    with pytest.raises(DataError, match=r"gone\.jsonl: D001: cannot be read: .*; did you mean '\S+/gone-2\.jsonl'\?$"):
         list(read_lines(tmp_path / "gone.jsonl"))
 
 
