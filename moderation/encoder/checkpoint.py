@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -168,7 +169,8 @@ def _card(folder: Path, config: dict[str, Any], family: Family, *, name: str) ->
 def _with_defaults(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
     """The config with what its file leaves out, since files hold only what differs from transformers' defaults."""
     try:
-        return transformers.AutoConfig.for_model(**config).to_dict()  # type: ignore[no-any-return]
+        # A copy: transformers 5.4 takes the towers' kinds out of what it is given, and the identity is that of the file.
+        return transformers.AutoConfig.for_model(**deepcopy(config)).to_dict()  # type: ignore[no-any-return]
     except Exception as error:  # noqa: BLE001  transformers validates by many types
         raise CheckpointError(f"{folder / 'config.json'}: {error}") from None
 

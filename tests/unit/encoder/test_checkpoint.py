@@ -17,6 +17,8 @@ from moderation.encoder import checkpoint, locate
 from moderation.encoder.checkpoint import load
 from moderation.encoder.weights import Weights
 from moderation.errors import CheckpointError, EncoderError
+from moderation.policy.lock import read_lock
+from tests.conftest import ROOT
 from tests.unit.encoder import checkpoints
 from tests.unit.encoder.pictures import jpeg
 
@@ -279,6 +281,11 @@ def identity(folder: Path) -> str:
 def test_the_identity_is_of_the_content_not_the_place(originals: Path, copy: Callable[[str], Path]) -> None:
     assert identity(copy("dual")) == identity(originals / "dual")
     assert len(identity(originals / "dual")) == 32
+
+
+def test_the_identity_is_the_same_in_every_version_of_transformers() -> None:
+    shipped = read_lock(ROOT / "policies" / "weapons.lock.json")
+    assert checkpoint.describe("bundled").identity == shipped.encoder_identity
 
 
 @pytest.mark.parametrize(
