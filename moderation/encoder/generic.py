@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ _MODELS: Mapping[Family, str] = {
 def with_defaults(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
     """The config with what its file leaves out, since files hold only what differs from transformers' defaults."""
     try:
-        return transformers.AutoConfig.for_model(**config).to_dict()  # type: ignore[no-any-return]
+        # A copy: transformers 5.4 takes the towers' kinds out of what it is given, and the identity is that of the file.
+        return transformers.AutoConfig.for_model(**deepcopy(config)).to_dict()  # type: ignore[no-any-return]
     except Exception as error:  # noqa: BLE001  transformers validates by many types
         raise CheckpointError(f"{folder / 'config.json'}: {error}") from None
 

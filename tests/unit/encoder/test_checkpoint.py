@@ -14,9 +14,12 @@ import safetensors.torch
 import torch
 
 from moderation.encoder import generic, locate
-from moderation.encoder.checkpoint import load
+from moderation.encoder.bert import Bert
+from moderation.encoder.checkpoint import describe, load
 from moderation.encoder.weights import Weights
 from moderation.errors import CheckpointError, EncoderError
+from moderation.policy.lock import read_lock
+from tests.conftest import ROOT
 from tests.unit.encoder import checkpoints
 from tests.unit.encoder.pictures import jpeg
 
@@ -279,6 +282,13 @@ def identity(folder: Path) -> str:
 def test_the_identity_is_of_the_content_not_the_place(originals: Path, copy: Callable[[str], Path]) -> None:
     assert identity(copy("dual")) == identity(originals / "dual")
     assert len(identity(originals / "dual")) == 32
+
+
+def test_the_identity_is_the_same_in_every_version_of_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = read_lock(ROOT / "policies" / "weapons.lock.json")
+    assert describe("bundled").identity == shipped.encoder_identity
+    monkeypatch.setattr(Bert, "is_whole", lambda _: False)  # transformers is asked for what the config leaves out
+    assert describe("bundled").identity == shipped.encoder_identity
 
 
 @pytest.mark.parametrize(
