@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
@@ -20,9 +20,6 @@ from moderation.cli.finding import Check, Finding, load
 from moderation.compiler.degenerate import degenerate
 from moderation.errors import CheckpointError, EncoderError, ExitCode, ModerationError, SettingsError
 from moderation.item import Modality, Part
-
-if TYPE_CHECKING:
-    pass
 
 DISTRIBUTIONS = (
     "moderation", "torch", "transformers", "safetensors", "numpy", "scipy", "scikit-learn", "pillow", "pydantic",
