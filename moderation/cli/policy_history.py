@@ -23,7 +23,7 @@ from moderation.history.log import write_decisions
 from moderation.history.vectors import KeptItem, KeptPart, write_vectors
 from moderation.item import ContentItem, content_digest
 from moderation.settings import load_settings
-from moderation.source.find import batches, find
+from moderation.source.find import Found, batches, find
 from moderation.source.together import Read, read_together
 
 BATCH, FILE, DECISIONS = (
@@ -36,23 +36,33 @@ _NO_POLICY = "targets are left out: name the policy that they are about (--polic
 
 def embed(paths: Sequence[Path], *, out: Path, encoder: str, policy: str | None) -> None:
     """Encode items and keep their vectors; what cannot be read is left out and told, what cannot be encoded is kept as that."""
-    with kept_whole(out):
-        _embed(paths, out=out, encoder=encoder, policy=policy)
-
-
-def _embed(paths: Sequence[Path], *, out: Path, encoder: str, policy: str | None) -> None:
-    settings = load_settings()
-    found = find(paths, max_bytes=settings.images.max_bytes)
-    with terminal.working("loading the encoder"):
-        embedder = assemble.embedder(settings, encoder)
-    fingerprint = embedder.encoder.fingerprint
     counts: Counter[str] = Counter()
+    with kept_whole(out) as folder:
+        settings = load_settings()
+        found = find(paths, max_bytes=settings.images.max_bytes)
+        with terminal.working("loading the encoder"):
+            embedder = assemble.embedder(settings, encoder)
+        _embed(found, folder / (paths[0].stem.strip("-") or "stdin"), embedder, policy, counts)
+    if counts["targets"] and policy is None:
+        terminal.note(_NO_POLICY)
+    terminal.say(
+        f"kept {terminal.counted(counts['items'], 'item')}, {terminal.counted(counts['vectors'], 'vector')} of encoder "
+        f"{embedder.encoder.fingerprint} in {out}"
+    )
+    for reason in sorted(counts.keys() - {"items", "vectors", "targets"}):
+        terminal.say(f"  {counts[reason]:,} {reason}")
+    if found.left_alone:
+        terminal.say(f"  {of_another_kind(found.left_alone, found.kinds)}")
+
+
+def _embed(found: Found, name: Path, embedder: Embedder, policy: str | None, counts: Counter[str]) -> None:
+    fingerprint = embedder.encoder.fingerprint
     kept: list[KeptItem] = []
     made: list[NDArray[np.float16]] = []
     files = taken = 0
 
     def write() -> None:
-        path = out / f"{paths[0].stem.strip('-') or 'stdin'}-{files:05}.parquet"
+        path = name.with_name(f"{name.name}-{files:05}.parquet")
         if kept:
             write_vectors(path, kept, np.concatenate(made), identity=fingerprint.identity, numeric=fingerprint.numeric)
 
@@ -65,22 +75,13 @@ def _embed(paths: Sequence[Path], *, out: Path, encoder: str, policy: str | None
                 write()
                 kept, made, taken, files = [], [], 0, files + 1
         write()
-    if counts["targets"] and policy is None:
-        terminal.note(_NO_POLICY)
-    terminal.say(
-        f"kept {terminal.counted(counts['items'], 'item')}, {terminal.counted(counts['vectors'], 'vector')} of encoder {fingerprint} in {out}"
-    )
-    for reason in sorted(counts.keys() - {"items", "vectors", "targets"}):
-        terminal.say(f"  {counts[reason]:,} {reason}")
-    if found.left_alone:
-        terminal.say(f"  {of_another_kind(found.left_alone, found.kinds)}")
 
 
 def keep(paths: Sequence[Path], *, out: Path, items: Path | None, policy: str | None) -> None:
     """Keep decisions as Parquet, with what the lines of `items` say of their items."""
-    with kept_whole(out):
+    with kept_whole(out) as folder:
         facts = read_facts(items, policy, max_bytes=load_settings().images.max_bytes) if items else {}
-        kept, known = keep_decisions(paths, out, facts, items=items)
+        kept, known = keep_decisions(paths, folder, facts, items=items)
     terminal.say(
         f"kept {terminal.counted(kept, 'decision')} in {out}" + (f", {known:,} of items in {items}" if items else "")
     )

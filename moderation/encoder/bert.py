@@ -89,7 +89,9 @@ class Bert:
     @staticmethod
     def fits(config: Mapping[str, Any]) -> bool:
         """Whether a config, with transformers' defaults in it, is of the form that this reads."""
-        return all(config.get(name, usual) == usual for name, usual in _USUAL.items())
+        usual = all(config.get(name, usual) == usual for name, usual in _USUAL.items())
+        heads = config.get("num_attention_heads", 0)
+        return usual and heads > 0 and config["hidden_size"] % heads == 0
 
     @classmethod
     def of(cls, weights: Weights, config: Mapping[str, Any], *, pools: bool) -> Bert:

@@ -221,8 +221,8 @@ def _clip(weights: Weights, found: Described, dtype: torch.dtype) -> _Towers:
 
 
 def _is_lean(found: Described) -> bool:
-    acts = {found.config.get(f"{kind}_config", {}).get("hidden_act") for kind in ("vision", "text")}
-    return found.family == "clip" and acts <= lean.ACTIVATIONS
+    towers = (found.config.get(f"{kind}_config", {}) for kind in ("vision", "text"))
+    return found.family == "clip" and all(one.get("hidden_act") in lean.ACTIVATIONS for one in towers)
 
 
 def _pooling(card: EncoderCard) -> str:

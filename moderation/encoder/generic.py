@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError
 from transformers.utils import logging
 
 from moderation.encoder.card import EncoderCard
@@ -50,7 +49,7 @@ def load_model(folder: Path, family: Family, card: EncoderCard) -> Any:
                 ignore_mismatched_sizes=True,  # they are in the report, by name
                 output_loading_info=True,
             )
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+    except Exception as error:  # noqa: BLE001  transformers raises whatever a config that makes no sense leads to
         raise CheckpointError(f"{folder}: the weights do not load: {error}") from None
     # transformers fills what is missing with random numbers and goes on.
     unread = card.text is not None and card.text.pooling != "pooler"

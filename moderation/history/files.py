@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -52,15 +54,25 @@ def refuse_kept(folder: Path) -> None:
 
 
 @contextmanager
-def kept_whole(folder: Path) -> Iterator[None]:
-    """What is kept in a folder meanwhile: all of it or nothing, at Ctrl-C neither, so that a second run finds the folder as this one did. Raises as `refuse_kept` does."""
+def kept_whole(folder: Path) -> Iterator[Path]:
+    """Where to write what a folder is to keep: it gets all of it in the end or nothing, at Ctrl-C neither, and what another puts there meanwhile is let be.
+
+    Raises as `refuse_kept` does, in the end too: of two runs that began together the first one is kept.
+    """
     refuse_kept(folder)
+    beside, kept = folder / f".{uuid4().hex[:8]}", list[Path]()
     try:
-        yield
+        yield beside
+        refuse_kept(folder)
+        for one in _ours(beside):
+            kept.append(folder / one.name)
+            one.rename(kept[-1])
     except BaseException:
-        for one in _ours(folder):
+        for one in kept:
             one.unlink(missing_ok=True)
         raise
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def parquet_files(places: Sequence[Path], command: str) -> list[Path]:

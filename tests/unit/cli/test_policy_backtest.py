@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +248,19 @@ def test_where_one_line_is_wrong_nothing_is_kept_and_the_folder_takes_a_second_r
         assert list(Path(out).iterdir()) == []
         assert run("policy", *right, "--out", out)[0] == ExitCode.OK
         assert len(list(Path(out).iterdir())) == len(COSINES)
+
+
+@pytest.mark.usefixtures("project")
+def test_who_leaves_before_it_is_told_what_was_kept_takes_nothing_away(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(_text: str) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("moderation.cli.terminal.say", gone)
+    with suppress(BrokenPipeError):
+        run("policy", "embed", "items.jsonl", "--out", "kept")
+    assert [one.name for one in Path("kept").iterdir()] == ["items-00000.parquet"]
 
 
 def test_a_policys_file_is_no_id_that_targets_could_be_kept_under(project: Path, run: Run) -> None:

@@ -188,6 +188,17 @@ def test_other_kinds_of_checkpoint_are_refused(change: dict[str, Any], found: st
     assert found in refusal(folder)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"hidden_act": ["gelu"]}, {"num_attention_heads": 7}, {"num_attention_heads": 0}, {"vocab_size": 0}],
+    ids=str,
+)
+def test_a_tower_that_makes_no_sense_is_refused(change: dict[str, Any], tmp_path: Path) -> None:
+    folder = shutil.copytree(locate.BUNDLED, tmp_path / "encoder")
+    edit(folder / "config.json", lambda config: config["text_config"].update(change))
+    assert str(folder) in refusal(folder)
+
+
 @pytest.mark.parametrize("change", [
     {"size": {"shortest_edge": 52}}, {"do_center_crop": False}, {"crop_pct": 0.875}, {"resample": 0}, {"rescale_factor": 1.0},
 ])  # fmt: skip

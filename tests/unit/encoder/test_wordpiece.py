@@ -101,11 +101,13 @@ def test_what_is_unusual_is_left_to_transformers(tmp_path: Path, change: Callabl
         in_file(lambda spec: spec.pop("model")),
         in_file(lambda spec: spec.update(model=[])),
         in_file(lambda spec: spec["model"]["vocab"].pop("[SEP]")),
+        in_file(lambda spec: spec["model"]["vocab"].update(gun="7")),
+        in_file(lambda spec: spec["model"]["vocab"].update({"\ud800": 9600})),
         lambda folder: (folder / "tokenizer.json").unlink(),
         lambda folder: (folder / "tokenizer_config.json").unlink(),
     ],
 )  # fmt: skip
-def test_files_that_lack_something_are_left_to_transformers(tmp_path: Path, change: Callable[[Path], object]) -> None:
+def test_files_that_are_broken_are_left_to_transformers(tmp_path: Path, change: Callable[[Path], object]) -> None:
     folder = shutil.copytree(BUNDLED, tmp_path / "encoder")
     change(folder)
     assert WordPieces.read(folder) is None

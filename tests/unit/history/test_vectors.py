@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 
 from moderation.errors import DataError
-from moderation.history.files import parquet_files, refuse_kept
+from moderation.history.files import kept_whole, parquet_files, refuse_kept
 from moderation.history.items import NO_DAY, UNKNOWN, Target
 from moderation.history.vectors import MODALITIES, KeptItem, read_items, read_parts, read_vectors, write_vectors
 from moderation.item import Modality
@@ -196,6 +196,25 @@ def test_a_suffix_in_capitals_is_one_too(tmp_path: Path) -> None:
     assert [one.name for one in parquet_files([tmp_path], "what")] == ["a.parquet", "b.PARQUET"]
     with pytest.raises(DataError, match=r"holds a\.parquet and 1 more like it already"):
         refuse_kept(tmp_path)
+
+
+def keep_one(folder: Path, text: str, meanwhile: Callable[[], object]) -> None:
+    with kept_whole(folder) as there:
+        there.mkdir()
+        (there / "a.parquet").write_text(text)
+        meanwhile()
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_what_another_run_kept_in_a_folder_meanwhile_is_let_be(tmp_path: Path, fails: bool) -> None:
+    def another() -> None:
+        keep_one(tmp_path, "fast", lambda: None)
+        if fails:
+            raise KeyboardInterrupt
+
+    with pytest.raises((KeyboardInterrupt, DataError), match=None if fails else r"holds a\.parquet already"):
+        keep_one(tmp_path, "slow", another)
+    assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [("a.parquet", "fast")]
 
 
 def test_a_folder_without_files_and_a_file_that_is_none_of_ours_are_refused(tmp_path: Path) -> None:
