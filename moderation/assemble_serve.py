@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from itertools import cycle, islice, pairwise
 from pathlib import Path
 
@@ -120,13 +120,12 @@ def _standing(own: ServeSettings, file: Path | None) -> Reloader[Keys]:
 
     def look() -> Keys:
         nonlocal now
-        before = now
-        with suppress(SettingsError):  # which a build tells and counts as refused: it reads the same file
-            now = keys_of(now, file)
+        before, now = now, keys_of(now, file)
         tell_gone(before, now)
         return now
 
-    return Reloader(look, [file] if file else [], seconds=own.reload_seconds)
+    # A build tells what is refused: it reads the same file.
+    return Reloader(look, [file] if file else [], seconds=own.reload_seconds, tells=False)
 
 
 def _reloader(

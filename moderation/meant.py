@@ -28,7 +28,7 @@ def neighbour(path: Path, ending: str = "") -> str:
         return ""
     try:
         names = sorted(one.name.removesuffix(ending) for one in path.parent.iterdir() if one.name.endswith(ending))
-    except OSError:
+    except (OSError, ValueError):  # such as a name with a zero byte
         return ""
     close = nearest(path.name.removesuffix(ending), names)
     return "" if close is None else f"; did you mean {str(path.with_name(close + ending))!r}?"

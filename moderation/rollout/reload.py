@@ -37,10 +37,12 @@ class Reloader(Generic[InForce]):
         files: Sequence[Path],
         *,
         seconds: float,
+        tells: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Builds for the first time. Raises what `build` raises."""
+        """Builds for the first time, and `tells` of each later one that is refused. Raises what `build` raises."""
         self._build, self._files, self._seconds, self._clock = build, tuple(files), seconds, clock
+        self._level = logging.ERROR if tells else logging.DEBUG
         self._built_from = self._seen = self._look()
         self._in_force = build()
         self._closed = threading.Event()
@@ -75,7 +77,8 @@ class Reloader(Generic[InForce]):
         except BaseException as error:  # noqa: BLE001 - whatever is wrong with a build, the one in force goes on; SystemExit of a plugin too
             self.refusals += 1
             self._again, told = self._clock() + self._patience, f"{type(error).__name__}: {error}"
-            _log.error(
+            _log.log(
+                self._level,
                 "what changed on disk is refused, what is in force stays: %s; tried again in %.0f s",
                 told,
                 self._patience,

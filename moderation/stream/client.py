@@ -139,7 +139,7 @@ def make_reader(settings: StreamSettings) -> KafkaConsumer:
         **_connection(settings),
         group_id=None,
         enable_auto_commit=False,
-        auto_offset_reset="none",
+        auto_offset_reset="earliest",  # retention may delete what it is about to read
         isolation_level="read_committed",
         fetch_max_bytes=settings.fetch_bytes,
         max_partition_fetch_bytes=max(1_048_576, settings.fetch_bytes // 8),

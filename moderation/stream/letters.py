@@ -195,7 +195,7 @@ class DeadLetterTopic:
                 self._reader.seek(one, starts[one.partition])
         while any(self._at(one) < end for one, end in bounds.items()):
             for record in self._polled(bounds):
-                if record.offset < ends[record.partition.number]:
+                if starts[record.partition.number] <= record.offset < ends[record.partition.number]:
                     yield record
 
     def _polled(self, bounds: Mapping[TopicPartition, int]) -> tuple[Record, ...]:

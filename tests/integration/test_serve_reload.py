@@ -23,7 +23,7 @@ from moderation.server.batcher import Batcher
 from moderation.server.errors import ApiError
 from moderation.server.in_force import InForce, Standing, keys_of
 from moderation.server.watched import STALLED, Watched
-from moderation.settings import EncoderSettings, Settings
+from moderation.settings import EncoderSettings, Settings, load_settings
 from tests.fakes import FakeEncoder, FakeReader, lock, plugins_with
 from tests.integration.test_serve import ask
 from tests.served import BOTH, Place, listening
@@ -247,6 +247,24 @@ def test_keys_that_cannot_be_read_or_would_let_everybody_in_leave_those_in_force
     (told,) = [one for one in caplog.messages if "what is in force stays" in one]
     assert said in told
     assert "mod-a-key" not in caplog.text
+
+
+def test_keys_that_could_not_be_read_for_a_moment_are_read_again(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    full, failed = True, set[int]()
+
+    def load(file: Path) -> Settings:
+        if full:
+            failed.add(threading.get_ident())
+            raise SettingsError("settings: cannot read: Too many open files")
+        return load_settings(file)
+
+    with keys.served(shop=SHOP):
+        monkeypatch.setattr("moderation.rollout.reload.AGAIN", 0.01)
+        monkeypatch.setattr("moderation.server.in_force.load_settings", load)
+        keys.write(shop={"sha256": digest("rotated")})
+        until(lambda: len(failed) == 2)  # who looks at the keys, and who builds
+        full = False
+        until(lambda: keys.status("rotated") == 200)
 
 
 def test_a_key_is_taken_away_though_a_build_is_refused_and_nobody_is_let_in_for_that(

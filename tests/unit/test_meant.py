@@ -20,4 +20,5 @@ def test_a_neighbour_is_named_by_its_path(tmp_path: Path) -> None:
     assert neighbour(tmp_path / "vehicle.lock.json", ".lock.json") == f"; did you mean '{tmp_path}/vehicles.lock.json'?"
     assert neighbour(tmp_path / "cat.lock.json", ".lock.json") == ""  # only the ending is alike
     assert neighbour(tmp_path / "vehicles.yaml") == ""  # it is there, and cannot be read
+    assert neighbour(tmp_path / "a\0b" / "vehicles.yaml") == ""
     assert neighbour(tmp_path / "nothing alike") == neighbour(tmp_path / "gone" / "vehicles.yaml") == ""

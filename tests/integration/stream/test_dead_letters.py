@@ -129,6 +129,23 @@ def test_letters_that_retention_deleted_or_that_never_were_are_left_out_and_the_
         assert sorted(one.place for one in topic.find()) == sorted(places)[1:]
 
 
+def test_letters_that_retention_deletes_while_they_are_looked_for_are_left_out(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(place, *[Stage.DECODE] * 40)
+    monkeypatch.setattr(letters, "WINDOW", 3)
+    with assemble.dead_letters(load_settings(place.config())) as topic:
+        walk = iter(topic.find())
+        last = next(walk).place
+        admin = KafkaAdminClient(bootstrap_servers=place.address)
+        ends = topic._ends()
+        admin.delete_records({TopicPartition(topic.name, number): max(0, end - 4) for number, end in ends.items()})
+        admin.close()
+        found = [last, *(one.place for one in walk)]
+        assert all(one.offset >= ends[one.partition] - 4 for one in found)
+        assert len(found) == sum(min(4, end) for end in ends.values())
+
+
 def test_letters_are_counted_chosen_and_shown_without_their_content(
     place: Place, told: Told, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
