@@ -40,7 +40,7 @@ def fuzz(place: Place, folder: Path, *, examples: int) -> tuple[int, str]:
     more = ["--max-examples", str(examples), "--exclude-checks", LEFT_OUT, "--continue-on-failure"]
     done = subprocess.run(
         [sys.executable, "-m", "schemathesis.cli", *words, *more],
-        cwd=folder, capture_output=True, text=True, check=False, timeout=1800,
+        cwd=folder, capture_output=True, text=True, check=False, timeout=1800 + 10 * examples,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
     )  # fmt: skip
     return done.returncode, done.stdout + done.stderr
