@@ -176,7 +176,8 @@ def make_admin(settings: StreamSettings) -> KafkaAdminClient:
 def publish(producer: KafkaProducer, outputs: Iterable[Output], *, seconds: float) -> None:
     """D1: a record that the client gave up fails nothing but its own future, so every one is awaited before anything is committed.
 
-    The brokers may refuse one while others are still handed over. Then the client takes no more, and tells why only to the first that it strikes.
+    The brokers may refuse one while others are still handed over, or wait for a broker that is away. The client tells why only to the first that it
+    strikes: the call for another says that no more are taken, or that it waited in vain.
     """
     end, now_ms = time.monotonic() + seconds, _ms(_BEGAN + ticks())
     producer.config["partitioner"].begin()
@@ -186,17 +187,17 @@ def publish(producer: KafkaProducer, outputs: Iterable[Output], *, seconds: floa
         for one in outputs:
             sent = producer.send(one.topic, one.value, one.key, list(one.headers), one.partition, now_ms)
             futures.append(sent.add_errback(failures.put))
+        for future in futures:
+            # The first has all of them sent. Where the broker found a batch too large, the client cuts it, and flush ends at once: the
+            # pieces are waited for here, each future knows of its own.
+            if not future.is_done:
+                with contextlib.suppress(UnknownError):
+                    producer.flush(timeout=max(0.0, end - time.monotonic()))
+            future.get(timeout=max(0.0, end - time.monotonic()))
     except KafkaError:
         with contextlib.suppress(Empty):
-            raise failures.get(timeout=_TOLD) from None
+            raise failures.get(timeout=min(_TOLD, max(0.0, end - time.monotonic()))) from None
         raise
-    for future in futures:
-        # The first has all of them sent. Where the broker found a batch too large, the client cuts it, and flush ends at once: the
-        # pieces are waited for here, each future knows of its own.
-        if not future.is_done:
-            with contextlib.suppress(UnknownError):
-                producer.flush(timeout=max(0.0, end - time.monotonic()))
-        future.get(timeout=max(0.0, end - time.monotonic()))
 
 
 def without_content(logger: logging.Logger) -> None:
