@@ -1,6 +1,7 @@
 """Towers: prepared pixels or tokens into unnormalised vectors, one small adapter for each family of checkpoints.
 
 CLIP runs the lean transformer, and the bundled encoder's kind of dual encoder a MobileNet and a BERT of ours; all others run transformers' own modules.
+A tower is equal to itself alone: `torch.compile` in torch 2.9 hashes one before its fields are set.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class TextTower(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class LeanImageTower:
     """CLIP's ViT; the patch embedding is one matrix product."""
 
@@ -75,7 +76,7 @@ class LeanImageTower:
         return self.after(self.transformer(self.before(x))[:, 0]) @ self.projection
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class LeanTextTower:
     """CLIP's causal text transformer, pooled at the first end token; it never sees padding, so it needs no mask."""
 
@@ -107,7 +108,7 @@ class LeanTextTower:
         return self.after(x[torch.arange(len(x), device=x.device), ends]) @ self.projection
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class FeatureImageTower:
     """Any model with `get_image_features`: SigLIP, and CLIP with an activation the lean form does not know."""
 
@@ -117,7 +118,7 @@ class FeatureImageTower:
         return _pooled(self.model.get_image_features(pixel_values=pixels.to(self.model.dtype)))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class FeatureTextTower:
     """Any model with `get_text_features` that needs no mask: SigLIP was trained to read its padding, CLIP's is causal.
 
@@ -130,7 +131,7 @@ class FeatureTextTower:
         return _pooled(self.model.get_text_features(input_ids=ids))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class MobileNetTower:
     """The image tower of a dual encoder whose features a MobileNet makes."""
 
@@ -141,7 +142,7 @@ class MobileNetTower:
         return functional.linear(self.features(pixels.to(self.projection.dtype)), self.projection)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class DualImageTower:
     """The image tower of a vision-text dual encoder; ResNet and ConvNext pool to [n, d, 1, 1] or [n, d]."""
 
@@ -152,7 +153,7 @@ class DualImageTower:
         return self.model.visual_projection(pooled.flatten(1))  # type: ignore[no-any-return]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PooledTextTower:
     """Any text transformer, pooled as the card says, then projected where the checkpoint has a projection."""
 
