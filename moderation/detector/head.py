@@ -1,6 +1,6 @@
 """A compiled policy's head: unit vectors of phrases (and exemplars or a probe where it has them), and the score they give a vector.
 
-Scores are computed in tiles of 64 rows and 8 columns, always that shape, so that a vector's score is the same to the
+Scores are computed in tiles of 48 rows and 8 columns, always that shape, so that a vector's score is the same to the
 last bit whatever stands beside it in a batch and whichever other policies are loaded.
 """
 
