@@ -25,7 +25,7 @@ COMMANDS = {
     "torch": [sys.executable, "-c", "import torch"],
     "vector": [sys.executable, "-c", VECTOR],
 }
-AIMS = {"import": ("pass", 3.0), "help": ("empty_app", 1.3), "vector": ("torch", 2.5)}
+AIMS = {"import": ("pass", 3.0), "help": ("empty_app", 1.3), "vector": ("torch", 1.5)}
 
 
 def seconds(command: list[str]) -> float:
