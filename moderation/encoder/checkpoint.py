@@ -236,8 +236,7 @@ def _is_small(weights: Weights) -> bool:
 
 def tokenizer(folder: Path, card: EncoderCard) -> TextTokenizer:
     """The tokenizer of a checkpoint, with the rules of its card. Raises CheckpointError."""
-    ours = WordPieces.read(folder) if card.text else None
-    if ours and card.text:
+    if card.text and (ours := WordPieces.read(folder)):
         return TextTokenizer(ours, card.text)
     from moderation.encoder.generic import load_tokenizer
 
