@@ -293,7 +293,8 @@ def test_the_official_client_asks_replicas_that_come_with_the_load(served: str, 
 
         with ThreadPoolExecutor(64) as pool:
             statuses = Counter(pool.map(ask, range(64)))
-            until(lambda: statuses.update(pool.map(ask, range(64))) or len(answered(served)) == 2)
+            # The load that asks for a replica also holds it up: it imports torch on what is left of the processors.
+            until(lambda: statuses.update(pool.map(ask, range(64))) or len(answered(served)) == 2, seconds=180)
     assert set(statuses) <= {200, 429}, [
         (one.status_code, one.response.text[:300]) for one in refused if one.status_code != 429
     ][:3]
