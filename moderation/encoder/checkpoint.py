@@ -11,14 +11,24 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from pydantic import ValidationError
+from torch import Tensor
 from torch.nn import functional
 
 from moderation.encoder import lean
 from moderation.encoder.base import Encoder, Fingerprint
 from moderation.encoder.bert import Bert
 from moderation.encoder.card import CARD_FILE, EncoderCard
-from moderation.encoder.clip import ImageSide, TextSide, TorchEncoder
-from moderation.encoder.derive import Family, activation, derive_card, family_of, positions, projection_width, read_json
+from moderation.encoder.clip import NORM_TOLERANCE, ImageSide, TextSide, TorchEncoder
+from moderation.encoder.derive import (
+    Family,
+    activation,
+    derive_card,
+    family_of,
+    positions,
+    projection_width,
+    read_json,
+    vocabulary,
+)
 from moderation.encoder.device import find_device
 from moderation.encoder.identity import identity
 from moderation.encoder.lane import lane_on
@@ -92,16 +102,18 @@ def load(
     card = found.card
     mark = Fingerprint(found.identity, f"torch-{place.type}-{dtype}")
     towers = _ours(found, place, kind) or _theirs(found, place, kind)
-    return TorchEncoder(
+    encoder = TorchEncoder(
         card=card,
         fingerprint=mark,
         device=place,
         image=ImageSide(card.image, towers.image) if card.image and towers.image else None,
-        text=TextSide(tokenizer(found.folder, card), towers.text) if card.text and towers.text else None,
+        text=TextSide(_tokenizer(found), towers.text) if card.text and towers.text else None,
         limits=limits or ImageLimits(),
         pixels=pixels,
         lane=lane_on(place, small=towers.small),
     )
+    _try(encoder, found.folder)
+    return encoder
 
 
 def describe(reference: str, *, pixels: PixelsWay = "exact") -> Described:
@@ -232,6 +244,34 @@ def _pooling(card: EncoderCard) -> str:
 def _is_small(weights: Weights) -> bool:
     """Whether a checkpoint's image tower is small. Told by its weights, not by a measurement: the choice moves bits, and is the same in every process."""
     return 0 < weights.count("vision_model") < _SMALL
+
+
+def _tokenizer(found: Described) -> TextTokenizer:
+    """Refuses one whose ids the tower does not know: a GPU that is asked for such a row of its table computes no more in this process."""
+    made, known = tokenizer(found.folder, found.card), vocabulary(found.config)
+    if made.vocabulary > known:
+        wrong = f"the tokenizer has ids up to {made.vocabulary - 1}, the text tower only up to {known - 1}"
+        raise CheckpointError(f"{found.folder}: {wrong} (vocab_size)")
+    return made
+
+
+@torch.inference_mode()
+def _try(encoder: TorchEncoder, folder: Path) -> None:
+    """Encodes one picture and one text, since a config may have numbers with which a tower loads but does not run."""
+    batches: list[tuple[str, ImageSide | TextSide, list[Tensor]]] = []
+    if encoder.image:
+        size = encoder.image.card.size
+        batches.append(("image", encoder.image, [torch.full((1, size, size, 3), 128, dtype=torch.uint8)]))
+    if encoder.text:
+        ids = torch.tensor([encoder.text.tokenizer.tokens("a")])
+        batches.append(("text", encoder.text, [ids, torch.ones_like(ids)]))
+    for name, side, batch in batches:
+        try:
+            norm = side(*(one.to(encoder.device) for one in batch)).float().norm().item()
+        except (RuntimeError, ValueError, IndexError, TypeError) as error:
+            raise CheckpointError(f"{folder}: the {name} tower does not run: {error}") from None
+        if not abs(norm - 1) < NORM_TOLERANCE:  # so that NaN is, too
+            raise CheckpointError(f"{folder}: the {name} tower gives a vector of norm {norm}; expected 1")
 
 
 def tokenizer(folder: Path, card: EncoderCard) -> TextTokenizer:

@@ -21,7 +21,7 @@ from moderation.encoder.towers import ImageTower, TextTower
 from moderation.errors import EncoderError, ItemError
 from moderation.settings import ImageLimits, PixelsWay
 
-_NORM_TOLERANCE = 0.01
+NORM_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -175,7 +175,7 @@ class _Output:
         vectors = wait()
         norms = np.linalg.norm(vectors.astype(np.float32), axis=1)
         for row, vector, norm in zip(rows, vectors, norms, strict=False):
-            if abs(norm - 1) < _NORM_TOLERANCE:  # False for NaN
+            if abs(norm - 1) < NORM_TOLERANCE:  # False for NaN
                 self.vectors[row] = vector
             else:
                 self.errors[row] = ItemError(ENCODER_ERROR, f"the encoder's vector has norm {norm}; expected 1")

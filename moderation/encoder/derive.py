@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -81,6 +82,11 @@ def positions(config: dict[str, Any]) -> int:
     text = config.get("text_config", config)
     count = int(text["max_position_embeddings"])
     return count - int(text.get("pad_token_id") or 0) - 1 if text.get("model_type") in _OFFSET_POSITIONS else count
+
+
+def vocabulary(config: Mapping[str, Any]) -> int:
+    """How many ids of tokens a text tower knows."""
+    return int(config.get("text_config", config)["vocab_size"])
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -34,6 +34,11 @@ class TextTokenizer:
         """The id that fills a short row; a tokenizer without one pads with 0."""
         return int(self.backend.pad_token_id or 0)
 
+    @property
+    def vocabulary(self) -> int:
+        """How many ids a text tower must know: one more than the largest."""
+        return int(max(self.backend.get_vocab().values())) + 1
+
     def tokens(self, text: str) -> Ids:
         """The ids of one text, special tokens included, however many they are."""
         return self._tokens([text])[0]

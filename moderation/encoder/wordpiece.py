@@ -47,6 +47,10 @@ class WordPieces:
         made.encode_special_tokens = True  # "[SEP]" in a text is text
         return cls(made, vocab["[PAD]"])
 
+    def get_vocab(self) -> Mapping[str, int]:
+        """The id of each token."""
+        return self.tokenizer.get_vocab()
+
     def __call__(self, texts: Sequence[str], **_: object) -> Mapping[str, list[list[int]]]:
         """The ids of each text: nothing is padded or cut, and a special token that a text spells is text."""
         return {"input_ids": [one.ids for one in self.tokenizer.encode_batch_fast(list(texts))]}

@@ -51,6 +51,12 @@ def test_public_names_have_a_docstring(path: Path) -> None:
     assert [n.name for n in public if not ast.get_docstring(n)] == []
 
 
+def test_tests_may_share_a_name() -> None:
+    """Pytest imports a test whose folder is no package by its file's name alone, which then no other may have."""
+    folders = {path.parent for path in (ROOT / "tests").rglob("test_*.py")}
+    assert [one for one in folders if not (one / "__init__.py").exists()] == []
+
+
 @pytest.mark.parametrize("path", EVERYTHING, ids=lambda p: str(p.relative_to(ROOT)))
 def test_no_loose_ends(path: Path) -> None:
     words = "|".join(["TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK"])

@@ -188,6 +188,35 @@ def test_other_kinds_of_checkpoint_are_refused(change: dict[str, Any], found: st
     assert found in refusal(folder)
 
 
+@pytest.mark.parametrize("name", ["clip", "siglip", "dual", "sentence"])
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"num_attention_heads": -2}, "the text tower does not run: "),
+        ({"layer_norm_eps": -1e9}, "the text tower gives a vector of norm nan; expected 1"),
+    ],
+)
+def test_a_tower_that_loads_but_does_not_run_is_refused(
+    name: str, change: dict[str, Any], found: str, copy: Callable[[str], Path]
+) -> None:
+    folder = copy(name)
+    edit(folder / "config.json", lambda config: config.get("text_config", config).update(change))
+    assert refusal(folder).startswith(f"{folder}: {found}")
+
+
+@pytest.mark.parametrize("name", ["clip", "siglip", "dual", "sentence"])
+def test_a_token_that_the_tower_does_not_know_is_refused(name: str, copy: Callable[[str], Path]) -> None:
+    folder = copy(name)
+    edit(folder / "tokenizer.json", lambda tokens: tokens["model"]["vocab"].update(gun=60))
+    assert refusal(folder).endswith("the tokenizer has ids up to 60, the text tower only up to 59 (vocab_size)")
+
+
+def test_so_is_an_image_tower_that_does_not_run(tmp_path: Path) -> None:
+    folder = shutil.copytree(locate.BUNDLED, tmp_path / "encoder")
+    edit(folder / "config.json", lambda config: config["vision_config"].update(layer_norm_eps=-1e9))
+    assert refusal(folder).startswith(f"{folder}: the image tower does not run: batch_norm eps must be non-negative")
+
+
 @pytest.mark.parametrize(
     "change",
     [{"hidden_act": ["gelu"]}, {"num_attention_heads": 7}, {"num_attention_heads": 0}, {"vocab_size": 0}],

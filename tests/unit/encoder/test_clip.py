@@ -18,9 +18,10 @@ from moderation.embedding.cache import MemoryCache
 from moderation.embedding.embedder import Embedder
 from moderation.encoder import checkpoint, decoding
 from moderation.encoder.base import ENCODER_ERROR, Encoder
+from moderation.encoder.clip import TorchEncoder
 from moderation.encoder.decoding import Decoder
 from moderation.encoder.tokens import BATCH_BUCKETS
-from moderation.errors import EncoderError
+from moderation.errors import CheckpointError, EncoderError
 from moderation.item import Part
 from moderation.settings import ImageLimits
 from tests.unit.encoder import checkpoints
@@ -191,13 +192,27 @@ def test_the_limits_are_the_callers(folder: Path) -> None:
     assert small.encode_images([jpeg()]).errors[0].reason == "unsupported_input"
 
 
-def test_weights_that_give_no_vector_are_an_error_of_the_row_and_the_encoder_s_fault(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("weight", "tower"), [("visual_projection", "image"), ("text_projection", "text")])
+@pytest.mark.parametrize("value", [0.0, float("nan")])
+def test_weights_that_give_no_vector_are_told_where_they_are_loaded(
+    weight: str, tower: str, value: float, tmp_path: Path
+) -> None:
     model = checkpoints.clip(tmp_path)
     with torch.no_grad():
-        model.visual_projection.weight.zero_()
-        model.text_projection.weight.fill_(float("nan"))
+        getattr(model, weight).weight.fill_(value)
     model.save_pretrained(tmp_path)
-    broken = checkpoint.load(str(tmp_path))
+    with pytest.raises(CheckpointError, match=f"the {tower} tower gives a vector of norm {value}; expected 1"):
+        checkpoint.load(str(tmp_path))
+
+
+def test_no_vector_is_an_error_of_the_row_and_the_encoder_s_fault(encoder: TorchEncoder) -> None:
+    assert encoder.image
+    assert encoder.text
+    broken = replace(
+        encoder,
+        image=replace(encoder.image, tower=lambda pixels: torch.zeros(len(pixels), 32)),
+        text=replace(encoder.text, tower=lambda ids, _: torch.full((len(ids), 32), torch.nan)),
+    )
     assert broken.encode_images([jpeg()]).errors[0].reason == ENCODER_ERROR
     assert broken.encode_text(["a gun"]).errors[0].reason == ENCODER_ERROR
     for part in (Part.image(jpeg()), Part.text("a gun")):
