@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import inspect
 import sys
@@ -159,6 +160,12 @@ def _flow(commands: typer.Typer) -> None:
 _flow(app)
 
 
+@functools.cache
+def command() -> Any:
+    """All commands as one, made once: typer would look through every function of theirs at each call."""
+    return typer.main.get_command(app)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave the process with its exit code."""
     # While torch and its like are loaded, Python would look through all of them again and again: a tenth of a command's time.
@@ -169,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: an error of ours is a message, any other keeps its traceback."""
     try:
-        app(args=None if arguments is None else list(arguments), prog_name="moderation")
+        command()(args=None if arguments is None else list(arguments), prog_name="moderation")
     except ModerationError as failure:
         terminal.error(failure)
         return int(failure.exit_code)

@@ -158,5 +158,9 @@ def _near_texts(found: Sequence[frozenset[int]]) -> Iterator[Pair]:
             if len(bucket) < _MATES:
                 bucket.append(other)
     for one, other in seen:
-        if len(found[one] & found[other]) >= OVERLAP * len(found[one] | found[other]):
+        shorter, longer = sorted((len(found[one]), len(found[other])))
+        if shorter < OVERLAP * longer:
+            continue
+        common = len(found[one] & found[other])
+        if common >= OVERLAP * (shorter + longer - common):
             yield one, other

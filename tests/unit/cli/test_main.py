@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
 from moderation.cli import main, process, terminal
 from moderation.detector.names import SLUG
@@ -31,7 +30,7 @@ def commands() -> Iterator[tuple[str, Any]]:
         else:
             yield name, command
 
-    yield from walk("moderation", typer.main.get_command(main.app))
+    yield from walk("moderation", main.command())
 
 
 @pytest.mark.parametrize(("name", "command"), list(commands()), ids=[name for name, _ in commands()])
@@ -189,10 +188,10 @@ def test_control_c_leaves_without_a_traceback(
 
 
 def test_control_c_before_a_command_begins_leaves_without_a_traceback_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(**_options: object) -> None:
+    def interrupted() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(main, "app", interrupted)
+    monkeypatch.setattr(main, "command", interrupted)
     assert main.run(["doctor"]) == 130
 
 
