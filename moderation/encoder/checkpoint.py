@@ -107,7 +107,7 @@ def load(
         fingerprint=mark,
         device=place,
         image=ImageSide(card.image, towers.image) if card.image and towers.image else None,
-        text=TextSide(_tokenizer(found), towers.text) if card.text and towers.text else None,
+        text=TextSide(tokenizer(found), towers.text) if card.text and towers.text else None,
         limits=limits or ImageLimits(),
         pixels=pixels,
         lane=lane_on(place, small=towers.small),
@@ -246,15 +246,6 @@ def _is_small(weights: Weights) -> bool:
     return 0 < weights.count("vision_model") < _SMALL
 
 
-def _tokenizer(found: Described) -> TextTokenizer:
-    """Refuses one whose ids the tower does not know: a GPU that is asked for such a row of its table computes no more in this process."""
-    made, known = tokenizer(found.folder, found.card), vocabulary(found.config)
-    if made.vocabulary > known:
-        wrong = f"the tokenizer has ids up to {made.vocabulary - 1}, the text tower only up to {known - 1}"
-        raise CheckpointError(f"{found.folder}: {wrong} (vocab_size)")
-    return made
-
-
 @torch.inference_mode()
 def _try(encoder: TorchEncoder, folder: Path) -> None:
     """Encodes one picture and one text, since a config may have numbers with which a tower loads but does not run."""
@@ -274,10 +265,19 @@ def _try(encoder: TorchEncoder, folder: Path) -> None:
             raise CheckpointError(f"{folder}: the {name} tower gives a vector of norm {norm}; expected 1")
 
 
-def tokenizer(folder: Path, card: EncoderCard) -> TextTokenizer:
-    """The tokenizer of a checkpoint, with the rules of its card. Raises CheckpointError."""
-    if card.text and (ours := WordPieces.read(folder)):
-        return TextTokenizer(ours, card.text)
-    from moderation.encoder.generic import load_tokenizer
+def tokenizer(found: Described) -> TextTokenizer:
+    """The tokenizer of a checkpoint, with the rules of its card. Raises CheckpointError, too where it has ids that the text tower does not know.
 
-    return load_tokenizer(folder, card)
+    A GPU that is asked for such a row of a tower's table computes no more in this process.
+    """
+    if found.card.text and (ours := WordPieces.read(found.folder)):
+        made = TextTokenizer(ours, found.card.text)
+    else:
+        from moderation.encoder.generic import load_tokenizer
+
+        made = load_tokenizer(found.folder, found.card)
+    known = vocabulary(found.config)
+    if made.vocabulary > known:
+        wrong = f"the tokenizer has ids up to {made.vocabulary - 1}, the text tower only up to {known - 1}"
+        raise CheckpointError(f"{found.folder}: {wrong} (vocab_size)")
+    return made

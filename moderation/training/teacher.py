@@ -21,7 +21,7 @@ class Teacher:
         found = describe(reference)
         assert student.image is not None, "a student reads pictures"  # noqa: S101
         assert found.card.image is not None, "checked where the run starts"  # noqa: S101
-        self._tokenizer = tokenizer(found.folder, found.card)
+        self._tokenizer = tokenizer(found)
         self._dual = Dual(model_of(found), found.family, found.card, largest_scale=100.0, bias=0.0).to(device).eval()
         self._from, self._to, self._device = student.image, found.card.image, device
 

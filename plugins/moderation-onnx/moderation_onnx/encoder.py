@@ -71,9 +71,7 @@ def load(
         fingerprint=Fingerprint(describe(manifest.checkpoint, pixels=pixels).identity, NUMERIC),
         device=torch.device("cpu"),
         image=ImageSide(image, Tower.of(read_tower(folder, manifest, "image.onnx"))) if image else None,
-        text=TextSide(tokenizer(found.folder, found.card), Tower.of(read_tower(folder, manifest, "text.onnx")))
-        if text
-        else None,
+        text=TextSide(tokenizer(found), Tower.of(read_tower(folder, manifest, "text.onnx"))) if text else None,
         limits=limits or ImageLimits(),
         pixels=pixels,
     )

@@ -211,7 +211,7 @@ def test_a_token_that_the_tower_does_not_know_is_refused(name: str, copy: Callab
     assert refusal(folder).endswith("the tokenizer has ids up to 60, the text tower only up to 59 (vocab_size)")
 
 
-def test_so_is_an_image_tower_that_does_not_run(tmp_path: Path) -> None:
+def test_an_image_tower_that_does_not_run_is_refused_too(tmp_path: Path) -> None:
     folder = shutil.copytree(locate.BUNDLED, tmp_path / "encoder")
     edit(folder / "config.json", lambda config: config["vision_config"].update(layer_norm_eps=-1e9))
     assert refusal(folder).startswith(f"{folder}: the image tower does not run: batch_norm eps must be non-negative")
